@@ -1,2 +1,25 @@
+//! What the core may ask of a machine: traits and plain types.
+//!
+//! The machine is a thing that the core calls; it never calls up. The core is generic over [`Machine`], so that the
+//! real one (`hv/x86`) and the one made of vectors (`hv/fake`) run the very same hypervisor.
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod address;
+mod cpu;
+mod exit;
+mod machine;
+mod nested;
+mod page;
+mod registers;
+mod time;
+
+pub use address::{Gpa, Gva, Mpa, PAGE_SHIFT, PAGE_SIZE, PageOrder};
+pub use cpu::{CpuId, CpuidRegisters, HostEvents};
+pub use exit::{Access, Exception, Exit, IoAccess, IoSize, VECTOR_UD, vector};
+pub use machine::{ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl};
+pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights};
+pub use page::PageWords;
+pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment};
+pub use time::{Time, TimeBase, WallClock};
+pub use xen_abi::{DomId, Gfn, GrantHandle, GrantRef, Mfn, Port, VcpuId};

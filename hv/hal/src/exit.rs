@@ -1,0 +1,133 @@
+//! Why a guest stopped running.
+
+use crate::Gpa;
+
+/// Numbers of the exceptions that the core injects. **Source:** AMD manual volume 2, table 8-1.
+pub mod vector {
+    pub const DEBUG: u8 = 1;
+    pub const INVALID_OPCODE: u8 = 6;
+    pub const GENERAL_PROTECTION: u8 = 13;
+    pub const PAGE_FAULT: u8 = 14;
+    pub const MACHINE_CHECK: u8 = 18;
+}
+
+/// The invalid-opcode exception's vector.
+pub const VECTOR_UD: u8 = vector::INVALID_OPCODE;
+
+/// What the guest did at the address that faulted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    pub write: bool,
+    pub execute: bool,
+    /// The nested translation exists and its rights forbade the access.
+    pub present: bool,
+    /// The access was a walk of the guest's own page tables rather than the access of the instruction.
+    pub page_walk: bool,
+}
+
+/// The width of a port access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoSize {
+    Byte,
+    Word,
+    Dword,
+}
+
+impl IoSize {
+    /// Bytes: 1, 2 or 4.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Dword => 4,
+        }
+    }
+
+    /// Ones in every bit that the access carries.
+    #[must_use]
+    pub const fn mask(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word => 0xffff,
+            Self::Dword => u32::MAX,
+        }
+    }
+}
+
+/// An intercepted IN or OUT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IoAccess {
+    pub port: u16,
+    pub size: IoSize,
+    /// True for OUT and OUTS.
+    pub write: bool,
+    /// INS or OUTS: the data is in memory.
+    pub string: bool,
+    /// A REP prefix stands before a string instruction.
+    pub repeat: bool,
+}
+
+/// An exception to be injected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    pub vector: u8,
+    pub error_code: Option<u32>,
+    /// Address for CR2 with a page fault.
+    pub address: Option<u64>,
+}
+
+impl Exception {
+    /// General protection with error code 0.
+    pub const GENERAL_PROTECTION: Self =
+        Self { vector: vector::GENERAL_PROTECTION, error_code: Some(0), address: None };
+    /// Invalid opcode.
+    pub const INVALID_OPCODE: Self = Self { vector: vector::INVALID_OPCODE, error_code: None, address: None };
+}
+
+/// Why the guest stopped. The instruction pointer still stands at the instruction that caused the exit;
+/// [`crate::GuestCpu::skip_instruction`] steps over it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// VMMCALL or VMCALL.
+    Hypercall,
+    /// The nested page tables forbade an access.
+    NestedFault {
+        gpa: Gpa,
+        access: Access,
+    },
+    Io(IoAccess),
+    ReadMsr {
+        msr: u32,
+    },
+    WriteMsr {
+        msr: u32,
+        value: u64,
+    },
+    Cpuid {
+        leaf: u32,
+        subleaf: u32,
+    },
+    /// HLT; `interrupts_enabled` is the guest's RFLAGS.IF at that moment.
+    Halt {
+        interrupts_enabled: bool,
+    },
+    /// A host interrupt, or a kick. Nothing to do for the guest.
+    Interrupted,
+    /// WBINVD or INVD.
+    CacheFlush,
+    /// An instruction that the guest has no feature for: it gets an invalid-opcode exception.
+    UndefinedInstruction,
+    /// XSETBV with this value for XCR0.
+    SetXcr0 {
+        value: u64,
+    },
+    /// A triple fault.
+    Shutdown,
+    /// The machine refused the guest's state (SVM: VMEXIT_INVALID).
+    InvalidState,
+    /// An exit that nobody asked for; the number is the hardware's.
+    Unknown {
+        code: u64,
+    },
+}

@@ -1,0 +1,187 @@
+//! The machine and its parts.
+
+use crate::{
+    CpuId, CpuState, CpuidRegisters, Exception, Exit, FrameSource, HostEvents, NestedSpace, PageWords, PagingRegisters,
+    Registers, Time, TimeBase, WallClock,
+};
+use xen_abi::Mfn;
+
+/// How important a line of the log is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+/// How the machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PowerAction {
+    Halt,
+    Reboot,
+    PowerOff,
+}
+
+/// Who gets what is typed on the console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsoleInput {
+    Dom0,
+    Hypervisor,
+}
+
+/// A CPU register behind an MSR that the hardware keeps for a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HardwareMsr {
+    Efer,
+    Pat,
+    SysenterCs,
+    SysenterEsp,
+    SysenterEip,
+    DebugControl,
+}
+
+/// The machine refused a CPU state: a reserved bit, or a combination that the hardware does not enter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InvalidState;
+
+/// What to offer to the guest on this entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunControl {
+    /// The highest external interrupt that waits, delivered as soon as the guest's flags and its task priority allow
+    /// it.
+    pub interrupt: Option<u8>,
+    /// The guest's task priority (CR8), 0 to 15.
+    pub task_priority: u8,
+    /// An NMI waits.
+    pub nmi: bool,
+}
+
+/// The hardware side of a virtual CPU.
+pub trait GuestCpu: Send {
+    /// The translation that it runs in.
+    type Space: NestedSpace;
+
+    /// Enters the guest on this CPU, with host interrupts off, and gives the reason why it came back. Host interrupts
+    /// that arrive meanwhile end the run as [`Exit::Interrupted`] and show in [`Machine::take_events`].
+    fn run(&mut self, space: &Self::Space, control: RunControl) -> Exit;
+
+    /// After [`GuestCpu::run`]: true when the guest took the interrupt that was offered.
+    fn interrupt_taken(&self) -> bool;
+
+    /// After [`GuestCpu::run`]: true when the NMI that was offered was taken.
+    fn nmi_taken(&self) -> bool;
+
+    /// After [`GuestCpu::run`]: the guest's task priority (CR8), 0 to 15.
+    fn task_priority(&self) -> u8;
+
+    /// General registers.
+    fn registers(&self) -> &Registers;
+    /// General registers.
+    fn registers_mut(&mut self) -> &mut Registers;
+
+    /// Steps over the instruction that caused the last exit.
+    fn skip_instruction(&mut self);
+
+    /// What a walk of the guest's page tables depends on.
+    fn paging(&self) -> PagingRegisters;
+
+    /// Bytes of the instruction at the last exit as far as the hardware gave them; the length says how many.
+    fn instruction_bytes(&self) -> ([u8; 15], usize);
+
+    /// Injects an exception at the next entry. A second one before that entry replaces the first.
+    fn inject(&mut self, exception: Exception);
+
+    /// The whole state.
+    fn state(&self) -> CpuState;
+
+    /// Replaces the whole state; what was to be injected is dropped.
+    ///
+    /// **Errors:** [`InvalidState`], and nothing was changed.
+    fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState>;
+
+    /// A register behind an MSR.
+    fn msr(&self, msr: HardwareMsr) -> u64;
+
+    /// Writes a register behind an MSR.
+    ///
+    /// **Errors:** [`InvalidState`] for reserved bits or an impossible change; the guest gets a general protection
+    /// fault.
+    fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState>;
+
+    /// Writes back what of this vCPU still lies in the physical CPU (FPU, segment bases), so that it can run on
+    /// another one. Called on the CPU that ran it last, when it stops running there.
+    fn park(&mut self);
+}
+
+/// One machine. All methods may be called on every CPU, with interrupts off.
+pub trait Machine: Sync + Sized + 'static {
+    /// The hardware side of a virtual CPU.
+    type Vcpu: GuestCpu<Space = Self::Space>;
+    /// The translation of a domain.
+    type Space: NestedSpace;
+
+    /// How many CPUs run: those below this number.
+    fn cpu_count(&self) -> usize;
+    /// The CPU that asks.
+    fn this_cpu(&self) -> CpuId;
+    /// Makes a CPU leave its guest or wake from idling soon. Never waits.
+    fn kick(&self, cpu: CpuId);
+    /// What happened to this CPU since the last call.
+    fn take_events(&self) -> HostEvents;
+    /// Waits with interrupts on until something happened to this CPU; returns at once if something already has.
+    fn idle(&self);
+    /// Lets pending host interrupts in for a moment.
+    fn open_interrupt_window(&self);
+
+    /// System time now.
+    fn now(&self) -> Time;
+    /// System time and this CPU's time stamp counter, read together.
+    fn time_base(&self) -> TimeBase;
+    /// Date and time at system time 0.
+    fn wall_clock_at_boot(&self) -> WallClock;
+    /// Sets this CPU's one timer; [`Time::NEVER`] stops it.
+    fn set_timer(&self, deadline: Time);
+
+    /// A page of RAM that is not the machine's own (image, heap, page tables): none for anything else.
+    fn page(&self, mfn: Mfn) -> Option<&PageWords>;
+    /// One past the highest frame of RAM.
+    fn frame_limit(&self) -> Mfn;
+
+    /// Copies a page; false if one of them is not RAM that the core may use.
+    fn copy_page(&self, from: Mfn, to: Mfn) -> bool {
+        let (Some(from), Some(to)) = (self.page(from), self.page(to)) else { return false };
+        for (from, to) in from.words().iter().zip(to.words()) {
+            to.store(from.load(core::sync::atomic::Ordering::Relaxed), core::sync::atomic::Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Makes an empty translation.
+    fn new_space(&self, frames: &mut dyn FrameSource) -> Option<Self::Space>;
+    /// Makes a vCPU in the state after INIT; none if memory is short.
+    fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu>;
+    /// Fills a page with the stubs of Xen's hypercall page: 32 bytes each, entry `n` makes hypercall `n`.
+    fn write_hypercall_page(&self, page: &PageWords);
+
+    /// CPUID of this CPU.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters;
+
+    /// Writes to the console as it is, for a guest that may.
+    fn console_write(&self, bytes: &[u8]);
+    /// Takes what was typed for dom0, at most `into.len()` bytes; gives how many.
+    fn console_read(&self, into: &mut [u8]) -> usize;
+    /// Writes one line to the hypervisor's log. `guest` marks what a guest can cause, which is rate-limited.
+    fn log(&self, level: LogLevel, guest: bool, line: core::fmt::Arguments<'_>);
+    /// Copies from the console ring. `index` is where to begin, counted since boot; gives the bytes copied and the
+    /// index after them.
+    fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64);
+
+    /// Reads a port of a device that dom0 may use.
+    fn port_read(&self, port: u16, size: crate::IoSize) -> u32;
+    /// Writes a port of a device that dom0 may use.
+    fn port_write(&self, port: u16, size: crate::IoSize, value: u32);
+
+    /// Ends: does not return on a real machine. (A machine for tests records it and returns.)
+    fn power(&self, action: PowerAction);
+}

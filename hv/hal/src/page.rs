@@ -1,0 +1,258 @@
+//! A page that somebody else may write at any moment.
+
+use crate::PAGE_SIZE;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+const WORD: usize = 8;
+const WORDS: usize = PAGE_SIZE / WORD;
+
+/// A 4 KiB page as an array of atomics: a guest may change it between any two reads, and reading it is ordinary safe
+/// Rust all the same. Values narrower than a word are worked on inside their 64-bit word.
+///
+/// Offsets are bytes from the start of the page. An access that does not lie in the page, or that is not aligned to
+/// its own size, gives `None` (or false) and does nothing.
+#[repr(C, align(4096))]
+pub struct PageWords([AtomicU64; WORDS]);
+
+impl Default for PageWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Splits an aligned offset into the word's index and the shift of the value in it.
+const fn locate(offset: usize, size: usize) -> Option<(usize, u32)> {
+    if offset >= PAGE_SIZE || offset % size != 0 {
+        return None;
+    }
+    Some((offset / WORD, (offset % WORD) as u32 * 8))
+}
+
+impl PageWords {
+    /// A page of zeros.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; WORDS])
+    }
+
+    /// The 512 words.
+    #[must_use]
+    pub const fn words(&self) -> &[AtomicU64; WORDS] {
+        &self.0
+    }
+
+    fn at(&self, offset: usize, size: usize) -> Option<(&AtomicU64, u32)> {
+        let (index, shift) = locate(offset, size)?;
+        Some((self.0.get(index)?, shift))
+    }
+
+    /// Reads 8 bytes.
+    pub fn load_u64(&self, offset: usize) -> Option<u64> {
+        Some(self.at(offset, 8)?.0.load(Ordering::Acquire))
+    }
+
+    /// Reads 4 bytes.
+    pub fn load_u32(&self, offset: usize) -> Option<u32> {
+        let (word, shift) = self.at(offset, 4)?;
+        Some((word.load(Ordering::Acquire) >> shift) as u32)
+    }
+
+    /// Reads 2 bytes.
+    pub fn load_u16(&self, offset: usize) -> Option<u16> {
+        let (word, shift) = self.at(offset, 2)?;
+        Some((word.load(Ordering::Acquire) >> shift) as u16)
+    }
+
+    /// Reads a byte.
+    pub fn load_u8(&self, offset: usize) -> Option<u8> {
+        let (word, shift) = self.at(offset, 1)?;
+        Some((word.load(Ordering::Acquire) >> shift) as u8)
+    }
+
+    /// Writes 8 bytes.
+    pub fn store_u64(&self, offset: usize, value: u64) -> Option<()> {
+        self.at(offset, 8)?.0.store(value, Ordering::Release);
+        Some(())
+    }
+
+    fn blend(&self, offset: usize, size: usize, mask: u64, value: u64) -> Option<()> {
+        let (word, shift) = self.at(offset, size)?;
+        let (mask, value) = (mask << shift, value << shift);
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & !mask) | value));
+        Some(())
+    }
+
+    /// Writes 4 bytes and leaves their neighbours as they are.
+    pub fn store_u32(&self, offset: usize, value: u32) -> Option<()> {
+        self.blend(offset, 4, u64::from(u32::MAX), u64::from(value))
+    }
+
+    /// Writes 2 bytes and leaves their neighbours as they are.
+    pub fn store_u16(&self, offset: usize, value: u16) -> Option<()> {
+        self.blend(offset, 2, u64::from(u16::MAX), u64::from(value))
+    }
+
+    /// Writes a byte and leaves its neighbours as they are.
+    pub fn store_u8(&self, offset: usize, value: u8) -> Option<()> {
+        self.blend(offset, 1, u64::from(u8::MAX), u64::from(value))
+    }
+
+    /// Sets bits of 8 bytes; gives what stood there.
+    pub fn fetch_or_u64(&self, offset: usize, bits: u64) -> Option<u64> {
+        Some(self.at(offset, 8)?.0.fetch_or(bits, Ordering::SeqCst))
+    }
+
+    /// Sets bits of 4 bytes; gives what stood there.
+    pub fn fetch_or_u32(&self, offset: usize, bits: u32) -> Option<u32> {
+        let (word, shift) = self.at(offset, 4)?;
+        Some((word.fetch_or(u64::from(bits) << shift, Ordering::SeqCst) >> shift) as u32)
+    }
+
+    /// Keeps of 4 bytes only these bits; gives what stood there.
+    pub fn fetch_and_u32(&self, offset: usize, bits: u32) -> Option<u32> {
+        let (word, shift) = self.at(offset, 4)?;
+        let mask = !(u64::from(!bits) << shift);
+        Some((word.fetch_and(mask, Ordering::SeqCst) >> shift) as u32)
+    }
+
+    /// Sets bits of 2 bytes; gives what stood there.
+    pub fn fetch_or_u16(&self, offset: usize, bits: u16) -> Option<u16> {
+        let (word, shift) = self.at(offset, 2)?;
+        Some((word.fetch_or(u64::from(bits) << shift, Ordering::SeqCst) >> shift) as u16)
+    }
+
+    /// Keeps of 2 bytes only these bits; gives what stood there.
+    pub fn fetch_and_u16(&self, offset: usize, bits: u16) -> Option<u16> {
+        let (word, shift) = self.at(offset, 2)?;
+        let mask = !(u64::from(!bits) << shift);
+        Some((word.fetch_and(mask, Ordering::SeqCst) >> shift) as u16)
+    }
+
+    /// Replaces `current` by `new`. Inside: `Ok(current)` when it was so, `Err(what stood there)` otherwise; a change of
+    /// the neighbouring bytes is no failure.
+    pub fn compare_exchange_u32(&self, offset: usize, current: u32, new: u32) -> Option<Result<u32, u32>> {
+        let (word, shift) = self.at(offset, 4)?;
+        let mask = u64::from(u32::MAX) << shift;
+        let outcome = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+            ((old >> shift) as u32 == current).then_some((old & !mask) | (u64::from(new) << shift))
+        });
+        Some(outcome.map(|_| current).map_err(|old| (old >> shift) as u32))
+    }
+
+    /// Copies bytes out. False, and nothing copied, when they do not lie in the page.
+    #[must_use]
+    pub fn read_bytes(&self, offset: usize, into: &mut [u8]) -> bool {
+        if offset.checked_add(into.len()).is_none_or(|end| end > PAGE_SIZE) {
+            return false;
+        }
+        let mut at = offset;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let skip = at % WORD;
+            let take = (WORD - skip).min(rest.len());
+            let Some(word) = self.0.get(at / WORD) else { return false };
+            let bytes = word.load(Ordering::Acquire).to_le_bytes();
+            let (head, tail) = rest.split_at_mut(take);
+            for (to, from) in head.iter_mut().zip(bytes.iter().skip(skip)) {
+                *to = *from;
+            }
+            rest = tail;
+            at += take;
+        }
+        true
+    }
+
+    /// Copies bytes in. False, and nothing copied, when they do not lie in the page.
+    #[must_use]
+    pub fn write_bytes(&self, offset: usize, from: &[u8]) -> bool {
+        if offset.checked_add(from.len()).is_none_or(|end| end > PAGE_SIZE) {
+            return false;
+        }
+        let mut at = offset;
+        let mut rest = from;
+        while !rest.is_empty() {
+            let skip = at % WORD;
+            let take = (WORD - skip).min(rest.len());
+            let Some(word) = self.0.get(at / WORD) else { return false };
+            let (head, tail) = rest.split_at(take);
+            let mut bytes = [0u8; WORD];
+            let mut keep = [0xffu8; WORD];
+            for ((slot, mask), byte) in bytes.iter_mut().zip(keep.iter_mut()).skip(skip).zip(head) {
+                *slot = *byte;
+                *mask = 0;
+            }
+            let (value, keep) = (u64::from_le_bytes(bytes), u64::from_le_bytes(keep));
+            if take == WORD {
+                word.store(value, Ordering::Release);
+            } else {
+                let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & keep) | value));
+            }
+            rest = tail;
+            at += take;
+        }
+        true
+    }
+
+    /// Writes zeros over the whole page.
+    pub fn clear(&self) {
+        for word in &self.0 {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_writes_leave_their_neighbours_alone() {
+        let page = PageWords::new();
+        page.store_u64(8, 0x1111_2222_3333_4444).unwrap();
+        page.store_u16(10, 0xabcd).unwrap();
+        page.store_u8(15, 0xee).unwrap();
+        assert_eq!(page.load_u64(8), Some(0xee11_2222_abcd_4444));
+        assert_eq!(page.load_u32(12), Some(0xee11_2222));
+    }
+
+    #[test]
+    fn accesses_outside_the_page_or_unaligned_do_nothing() {
+        let page = PageWords::new();
+        assert_eq!(page.load_u32(PAGE_SIZE), None);
+        assert_eq!(page.load_u32(2), None);
+        assert_eq!(page.store_u64(4, 1), None);
+        assert!(!page.read_bytes(PAGE_SIZE - 1, &mut [0; 2]));
+        assert!(!page.write_bytes(usize::MAX, &[0; 2]));
+    }
+
+    #[test]
+    fn bytes_cross_words_as_they_were_written() {
+        let page = PageWords::new();
+        let data: [u8; 21] = core::array::from_fn(|i| i as u8 + 1);
+        assert!(page.write_bytes(5, &data));
+        let mut back = [0; 23];
+        assert!(page.read_bytes(4, &mut back));
+        assert_eq!(back.first(), Some(&0));
+        assert_eq!(back.get(1..22), Some(&data[..]));
+        assert_eq!(back.last(), Some(&0));
+    }
+
+    #[test]
+    fn a_failed_exchange_says_what_stands_there() {
+        let page = PageWords::new();
+        page.store_u32(4, 7).unwrap();
+        assert_eq!(page.compare_exchange_u32(4, 6, 1), Some(Err(7)));
+        assert_eq!(page.compare_exchange_u32(4, 7, 1), Some(Ok(7)));
+        assert_eq!(page.load_u64(0), Some(1 << 32));
+    }
+
+    #[test]
+    fn bits_are_set_and_kept_in_the_right_half() {
+        let page = PageWords::new();
+        assert_eq!(page.fetch_or_u32(4, 0xf0), Some(0));
+        assert_eq!(page.fetch_and_u32(4, 0x30), Some(0xf0));
+        assert_eq!(page.fetch_or_u16(6, 3), Some(0));
+        assert_eq!(page.fetch_and_u16(6, 1), Some(3));
+        assert_eq!(page.load_u64(0), Some(0x0001_0030_0000_0000));
+    }
+}

@@ -1,0 +1,48 @@
+//! Time as the core sees it.
+
+use core::time::Duration;
+
+/// Nanoseconds since the machine was switched on (Xen's system time).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// A deadline that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The moment `ns` later; [`Time::NEVER`] past the end of the number space.
+    #[must_use]
+    pub const fn after_ns(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// Nanoseconds from `earlier` until this moment; 0 if `earlier` is later.
+    #[must_use]
+    pub const fn since_ns(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment as a duration since switch-on.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+/// How a CPU's time stamp counter stands to system time: at `tsc` it was `time`, and the counter runs at `tsc_khz`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TimeBase {
+    /// Reading of the time stamp counter, in ticks.
+    pub tsc: u64,
+    /// System time at that reading.
+    pub time: Time,
+    /// Ticks a millisecond; never 0 on a running machine.
+    pub tsc_khz: u32,
+}
+
+/// Seconds and nanoseconds since 1970-01-01 00:00:00 UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WallClock {
+    pub seconds: u64,
+    pub nanoseconds: u32,
+}
