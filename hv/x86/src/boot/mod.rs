@@ -1,0 +1,3 @@
+//! From the boot loader's hands to a running machine.
+
+mod entry;

@@ -1,0 +1,121 @@
+//! The serial port: a 16550 at the four classic addresses, written by polling.
+//!
+//! **Source:** the PC16550D data sheet.
+
+use core::fmt;
+
+use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
+
+/// The clock of the divisor latch, in baud.
+const BASE_BAUD: u32 = 115_200;
+const LINE_STATUS_DATA: u8 = 1 << 0;
+const LINE_STATUS_ROOM: u8 = 1 << 5;
+const LINE_STATUS_IDLE: u8 = 1 << 6;
+/// How often the line status is read before a byte is given up: a port that is not there must not stop the machine.
+const PATIENCE: u32 = 200_000;
+
+/// One serial port.
+#[derive(Debug, Clone, Copy)]
+pub struct SerialPort {
+    base: u16,
+}
+
+/// The registers, as offsets from the base port.
+#[derive(Clone, Copy)]
+#[repr(u16)]
+enum Register {
+    Data = 0,
+    InterruptEnable = 1,
+    FifoControl = 2,
+    LineControl = 3,
+    ModemControl = 4,
+    LineStatus = 5,
+    Scratch = 7,
+}
+
+impl SerialPort {
+    /// The port at `base`, as the firmware or an earlier owner left it.
+    #[must_use]
+    pub const fn at(base: u16) -> Self {
+        Self { base }
+    }
+
+    fn read(self, register: Register) -> u8 {
+        // SAFETY: reading a register of a UART (or of nothing at all) touches no memory.
+        unsafe { PortReadOnly::<u8>::new(self.base.wrapping_add(register as u16)).read() }
+    }
+
+    fn write(self, register: Register, value: u8) {
+        // SAFETY: a UART reaches no memory; the addresses are those of serial ports, which the hypervisor owns.
+        unsafe { PortWriteOnly::<u8>::new(self.base.wrapping_add(register as u16)).write(value) }
+    }
+
+    /// True when something that can hold a byte answers at the port's address.
+    #[must_use]
+    pub fn is_present(self) -> bool {
+        [0x5a, 0xa5].into_iter().all(|pattern| {
+            self.write(Register::Scratch, pattern);
+            self.read(Register::Scratch) == pattern
+        })
+    }
+
+    /// Sets the speed and the frame (`line_control` as the register holds it), switches the FIFOs on and all
+    /// interrupts off. A `baud` of none leaves the speed as it is.
+    pub fn configure(self, baud: Option<u32>, line_control: u8) {
+        self.write(Register::InterruptEnable, 0);
+        if let Some(divisor) = baud.and_then(|baud| BASE_BAUD.checked_div(baud)) {
+            let [low, high, ..] = divisor.max(1).to_le_bytes();
+            self.write(Register::LineControl, line_control | 0x80);
+            self.write(Register::Data, low);
+            self.write(Register::InterruptEnable, high);
+        }
+        self.write(Register::LineControl, line_control & 0x7f);
+        self.write(Register::FifoControl, 0x07);
+        self.write(Register::ModemControl, 0x0b);
+    }
+
+    /// Asks the port to interrupt when a byte has come.
+    pub fn enable_receive_interrupt(self) {
+        self.write(Register::InterruptEnable, 1);
+    }
+
+    /// Sends one byte as soon as the port has room; drops it when the port never has.
+    pub fn send(self, byte: u8) {
+        self.wait_for(LINE_STATUS_ROOM);
+        self.write(Register::Data, byte);
+    }
+
+    /// The next byte that has come in, if there is one.
+    #[must_use]
+    pub fn receive(self) -> Option<u8> {
+        let status = self.read(Register::LineStatus);
+        // All ones is what an absent port reads as.
+        (status != 0xff && status & LINE_STATUS_DATA != 0).then(|| self.read(Register::Data))
+    }
+
+    /// Waits until the last byte has left the wire, so that switching the machine off loses nothing.
+    pub fn drain(self) {
+        self.wait_for(LINE_STATUS_IDLE);
+    }
+
+    fn wait_for(self, bits: u8) {
+        for _ in 0..PATIENCE {
+            if self.read(Register::LineStatus) & bits != 0 {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+impl fmt::Write for SerialPort {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.send(b'\r');
+            }
+            self.send(byte);
+        }
+        Ok(())
+    }
+}
