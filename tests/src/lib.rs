@@ -1,1 +1,16 @@
+//! An emulated machine as an object: start it, read its serial line, type into it, learn how it ended.
+//!
+//! `cargo xtask boot`, `diff`, `run` and the whole-machine tests all start their machines here, so that a fault seen in
+//! one of them can be repeated with another.
+#![forbid(unsafe_code)]
 
+pub mod console;
+pub mod ending;
+pub mod machine;
+pub mod media;
+pub mod places;
+
+pub use console::Console;
+pub use ending::Ending;
+pub use machine::{Machine, MachineSpec};
+pub use media::{Media, Module};

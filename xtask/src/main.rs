@@ -1,1 +1,37 @@
-fn main() {}
+//! The commands of this repository. `cargo xtask help` lists them.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod oracle;
+mod process;
+mod progress;
+mod setup;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
+    Boot(boot::BootArguments),
+}
+
+fn main() -> std::process::ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Boot(arguments) => boot::command(&arguments),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A machine under the emulator: started, watched, typed into, and stopped by its process identifier.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::console::{Console, Wait};
+use crate::ending::Ending;
+use crate::media::Media;
+use crate::places;
+
+/// What the machine is made of, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Names the log: `target/logs/<name>.log`.
+    pub name: String,
+    pub media: Media,
+    pub cpus: u32,
+    pub memory_mib: u64,
+    /// `thread=single` and the like: what follows `-accel tcg`.
+    pub accelerator: String,
+    pub cpu_model: String,
+    /// More arguments for the emulator.
+    pub extra: Vec<String>,
+    pub timeout: Duration,
+    /// Show the serial line as it comes.
+    pub echo: bool,
+}
+
+impl MachineSpec {
+    /// A machine of 1 CPU and 1 GiB with nested paging, 60 s to live, that shows nothing.
+    #[must_use]
+    pub fn new(name: &str, media: Media) -> Self {
+        Self {
+            name: name.to_owned(),
+            media,
+            cpus: 1,
+            memory_mib: 1024,
+            accelerator: "tcg".into(),
+            cpu_model: "qemu64,+svm,+npt".into(),
+            extra: Vec::new(),
+            timeout: Duration::from_secs(60),
+            echo: false,
+        }
+    }
+
+    /// The emulator's arguments.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let fixed = [
+            "-machine",
+            "q35",
+            "-display",
+            "none",
+            "-vga",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+            "-nic",
+            "none",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=4",
+        ];
+        let mut words: Vec<String> = fixed.iter().map(|&word| word.to_owned()).collect();
+        let made = [
+            ("-accel", self.accelerator.clone()),
+            ("-cpu", self.cpu_model.clone()),
+            ("-smp", self.cpus.to_string()),
+            ("-m", format!("{}M", self.memory_mib)),
+        ];
+        words.extend(made.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        words.extend(self.media.arguments());
+        words.extend(self.extra.iter().cloned());
+        words.into_iter().map(OsString::from).collect()
+    }
+}
+
+/// A machine that runs. Dropping it stops it.
+pub struct Machine {
+    child: Child,
+    keyboard: Option<ChildStdin>,
+    reader: Option<JoinHandle<()>>,
+    pub console: Console,
+    log: PathBuf,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Machine {
+    /// Starts it.
+    ///
+    /// **Errors:** the emulator is not installed, a file it is to load is missing, the log cannot be written.
+    pub fn start(spec: &MachineSpec) -> Result<Self> {
+        check_media(&spec.media)?;
+        fs::create_dir_all(places::logs()).context("cannot make the directory of logs")?;
+        let log = places::logs().join(format!("{}.log", spec.name));
+        let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let messages = log_file.try_clone().context("cannot share the log")?;
+        let mut child = emulator()
+            .args(spec.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(messages)
+            .spawn()
+            .context("cannot start qemu-system-x86_64; install it: apt-get install qemu-system-x86")?;
+        let console = Console::default();
+        let reader = child.stdout.take().map(|output| {
+            let (console, echo) = (console.clone(), spec.echo);
+            std::thread::spawn(move || console.fill_from(output, log_file, echo))
+        });
+        let keyboard = child.stdin.take();
+        let deadline = Instant::now() + spec.timeout;
+        Ok(Self { child, keyboard, reader, console, log, deadline, timeout: spec.timeout })
+    }
+
+    /// Types into the serial line.
+    ///
+    /// **Errors:** the machine is gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let keyboard = self.keyboard.as_mut().context("the machine's serial input is closed")?;
+        keyboard.write_all(bytes).and_then(|()| keyboard.flush()).context("the machine takes no serial input")
+    }
+
+    /// Hands over the serial input, for a thread of its own; [`Self::send`] fails from then on.
+    pub fn take_keyboard(&mut self) -> Option<ChildStdin> {
+        self.keyboard.take()
+    }
+
+    /// Waits for a line that holds `wanted` and returns it.
+    ///
+    /// **Errors:** the machine ended, or its time was up; the message holds the last lines and the log's place.
+    pub fn expect(&mut self, wanted: &str) -> Result<String> {
+        self.expect_after(wanted, 0).map(|(line, _)| line)
+    }
+
+    /// The same for a line past byte `from` of the console; also returns where the line ends.
+    ///
+    /// **Errors:** as [`Self::expect`].
+    pub fn expect_after(&mut self, wanted: &str, from: usize) -> Result<(String, usize)> {
+        match self.console.wait_for_after(wanted, from, self.deadline) {
+            (Wait::Line(line), after) => Ok((line, after)),
+            (Wait::Closed, _) => {
+                let ending = self.end();
+                bail!("\"{wanted}\" never came: {ending}\n{}", self.report())
+            }
+            (Wait::TimedOut, _) => {
+                bail!("\"{wanted}\" did not come within {} s\n{}", self.timeout.as_secs(), self.report())
+            }
+        }
+    }
+
+    /// Lets the machine run to its end, at most its time.
+    pub fn run_to_end(&mut self) -> Ending {
+        self.run_until(None)
+    }
+
+    /// Lets the machine run until a line that holds `wanted` came, or to its end, at most its time.
+    pub fn run_until(&mut self, wanted: Option<&str>) -> Ending {
+        // No line holds a line feed, so without a wish this waits for the end alone.
+        match self.console.wait_for(wanted.unwrap_or("\n"), self.deadline) {
+            Wait::Line(line) => {
+                self.stop();
+                Ending::Seen(line)
+            }
+            Wait::Closed => self.end(),
+            Wait::TimedOut => {
+                self.stop();
+                Ending::TimedOut(self.timeout)
+            }
+        }
+    }
+
+    /// The ending of a machine whose serial line is closed.
+    fn end(&mut self) -> Ending {
+        if self.console.is_flooded() {
+            self.stop();
+            return Ending::Flooded;
+        }
+        match self.child.wait() {
+            Ok(status) => Ending::from_status(status),
+            Err(error) => Ending::EmulatorFailed(error.to_string()),
+        }
+    }
+
+    /// Stops it at once. Does nothing when it has ended.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+
+    /// The last lines of the console and where the whole log lies.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut tail = self.console.tail(30);
+        if tail.is_empty() {
+            // What the emulator itself said stands in the log only.
+            tail = fs::read_to_string(&self.log).unwrap_or_default();
+        }
+        let rule = "-".repeat(72);
+        format!("{rule}\n{tail}\n{rule}\nthe whole log: {}", self.log.display())
+    }
+
+    /// Where the log lies.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The emulator, made to die with the process that started it where the system has the tool for that.
+fn emulator() -> Command {
+    let name = "qemu-system-x86_64";
+    if !Path::new("/usr/bin/setpriv").exists() {
+        return Command::new(name);
+    }
+    let mut command = Command::new("/usr/bin/setpriv");
+    command.args(["--pdeathsig", "KILL", name]);
+    command
+}
+
+/// Says which file is missing before the emulator says something less clear.
+fn check_media(media: &Media) -> Result<()> {
+    let files: Vec<&Path> = match media {
+        Media::Kernel { image, modules, .. } => {
+            std::iter::once(image.as_path()).chain(modules.iter().map(|module| module.file.as_path())).collect()
+        }
+        Media::BiosDisc { iso } => vec![iso],
+        Media::UefiDisc { iso, code, variables } => vec![iso, code, variables],
+    };
+    match files.into_iter().find(|file| !file.is_file()) {
+        Some(missing) => bail!("there is no file {}", missing.display()),
+        None => Ok(()),
+    }
+}

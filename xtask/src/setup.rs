@@ -1,0 +1,112 @@
+//! What a command needs of the machine it runs on: looked for, and installed by apt where it is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+
+/// Something that a command needs and a fresh machine may lack.
+pub struct Need {
+    pub why: &'static str,
+    /// Any of these files shows that it is there. A bare name is looked for in `PATH`.
+    pub shown_by: &'static [&'static str],
+    /// The Debian packages that bring it.
+    pub packages: &'static [&'static str],
+}
+
+/// Runs a machine with AMD's virtualisation on any host.
+pub const EMULATOR: Need = Need {
+    why: "an emulated machine with AMD's virtualisation",
+    shown_by: &["qemu-system-x86_64"],
+    packages: &["qemu-system-x86"],
+};
+
+impl Need {
+    fn is_met(&self) -> bool {
+        self.shown_by.iter().any(|name| find(name).is_some())
+    }
+}
+
+/// Finds a program in `PATH`, or a file by its absolute name.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.exists());
+    }
+    // A user's PATH may lack the directories of the system's programs.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    places.map(|place| place.join(name)).find(|path| path.is_file())
+}
+
+/// Sees to it that all of `needs` are met.
+///
+/// **Errors:** something is missing and this is not root, or apt is not there, or it failed. The message is the command
+/// to run.
+pub fn ensure(needs: &[&Need]) -> Result<()> {
+    let missing: Vec<&&Need> = needs.iter().filter(|need| !need.is_met()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().flat_map(|need| need.packages.iter().copied()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let reasons: Vec<String> =
+        missing.iter().map(|need| format!("  {}: {}", need.packages.join(" "), need.why)).collect();
+    install(&packages, &reasons.join("\n"))?;
+    match needs.iter().find(|need| !need.is_met()) {
+        Some(still) => bail!("apt installed {}, yet none of {:?} is there", still.packages.join(" "), still.shown_by),
+        None => Ok(()),
+    }
+}
+
+/// Installs Debian packages, saying which and why.
+fn install(packages: &[&str], reasons: &str) -> Result<()> {
+    let line = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if find("apt-get").is_none() {
+        bail!("missing, and there is no apt here; install what your system calls these:\n{reasons}");
+    }
+    if !is_root() {
+        bail!("missing:\n{reasons}\nrun this, then the same command again:\n\n  sudo {line}\n");
+    }
+    eprintln!("missing, to be installed by apt:\n{reasons}");
+    let words = || line.split(' ');
+    let apt = |mut words: std::str::Split<'_, char>| {
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+        process::run(&mut command)
+    };
+    if apt(words()).is_err() {
+        eprintln!("apt could not; it may not know its packages yet, so its lists are fetched");
+        apt("apt-get update".split(' '))?;
+        apt(words())?;
+    }
+    Ok(())
+}
+
+/// True for the superuser.
+fn is_root() -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    user.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_in_the_path_and_a_missing_one_is_not() {
+        assert!(find("sh").is_some());
+        assert!(find("/bin/sh").is_some());
+        assert!(find("no-such-program").is_none());
+    }
+
+    #[test]
+    fn a_need_that_is_met_asks_for_nothing() {
+        let met = Need { why: "a shell", shown_by: &["no-such-program", "sh"], packages: &["no-such-package"] };
+        assert!(ensure(&[&met]).is_ok());
+    }
+}
