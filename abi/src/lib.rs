@@ -1,10 +1,35 @@
 //! The public interface of Xen 4.17 as Rust types and constants.
 //!
 //! Nothing here does anything: it says how the structures that cross between a guest and the hypervisor lie in
-//! memory and what the numbers in them are called. The names are those of the public headers, in Rust's spelling.
+//! memory and what the numbers in them are called. The names are those of the public headers, in Rust's spelling:
+//! `struct evtchn_send` is [`event_channel::EvtchnSend`], `EVTCHNOP_send` is [`event_channel::EVTCHNOP_SEND`]; a
+//! leading `xen_` of a structure is left out. A module stands for a header or a part of one.
+//!
+//! Every structure is made of fields that may hold any bytes, with all padding spelled out and zero in a default
+//! value, so it can be copied in from a guest and out to one as bytes. Unions are bytes with a pair of methods for
+//! each member. `tests/layout` compares every size, offset and number with the C headers.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod cpuid;
+#[doc(hidden)]
+pub mod describe;
+pub mod errno;
+pub mod event_channel;
+pub mod event_fifo;
+pub mod grant_entry;
+pub mod grant_table;
+pub mod handle;
+pub mod hypercall;
 pub mod ids;
+pub mod shared_info;
+pub mod start_info;
+pub mod union;
+pub mod version;
+pub mod virq;
 
+pub use errno::Errno;
+pub use handle::GuestHandle;
 pub use ids::{DomId, Gfn, GrantHandle, GrantRef, Mfn, Port, VcpuId};
+pub use union::Union;
