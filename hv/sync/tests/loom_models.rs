@@ -1,0 +1,135 @@
+//! Every interleaving of a few threads: `RUSTFLAGS="--cfg loom" cargo test -p xenolith-sync --test loom_models`.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use xenolith_sync::atomic::{AtomicU32, Ordering};
+use xenolith_sync::rank::{EventPorts, RunQueue};
+use xenolith_sync::{Once, RwSpinLock, SpinLock};
+
+#[test]
+fn the_spin_lock_excludes() {
+    loom::model(|| {
+        let lock = Arc::new(SpinLock::<u32, RunQueue>::new(0));
+        let other = Arc::clone(&lock);
+        let thread = thread::spawn(move || *other.lock() += 1);
+        *lock.lock() += 1;
+        thread.join().unwrap();
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
+fn three_contenders_all_get_the_spin_lock() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let lock = Arc::new(SpinLock::<u32, RunQueue>::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                thread::spawn(move || *lock.lock() += 1)
+            })
+            .collect();
+        *lock.lock() += 1;
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(*lock.lock(), 3);
+    });
+}
+
+#[test]
+fn what_try_lock_gets_is_what_the_last_holder_left() {
+    loom::model(|| {
+        let lock = Arc::new(SpinLock::<(u32, u32), RunQueue>::new((0, 0)));
+        let other = Arc::clone(&lock);
+        let thread = thread::spawn(move || {
+            let mut pair = other.lock();
+            pair.0 = 1;
+            pair.1 = 1;
+        });
+        if let Some(pair) = lock.try_lock() {
+            assert_eq!(pair.0, pair.1);
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn pairs_named_crosswise_do_not_deadlock() {
+    loom::model(|| {
+        let a = Arc::new(SpinLock::<u32, EventPorts>::new(0));
+        let b = Arc::new(SpinLock::<u32, EventPorts>::new(0));
+        let (other_a, other_b) = (Arc::clone(&a), Arc::clone(&b));
+        let thread = thread::spawn(move || *SpinLock::lock_pair(&other_a, &other_b).first() += 1);
+        *SpinLock::lock_pair(&b, &a).first() += 1;
+        thread.join().unwrap();
+        assert_eq!(*a.lock(), 1);
+        assert_eq!(*b.lock(), 1);
+    });
+}
+
+#[test]
+fn a_writer_excludes_readers_and_a_reader_sees_whole_writes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let lock = Arc::new(RwSpinLock::<(u32, u32), RunQueue>::new((0, 0)));
+        let writer = Arc::clone(&lock);
+        let thread = thread::spawn(move || {
+            let mut pair = writer.write();
+            pair.0 += 1;
+            pair.1 += 1;
+        });
+        {
+            let pair = lock.read();
+            assert_eq!(pair.0, pair.1);
+        }
+        thread.join().unwrap();
+        assert_eq!(*lock.read(), (1, 1));
+    });
+}
+
+#[test]
+fn two_writers_do_not_lose_a_write() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let lock = Arc::new(RwSpinLock::<u32, RunQueue>::new(0));
+        let other = Arc::clone(&lock);
+        let thread = thread::spawn(move || *other.write() += 1);
+        *lock.write() += 1;
+        thread.join().unwrap();
+        assert_eq!(*lock.read(), 2);
+    });
+}
+
+#[test]
+fn a_once_is_made_once_and_seen_whole() {
+    loom::model(|| {
+        let made = Arc::new(AtomicU32::new(0));
+        let cell = Arc::new(Once::<(u32, u32)>::new());
+        let (other_made, other) = (Arc::clone(&made), Arc::clone(&cell));
+        let make = |made: &AtomicU32| {
+            made.fetch_add(1, Ordering::Relaxed);
+            (5, 5)
+        };
+        let thread = thread::spawn(move || assert_eq!(*other.get_or_init(|| make(&other_made)), (5, 5)));
+        assert_eq!(*cell.get_or_init(|| make(&made)), (5, 5));
+        thread.join().unwrap();
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_once_is_empty_or_whole() {
+    loom::model(|| {
+        let cell = Arc::new(Once::<(u32, u32)>::new());
+        let other = Arc::clone(&cell);
+        let thread = thread::spawn(move || assert!(other.set((1, 2)).is_ok()));
+        if let Some(value) = cell.get() {
+            assert_eq!(*value, (1, 2));
+        }
+        thread.join().unwrap();
+        assert_eq!(cell.get(), Some(&(1, 2)));
+    });
+}
