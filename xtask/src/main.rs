@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod build;
+mod load_layout;
 mod oracle;
 mod process;
 mod progress;
 mod setup;
+mod symbols;
+mod toolchain;
 
 use clap::{Parser, Subcommand};
 
@@ -19,12 +23,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Builds the hypervisor's image and the test kernel into target/image/
+    Build(build::BuildArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
     Boot(boot::BootArguments),
 }
 
 fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().command {
+        Command::Build(arguments) => build::command(arguments),
         Command::Boot(arguments) => boot::command(&arguments),
     };
     match done {
