@@ -1,2 +1,54 @@
+//! What the boot loader and the firmware say about the machine, read once and made one thing of.
+//!
+//! Three boot protocols, one [`BootInfo`]; the command line as typed [`Options`]; the firmware's ACPI tables as
+//! far as a hypervisor needs them. All of it is parsed from bytes that [`PhysicalMemory`] hands out, and none of
+//! those bytes is trusted: every fault has a name ([`BootFault`]), nothing panics.
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod fault;
+mod info;
+mod memory_map;
+mod multiboot1;
+mod multiboot2;
+mod option_kinds;
+mod option_values;
+mod options;
+mod physical;
+mod pvh;
+mod range;
+mod validate;
+
+pub use fault::{BootFault, Table};
+pub use info::{BootInfo, Framebuffer, Loader, Module, Protocol, RsdpSource};
+pub use memory_map::{MAP_ENTRIES, MemoryKind, MemoryMap, MemoryRegion};
+pub use option_kinds::{ConsoleTarget, CrashTest, Dom0Iommu, Dom0Mode, RebootMethod};
+pub use option_values::{ComPort, Dom0Amount, Dom0Memory, LogLevel, Thresholds, VcpuCount, parse_size};
+pub use options::{Complaint, Options};
+pub use physical::{ByteSlice, PhysicalMemory};
+pub use range::MachineRange;
+pub use validate::validate;
+
+/// The magic number that the entry code gives for each protocol, in `eax` or in its place.
+pub mod magic {
+    /// Multiboot1 (its `eax`).
+    pub const MULTIBOOT1: u32 = 0x2bad_b002;
+    /// Multiboot2 (its `eax`).
+    pub const MULTIBOOT2: u32 = 0x36d7_6289;
+    /// PVH: the first word of `hvm_start_info`.
+    pub const PVH: u32 = 0x336e_c578;
+}
+
+/// Reads what the boot loader left at `info`, in the protocol that `magic` names.
+///
+/// The result is normalised, not yet checked against the image: call [`validate`] next.
+///
+/// **Errors:** any [`BootFault`] but those about the image.
+pub fn parse(memory: &impl PhysicalMemory, magic: u32, info: u64) -> Result<BootInfo, BootFault> {
+    match magic {
+        magic::MULTIBOOT1 => multiboot1::parse(memory, info),
+        magic::MULTIBOOT2 => multiboot2::parse(memory, info),
+        magic::PVH => pvh::parse(memory, info),
+        _ => Err(BootFault::UnknownLoader { magic }),
+    }
+}

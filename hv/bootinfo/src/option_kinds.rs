@@ -1,0 +1,90 @@
+//! What an option chooses between.
+
+/// Something that shows the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleTarget {
+    /// The first serial port.
+    Com1,
+    /// The second serial port.
+    Com2,
+    /// The text screen.
+    Vga,
+}
+
+/// What kind of guest dom0 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dom0Mode {
+    /// A PVH guest.
+    Pvh,
+    /// A classic PV guest.
+    Pv,
+}
+
+/// What is asked of the IOMMU for dom0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dom0Iommu {
+    /// `none`: start without one, whatever that leaves unprotected.
+    pub none: bool,
+    /// `passthrough`: dom0's DMA is not translated.
+    pub passthrough: bool,
+    /// `strict`: only dom0's own memory can be reached.
+    pub strict: bool,
+    /// `map-reserved`: reserved memory is mapped one to one.
+    pub map_reserved: Option<bool>,
+    /// `map-inclusive`: everything below 4 GiB is mapped one to one.
+    pub map_inclusive: bool,
+}
+
+/// How the machine is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebootMethod {
+    /// By the ACPI reset register.
+    Acpi,
+    /// By the chipset's port 0xcf9.
+    Pci,
+    /// By the keyboard controller.
+    Keyboard,
+    /// By a triple fault.
+    Triple,
+}
+
+/// A fault to provoke once the machine is up, for those who test how it is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashTest {
+    /// A panic of the program itself.
+    Panic,
+    /// A read of memory that is not mapped.
+    PageFault,
+    /// A write to code.
+    WriteText,
+    /// Running data.
+    RunData,
+    /// Running past the end of the stack.
+    StackOverflow,
+    /// A panic on the last CPU instead of the first.
+    OtherCpu,
+}
+
+/// The way to restart, or none for "do not".
+pub(crate) fn parse_reboot(value: &str) -> Option<Option<RebootMethod>> {
+    match value {
+        "a" | "acpi" => Some(Some(RebootMethod::Acpi)),
+        "p" | "pci" => Some(Some(RebootMethod::Pci)),
+        "k" | "kbd" => Some(Some(RebootMethod::Keyboard)),
+        "t" | "triple" => Some(Some(RebootMethod::Triple)),
+        "n" | "no" => Some(None),
+        _ => None,
+    }
+}
+
+pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {
+    match value {
+        "panic" => Some(CrashTest::Panic),
+        "page-fault" => Some(CrashTest::PageFault),
+        "write-text" => Some(CrashTest::WriteText),
+        "run-data" => Some(CrashTest::RunData),
+        "stack-overflow" => Some(CrashTest::StackOverflow),
+        "other-cpu" => Some(CrashTest::OtherCpu),
+        _ => None,
+    }
+}
