@@ -2,8 +2,8 @@
 
 use core::arch::asm;
 
-use crate::pages::{self, Page};
 use crate::cpu;
+use crate::pages::{self, Page};
 
 /// Calls hypercall `number`, in line.
 ///

@@ -159,7 +159,7 @@ pub fn unmap(slot: u64) -> u64 {
 
 fn set(slot: u64, entry: u64) -> u64 {
     // SAFETY: the symbol is the static top table; atomics may be changed while the processor walks them.
-    let top = unsafe { &*(&raw const kit_pml4) };
+    let top = unsafe { &kit_pml4 };
     let [_, second, ..] = top;
     second.store(&raw const DIRECTORY_POINTERS as u64 | 7, Ordering::Relaxed);
     let ([pointer, ..], [directory, ..]) = (&DIRECTORY_POINTERS.0, &DIRECTORY.0);

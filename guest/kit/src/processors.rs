@@ -21,7 +21,7 @@ struct TaskState {
     rsp: [u64; 3],
     reserved2: u64,
     ist: [u64; 7],
-    reserved3: [u64; 2],
+    reserved3: u64,
     io_map: u32,
 }
 
@@ -36,14 +36,7 @@ struct Own {
 static mut OWN: [Own; MAX_PROCESSORS] = [const {
     Own {
         index: 0,
-        task_state: TaskState {
-            reserved: 0,
-            rsp: [0; 3],
-            reserved2: 0,
-            ist: [0; 7],
-            reserved3: [0; 2],
-            io_map: 104 << 16,
-        },
+        task_state: TaskState { reserved: 0, rsp: [0; 3], reserved2: 0, ist: [0; 7], reserved3: 0, io_map: 104 << 16 },
         trap_stack: [0; TRAP_STACK_BYTES],
         fault_stack: [0; TRAP_STACK_BYTES],
     }
@@ -132,7 +125,7 @@ pub fn start(index: usize, apic_id: u32, work: Work, bound_ticks: u64) -> bool {
         let from = &raw const kit_trampoline_start;
         let size = (&raw const kit_trampoline_end as usize) - (from as usize);
         core::ptr::copy_nonoverlapping(from, TRAMPOLINE as *mut u8, size);
-        (*(&raw const kit_starting_processor)).store(index as u32, Ordering::Release);
+        kit_starting_processor.store(index as u32, Ordering::Release);
     }
     let before = started();
     lapic::send_init(apic_id);

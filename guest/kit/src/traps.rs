@@ -24,8 +24,8 @@ impl Fault {
     #[must_use]
     pub fn name(&self) -> &'static str {
         const NAMES: [&str; 22] = [
-            "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "#9", "#TS", "#NP", "#SS", "#GP", "#PF", "#15",
-            "#MF", "#AC", "#MC", "#XF", "#VE", "#CP",
+            "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "#9", "#TS", "#NP", "#SS", "#GP", "#PF",
+            "#15", "#MF", "#AC", "#MC", "#XF", "#VE", "#CP",
         ];
         NAMES.get(usize::from(self.vector)).copied().unwrap_or("#??")
     }
@@ -258,10 +258,7 @@ fn interrupt(state: &State, vector: u8) {
 /// How often processor `processor` has taken `vector`.
 #[must_use]
 pub fn count(processor: usize, vector: u8) -> u32 {
-    STATES
-        .get(processor)
-        .and_then(|s| s.counts.get(usize::from(vector)))
-        .map_or(0, |c| c.load(Ordering::Acquire))
+    STATES.get(processor).and_then(|s| s.counts.get(usize::from(vector))).map_or(0, |c| c.load(Ordering::Acquire))
 }
 
 /// How many interrupts processor `processor` has taken in all.
@@ -273,10 +270,7 @@ pub fn taken(processor: usize) -> u32 {
 /// The vector of the `number`th interrupt that `processor` took, counted from 0; only the last 64 are known.
 #[must_use]
 pub fn nth(processor: usize, number: u32) -> u8 {
-    STATES
-        .get(processor)
-        .and_then(|s| s.order.get(number as usize % 64))
-        .map_or(0, |v| v.load(Ordering::Acquire))
+    STATES.get(processor).and_then(|s| s.order.get(number as usize % 64)).map_or(0, |v| v.load(Ordering::Acquire))
 }
 
 struct Call<F, R> {

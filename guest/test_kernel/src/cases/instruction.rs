@@ -129,7 +129,8 @@ fn plain(t: &mut Runner) {
         r.caught(result);
     });
     t.case("instruction/debug-register-0-keeps-its-value", |r| {
-        let result = try_instruction!("mov rax, 0x12345678; mov dr0, rax; xor eax, eax; mov rax, dr0", 0_u32, 0_u32, 0_u32);
+        let result =
+            try_instruction!("mov rax, 0x12345678; mov dr0, rax; xor eax, eax; mov rax, dr0", 0_u32, 0_u32, 0_u32);
         r.caught(result);
     });
     t.case("instruction/debug-register-7-upper-half", |r| {
@@ -207,14 +208,6 @@ fn control_registers(t: &mut Runner) {
         let fault = try_instruction!("mov rax, cr0; or eax, 8; mov cr0, rax; fninit; clts", 0_u32, 0_u32, 0_u32);
         r.done(outcome(fault));
         r.done(outcome(try_instruction!("clts; fninit", 0_u32, 0_u32, 0_u32)));
-    });
-    t.case("instruction/cr3/beyond-the-address-width", |r| {
-        r.done(outcome(try_instruction!(
-            "mov rax, cr3; mov rdx, rax; bts rax, 60; mov cr3, rax; mov cr3, rdx",
-            0_u32,
-            0_u32,
-            0_u32
-        )));
     });
 }
 

@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use xenolith_guest_kit::cpu::{let_interrupts_in, read_msr, ticks};
 use xenolith_guest_kit::lapic::{
-    EOI, ICR, ID, IRR, LVT_TIMER, SELF_IPI, SVR, TIMER_CURRENT, TIMER_DIVIDE, TIMER_INITIAL, TPR, in_service, requested,
-    send, send_to_self, write,
+    EOI, ICR, ID, IRR, LVT_TIMER, SELF_IPI, SVR, TIMER_CURRENT, TIMER_DIVIDE, TIMER_INITIAL, TPR, in_service,
+    requested, send, send_to_self, write,
 };
 use xenolith_guest_kit::traps::{LEAVE_IN_SERVICE, count, nth, taken};
 use xenolith_guest_kit::{catch, wait_until};
