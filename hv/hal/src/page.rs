@@ -22,7 +22,7 @@ impl Default for PageWords {
 
 /// Splits an aligned offset into the word's index and the shift of the value in it.
 const fn locate(offset: usize, size: usize) -> Option<(usize, u32)> {
-    if offset >= PAGE_SIZE || offset % size != 0 {
+    if offset >= PAGE_SIZE || !offset.is_multiple_of(size) {
         return None;
     }
     Some((offset / WORD, (offset % WORD) as u32 * 8))

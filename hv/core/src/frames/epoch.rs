@@ -1,0 +1,105 @@
+//! Grace periods: when no CPU can still use what was taken out of a translation.
+//!
+//! Whoever takes a page out of a translation notes it under the next epoch. A CPU says at its quiet point, where it
+//! holds nothing that it looked up in a translation, which epoch it has seen; it then enters a guest only after it
+//! dropped the translations that are stale by now. When every CPU has seen an epoch or idles, what was noted under it
+//! is out of everybody's reach. So taking a page away never waits for another CPU and never interrupts one.
+
+use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use xenolith_hal::CpuId;
+use xenolith_sync::Padded;
+use xenolith_sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Seen by a CPU that idles: it uses no translation until it says otherwise.
+const OFFLINE: u64 = u64::MAX;
+
+/// A moment that every CPU must have passed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Epoch(u64);
+
+/// The epoch of the machine and what each CPU has seen of it.
+#[derive(Debug)]
+pub struct Epochs {
+    now: AtomicU64,
+    seen: Box<[Padded<AtomicU64>]>,
+}
+
+impl Epochs {
+    /// For this many CPUs, all of which idle.
+    ///
+    /// **Errors:** no memory.
+    pub fn new(cpus: usize) -> Result<Self, TryReserveError> {
+        let mut seen = Vec::new();
+        seen.try_reserve_exact(cpus)?;
+        seen.extend((0..cpus).map(|_| Padded(AtomicU64::new(OFFLINE))));
+        Ok(Self { now: AtomicU64::new(0), seen: seen.into_boxed_slice() })
+    }
+
+    /// The CPU holds nothing that it looked up before, and will drop stale translations before it enters a guest.
+    /// Also ends its idling.
+    pub fn quiet(&self, cpu: CpuId) {
+        let Some(seen) = self.seen.get(cpu.index()) else { return };
+        let was = seen.0.load(Ordering::Relaxed);
+        seen.0.store(self.now.load(Ordering::Acquire), Ordering::Release);
+        if was == OFFLINE {
+            // Whoever looks for laggards now either finds this CPU, or took its pages out before this CPU looks
+            // anything up.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The CPU goes idle: it uses no translation before its next quiet point.
+    pub fn idle(&self, cpu: CpuId) {
+        if let Some(seen) = self.seen.get(cpu.index()) {
+            seen.0.store(OFFLINE, Ordering::Release);
+        }
+    }
+
+    /// A moment after everything that this CPU did so far.
+    pub fn next(&self) -> Epoch {
+        Epoch(self.now.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
+    }
+
+    /// The CPUs that have not passed the epoch.
+    pub fn laggards(&self, epoch: Epoch) -> impl Iterator<Item = CpuId> + '_ {
+        fence(Ordering::SeqCst);
+        let lags = move |(cpu, seen): (usize, &Padded<AtomicU64>)| {
+            (seen.0.load(Ordering::Acquire) < epoch.0).then_some(CpuId(cpu as u32))
+        };
+        self.seen.iter().enumerate().filter_map(lags)
+    }
+
+    /// True when every CPU has passed the epoch or idles.
+    pub fn passed(&self, epoch: Epoch) -> bool {
+        self.laggards(epoch).next().is_none()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_passed_when_every_running_cpu_was_quiet_after_it() {
+        let epochs = Epochs::new(3).unwrap();
+        epochs.quiet(CpuId(0));
+        epochs.quiet(CpuId(1));
+        let epoch = epochs.next();
+        assert_eq!(epochs.laggards(epoch).collect::<Vec<_>>(), [CpuId(0), CpuId(1)]);
+        epochs.quiet(CpuId(0));
+        assert!(!epochs.passed(epoch));
+        epochs.idle(CpuId(1));
+        assert!(epochs.passed(epoch));
+    }
+
+    #[test]
+    fn a_cpu_that_wakes_has_seen_what_happened_while_it_slept() {
+        let epochs = Epochs::new(1).unwrap();
+        let epoch = epochs.next();
+        epochs.quiet(CpuId(0));
+        assert!(epochs.passed(epoch));
+        assert!(!epochs.passed(epochs.next()));
+    }
+}

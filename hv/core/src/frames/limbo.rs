@@ -1,0 +1,106 @@
+//! References that were given up and may be dropped only after a grace period.
+//!
+//! Frames wait in chains that run through the frame table, so that giving a reference up never needs memory. Each CPU
+//! has a chain that grows and one that waits for its epoch.
+
+use super::epoch::Epoch;
+use super::table::{Frame, FrameTable};
+use xenolith_hal::{Mfn, Time};
+use xenolith_sync::atomic::Ordering;
+
+/// No frame.
+const END: u32 = u32::MAX;
+const QUEUED: u64 = 1 << 31;
+const AGAIN: u64 = 1 << 30;
+const COUNT: u64 = AGAIN - 1;
+
+/// Frames linked through the frame table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chain {
+    head: u32,
+}
+
+impl Chain {
+    const EMPTY: Self = Self { head: END };
+
+    pub const fn is_empty(self) -> bool {
+        self.head == END
+    }
+}
+
+/// A chain that waits for its epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed {
+    pub chain: Chain,
+    pub epoch: Epoch,
+    pub since: Time,
+    /// The CPUs that lag were kicked already.
+    pub kicked: bool,
+}
+
+/// What one CPU gave up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limbo {
+    open: Chain,
+    pub sealed: Option<Sealed>,
+}
+
+impl Limbo {
+    pub const fn new() -> Self {
+        Self { open: Chain::EMPTY, sealed: None }
+    }
+
+    /// Adds a frame for which [`note`] said so.
+    pub fn push(&mut self, table: &FrameTable, mfn: Mfn) {
+        let (Some(frame), Ok(link)) = (table.get(mfn), u32::try_from(mfn.0)) else { return };
+        let next = u64::from(self.open.head) << 32;
+        let _ = frame
+            .deferred
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some((word & u64::from(u32::MAX)) | next));
+        self.open = Chain { head: link };
+    }
+
+    /// Closes the growing chain under a new epoch, if there is one and no other waits.
+    pub fn seal(&mut self, now: Time, epoch: impl FnOnce() -> Epoch) {
+        if self.sealed.is_none() && !self.open.is_empty() {
+            self.sealed = Some(Sealed { chain: self.open, epoch: epoch(), since: now, kicked: false });
+            self.open = Chain::EMPTY;
+        }
+    }
+
+    /// Takes the waiting chain out if its epoch has passed.
+    pub fn take_due(&mut self, passed: impl FnOnce(Epoch) -> bool) -> Option<Chain> {
+        let sealed = self.sealed.filter(|sealed| passed(sealed.epoch))?;
+        self.sealed = None;
+        Some(sealed.chain)
+    }
+}
+
+/// Notes one more reference to be dropped later. True when the frame is in no chain and the caller must push it.
+pub fn note(frame: &Frame) -> bool {
+    let added = |word: u64| {
+        Some(if word & QUEUED == 0 { QUEUED | 1 } else { (word & !COUNT) | AGAIN | (word.wrapping_add(1) & COUNT) })
+    };
+    let before = frame.deferred.fetch_update(Ordering::AcqRel, Ordering::Acquire, added);
+    before.is_ok_and(|word| word & QUEUED == 0)
+}
+
+/// What to do with a frame whose chain is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// Drop this many references.
+    Drop(u32),
+    /// More were given up since it was queued: it waits once more.
+    Again,
+}
+
+/// Takes the first frame out of a chain that is due.
+pub fn pop<'a>(table: &'a FrameTable, chain: &mut Chain) -> Option<(Mfn, &'a Frame, Due)> {
+    let mfn = Mfn(u64::from(chain.head));
+    let frame = table.get(mfn).filter(|_| !chain.is_empty())?;
+    let settled = |word: u64| Some(if word & AGAIN == 0 { 0 } else { word & !AGAIN });
+    let word = frame.deferred.fetch_update(Ordering::AcqRel, Ordering::Acquire, settled).unwrap_or(0);
+    *chain = Chain { head: (word >> 32) as u32 };
+    let due = if word & AGAIN == 0 { Due::Drop((word & COUNT) as u32) } else { Due::Again };
+    Some((mfn, frame, due))
+}

@@ -1,0 +1,403 @@
+//! Machine memory: who has which frame, what is free, and when a frame that was taken from a guest is free again.
+//!
+//! A frame is free again only when its owner gave it up *and* every reference to it is gone *and*, where a guest could
+//! reach it, a grace period has passed ([`epoch`]).
+
+pub mod account;
+mod buddy;
+pub mod epoch;
+mod level_bitmap;
+mod limbo;
+pub mod pool;
+mod reclaim;
+mod scrub;
+pub mod state;
+mod table;
+mod token;
+
+pub use account::Account;
+pub use pool::PagingPool;
+pub use state::{FrameState, FrameUse};
+pub use token::{FreeFrame, OwnedFrame, PageRef, SharedFrame};
+
+use account::Accounts;
+use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use buddy::{Buddy, MAX_ORDER};
+use core::ops::Range;
+use epoch::Epochs;
+use level_bitmap::LevelBitmap;
+use limbo::Limbo;
+use table::FrameTable;
+use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
+use xenolith_sync::atomic::{AtomicU64, Ordering};
+use xenolith_sync::{Padded, SpinLock, rank};
+
+/// The contents of machine frames.
+pub trait Pages {
+    /// A page of RAM that the core may use; none for anything else.
+    fn page(&self, mfn: Mfn) -> Option<&PageWords>;
+}
+
+impl<M: Machine> Pages for M {
+    fn page(&self, mfn: Mfn) -> Option<&PageWords> {
+        Machine::page(self, mfn)
+    }
+}
+
+/// No bound for the address of a block.
+pub const ANYWHERE: Mfn = Mfn(u64::MAX);
+
+/// Why a domain did not get a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllocationError {
+    /// The domain has as many as it may have.
+    OverMaximum,
+    /// No such block is free. More may become free soon: [`Frames::waiting`].
+    NoMemory,
+    /// No domain can have this identifier.
+    NoDomain,
+}
+
+/// Frames that are free, and those promised to somebody.
+#[derive(Debug)]
+struct Heap {
+    buddy: Buddy,
+    /// Regions of 2 MiB in which free frames may be dirty.
+    dirty_regions: LevelBitmap,
+    /// The sum of all accounts' claims.
+    claims: u64,
+}
+
+/// All machine memory that the hypervisor hands out.
+#[derive(Debug)]
+pub struct Frames {
+    table: FrameTable,
+    accounts: Accounts,
+    heap: SpinLock<Heap, rank::Frames>,
+    epochs: Epochs,
+    limbo: Box<[Padded<SpinLock<Limbo, rank::Frames>>]>,
+    /// Frames in limbo.
+    waiting: AtomicU64,
+    /// Free frames that must be cleared before use.
+    dirty: AtomicU64,
+}
+
+impl Frames {
+    /// Frames below `limit`, of which those of `ram` are free, for a machine of `cpus` CPUs, all of which idle.
+    ///
+    /// `ram` names what nobody uses: without the image, the heap, modules. What ranges share is taken once.
+    ///
+    /// **Errors:** no memory for the tables: 16 bytes a frame in each GiB with RAM, half a byte a frame below `limit`.
+    pub fn new(limit: Mfn, ram: &[Range<Mfn>], cpus: usize) -> Result<Self, TryReserveError> {
+        let table = FrameTable::new(limit, ram)?;
+        let limit = table.limit();
+        let mut heap = Heap {
+            buddy: Buddy::new(limit)?,
+            dirty_regions: LevelBitmap::new((limit.0 >> PageOrder::SIZE_2M.0) as usize + 1)?,
+            claims: 0,
+        };
+        for range in disjoint(ram)? {
+            let range = range.start..range.end.min(limit.0);
+            heap.note_dirty(range.clone());
+            heap.buddy.give_range(range);
+        }
+        let dirty = heap.buddy.free_frames();
+        let mut limbo = Vec::new();
+        let slots = cpus.clamp(1, reclaim::MOST_SLOTS);
+        limbo.try_reserve_exact(slots)?;
+        limbo.extend((0..slots).map(|_| Padded(SpinLock::new(Limbo::new()))));
+        Ok(Self {
+            table,
+            accounts: Accounts::new(DomId::FIRST_RESERVED.0)?,
+            heap: SpinLock::new(heap),
+            epochs: Epochs::new(cpus)?,
+            limbo: limbo.into_boxed_slice(),
+            waiting: AtomicU64::new(0),
+            dirty: AtomicU64::new(dirty),
+        })
+    }
+
+    /// The account of a domain; none for an identifier that no domain can have.
+    pub fn account(&self, domain: DomId) -> Option<&Account> {
+        self.accounts.get(domain)
+    }
+
+    /// What is known of a frame; none where there is no RAM.
+    pub fn state(&self, mfn: Mfn) -> Option<FrameState> {
+        Some(self.table.get(mfn)?.state())
+    }
+
+    /// One past the highest frame.
+    pub fn limit(&self) -> Mfn {
+        self.table.limit()
+    }
+
+    /// Frames that are free, promised ones and dirty ones included.
+    pub fn free_pages(&self) -> u64 {
+        self.heap.lock().buddy.free_frames()
+    }
+
+    /// Free frames that were not cleared yet.
+    pub fn scrub_pending(&self) -> u64 {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Frames that some domain claimed and has not allocated.
+    pub fn claimed_pages(&self) -> u64 {
+        self.heap.lock().claims
+    }
+
+    /// Takes a cleared block that ends at or below `below`.
+    pub fn take(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
+        let frame = self.take_unscrubbed(order, below)?;
+        self.scrub_frames(pages, frame.mfn, frame.order.pages());
+        Some(frame)
+    }
+
+    /// Takes a block with whatever its last user left in it: for what overwrites all of it.
+    pub fn take_unscrubbed(&self, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
+        self.take_for(order, below, None)
+    }
+
+    fn take_for(&self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<FreeFrame> {
+        if order.0 > MAX_ORDER {
+            return None;
+        }
+        let attempt = || self.heap.lock().take(order, below, claimant);
+        let mfn = attempt().or_else(|| if self.collect_all() { attempt() } else { None })?;
+        Some(self.taken(mfn, order))
+    }
+
+    /// Takes the very block, as it is, if all of it is free: for memory whose address matters.
+    pub fn take_block(&self, start: Mfn, order: PageOrder) -> Option<FreeFrame> {
+        let got = order.0 <= MAX_ORDER && self.heap.lock().buddy.take_block(start, order);
+        got.then(|| self.taken(start, order))
+    }
+
+    /// Marks a block that left the allocator, frame by frame.
+    fn taken(&self, mfn: Mfn, order: PageOrder) -> FreeFrame {
+        for (_, frame) in self.table.run(mfn, order.pages()) {
+            let dirty = frame.state().dirty;
+            frame.replace(FrameState::unowned(FrameUse::Taken, dirty));
+        }
+        FreeFrame { mfn, order }
+    }
+
+    /// Gives a block back that no guest ever saw.
+    pub fn give_back(&self, frame: FreeFrame) {
+        self.free_block(frame.mfn, frame.order);
+    }
+
+    /// Makes a block the memory of a domain.
+    ///
+    /// **Errors:** the block comes back with the reason.
+    pub fn assign(&self, frame: FreeFrame, owner: DomId) -> Result<OwnedFrame, (FreeFrame, AllocationError)> {
+        let Some(account) = self.accounts.get(owner) else { return Err((frame, AllocationError::NoDomain)) };
+        if !account.charge(frame.order.pages() as u32) {
+            return Err((frame, AllocationError::OverMaximum));
+        }
+        Ok(self.own(frame, owner))
+    }
+
+    fn own(&self, block: FreeFrame, owner: DomId) -> OwnedFrame {
+        let FreeFrame { mfn, order } = block;
+        for (_, frame) in self.table.run(mfn, order.pages()) {
+            self.forget_dirty(frame);
+            frame.replace(FrameState::owned(owner, FrameUse::Guest));
+        }
+        OwnedFrame { mfn, order, owner }
+    }
+
+    /// Takes a cleared block that ends at or below `below` as memory of a domain, out of its claim if it has one.
+    ///
+    /// **Errors:** see [`AllocationError`].
+    pub fn allocate(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+    ) -> Result<OwnedFrame, AllocationError> {
+        let account = self.accounts.get(owner).ok_or(AllocationError::NoDomain)?;
+        let count = if order.0 <= MAX_ORDER { order.pages() as u32 } else { return Err(AllocationError::NoMemory) };
+        if !account.charge(count) {
+            return Err(AllocationError::OverMaximum);
+        }
+        let Some(frame) = self.take_for(order, below, Some(account)) else {
+            account.uncharge(count);
+            return Err(AllocationError::NoMemory);
+        };
+        self.scrub_frames(pages, frame.mfn, u64::from(count));
+        Ok(self.own(frame, owner))
+    }
+
+    /// Frees a block that no guest ever saw.
+    pub fn discard(&self, frame: OwnedFrame) {
+        if let Some(account) = self.accounts.get(frame.owner) {
+            account.uncharge(frame.order.pages() as u32);
+        }
+        self.free_block(frame.mfn, frame.order);
+    }
+
+    /// A domain gives up a frame of its memory that is in its translation no longer. True the first time: it is freed
+    /// when all references are gone and a grace period has passed.
+    pub fn release(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.disown(mfn, owner, FrameUse::Guest)
+    }
+
+    fn disown(&self, mfn: Mfn, owner: DomId, used_as: FrameUse) -> bool {
+        let disowned = self.table.get(mfn).is_some_and(|frame| frame.disown(owner, used_as));
+        if disowned {
+            self.defer(mfn);
+        }
+        disowned
+    }
+
+    /// Takes a cleared frame that `owner` may map but that stays the hypervisor's.
+    pub fn take_shared(&self, pages: &impl Pages, owner: DomId) -> Option<SharedFrame> {
+        let account = self.accounts.get(owner)?;
+        let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
+        let frame = self.table.get(mfn)?;
+        account.add_shared();
+        frame.replace(FrameState::owned(owner, FrameUse::Shared));
+        Some(SharedFrame { mfn, owner })
+    }
+
+    /// Gives up a frame that a domain could see; it is freed when nobody maps it any more.
+    pub fn release_shared(&self, shared: SharedFrame) {
+        self.disown(shared.mfn, shared.owner, FrameUse::Shared);
+    }
+
+    pub(super) fn take_table(&self, pages: &impl Pages, owner: DomId) -> Option<Mfn> {
+        let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
+        self.table.get(mfn)?.replace(FrameState::owned(owner, FrameUse::Table));
+        Some(mfn)
+    }
+
+    pub(super) fn release_table(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.disown(mfn, owner, FrameUse::Table)
+    }
+
+    /// A reference to a frame, if `owner` owns it and it is a domain's memory or shared by the hypervisor. Works on a
+    /// frame that its owner gave up as long as others hold references.
+    pub fn reference(&self, mfn: Mfn, owner: DomId) -> Option<PageRef> {
+        self.table.get(mfn)?.reference(owner).then_some(PageRef { mfn })
+    }
+
+    /// Drops a reference under which no guest could reach the frame.
+    pub fn put(&self, reference: PageRef) {
+        if let Some(frame) = self.table.get(reference.mfn)
+            && let Some(last) = frame.unreference(1)
+        {
+            self.settle(reference.mfn, last);
+        }
+    }
+
+    /// Drops a reference under which a guest could reach the frame until just now: after a grace period.
+    pub fn put_later(&self, reference: PageRef) {
+        self.defer(reference.mfn);
+    }
+
+    /// Frees a frame whose last reference is gone; `last` is its state before.
+    fn settle(&self, mfn: Mfn, last: FrameState) {
+        if let Some(account) = self.accounts.get(last.owner) {
+            match last.used_as {
+                FrameUse::Guest => account.uncharge(1),
+                FrameUse::Shared => account.remove_shared(),
+                _ => {}
+            }
+        }
+        self.free_block(mfn, PageOrder::SIZE_4K);
+    }
+
+    fn free_block(&self, mfn: Mfn, order: PageOrder) {
+        for (_, frame) in self.table.run(mfn, order.pages()) {
+            if !frame.state().dirty {
+                self.dirty.fetch_add(1, Ordering::Relaxed);
+            }
+            frame.replace(FrameState::unowned(FrameUse::Free, true));
+        }
+        let mut heap = self.heap.lock();
+        heap.note_dirty(mfn.0..mfn.0.saturating_add(order.pages()));
+        heap.buddy.give(mfn, order);
+    }
+
+    /// Keeps free memory for a domain until it has `pages` pages in all; 0 ends the claim.
+    ///
+    /// **Errors:** [`ClaimError`].
+    pub fn claim(&self, domain: DomId, pages: u64) -> Result<(), ClaimError> {
+        let account = self.accounts.get(domain).ok_or(ClaimError::Invalid)?;
+        let mut heap = self.heap.lock();
+        if pages == 0 {
+            heap.claims = heap.claims.saturating_sub(u64::from(account.claimed()));
+            account.set_claimed(0);
+            return Ok(());
+        }
+        let total = account.total();
+        let wanted = u32::try_from(pages).ok().filter(|pages| *pages > total && *pages <= account.max());
+        let more = wanted.filter(|_| account.claimed() == 0).ok_or(ClaimError::Invalid)?.saturating_sub(total);
+        if u64::from(more) > heap.unclaimed() {
+            return Err(ClaimError::NoMemory);
+        }
+        heap.claims = heap.claims.saturating_add(u64::from(more));
+        account.set_claimed(more);
+        Ok(())
+    }
+}
+
+/// Why a claim was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClaimError {
+    /// The domain has a claim, or has as many pages already, or may not have that many.
+    Invalid,
+    /// So much is not free.
+    NoMemory,
+}
+
+impl Heap {
+    fn unclaimed(&self) -> u64 {
+        self.buddy.free_frames().saturating_sub(self.claims)
+    }
+
+    fn take(&mut self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+        let count = order.pages();
+        let claimed = claimant.map_or(0, |account| u64::from(account.claimed()));
+        if self.unclaimed() < count && claimed < count {
+            return None;
+        }
+        let mfn = self.buddy.take(order, below)?;
+        if let Some(account) = claimant {
+            let used = claimed.min(count);
+            account.set_claimed(claimed.saturating_sub(used) as u32);
+            self.claims = self.claims.saturating_sub(used);
+        }
+        Some(mfn)
+    }
+
+    fn note_dirty(&mut self, frames: Range<u64>) {
+        let first = frames.start >> PageOrder::SIZE_2M.0;
+        let last = frames.end.saturating_sub(1) >> PageOrder::SIZE_2M.0;
+        for region in first..=last {
+            self.dirty_regions.insert(region as usize);
+        }
+    }
+}
+
+/// The ranges in order, with those that overlap or touch made one.
+fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
+    let mut sorted: Vec<Range<u64>> = Vec::new();
+    sorted.try_reserve_exact(ram.len())?;
+    sorted.extend(ram.iter().map(|range| range.start.0..range.end.0).filter(|range| !range.is_empty()));
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    joined.try_reserve_exact(sorted.len())?;
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    Ok(joined)
+}

@@ -1,0 +1,80 @@
+//! Clearing what the last user left in a frame.
+
+use super::state::FrameState;
+use super::table::Frame;
+use super::{Frames, FreeFrame, Heap, Pages};
+use xenolith_hal::{Mfn, PageOrder};
+use xenolith_sync::atomic::Ordering;
+
+impl Frames {
+    /// Clears the dirty frames of a run that the caller alone has.
+    pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
+        for (mfn, frame) in self.table.run(start, count) {
+            if frame.state().dirty {
+                if let Some(page) = pages.page(mfn) {
+                    page.clear();
+                }
+                self.forget_dirty(frame);
+            }
+        }
+    }
+
+    /// The frame is dirty no longer, or its new owner does not mind.
+    pub(super) fn forget_dirty(&self, frame: &Frame) {
+        let state = frame.state();
+        if state.dirty {
+            self.dirty.fetch_sub(1, Ordering::Relaxed);
+            frame.replace(FrameState { dirty: false, ..state });
+        }
+    }
+
+    /// Clears one free block of at most 2 MiB: for a CPU that has nothing better to do. False when nothing is dirty.
+    pub fn scrub_some(&self, pages: &impl Pages) -> bool {
+        let Some((start, order)) = self.take_dirty_block() else { return false };
+        let block = self.taken(start, order);
+        self.scrub_frames(pages, start, order.pages());
+        self.restore(block);
+        true
+    }
+
+    /// Gives a block back in which dirty frames are marked as such.
+    fn restore(&self, block: FreeFrame) {
+        for (_, frame) in self.table.run(block.mfn, block.order.pages()) {
+            let dirty = frame.state().dirty;
+            frame.replace(FrameState::unowned(super::FrameUse::Free, dirty));
+        }
+        self.heap.lock().buddy.give(block.mfn, block.order);
+    }
+
+    fn take_dirty_block(&self) -> Option<(Mfn, PageOrder)> {
+        let mut heap = self.heap.lock();
+        loop {
+            let region = heap.dirty_regions.highest_below(usize::MAX)?;
+            let start = Mfn((region as u64) << PageOrder::SIZE_2M.0);
+            if let Some((block, order)) = self.dirty_block_of(&heap, start)
+                && heap.buddy.take_block(block, order)
+            {
+                return Some((block, order));
+            }
+            heap.dirty_regions.remove(region);
+        }
+    }
+
+    /// A free block in a region of 2 MiB that holds a dirty frame, or the part of a larger block that lies in it.
+    fn dirty_block_of(&self, heap: &Heap, region: Mfn) -> Option<(Mfn, PageOrder)> {
+        let end = region.0.saturating_add(PageOrder::SIZE_2M.pages());
+        let mut next = region.0;
+        while next < end {
+            let Some((start, order)) = heap.buddy.containing(Mfn(next)) else {
+                next = next.saturating_add(1);
+                continue;
+            };
+            let (start, order) = (start.max(region.0), PageOrder(order.min(PageOrder::SIZE_2M.0)));
+            if self.table.run(Mfn(start), order.pages()).any(|(_, frame)| frame.state().dirty) {
+                return Some((Mfn(start), order));
+            }
+            next = start.saturating_add(order.pages());
+        }
+        None
+    }
+}

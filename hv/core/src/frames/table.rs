@@ -1,0 +1,166 @@
+//! The frame table: what is known of each machine frame.
+
+use super::state::{FrameState, FrameUse};
+use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use core::ops::Range;
+use xenolith_hal::{DomId, Mfn};
+use xenolith_sync::atomic::{AtomicU64, Ordering};
+
+/// Frames of one section: 1 GiB. A section without RAM has no entries.
+const SECTION: u64 = 1 << 18;
+/// Frames that a link can name.
+const LINKABLE: u64 = u32::MAX as u64;
+
+/// One frame: 16 bytes.
+#[derive(Debug)]
+pub struct Frame {
+    state: AtomicU64,
+    /// Belongs to [`super::limbo`].
+    pub(super) deferred: AtomicU64,
+}
+
+impl Frame {
+    pub fn new(state: FrameState) -> Self {
+        Self { state: AtomicU64::new(state.to_bits()), deferred: AtomicU64::new(0) }
+    }
+
+    pub fn state(&self) -> FrameState {
+        FrameState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    /// Puts another state in place of whatever stands there. Only for whoever alone may change it.
+    pub fn replace(&self, state: FrameState) {
+        self.state.store(state.to_bits(), Ordering::Release);
+    }
+
+    /// Changes the state as long as `next` gives a new one; gives the state before.
+    ///
+    /// **Errors:** the state for which `next` gave none.
+    pub fn update(&self, next: impl Fn(FrameState) -> Option<FrameState>) -> Result<FrameState, FrameState> {
+        self.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
+                next(FrameState::from_bits(bits)).map(FrameState::to_bits)
+            })
+            .map(FrameState::from_bits)
+            .map_err(FrameState::from_bits)
+    }
+
+    /// Takes one more reference if `owner` owns the frame.
+    pub fn reference(&self, owner: DomId) -> bool {
+        self.update(|state| state.referenced(owner)).is_ok()
+    }
+
+    /// Gives `count` references up; the state before when they were the last, which leaves the frame to the caller.
+    pub fn unreference(&self, count: u32) -> Option<FrameState> {
+        let before =
+            self.update(|state| Some(FrameState { references: state.references.checked_sub(count)?, ..state }));
+        before.ok().filter(|before| before.references == count)
+    }
+
+    /// Takes away the owner's own reference, once. The caller then holds it.
+    pub fn disown(&self, owner: DomId, used_as: FrameUse) -> bool {
+        let disowned = |state: FrameState| {
+            let owned = state.owner == owner && state.used_as == used_as && state.allocated;
+            owned.then_some(FrameState { allocated: false, ..state })
+        };
+        self.update(disowned).is_ok()
+    }
+}
+
+/// All frames below a limit, in sections.
+#[derive(Debug)]
+pub struct FrameTable {
+    sections: Vec<Option<Box<[Frame]>>>,
+}
+
+impl FrameTable {
+    /// A table in which the frames of `ram` are free and all others reserved. Ranges may lie in any order; what they
+    /// share is taken once.
+    ///
+    /// **Errors:** no memory for the table.
+    pub fn new(limit: Mfn, ram: &[Range<Mfn>]) -> Result<Self, TryReserveError> {
+        let limit = limit.0.min(LINKABLE);
+        let count = limit.div_ceil(SECTION);
+        let mut sections = Vec::new();
+        sections.try_reserve_exact(count as usize)?;
+        for section in 0..count {
+            let start = section * SECTION;
+            let frames = start..(start + SECTION).min(limit);
+            let used = ram.iter().any(|ram| ram.start.0 < frames.end && ram.end.0 > frames.start);
+            sections.push(if used { Some(new_section(frames, ram)?) } else { None });
+        }
+        Ok(Self { sections })
+    }
+
+    /// The entry of a frame; none where there is no RAM.
+    pub fn get(&self, mfn: Mfn) -> Option<&Frame> {
+        let section = self.sections.get(usize::try_from(mfn.0 / SECTION).ok()?)?.as_ref()?;
+        section.get((mfn.0 % SECTION) as usize)
+    }
+
+    /// The entries of a run of frames, without those that have none.
+    pub fn run(&self, start: Mfn, count: u64) -> impl Iterator<Item = (Mfn, &Frame)> {
+        (0..count).filter_map(move |index| {
+            let mfn = start.checked_add(index)?;
+            Some((mfn, self.get(mfn)?))
+        })
+    }
+
+    /// One past the highest frame that has an entry.
+    pub fn limit(&self) -> Mfn {
+        let full = |(index, section): (usize, &Option<Box<[Frame]>>)| {
+            section.as_ref().map(|frames| index as u64 * SECTION + frames.len() as u64)
+        };
+        Mfn(self.sections.iter().enumerate().rev().find_map(full).unwrap_or(0))
+    }
+}
+
+fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, TryReserveError> {
+    let mut section = Vec::new();
+    section.try_reserve_exact((frames.end - frames.start) as usize)?;
+    section.extend(frames.clone().map(|_| Frame::new(FrameState::unowned(FrameUse::Reserved, false))));
+    for range in ram {
+        let first = range.start.0.max(frames.start);
+        let free = range.end.0.min(frames.end).saturating_sub(first) as usize;
+        for frame in section.iter().skip((first - frames.start) as usize).take(free) {
+            frame.replace(FrameState::unowned(FrameUse::Free, true));
+        }
+    }
+    Ok(section.into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_outside_ram_are_reserved_or_have_no_entry() {
+        let table =
+            FrameTable::new(Mfn(3 * SECTION), &[Mfn(16)..Mfn(32), Mfn(2 * SECTION)..Mfn(2 * SECTION + 1)]).unwrap();
+        let used = |mfn| table.get(Mfn(mfn)).map(|frame| frame.state().used_as);
+        assert_eq!(used(15), Some(FrameUse::Reserved));
+        assert_eq!(used(16), Some(FrameUse::Free));
+        assert_eq!(used(32), Some(FrameUse::Reserved));
+        assert_eq!(used(SECTION), None);
+        assert_eq!(used(2 * SECTION), Some(FrameUse::Free));
+        assert_eq!(used(3 * SECTION), None);
+        assert_eq!(used(u64::MAX), None);
+    }
+
+    #[test]
+    fn an_entry_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Frame>(), 16);
+    }
+
+    #[test]
+    fn the_owner_gives_its_reference_up_once() {
+        let frame = Frame::new(FrameState::owned(DomId(1), FrameUse::Guest));
+        assert!(!frame.disown(DomId(2), FrameUse::Guest));
+        assert!(frame.disown(DomId(1), FrameUse::Guest));
+        assert!(!frame.disown(DomId(1), FrameUse::Guest));
+        assert!(frame.unreference(1).is_some());
+        assert!(!frame.reference(DomId(1)));
+    }
+}
