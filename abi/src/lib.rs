@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod callback;
+pub mod console_io;
 pub mod cpuid;
 #[doc(hidden)]
 pub mod describe;
@@ -21,13 +23,28 @@ pub mod event_fifo;
 pub mod grant_entry;
 pub mod grant_table;
 pub mod handle;
+pub mod hvm_op;
+pub mod hvm_param;
+pub mod hvm_vcpu;
 pub mod hypercall;
 pub mod ids;
+pub mod memory;
+pub mod memory_access;
+pub mod memory_map;
+pub mod nmi;
+pub mod physdev;
+pub mod physmap;
+pub mod platform;
+pub mod pmu;
+pub mod sched;
 pub mod shared_info;
 pub mod start_info;
 pub mod union;
+pub mod vcpu;
 pub mod version;
 pub mod virq;
+pub mod vm_assist;
+pub mod xsm;
 
 pub use errno::Errno;
 pub use handle::GuestHandle;

@@ -1,7 +1,41 @@
+//! A bare-metal domain 0 that asks the hypervisor hundreds of questions and prints what it answers.
+//!
+//! It judges nothing: each case is one line `CASE <name> = <what was observed>`, the same on every run on the same
+//! hypervisor. Lines from two hypervisors are compared elsewhere. `only=<prefix>` on the command line picks cases.
 #![no_std]
 #![no_main]
 
+mod calls;
+mod cases;
+mod runner;
+mod waits;
+
+use xenolith_guest_kit::console::line;
+use xenolith_guest_kit::start_info::CommandLine;
+use xenolith_guest_kit::{cpu, entry};
+
+entry!(main);
+
+fn main() -> ! {
+    let command_line = CommandLine::read();
+    line(format_args!("TESTS BEGIN"));
+    let mut runner = runner::Runner::new(command_line.value("only"));
+    cases::run(&mut runner);
+    line(format_args!("TESTS END {}", runner.count()));
+    finish()
+}
+
+/// Ends the machine: through the emulator's exit device where there is one, else by shutting the domain down.
+fn finish() -> ! {
+    // SAFETY: the port belongs to the emulator's exit device or to nothing.
+    unsafe { cpu::out32(0xf4, 0x10) };
+    let reason = [0_u32; 1];
+    calls::call(29, [2, reason.as_ptr() as u64]);
+    cpu::stop()
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    line(format_args!("PANIC {info}"));
+    finish()
 }

@@ -51,6 +51,8 @@ pub struct PagingRegisters {
     pub rflags: u64,
     /// Privilege level, 0 to 3.
     pub cpl: u8,
+    /// The code segment is a 64-bit one (CS.L).
+    pub long_code: bool,
 }
 
 /// Everything of a CPU that a guest can see, except the FPU.
@@ -165,6 +167,7 @@ impl CpuState {
             efer: self.efer,
             rflags: self.registers.rflags,
             cpl: ((self.ss.attributes >> 5) & 3) as u8,
+            long_code: self.cs.attributes & (1 << 9) != 0,
         }
     }
 }

@@ -1,0 +1,138 @@
+//! Single instructions of the processor, as functions.
+
+use core::arch::asm;
+use core::arch::x86_64::__cpuid_count;
+
+/// The four registers that CPUID answers with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cpuid {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// What CPUID answers for a leaf and a sub-leaf.
+#[must_use]
+pub fn cpuid(leaf: u32, sub_leaf: u32) -> Cpuid {
+    let r = __cpuid_count(leaf, sub_leaf);
+    Cpuid { eax: r.eax, ebx: r.ebx, ecx: r.ecx, edx: r.edx }
+}
+
+/// Reads a model-specific register. Faults where there is none: call it within [`crate::catch`].
+#[must_use]
+pub fn read_msr(register: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reading a register changes no memory, and a fault is caught or ends the kernel.
+    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes a model-specific register. Faults on a bad register or value: call it within [`crate::catch`].
+///
+/// # Safety
+/// The value must leave this kernel's addressing, stacks and segments as Rust expects them.
+pub unsafe fn write_msr(register: u32, value: u64) {
+    let (low, high) = (value as u32, (value >> 32) as u32);
+    // SAFETY: the caller answers for the value.
+    unsafe { asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack)) };
+}
+
+/// The time-stamp counter.
+#[must_use]
+pub fn ticks() -> u64 {
+    // SAFETY: reading the counter has no effect on memory.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Reads a byte from an I/O port.
+#[must_use]
+pub fn in8(port: u16) -> u8 {
+    let value: u8;
+    // SAFETY: a port read touches no memory of this kernel; no device is programmed to.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack)) };
+    value
+}
+
+/// Reads 16 bits from an I/O port.
+#[must_use]
+pub fn in16(port: u16) -> u16 {
+    let value: u16;
+    // SAFETY: as for a byte.
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack)) };
+    value
+}
+
+/// Reads 32 bits from an I/O port.
+#[must_use]
+pub fn in32(port: u16) -> u32 {
+    let value: u32;
+    // SAFETY: as for a byte.
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack)) };
+    value
+}
+
+/// Writes a byte to an I/O port.
+///
+/// # Safety
+/// The device behind the port must not be made to write to memory.
+pub unsafe fn out8(port: u16, value: u8) {
+    // SAFETY: the caller answers for the device.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack)) };
+}
+
+/// Writes 32 bits to an I/O port.
+///
+/// # Safety
+/// The device behind the port must not be made to write to memory.
+pub unsafe fn out32(port: u16, value: u32) {
+    // SAFETY: the caller answers for the device.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)) };
+}
+
+/// Lets interrupts in.
+pub fn interrupts_on() {
+    // SAFETY: every vector has a handler that keeps all registers.
+    unsafe { asm!("sti", options(nostack)) };
+}
+
+/// Keeps interrupts out.
+pub fn interrupts_off() {
+    // SAFETY: affects only when interrupts come.
+    unsafe { asm!("cli", options(nostack)) };
+}
+
+/// Lets waiting interrupts in for a moment.
+pub fn let_interrupts_in() {
+    // SAFETY: every vector has a handler that keeps all registers.
+    unsafe { asm!("sti", "pause", "nop", "cli", options(nostack)) };
+}
+
+/// Lets interrupts in and sleeps until one has come, without a gap between the two.
+pub fn sleep_until_interrupt() {
+    // SAFETY: every vector has a handler that keeps all registers.
+    unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Stops this processor for good.
+pub fn stop() -> ! {
+    loop {
+        // SAFETY: nothing is awaited any more.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}
+
+/// The address that the last page fault complained of.
+#[must_use]
+pub fn fault_address() -> u64 {
+    let value: u64;
+    // SAFETY: reading a control register has no effect.
+    unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// Forgets the translation of one address.
+pub fn forget_translation(address: u64) {
+    // SAFETY: dropping a cached translation is always sound.
+    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack)) };
+}

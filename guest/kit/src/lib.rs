@@ -1,0 +1,48 @@
+//! What a bare-metal x86 guest of ours needs to run: the PVH entry, a one-to-one map, traps, the local APIC, hypercalls,
+//! console lines and more processors. Test kernels and benchmark kernels are built on it.
+//!
+//! A kernel names its entry with [`entry!`] and is linked by `kernel.ld` of this crate.
+#![no_std]
+
+pub mod console;
+pub mod cpu;
+mod entry;
+pub mod hypercall;
+pub mod lapic;
+pub mod pages;
+pub mod processors;
+pub mod start_info;
+pub mod traps;
+pub mod user;
+
+pub use traps::{Fault, catch};
+
+unsafe extern "Rust" {
+    /// The kernel's own first function; [`entry!`] defines it.
+    fn kit_main() -> !;
+}
+
+/// Names the function `fn() -> !` that the boot processor runs.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        fn kit_main() -> ! {
+            $main()
+        }
+    };
+}
+
+/// Waits with interrupts let in until `done`, at most about `bound_ticks` of the time-stamp counter; answers whether it came.
+pub fn wait_until(bound_ticks: u64, done: impl Fn() -> bool) -> bool {
+    let begin = cpu::ticks();
+    loop {
+        if done() {
+            return true;
+        }
+        if cpu::ticks().wrapping_sub(begin) > bound_ticks {
+            return false;
+        }
+        cpu::let_interrupts_in();
+    }
+}

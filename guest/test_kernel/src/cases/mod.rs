@@ -1,0 +1,18 @@
+//! The cases, one file for each concern.
+
+use crate::runner::Runner;
+
+mod cpuid;
+mod instruction;
+mod lapic;
+mod msr;
+mod port;
+
+/// Runs all of them, in an order that lets later ones rely on what earlier ones set up.
+pub fn run(t: &mut Runner) {
+    cpuid::run(t);
+    msr::run(t);
+    lapic::run(t);
+    instruction::run(t);
+    port::run(t);
+}

@@ -1,0 +1,66 @@
+//! The APIC_BASE MSR and the three modes: off, xAPIC, x2APIC.
+
+use xen_abi::VcpuId;
+
+use super::Lapic;
+use crate::GeneralProtection;
+
+const ADDRESS: u64 = 0xfee0_0000;
+const BOOT_CPU: u64 = 1 << 8;
+const X2APIC: u64 = 1 << 10;
+const ENABLE: u64 = 1 << 11;
+/// Bits 12 to 51.
+const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
+
+pub(super) const fn at_reset(vcpu: VcpuId) -> u64 {
+    ADDRESS | ENABLE | if vcpu.0 == 0 { BOOT_CPU } else { 0 }
+}
+
+impl Lapic {
+    pub(super) const fn is_hardware_enabled(&self) -> bool {
+        self.base & ENABLE != 0
+    }
+
+    /// In x2APIC mode: registers are MSRs.
+    #[must_use]
+    pub const fn is_x2apic(&self) -> bool {
+        self.base & (ENABLE | X2APIC) == ENABLE | X2APIC
+    }
+
+    /// In xAPIC mode: registers are in the page at 0xfee00000.
+    #[must_use]
+    pub const fn is_xapic(&self) -> bool {
+        self.base & (ENABLE | X2APIC) == ENABLE
+    }
+
+    /// Reads the APIC_BASE MSR.
+    #[must_use]
+    pub const fn base_msr(&self) -> u64 {
+        self.base
+    }
+
+    /// Writes the APIC_BASE MSR.
+    ///
+    /// **Errors:** a general protection fault for a reserved bit, another address of the page, and every change of
+    /// mode but off to xAPIC, xAPIC to x2APIC, and either of them to off.
+    ///
+    /// **Source:** AMD manual volume 2, 16.9.1; the page is not to be moved, as in Xen.
+    pub fn write_base_msr(&mut self, value: u64) -> Result<(), GeneralProtection> {
+        if value & !(ADDRESS_MASK | ENABLE | BOOT_CPU | X2APIC) != 0 || value & ADDRESS_MASK != ADDRESS {
+            return Err(GeneralProtection);
+        }
+        let change = self.base ^ value;
+        if change & ENABLE != 0 {
+            if value & X2APIC != 0 {
+                return Err(GeneralProtection);
+            }
+            if value & ENABLE != 0 {
+                self.reset();
+            }
+        } else if change & X2APIC != 0 && !self.is_xapic() {
+            return Err(GeneralProtection);
+        }
+        self.base = value;
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Sending and receiving interrupts.
+
+use super::register::{COMMAND_ASSERT, COMMAND_LEVEL, COMMAND_LOGICAL, COMMAND_PENDING, COMMAND_SHORTHAND};
+use super::{ERROR_SENT_ILLEGAL, Effect, Lapic, Receipt};
+use crate::interrupt::{Delivery, Destination, FIRST_VECTOR, Message, Trigger};
+
+impl Lapic {
+    /// Whether a message is meant for this local APIC. `from_here` says that it also sent it.
+    ///
+    /// For lowest priority the caller picks one among those that are meant.
+    #[must_use]
+    pub fn is_meant(&self, destination: Destination, from_here: bool) -> bool {
+        match destination {
+            Destination::All => true,
+            Destination::Others => !from_here,
+            Destination::Oneself => from_here,
+            Destination::Physical(id) if self.is_x2apic() => id == self.apic_id(),
+            Destination::Physical(id) => id == self.id >> 24,
+            Destination::Logical(id) => self.is_in_logical_set(id),
+        }
+    }
+
+    fn is_in_logical_set(&self, id: u32) -> bool {
+        if self.is_x2apic() {
+            let own = self.x2apic_logical_id();
+            return id >> 16 == own >> 16 && id & own & 0xffff != 0;
+        }
+        let (id, own) = (id & 0xff, self.logical_destination >> 24);
+        match self.destination_format >> 28 {
+            0xf => id & own != 0,
+            // Cluster: the upper half names the cluster (15 for all of them), the lower half its members.
+            0 => (id >> 4 == 0xf || id >> 4 == own >> 4) && id & own & 0xf != 0,
+            _ => false,
+        }
+    }
+
+    /// The logical identifier in x2APIC mode. **Source:** AMD manual volume 2, 16.14.
+    pub(super) const fn x2apic_logical_id(&self) -> u32 {
+        let id = self.apic_id();
+        ((id & !0xf) << 12) | (1 << (id & 0xf))
+    }
+
+    /// How little important the work of this vCPU is, for lowest-priority delivery: lower is chosen first.
+    #[must_use]
+    pub fn arbitration_priority(&self) -> u8 {
+        self.processor_priority()
+    }
+
+    /// Takes a message that is meant for this local APIC.
+    pub fn receive(&mut self, delivery: Delivery, trigger: Trigger) -> Receipt {
+        match delivery {
+            Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => match (self.is_enabled(), vector) {
+                (false, _) => Receipt::Nothing,
+                (true, _) if self.raise(vector, trigger) => Receipt::Pending,
+                (true, ..FIRST_VECTOR) => Receipt::Nothing,
+                (true, _) => Receipt::Merged,
+            },
+            Delivery::Nmi => Receipt::Nmi,
+            Delivery::Init => Receipt::Init,
+            Delivery::Startup(page) => Receipt::Startup(page),
+            // There is no interrupt controller of the 8259 kind that could name the vector.
+            Delivery::External => Receipt::Nothing,
+        }
+    }
+
+    /// Writes the low half of the command register, which sends. What it asks of itself is done at once.
+    pub(super) fn command(&mut self, low: u32) -> Effect {
+        let low = low & !COMMAND_PENDING;
+        self.command_low = low;
+        let Some(delivery) = Delivery::from_bits(low) else { return Effect::None };
+        let destination = match (low & COMMAND_SHORTHAND) >> 18 {
+            0 if self.is_x2apic() => Destination::from_32_bits(self.command_high, low & COMMAND_LOGICAL != 0),
+            0 => Destination::from_8_bits((self.command_high >> 24) as u8, low & COMMAND_LOGICAL != 0),
+            1 => Destination::Oneself,
+            2 => Destination::All,
+            _ => Destination::Others,
+        };
+        match delivery {
+            Delivery::Fixed(..FIRST_VECTOR) | Delivery::LowestPriority(..FIRST_VECTOR) => {
+                self.note_error(ERROR_SENT_ILLEGAL);
+                return Effect::None;
+            }
+            Delivery::Fixed(_) if destination == Destination::Oneself => {
+                self.receive(delivery, Trigger::Edge);
+                return Effect::None;
+            }
+            // The end of an INIT only re-arms the arbitration of old local APICs.
+            Delivery::Init if low & (COMMAND_LEVEL | COMMAND_ASSERT) == COMMAND_LEVEL => return Effect::None,
+            // An IPI cannot be of the 8259 kind.
+            Delivery::External => return Effect::None,
+            _ => {}
+        }
+        Effect::Send(Message { destination, delivery, trigger: Trigger::Edge })
+    }
+
+    /// Ends the interrupt that is in service at the highest priority.
+    pub(super) fn end_of_interrupt(&mut self) -> Effect {
+        let Some(vector) = self.in_service.highest() else { return Effect::None };
+        self.in_service.set(vector, false);
+        if self.trigger_mode.contains(vector) { Effect::EndOfInterrupt(vector) } else { Effect::None }
+    }
+}

@@ -1,0 +1,136 @@
+//! The local APIC's timer.
+
+use xenolith_hal::{Time, TimeBase};
+
+/// One tick of the undivided timer. Xen gives its guests a timer of 100 MHz.
+const TICK_NS: u64 = 10;
+
+/// What the timer does when it has run down. **Source:** AMD manual volume 2, 16.4.1; Intel manual volume 3, 10.5.4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TimerMode {
+    OneShot,
+    Periodic,
+    TscDeadline,
+    /// A reserved value of the field: the timer does not run.
+    Stopped,
+}
+
+impl TimerMode {
+    /// From bits 17-18 of the timer's LVT.
+    pub(super) const fn from_lvt(lvt: u32) -> Self {
+        match (lvt >> 17) & 3 {
+            0 => Self::OneShot,
+            1 => Self::Periodic,
+            2 => Self::TscDeadline,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// The counting part; the mode and the mask stand in the LVT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Timer {
+    /// TMICT.
+    initial_count: u32,
+    /// TDCR: bits 0, 1 and 3 code the divisor.
+    divide: u32,
+    /// When it runs down next.
+    deadline: Option<Time>,
+    /// The TSC deadline as the guest wrote it; 0 when not armed.
+    tsc_deadline: u64,
+}
+
+impl Timer {
+    pub(super) const fn initial_count(&self) -> u32 {
+        self.initial_count
+    }
+
+    pub(super) const fn divide(&self) -> u32 {
+        self.divide
+    }
+
+    pub(super) const fn tsc_deadline(&self) -> u64 {
+        self.tsc_deadline
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Nanoseconds of one count. **Source:** AMD manual volume 2, table 16-3.
+    const fn count_ns(&self) -> u64 {
+        let code = (self.divide & 3) | ((self.divide & 8) >> 1);
+        TICK_NS << if code == 7 { 0 } else { code + 1 }
+    }
+
+    const fn period_ns(&self) -> u64 {
+        // At most 2^32 counts of 1280 ns: far from the end of u64.
+        self.initial_count as u64 * self.count_ns()
+    }
+
+    /// The counts that are left.
+    pub(super) fn current_count(&self, now: Time, mode: TimerMode) -> u32 {
+        match (self.deadline, mode) {
+            (Some(deadline), TimerMode::OneShot | TimerMode::Periodic) => {
+                let counts = deadline.since_ns(now).div_ceil(self.count_ns());
+                u32::try_from(counts).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes TMICT and starts counting; 0 stops. Without effect in TSC-deadline mode.
+    pub(super) fn start(&mut self, count: u32, now: Time, mode: TimerMode) {
+        if matches!(mode, TimerMode::TscDeadline) {
+            return;
+        }
+        self.initial_count = count;
+        let runs = count != 0 && !matches!(mode, TimerMode::Stopped);
+        self.deadline = runs.then(|| now.after_ns(self.period_ns()));
+    }
+
+    /// Writes TDCR. The counts that are left now take longer or shorter.
+    pub(super) fn set_divide(&mut self, divide: u32, now: Time, mode: TimerMode) {
+        let left = u64::from(self.current_count(now, mode));
+        self.divide = divide;
+        if left != 0 {
+            self.deadline = Some(now.after_ns(left * self.count_ns()));
+        }
+    }
+
+    /// Writes the TSC deadline; 0 disarms. Without effect in the other modes.
+    pub(super) fn set_tsc_deadline(&mut self, deadline: u64, now: TimeBase, mode: TimerMode) {
+        if !matches!(mode, TimerMode::TscDeadline) {
+            return;
+        }
+        self.tsc_deadline = deadline;
+        let ticks = u128::from(deadline.saturating_sub(now.tsc));
+        let ns = (ticks * 1_000_000).div_ceil(u128::from(now.tsc_khz.max(1)));
+        let due = now.time.after_ns(u64::try_from(ns).unwrap_or(u64::MAX));
+        self.deadline = (deadline != 0).then_some(due);
+    }
+
+    /// The LVT's mode changes.
+    pub(super) fn change_mode(&mut self, old: TimerMode, new: TimerMode) {
+        let was_tsc = matches!(old, TimerMode::TscDeadline);
+        let is_tsc = matches!(new, TimerMode::TscDeadline);
+        if was_tsc != is_tsc || matches!(new, TimerMode::Stopped) {
+            *self = Self { divide: self.divide, ..Self::default() };
+        }
+    }
+
+    /// Lets time pass; true if the timer ran down. A periodic timer that ran down more than once fires once.
+    pub(super) fn advance(&mut self, now: Time, mode: TimerMode) -> bool {
+        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else { return false };
+        self.tsc_deadline = 0;
+        let period = self.period_ns();
+        self.deadline = match mode {
+            TimerMode::Periodic if period != 0 => {
+                let late = now.since_ns(deadline) / period;
+                Some(deadline.after_ns(period.saturating_mul(late.saturating_add(1))))
+            }
+            _ => None,
+        };
+        true
+    }
+}

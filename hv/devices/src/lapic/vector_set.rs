@@ -1,0 +1,68 @@
+//! A set of the 256 interrupt vectors: IRR, ISR and TMR.
+
+/// Vectors as bits, in eight registers of 32 as the guest reads them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VectorSet([u32; 8]);
+
+impl VectorSet {
+    /// A set from its eight registers, vectors 0-31 first.
+    #[must_use]
+    pub const fn from_words(words: [u32; 8]) -> Self {
+        Self(words)
+    }
+
+    /// The eight registers, vectors 0-31 first.
+    #[must_use]
+    pub const fn words(&self) -> &[u32; 8] {
+        &self.0
+    }
+
+    /// Register `index`, 0 past the last.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u32 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
+
+    /// Puts the vector in or takes it out; true if that changed anything.
+    pub fn set(&mut self, vector: u8, present: bool) -> bool {
+        let bit = 1 << (vector & 31);
+        let Some(word) = self.0.get_mut(usize::from(vector >> 5)) else { return false };
+        let before = *word;
+        *word = if present { before | bit } else { before & !bit };
+        *word != before
+    }
+
+    /// Whether the vector is in the set.
+    #[must_use]
+    pub fn contains(&self, vector: u8) -> bool {
+        self.word(usize::from(vector >> 5)) & (1 << (vector & 31)) != 0
+    }
+
+    /// The highest vector of the set.
+    #[must_use]
+    pub fn highest(&self) -> Option<u8> {
+        let (index, word) = self.0.iter().enumerate().rfind(|(_, word)| **word != 0)?;
+        u8::try_from(index as u32 * 32 + word.ilog2()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_vector_comes_first() {
+        let mut set = VectorSet::default();
+        assert_eq!(set.highest(), None);
+        for vector in [16, 31, 32, 200, 255] {
+            assert!(set.set(vector, true));
+            assert!(!set.set(vector, true));
+            assert_eq!(set.highest(), Some(vector));
+        }
+        assert!(set.set(255, false));
+        assert_eq!(set.highest(), Some(200));
+        assert!(set.contains(31) && !set.contains(30));
+        assert_eq!(set.word(1), 1);
+        assert_eq!(set.word(8), 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! xAPIC mode: registers in a page of guest physical memory at 0xfee00000.
+
+use xenolith_hal::{Gpa, TimeBase};
+
+use super::register::Register;
+use super::{Effect, Lapic};
+
+/// The page of the registers.
+pub const PAGE: Gpa = Gpa(0xfee0_0000);
+
+/// Clears the part of `value` that the access does not reach and places it in its register.
+const fn part(value: u32, shift: u32, bytes: u32) -> (u32, u32) {
+    let mask = if bytes >= 4 { u32::MAX } else { (1 << (bytes * 8)) - 1 };
+    (mask << shift, (value & mask) << shift)
+}
+
+impl Lapic {
+    /// Reads `bytes` (1, 2 or 4) at an offset of the page. Ones where the page is not there (off or x2APIC mode),
+    /// 0 where nothing is.
+    #[must_use]
+    pub fn read_page(&self, offset: u32, bytes: u32, now: TimeBase) -> u32 {
+        let (mask, _) = part(0, 0, bytes);
+        if !self.is_xapic() {
+            return mask;
+        }
+        let shift = (offset & 3) * 8;
+        match Register::at(offset & !3) {
+            Some(register) => (self.read_register(register, now) >> shift) & mask,
+            None => 0,
+        }
+    }
+
+    /// Writes `bytes` (1, 2 or 4) at an offset of the page. Writes beside a register or while the page is not there
+    /// are dropped; one narrower than a register leaves the rest of it as it is.
+    pub fn write_page(&mut self, offset: u32, bytes: u32, value: u32, now: TimeBase) -> Effect {
+        if !self.is_xapic() {
+            return Effect::None;
+        }
+        let Some(register) = Register::at(offset & !3) else { return Effect::None };
+        let (mask, placed) = part(value, (offset & 3) * 8, bytes);
+        let whole = (self.read_register(register, now) & !mask) | placed;
+        match register {
+            Register::CommandHigh => self.write_register(register, whole & 0xff00_0000, now),
+            // Only x2APICs have these.
+            Register::SelfIpi | Register::CorrectedMachineCheck => Effect::None,
+            _ => self.write_register(register, whole, now),
+        }
+    }
+}

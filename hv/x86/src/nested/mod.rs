@@ -1,0 +1,27 @@
+//! Nested page tables in AMD's format: from a domain's frames to the machine's.
+//!
+//! Everything here is safe code over [`FrameAccess`], so the same tables are tested on the host over a vector of
+//! pages and used by the hardware through the direct map.
+//!
+//! **Source:** AMD manual volume 2, 15.25 (nested paging) and 5.3 (long-mode page translation).
+
+mod entry;
+mod residency;
+mod retired;
+mod tables;
+
+pub use residency::Residency;
+pub use tables::{NestedTables, TableLimits};
+
+use xenolith_hal::{Mfn, PageWords};
+
+/// How the tables reach the frames that they lie in.
+pub trait FrameAccess: Send + Sync {
+    /// The page behind a frame of RAM; none for anything else, device memory above all.
+    fn frame(&self, mfn: Mfn) -> Option<&PageWords>;
+}
+
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod tests;

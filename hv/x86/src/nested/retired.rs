@@ -1,0 +1,72 @@
+//! Frames that were tables and that a CPU inside the guest may still walk through.
+
+use super::Residency;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_hal::{FrameSource, Mfn};
+
+const SLOTS: usize = 16;
+/// No frame has this number: it is beyond every physical address.
+const FREE: u64 = u64::MAX;
+
+/// A few frames that wait until every CPU has dropped what it cached of them. Only the holder of the domain's memory
+/// lock calls these; the atomics are for sharing, not for racing.
+pub(super) struct Retired {
+    slots: [(AtomicU64, AtomicU64); SLOTS],
+}
+
+/// Leave to retire one table.
+pub(super) struct Room(());
+
+impl Retired {
+    pub(super) const fn new() -> Self {
+        Self { slots: [const { (AtomicU64::new(FREE), AtomicU64::new(0)) }; SLOTS] }
+    }
+
+    /// Gives back what no CPU can reach any more, and says whether there is room for one more.
+    pub(super) fn room(&self, residency: &Residency, frames: &mut dyn FrameSource) -> Option<Room> {
+        let mut room = None;
+        for (frame, since) in &self.slots {
+            let mfn = frame.load(Ordering::Relaxed);
+            if mfn != FREE && residency.all_since(since.load(Ordering::Relaxed)) {
+                frame.store(FREE, Ordering::Relaxed);
+                frames.give_back(Mfn(mfn));
+            }
+            if frame.load(Ordering::Relaxed) == FREE {
+                room = Some(Room(()));
+            }
+        }
+        room
+    }
+
+    /// Takes a frame that nothing refers to since `generation` began; gives it back at once if no CPU can reach it.
+    pub(super) fn put(
+        &self,
+        _room: Room,
+        mfn: Mfn,
+        generation: u64,
+        residency: &Residency,
+        frames: &mut dyn FrameSource,
+    ) {
+        if residency.all_since(generation) {
+            frames.give_back(mfn);
+            return;
+        }
+        for (frame, since) in &self.slots {
+            if frame.load(Ordering::Relaxed) == FREE {
+                since.store(generation, Ordering::Relaxed);
+                frame.store(mfn.0, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    /// Gives everything back; no CPU is inside any more.
+    pub(super) fn drain(&self, frames: &mut dyn FrameSource) {
+        for (frame, _) in &self.slots {
+            let mfn = frame.swap(FREE, Ordering::Relaxed);
+            if mfn != FREE {
+                frames.give_back(Mfn(mfn));
+            }
+        }
+    }
+}
