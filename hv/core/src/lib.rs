@@ -1,3 +1,7 @@
+//! Xenolith's core: domains, vCPUs, event channels, grants, memory, time and the hypercalls that work on them.
+//!
+//! It never touches hardware and holds no `unsafe`: everything that it asks of the machine goes through
+//! [`xenolith_hal`]. So all of it runs on the host, in tests.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -5,4 +9,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod domain;
+pub mod domain_table;
 pub mod frames;
+pub mod guest_memory;
+pub mod hvm_params;
+pub mod hypercall;
+pub mod hypervisor;
+pub mod operations;
+pub mod outcome;
+pub mod scheduler;
+pub mod settings;
+pub mod vcpu;

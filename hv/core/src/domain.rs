@@ -1,0 +1,121 @@
+//! A domain.
+
+use crate::hvm_params::HvmParams;
+use crate::hypervisor::Hypervisor;
+use crate::vcpu::{Vcpu, VcpuRef, notify};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use xen_abi::{DomId, VcpuId};
+use xenolith_hal::{Machine, Mfn};
+use xenolith_sync::{SpinLock, rank};
+
+/// How a domain ended its own life (`SHUTDOWN_*`), or [`Shutdown::NONE`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shutdown(pub u32);
+
+impl Shutdown {
+    /// It has not.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// A domain: its vCPUs, its translation and everything that it owns.
+pub struct Domain<M: Machine> {
+    pub id: DomId,
+    /// The control domain, which may do what others may not.
+    pub privileged: bool,
+    this: Weak<Self>,
+    pub vcpus: Vec<Vcpu<M>>,
+    /// Its second-level translation.
+    pub space: M::Space,
+    /// The page that it shares with the hypervisor (`shared_info`).
+    pub shared_info: Mfn,
+    pub params: HvmParams,
+    shutdown: AtomicU32,
+    dying: AtomicBool,
+    /// How far its clock is ahead of the machine's, in seconds.
+    pub time_offset_seconds: AtomicU64,
+    /// The number by which the toolstack knows it.
+    handle: SpinLock<[u8; 16], rank::DomainControl>,
+}
+
+impl<M: Machine> Domain<M> {
+    /// A domain whose vCPUs are all down.
+    pub fn new(id: DomId, privileged: bool, vcpus: Vec<Vcpu<M>>, space: M::Space, shared_info: Mfn) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            id,
+            privileged,
+            this: this.clone(),
+            vcpus,
+            space,
+            shared_info,
+            params: HvmParams::default(),
+            shutdown: AtomicU32::new(Shutdown::NONE.0),
+            dying: AtomicBool::new(false),
+            time_offset_seconds: AtomicU64::new(0),
+            handle: SpinLock::new([0; 16]),
+        })
+    }
+
+    /// The vCPU with this number.
+    pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu<M>> {
+        self.vcpus.get(id.0 as usize)
+    }
+
+    /// A vCPU of this domain that keeps the domain alive; none if there is no such vCPU or the domain is going.
+    pub fn vcpu_ref(&self, id: VcpuId) -> Option<VcpuRef<M>> {
+        self.vcpu(id)?;
+        Some(VcpuRef { domain: self.this.upgrade()?, id })
+    }
+
+    /// How the domain shut down.
+    pub fn shutdown_reason(&self) -> Shutdown {
+        Shutdown(self.shutdown.load(Ordering::SeqCst))
+    }
+
+    /// True once the domain is being taken apart.
+    pub fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::SeqCst)
+    }
+
+    /// Stops all vCPUs for the domain's own reason; the first reason stays. False if it was shut down already.
+    pub fn shut_down(&self, hv: &Hypervisor<M>, reason: u32) -> bool {
+        let first =
+            self.shutdown.compare_exchange(Shutdown::NONE.0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if first {
+            self.pause_all(hv);
+        }
+        first
+    }
+
+    /// Adds a reason not to run to every vCPU, and makes those that run stop soon.
+    pub fn pause_all(&self, hv: &Hypervisor<M>) {
+        for vcpu in &self.vcpus {
+            vcpu.pause();
+            if vcpu.is_running() {
+                hv.machine.kick(vcpu.processor());
+            }
+        }
+    }
+
+    /// Takes a reason not to run away from every vCPU.
+    pub fn unpause_all(&self, hv: &Hypervisor<M>) {
+        for vcpu in &self.vcpus {
+            if vcpu.unpause() {
+                hv.scheduler.wake(hv, self, vcpu);
+            }
+        }
+    }
+
+    /// Makes a vCPU look at what it was sent.
+    pub fn notify(&self, hv: &Hypervisor<M>, id: VcpuId) {
+        if let Some(vcpu) = self.vcpu(id) {
+            notify(hv, self, vcpu);
+        }
+    }
+
+    /// The number by which the toolstack knows it.
+    pub fn handle(&self) -> [u8; 16] {
+        *self.handle.lock()
+    }
+}

@@ -1,0 +1,144 @@
+//! Copying in from a guest's memory and out to it.
+
+use super::walk::{Wanted, bytes_to_page_end, ram_page, translate};
+use xen_abi::{Errno, GuestHandle};
+use xenolith_hal::{Gpa, Gva, Machine, PAGE_SIZE, PagingRegisters};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A domain's memory as one of its vCPUs addresses it. Everything is copied, once; no reference into guest memory
+/// outlives a call.
+pub struct GuestView<'a, M: Machine> {
+    machine: &'a M,
+    space: &'a M::Space,
+    paging: PagingRegisters,
+}
+
+impl<M: Machine> Clone for GuestView<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for GuestView<'_, M> {}
+
+impl<'a, M: Machine> GuestView<'a, M> {
+    /// The memory behind `space`, by the page tables that `paging` names. Accesses are those of the guest's kernel.
+    pub const fn new(machine: &'a M, space: &'a M::Space, paging: PagingRegisters) -> Self {
+        Self { machine, space, paging }
+    }
+
+    /// Calls `step` for each page that `length` bytes at `at` touch, with the guest physical address, the offset in
+    /// the bytes and how many of them.
+    fn by_pages(
+        &self,
+        at: u64,
+        length: usize,
+        wanted: Wanted,
+        mut step: impl FnMut(Gpa, usize, usize) -> Option<()>,
+    ) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < length {
+            let here = Gva(at.checked_add(done as u64).ok_or(Errno::EFAULT)?);
+            let part = bytes_to_page_end(here).min(length - done);
+            let gpa = translate(self.machine, self.space, &self.paging, here, wanted).map_err(|_| Errno::EFAULT)?;
+            step(gpa, done, part).ok_or(Errno::EFAULT)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in.
+    ///
+    /// **Errors:** `EFAULT` when a page is not mapped in the guest or is not RAM; what came before it was copied.
+    pub fn read_bytes(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
+        self.by_pages(at, into.len(), Wanted::empty(), |gpa, done, part| {
+            let page = ram_page(self.machine, self.space, gpa, false)?;
+            page.read_bytes(gpa.page_offset(), into.get_mut(done..done + part)?).then_some(())
+        })
+    }
+
+    /// Copies bytes out.
+    ///
+    /// **Errors:** `EFAULT` when a page is not mapped writable in the guest or is not RAM; what came before it was
+    /// written.
+    pub fn write_bytes(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
+        self.by_pages(at, from.len(), Wanted::WRITE, |gpa, done, part| {
+            let page = ram_page(self.machine, self.space, gpa, true)?;
+            page.write_bytes(gpa.page_offset(), from.get(done..done + part)?).then_some(())
+        })
+    }
+
+    /// Copies one value in.
+    ///
+    /// **Errors:** `EFAULT` as [`GuestView::read_bytes`].
+    pub fn read<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(handle.address, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies the value at an index in.
+    ///
+    /// **Errors:** `EFAULT` as [`GuestView::read_bytes`], and when the index leads past the address space.
+    pub fn read_at<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>, index: u64) -> Result<T, Errno> {
+        self.read(handle.checked_add(index).ok_or(Errno::EFAULT)?)
+    }
+
+    /// Copies one value out.
+    ///
+    /// **Errors:** `EFAULT` as [`GuestView::write_bytes`].
+    pub fn write<T: IntoBytes + Immutable>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
+        self.write_bytes(handle.address, value.as_bytes())
+    }
+
+    /// Copies the value at an index out.
+    ///
+    /// **Errors:** `EFAULT` as [`GuestView::write_bytes`], and when the index leads past the address space.
+    pub fn write_at<T: IntoBytes + Immutable>(
+        &self,
+        handle: GuestHandle<T>,
+        index: u64,
+        value: &T,
+    ) -> Result<(), Errno> {
+        self.write(handle.checked_add(index).ok_or(Errno::EFAULT)?, value)
+    }
+
+    /// Copies instruction bytes in; gives how many could be read, fewer at the end of what is mapped.
+    pub fn fetch(&self, at: u64, into: &mut [u8]) -> usize {
+        let mut fetched = 0;
+        let wanted = if self.paging.cpl == 3 { Wanted::EXECUTE | Wanted::USER } else { Wanted::EXECUTE };
+        let _ = self.by_pages(at, into.len(), wanted, |gpa, done, part| {
+            let page = ram_page(self.machine, self.space, gpa, false)?;
+            page.read_bytes(gpa.page_offset(), into.get_mut(done..done + part)?).then_some(())?;
+            fetched = done + part;
+            Some(())
+        });
+        fetched
+    }
+
+    /// The guest physical address behind a virtual one.
+    ///
+    /// **Errors:** `EFAULT` when it is not mapped, or not writable where `write` asks for it.
+    pub fn translate(&self, at: u64, write: bool) -> Result<Gpa, Errno> {
+        let wanted = if write { Wanted::WRITE } else { Wanted::empty() };
+        translate(self.machine, self.space, &self.paging, Gva(at), wanted).map_err(|_| Errno::EFAULT)
+    }
+}
+
+/// Copies bytes to guest physical memory, page by page.
+///
+/// **Errors:** `EFAULT` when a frame is not mapped writable or is not RAM.
+pub fn write_physical<M: Machine>(machine: &M, space: &M::Space, at: Gpa, from: &[u8]) -> Result<(), Errno> {
+    let mut at = at;
+    let mut rest = from;
+    while !rest.is_empty() {
+        let (head, tail) = rest.split_at(rest.len().min(PAGE_SIZE - at.page_offset()));
+        let page = ram_page(machine, space, at, true).ok_or(Errno::EFAULT)?;
+        if !page.write_bytes(at.page_offset(), head) {
+            return Err(Errno::EFAULT);
+        }
+        at = at.checked_add(head.len() as u64).ok_or(Errno::EFAULT)?;
+        rest = tail;
+    }
+    Ok(())
+}

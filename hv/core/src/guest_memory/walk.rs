@@ -1,0 +1,176 @@
+//! Walking the guest's own page tables, as the processor would.
+
+use bitflags::bitflags;
+use xenolith_hal::{Gpa, Gva, Machine, NestedSpace, PAGE_SIZE, PageKind, PageWords, PagingRegisters, Rights};
+
+const CR0_PG: u64 = 1 << 31;
+const CR0_WP: u64 = 1 << 16;
+const CR4_PSE: u64 = 1 << 4;
+const CR4_PAE: u64 = 1 << 5;
+const CR4_SMEP_SMAP: u64 = 1 << 21;
+const CR4_LA57: u64 = 1 << 12;
+const EFER_LMA: u64 = 1 << 10;
+const EFER_NXE: u64 = 1 << 11;
+const RFLAGS_AC: u64 = 1 << 18;
+
+const ENTRY_PRESENT: u64 = 1;
+const ENTRY_WRITE: u64 = 1 << 1;
+const ENTRY_USER: u64 = 1 << 2;
+const ENTRY_LARGE: u64 = 1 << 7;
+const ENTRY_NO_EXECUTE: u64 = 1 << 63;
+const ENTRY_FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+bitflags! {
+    /// What the access wants of a page.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Wanted: u8 {
+        const WRITE = 1;
+        const EXECUTE = 1 << 1;
+        /// As the guest's user mode would.
+        const USER = 1 << 2;
+    }
+}
+
+/// The address has no translation that allows the access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault;
+
+/// Finds a page of RAM behind a guest frame.
+pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write: bool) -> Option<&'m PageWords> {
+    let mapping = space.lookup(at.gfn())?;
+    if mapping.kind == PageKind::Mmio || (write && !mapping.rights.contains(Rights::WRITE)) {
+        return None;
+    }
+    machine.page(mapping.mfn)
+}
+
+/// One level of a page table: where its index lies in an address, and how its entries look.
+struct Level {
+    shift: u32,
+    index_bits: u32,
+    may_be_large: bool,
+}
+
+const fn level(shift: u32, index_bits: u32, may_be_large: bool) -> Level {
+    Level { shift, index_bits, may_be_large }
+}
+
+const LONG: [Level; 5] =
+    [level(48, 9, false), level(39, 9, false), level(30, 9, true), level(21, 9, true), level(12, 9, false)];
+const PAE: [Level; 3] = [level(30, 2, false), level(21, 9, true), level(12, 9, false)];
+const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
+
+/// Translates a guest virtual address, from the guest's tables as they stand at this moment; a guest may change them
+/// meanwhile, and then gets what one order or another of the two gives. Accessed and dirty bits are not set.
+///
+/// **Errors:** [`Fault`] where the processor would raise a page fault or a general protection fault.
+/// **Source:** AMD manual volume 2, chapter 5.
+pub fn translate<M: Machine>(
+    machine: &M,
+    space: &M::Space,
+    paging: &PagingRegisters,
+    at: Gva,
+    wanted: Wanted,
+) -> Result<Gpa, Fault> {
+    if paging.cr0 & CR0_PG == 0 {
+        return if at.0 >> 32 == 0 { Ok(Gpa(at.0)) } else { Err(Fault) };
+    }
+    let long = paging.efer & EFER_LMA != 0;
+    let (levels, entry_size): (&[Level], usize) = if long {
+        if !is_canonical(at, paging.cr4 & CR4_LA57 != 0) {
+            return Err(Fault);
+        }
+        (if paging.cr4 & CR4_LA57 != 0 { &LONG } else { LONG.get(1..).unwrap_or(&[]) }, 8)
+    } else if at.0 >> 32 != 0 {
+        return Err(Fault);
+    } else if paging.cr4 & CR4_PAE != 0 {
+        (&PAE, 8)
+    } else {
+        (&LEGACY, 4)
+    };
+    let walk = Walk { machine, space, paging, long, entry_size };
+    walk.down(levels, at, wanted)
+}
+
+const fn is_canonical(at: Gva, five_levels: bool) -> bool {
+    let unused = if five_levels { 7 } else { 16 };
+    ((at.0 << unused) as i64 >> unused) as u64 == at.0
+}
+
+struct Walk<'a, M: Machine> {
+    machine: &'a M,
+    space: &'a M::Space,
+    paging: &'a PagingRegisters,
+    long: bool,
+    entry_size: usize,
+}
+
+impl<M: Machine> Walk<'_, M> {
+    fn down(&self, levels: &[Level], at: Gva, wanted: Wanted) -> Result<Gpa, Fault> {
+        let root_mask = if self.long || self.entry_size == 4 { ENTRY_FRAME } else { 0xffff_ffe0 };
+        let mut table = self.paging.cr3 & root_mask;
+        let mut allowed = ENTRY_WRITE | ENTRY_USER;
+        let mut no_execute = 0;
+        for (depth, level) in levels.iter().enumerate() {
+            let index = (at.0 >> level.shift) & ((1 << level.index_bits) - 1);
+            let entry = self.entry(Gpa(table + index * self.entry_size as u64))?;
+            if entry & ENTRY_PRESENT == 0 {
+                return Err(Fault);
+            }
+            let is_pae_root = !self.long && self.entry_size == 8 && depth == 0;
+            if !is_pae_root {
+                allowed &= entry;
+                no_execute |= entry & ENTRY_NO_EXECUTE;
+            }
+            let large = level.may_be_large && entry & ENTRY_LARGE != 0 && self.large_pages_are_on();
+            if large || level.shift == 12 {
+                self.check(allowed, no_execute != 0, wanted)?;
+                let inside = (1u64 << level.shift) - 1;
+                return Ok(Gpa((self.frame(entry, large) & !inside) | (at.0 & inside)));
+            }
+            table = entry & ENTRY_FRAME;
+        }
+        Err(Fault)
+    }
+
+    const fn large_pages_are_on(&self) -> bool {
+        self.entry_size == 8 || self.paging.cr4 & CR4_PSE != 0
+    }
+
+    /// The frame that a last entry names; a 4 MiB page keeps address bits 32 to 39 in its bits 13 to 20.
+    const fn frame(&self, entry: u64, large: bool) -> u64 {
+        if self.entry_size == 4 && large {
+            (entry & 0xffc0_0000) | ((entry & 0x001f_e000) << 19)
+        } else {
+            entry & ENTRY_FRAME
+        }
+    }
+
+    fn entry(&self, at: Gpa) -> Result<u64, Fault> {
+        let page = ram_page(self.machine, self.space, at, false).ok_or(Fault)?;
+        let value = if self.entry_size == 8 {
+            page.load_u64(at.page_offset())
+        } else {
+            page.load_u32(at.page_offset()).map(u64::from)
+        };
+        value.ok_or(Fault)
+    }
+
+    fn check(&self, allowed: u64, no_execute: bool, wanted: Wanted) -> Result<(), Fault> {
+        let user_page = allowed & ENTRY_USER != 0;
+        let user = wanted.contains(Wanted::USER);
+        let writable = allowed & ENTRY_WRITE != 0 || (!user && self.paging.cr0 & CR0_WP == 0);
+        let smap = self.paging.cr4 & CR4_SMEP_SMAP != 0 && self.paging.rflags & RFLAGS_AC == 0;
+        let denied = (user && !user_page)
+            || (!user && user_page && smap && !wanted.contains(Wanted::EXECUTE))
+            || (wanted.contains(Wanted::WRITE) && !writable)
+            || (wanted.contains(Wanted::EXECUTE) && no_execute && self.paging.efer & EFER_NXE != 0);
+        if denied { Err(Fault) } else { Ok(()) }
+    }
+}
+
+/// Bytes from an address to the end of its page.
+#[must_use]
+pub const fn bytes_to_page_end(at: Gva) -> usize {
+    PAGE_SIZE - at.page_offset()
+}

@@ -1,0 +1,54 @@
+//! Several calls in one.
+
+use super::{Call, make};
+use crate::outcome::{Answer, Outcome};
+use xen_abi::hypercall::MulticallEntry;
+use xen_abi::{Errno, GuestHandle};
+use xenolith_hal::Machine;
+
+/// How long a list is worked on before the guest may take its interrupts, in nanoseconds.
+const BUDGET_NS: u64 = 1_000_000;
+
+/// `multicall(list, count)`: makes each call of the list and writes its result beside it. A preempted entry leaves
+/// its progress in its own arguments, and the list goes on at that entry.
+///
+/// **Errors:** `EFAULT` when an entry cannot be read or its result not written; those before it were made.
+/// **Source:** `xen.h`.
+pub fn multicall<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    if call.in_multicall {
+        return Err(Errno::EINVAL);
+    }
+    let started = call.hv.machine.now();
+    let (mut at, mut left) = (call.handle::<MulticallEntry>(0), call.arg_u32(1));
+    while left > 0 {
+        if call.hv.machine.now().since_ns(started) > BUDGET_NS {
+            return Ok(again(call, at, left));
+        }
+        let mut entry: MulticallEntry = call.memory().read(at)?;
+        let outer = core::mem::replace(&mut call.args, entry.args);
+        call.in_multicall = true;
+        let answer = make(entry.op, call);
+        call.in_multicall = false;
+        call.args = outer;
+        match answer {
+            Ok(Outcome::Done(value) | Outcome::Yield(value) | Outcome::Block(value)) => entry.result = value,
+            Ok(Outcome::Again(args)) => {
+                entry.args = args;
+                call.memory().write(at, &entry)?;
+                return Ok(again(call, at, left));
+            }
+            Ok(other) => return Ok(other),
+            Err(errno) => entry.result = errno.as_return().cast_unsigned(),
+        }
+        call.memory().write(at, &entry)?;
+        at = at.checked_add(1).ok_or(Errno::EFAULT)?;
+        left -= 1;
+    }
+    Ok(Outcome::OK)
+}
+
+fn again<M: Machine>(call: &Call<'_, M>, at: GuestHandle<MulticallEntry>, left: u32) -> Outcome {
+    let [_, _, rest @ ..] = call.args;
+    let [c, d, e, f] = rest;
+    Outcome::Again([at.address, u64::from(left), c, d, e, f])
+}

@@ -1,0 +1,36 @@
+//! The hypervisor as a whole.
+
+use crate::domain_table::DomainTable;
+use crate::frames::Frames;
+use crate::scheduler::Scheduler;
+use crate::settings::Settings;
+use alloc::sync::Arc;
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+
+/// Everything there is, one of it. The machine calls nothing in here; the image calls [`crate::vcpu_loop::run`] once
+/// on each CPU, and that is where everything happens.
+pub struct Hypervisor<M: Machine> {
+    /// What it runs on.
+    pub machine: M,
+    /// What the boot options and the build decided.
+    pub settings: Settings,
+    /// The machine's memory, and what waits to be free again.
+    pub frames: Frames,
+    /// Every domain by its number.
+    pub domains: DomainTable<M>,
+    /// Which vCPU runs where, and when.
+    pub scheduler: Scheduler<M>,
+}
+
+/// A domain, shared by whoever works on it.
+pub type DomainRef<M> = Arc<crate::domain::Domain<M>>;
+
+impl<M: Machine> Hypervisor<M> {
+    /// The domain with this number.
+    ///
+    /// **Errors:** `ESRCH` if there is none.
+    pub fn domain(&self, id: DomId) -> Result<DomainRef<M>, Errno> {
+        self.domains.get(id).ok_or(Errno::ESRCH)
+    }
+}

@@ -1,0 +1,3 @@
+//! Hypercalls that need a file and no more.
+
+pub mod version;

@@ -1,0 +1,25 @@
+//! What the boot options and the build decided, and what a guest may ask of it.
+
+use alloc::string::String;
+
+/// The version of Xen's interface that is spoken.
+pub const XEN_MAJOR: u16 = 4;
+/// The version of Xen's interface that is spoken.
+pub const XEN_MINOR: u16 = 17;
+
+/// What a guest sees of the build, and how the hypervisor was told to behave.
+pub struct Settings {
+    /// The command line, as `xl info` shows it.
+    pub command_line: String,
+    /// What follows the version number, with its dot.
+    pub extra_version: &'static str,
+    pub compiler: &'static str,
+    pub compiled_by: &'static str,
+    pub compile_domain: &'static str,
+    pub compile_date: &'static str,
+    pub change_set: &'static str,
+    /// Bytes of the build's identity; 20 as real Xen has them.
+    pub build_id: [u8; 20],
+    /// Wait instead of starting the machine anew when dom0 or the hypervisor ends.
+    pub no_reboot: bool,
+}

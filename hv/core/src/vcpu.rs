@@ -1,0 +1,307 @@
+//! A virtual CPU: what others may touch while it runs, and what belongs to whoever runs it.
+
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use xen_abi::VcpuId;
+use xenolith_hal::{CpuId, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
+use xenolith_sync::{SpinLock, rank};
+
+/// Waits for an event: HLT, SCHEDOP_block or SCHEDOP_poll.
+const BLOCKED: u32 = 1;
+/// Not brought up, or taken down.
+const DOWN: u32 = 1 << 1;
+/// Waits in SCHEDOP_poll, so that an event wakes it even if it is masked.
+const POLLING: u32 = 1 << 2;
+
+/// A request for INIT, and none for a start-up IPI.
+const START_INIT: u32 = 1 << 8;
+/// A start-up IPI with the vector in the low byte.
+const START_SIPI: u32 = 1 << 9;
+
+/// The part of a vCPU that moves to the CPU that runs it, and lies in its slot while nobody does. Who has it has the
+/// vCPU to itself: one vCPU cannot run in two places.
+pub struct VcpuCore<M: Machine> {
+    pub hardware: M::Vcpu,
+}
+
+/// What a vCPU is asked to do before it enters its guest again.
+#[derive(Default)]
+pub struct Requests {
+    /// Vectors to be raised in the local APIC.
+    vectors: [AtomicU64; 4],
+    nmi: AtomicBool,
+    start: AtomicU32,
+    /// Any of them, so that one load tells that there is nothing.
+    any: AtomicBool,
+}
+
+/// A start request taken from [`Requests`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    Init,
+    /// Start in real mode at `vector << 12`.
+    Sipi(u8),
+}
+
+impl Requests {
+    /// Asks for an interrupt in the local APIC.
+    pub fn post_vector(&self, vector: u8) {
+        if let Some(word) = self.vectors.get(usize::from(vector / 64)) {
+            word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
+        }
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for a non-maskable interrupt.
+    pub fn post_nmi(&self) {
+        self.nmi.store(true, Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for a reset to the state after INIT.
+    pub fn post_init(&self) {
+        self.start.store(START_INIT, Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for a start; only the first after an INIT counts.
+    pub fn post_sipi(&self, vector: u8) {
+        self.start.fetch_or(START_SIPI | u32::from(vector), Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// True if something was asked for.
+    pub fn pending(&self) -> bool {
+        self.any.load(Ordering::SeqCst)
+    }
+
+    /// Takes what was asked for: each vector goes to `raise`; the rest is returned.
+    pub fn take(&self, mut raise: impl FnMut(u8)) -> (bool, Option<Start>) {
+        self.any.store(false, Ordering::SeqCst);
+        for (index, word) in self.vectors.iter().enumerate() {
+            let mut bits = word.swap(0, Ordering::SeqCst);
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                raise((index as u32 * 64 + bit) as u8);
+            }
+        }
+        let start = self.start.swap(0, Ordering::SeqCst);
+        let start = if start & START_SIPI != 0 {
+            Some(Start::Sipi(start as u8))
+        } else {
+            (start & START_INIT != 0).then_some(Start::Init)
+        };
+        (self.nmi.swap(false, Ordering::SeqCst), start)
+    }
+}
+
+/// A virtual CPU.
+pub struct Vcpu<M: Machine> {
+    pub id: VcpuId,
+    core: SpinLock<Option<Box<VcpuCore<M>>>, rank::VcpuState>,
+    flags: AtomicU32,
+    pause_count: AtomicU32,
+    pub requests: Requests,
+    /// Where its `vcpu_info` lies: machine address, or 0 for none.
+    info: AtomicU64,
+    /// The local APIC vector that events raise; 0 for none.
+    pub upcall_vector: AtomicU8,
+    /// Deadline of its one-shot timer in nanoseconds of system time.
+    timer: AtomicU64,
+    /// The CPU whose queue it belongs to.
+    processor: AtomicU32,
+    /// True while it has a CPU.
+    running: AtomicBool,
+    /// True while it stands in its CPU's queue.
+    queued: AtomicBool,
+}
+
+impl<M: Machine> Vcpu<M> {
+    /// A vCPU that is down.
+    pub fn new(id: VcpuId, core: Box<VcpuCore<M>>, processor: CpuId) -> Self {
+        Self {
+            id,
+            core: SpinLock::new(Some(core)),
+            flags: AtomicU32::new(DOWN),
+            pause_count: AtomicU32::new(0),
+            requests: Requests::default(),
+            info: AtomicU64::new(0),
+            upcall_vector: AtomicU8::new(0),
+            timer: AtomicU64::new(u64::MAX),
+            processor: AtomicU32::new(processor.0),
+            running: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the part that runs, for the CPU that is to run it; none if another has it.
+    pub fn take_core(&self) -> Option<Box<VcpuCore<M>>> {
+        let core = self.core.lock().take();
+        if core.is_some() {
+            self.running.store(true, Ordering::SeqCst);
+        }
+        core
+    }
+
+    /// Puts the part that runs back.
+    pub fn put_core(&self, core: Box<VcpuCore<M>>) {
+        let mut slot = self.core.lock();
+        *slot = Some(core);
+        self.running.store(false, Ordering::SeqCst);
+    }
+
+    /// Works on the part that runs while nobody runs it; none if somebody does.
+    pub fn with_core<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Option<R> {
+        self.core.lock().as_mut().map(|core| work(core))
+    }
+
+    /// True while a CPU runs it.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// True if it is neither down nor blocked nor paused.
+    pub fn is_runnable(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & (BLOCKED | DOWN) == 0 && self.pause_count.load(Ordering::SeqCst) == 0
+    }
+
+    /// True if it was brought up.
+    pub fn is_up(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & DOWN == 0
+    }
+
+    /// True if it waits for an event.
+    pub fn is_blocked(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & BLOCKED != 0
+    }
+
+    /// True if it waits in SCHEDOP_poll.
+    pub fn is_polling(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & POLLING != 0
+    }
+
+    /// True if somebody holds it paused.
+    pub fn is_paused(&self) -> bool {
+        self.pause_count.load(Ordering::SeqCst) != 0
+    }
+
+    /// Marks it as waiting. The caller looks for pending events *afterwards* and calls [`Vcpu::unblock`] if there are
+    /// any, so that an event that came in between is not slept through.
+    pub fn block(&self, polling: bool) {
+        self.flags.fetch_or(BLOCKED | if polling { POLLING } else { 0 }, Ordering::SeqCst);
+    }
+
+    /// Marks it as not waiting; true if it waited.
+    pub fn unblock(&self) -> bool {
+        self.flags.fetch_and(!(BLOCKED | POLLING), Ordering::SeqCst) & BLOCKED != 0
+    }
+
+    /// Brings it up; true if it was down.
+    pub fn bring_up(&self) -> bool {
+        self.flags.fetch_and(!(DOWN | BLOCKED | POLLING), Ordering::SeqCst) & DOWN != 0
+    }
+
+    /// Takes it down; true if it was up.
+    pub fn take_down(&self) -> bool {
+        self.flags.fetch_or(DOWN, Ordering::SeqCst) & DOWN == 0
+    }
+
+    /// Adds a reason not to run.
+    pub fn pause(&self) {
+        self.pause_count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes a reason not to run away; true if it was the last.
+    pub fn unpause(&self) -> bool {
+        let before = self.pause_count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
+        before == Ok(1)
+    }
+
+    /// Marks it as standing in its CPU's queue; false if it did already.
+    pub fn enter_queue(&self) -> bool {
+        !self.queued.swap(true, Ordering::SeqCst)
+    }
+
+    /// Marks it as taken from its CPU's queue.
+    pub fn leave_queue(&self) {
+        self.queued.store(false, Ordering::SeqCst);
+    }
+
+    /// The CPU whose queue it belongs to.
+    pub fn processor(&self) -> CpuId {
+        CpuId(self.processor.load(Ordering::SeqCst))
+    }
+
+    /// Moves it to another CPU's queue; only while it is in no queue.
+    pub fn set_processor(&self, cpu: CpuId) {
+        self.processor.store(cpu.0, Ordering::SeqCst);
+    }
+
+    /// The deadline of its one-shot timer.
+    pub fn timer(&self) -> Time {
+        Time(self.timer.load(Ordering::SeqCst))
+    }
+
+    /// Sets its one-shot timer; [`Time::NEVER`] stops it.
+    pub fn set_timer(&self, deadline: Time) {
+        self.timer.store(deadline.0, Ordering::SeqCst);
+    }
+
+    /// Takes the one-shot timer if it is due.
+    pub fn take_due_timer(&self, now: Time) -> bool {
+        let due = self.timer.load(Ordering::SeqCst) <= now.0;
+        due && self
+            .timer
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| (deadline <= now.0).then_some(u64::MAX))
+            .is_ok()
+    }
+
+    /// Where its `vcpu_info` lies: the frame, which is pinned for as long as the domain lives, and the offset.
+    pub fn info_place(&self) -> Option<(Mfn, usize)> {
+        let place = self.info.load(Ordering::SeqCst);
+        (place != 0).then_some((Mfn(place >> PAGE_SHIFT), place as usize & (PAGE_SIZE - 1)))
+    }
+
+    /// Says where its `vcpu_info` lies; the caller has pinned the frame.
+    pub fn set_info_place(&self, frame: Mfn, offset: usize) {
+        self.info.store((frame.0 << PAGE_SHIFT) | offset as u64, Ordering::SeqCst);
+    }
+
+    /// The page and offset of its `vcpu_info`.
+    pub fn info<'m>(&self, machine: &'m M) -> Option<(&'m PageWords, usize)> {
+        let (frame, offset) = self.info_place()?;
+        Some((machine.page(frame)?, offset))
+    }
+}
+
+/// A vCPU together with the domain that keeps it alive.
+pub struct VcpuRef<M: Machine> {
+    pub domain: Arc<Domain<M>>,
+    pub id: VcpuId,
+}
+
+impl<M: Machine> Clone for VcpuRef<M> {
+    fn clone(&self) -> Self {
+        Self { domain: Arc::clone(&self.domain), id: self.id }
+    }
+}
+
+impl<M: Machine> VcpuRef<M> {
+    /// The vCPU; a `VcpuRef` is made only for one that exists.
+    pub fn vcpu(&self) -> Option<&Vcpu<M>> {
+        self.domain.vcpu(self.id)
+    }
+}
+
+/// Makes a vCPU look at what it was sent: wakes it if it waits, and makes it leave its guest if it runs elsewhere.
+pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    if vcpu.unblock() {
+        hv.scheduler.wake(hv, domain, vcpu);
+    } else if vcpu.is_running() && vcpu.processor() != hv.machine.this_cpu() {
+        hv.machine.kick(vcpu.processor());
+    }
+}
