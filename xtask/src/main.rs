@@ -3,6 +3,7 @@
 
 mod boot;
 mod build;
+mod check;
 mod load_layout;
 mod oracle;
 mod process;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Builds the hypervisor's image and the test kernel into target/image/
     Build(build::BuildArguments),
+    /// Checks the rules of the code and reports its size
+    Check(check::CheckArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
     Boot(boot::BootArguments),
 }
@@ -32,6 +35,7 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().command {
         Command::Build(arguments) => build::command(arguments),
+        Command::Check(arguments) => check::command(arguments),
         Command::Boot(arguments) => boot::command(&arguments),
     };
     match done {

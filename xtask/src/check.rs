@@ -1,0 +1,59 @@
+//! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
+
+mod layering;
+mod report;
+mod source;
+mod style;
+mod tree;
+mod unsafe_places;
+mod wire_structures;
+mod words;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use xenolith_tests::places;
+
+use tree::Tree;
+
+/// Checks the rules of the code and reports its size.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct CheckArguments {
+    /// Leave out rustfmt and clippy, which take longest
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// A rule: its name, and what finds the places that break it.
+type Rule = (&'static str, fn(&Tree) -> Vec<String>);
+
+const RULES: &[Rule] = &[
+    ("which crate may name which", layering::check),
+    ("unsafe only where it may live", unsafe_places::check),
+    ("a reason at each use of unsafe", unsafe_places::check_reasons),
+    ("wire structures are compared with C", wire_structures::check),
+    ("no unfinished work, no drawers", words::check),
+];
+
+/// The command.
+///
+/// **Errors:** a rule is broken; the places were printed.
+pub fn command(arguments: CheckArguments) -> Result<()> {
+    let tree = Tree::read(&places::root())?;
+    print!("{}", report::report(&tree));
+    let mut broken = 0;
+    for (name, find) in RULES {
+        let found = find(&tree);
+        println!("{} {name}", if found.is_empty() { "ok    " } else { "BROKEN" });
+        found.iter().for_each(|place| println!("         {place}"));
+        broken += found.len();
+    }
+    if !arguments.quick {
+        let found = style::check()?;
+        found.iter().for_each(|what| println!("{what}"));
+        broken += found.len();
+    }
+    if broken > 0 {
+        bail!("{broken} places break the rules");
+    }
+    Ok(())
+}
