@@ -133,6 +133,16 @@ impl BootArguments {
     }
 }
 
+/// Boots once and returns how it ended, and the machine for its console.
+///
+/// **Errors:** the machine could not be started.
+pub fn boot(arguments: &BootArguments, name: &str) -> Result<(Ending, Machine)> {
+    setup::ensure(&[&setup::EMULATOR])?;
+    let mut machine = Machine::start(&arguments.spec(name)?)?;
+    let ending = machine.run_until(arguments.until.as_deref());
+    Ok((ending, machine))
+}
+
 /// The command.
 ///
 /// **Errors:** the machine could not be started, or did not end well.

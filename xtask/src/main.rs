@@ -4,13 +4,17 @@
 mod boot;
 mod build;
 mod check;
+mod diff;
+mod explained;
 mod load_layout;
 mod oracle;
 mod process;
 mod progress;
 mod setup;
+mod soak;
 mod symbols;
 mod toolchain;
+mod transcript;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +32,10 @@ enum Command {
     Build(build::BuildArguments),
     /// Checks the rules of the code and reports its size
     Check(check::CheckArguments),
+    /// Runs the test kernel on real Xen and on Xenolith and compares each case
+    Diff(diff::DiffArguments),
+    /// Boots Xenolith with the test kernel many times and counts the losses
+    Soak(soak::SoakArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
     Boot(boot::BootArguments),
 }
@@ -36,6 +44,8 @@ fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().command {
         Command::Build(arguments) => build::command(arguments),
         Command::Check(arguments) => check::command(arguments),
+        Command::Diff(arguments) => diff::command(&arguments),
+        Command::Soak(arguments) => soak::command(&arguments),
         Command::Boot(arguments) => boot::command(&arguments),
     };
     match done {
