@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod domain;
 pub mod domain_table;
+pub mod event_channel;
 pub mod frames;
 pub mod guest_memory;
 pub mod hvm_params;

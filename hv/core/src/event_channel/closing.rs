@@ -1,0 +1,227 @@
+//! Closing ports: one, all (`EVTCHNOP_reset`), or all for good when the domain ends.
+
+use super::EventChannels;
+use super::allocation::Bindings;
+use super::delivery::clear_pending;
+use super::domain::EventDomain;
+use super::port_state::{Binding, Consumer, Kind, PortCell};
+use super::vcpu_state::ControlBlock;
+use xen_abi::{DomId, Errno, Port};
+use xenolith_sync::SpinLock;
+
+/// How often to look again whom a port is connected to, because it changed while both domains were being locked.
+const PEER_TRIES: u32 = 8;
+/// How many ports are closed between two looks at whether to give way.
+const PORTS_PER_LOOK: u32 = 64;
+
+/// How far a long operation came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    Done,
+    /// To be called again.
+    Again,
+}
+
+/// Who may close a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closer {
+    /// The domain, which cannot close the hypervisor's ports.
+    Guest,
+    Hypervisor,
+}
+
+/// `EVTCHNOP_close`. What the port was connected to waits for this domain to connect again.
+///
+/// When it returns, nothing more happens at the port on account of its old binding.
+///
+/// **Errors:** `EINVAL` if there is no such port, it is not bound, or it is the hypervisor's; `EAGAIN` if the other
+/// end changed hands all the time.
+pub fn close<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
+    close_by(domain, port, Closer::Guest)
+}
+
+/// Closes a port that the hypervisor listens on.
+///
+/// **Errors:** as [`close`].
+pub fn close_for_hypervisor<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
+    close_by(domain, port, Closer::Hypervisor)
+}
+
+fn close_by<D: EventDomain>(domain: &D, port: Port, closer: Closer) -> Result<(), Errno> {
+    for _ in 0..PEER_TRIES {
+        let cell = domain.events().ports().get(port).ok_or(Errno::EINVAL)?;
+        let peer = match cell.peek().kind {
+            Kind::Interdomain { remote, .. } if remote != domain.events().id() => domain.peer(remote),
+            _ => None,
+        };
+        if let Some(result) = try_close(domain, port, cell, peer.as_ref(), closer) {
+            return result;
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// None if the port is connected to another domain than `peer` by now.
+fn try_close<D: EventDomain>(
+    domain: &D,
+    port: Port,
+    cell: &PortCell,
+    peer: Option<&D>,
+    closer: Closer,
+) -> Option<Result<(), Errno>> {
+    let other = peer.unwrap_or(domain);
+    let mut pair = SpinLock::lock_pair(&domain.events().bindings, &other.events().bindings);
+    let binding = cell.peek();
+    if matches!(binding.kind, Kind::Free | Kind::Reserved)
+        || (binding.consumer == Consumer::Hypervisor && closer == Closer::Guest)
+    {
+        return Some(Err(Errno::EINVAL));
+    }
+    if let Kind::Interdomain { remote, port: remote_port } = binding.kind {
+        if remote != other.events().id() {
+            // A domain that is gone took its end along; there should be none such.
+            if domain.peer(remote).is_some() {
+                return None;
+            }
+        } else if let Some(remote_cell) = other.events().ports().get(remote_port) {
+            // Both ends are kept still together: an event on its way here through the other end arrives before the
+            // port is free, or finds the other end unconnected.
+            let mut remote_end = remote_cell.change();
+            let unbound = Kind::Unbound { remote: domain.events().id() };
+            remote_end.set(Binding { kind: unbound, ..remote_end.binding() });
+            free(domain, pair.first(), port, cell);
+            return Some(Ok(()));
+        }
+    }
+    free(domain, pair.first(), port, cell);
+    Some(Ok(()))
+}
+
+/// Frees a port that is bound.
+fn free<D: EventDomain>(domain: &D, bindings: &mut Bindings, port: Port, cell: &PortCell) {
+    let mut changing = cell.change();
+    match changing.binding().kind {
+        Kind::Virq(virq) => unbind_virq(domain.events(), virq, port),
+        Kind::Pirq(pirq) => bindings.remove_pirq(pirq),
+        _ => {}
+    }
+    clear_pending(domain, port, cell);
+    if changing.binding().consumer == Consumer::Hypervisor {
+        bindings.bound_by_hypervisor = bindings.bound_by_hypervisor.saturating_sub(1);
+    }
+    bindings.bound = bindings.bound.saturating_sub(1);
+    bindings.lowest_free = bindings.lowest_free.min(port.0);
+    changing.set(Binding::FREE);
+}
+
+fn unbind_virq(events: &EventChannels, virq: u32, port: Port) {
+    for (_, vcpu) in events.vcpus() {
+        if vcpu.virq_port(virq) == Some(port) {
+            vcpu.set_virq_port(virq, Port(0));
+        }
+    }
+}
+
+/// How a reset is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetStart {
+    /// `EVTCHNOP_reset`.
+    Fresh,
+    /// `EVTCHNOP_reset_cont`: goes on after [`Progress::Again`].
+    Continued,
+}
+
+/// Whether `caller` may reset the ports of `target` now. `permitted` says whether it may do such things to the target
+/// at all, `paused` whether a control domain has paused the target.
+///
+/// **Errors:** `EPERM`; `EINVAL` if the target is another domain and runs.
+pub fn may_reset(caller: DomId, target: DomId, permitted: bool, paused: bool) -> Result<(), Errno> {
+    if !permitted {
+        return Err(Errno::EPERM);
+    }
+    if caller != target && !paused { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// `EVTCHNOP_reset`: closes every port of the domain's but the hypervisor's, and returns to the two-level form.
+/// `give_way` is asked now and then whether to stop for the moment.
+///
+/// **Errors:** `EBUSY` if another reset is under way, or none is that could go on; `EAGAIN` if ports were bound
+/// meanwhile: the form then stays as it is.
+pub fn reset<D: EventDomain>(
+    domain: &D,
+    start: ResetStart,
+    mut give_way: impl FnMut() -> bool,
+) -> Result<Progress, Errno> {
+    let events = domain.events();
+    let mut port = {
+        let mut bindings = events.bindings.lock();
+        let port = match (start, bindings.next_reset) {
+            (ResetStart::Fresh, 0) => 1,
+            (ResetStart::Fresh, _) | (ResetStart::Continued, 0) => return Err(Errno::EBUSY),
+            (ResetStart::Continued, next) => next,
+        };
+        bindings.next_reset = port;
+        port
+    };
+    while events.ports().get(Port(port)).is_some() {
+        // What cannot be closed (free, or the hypervisor's) is passed over.
+        let _ = close(domain, Port(port));
+        port = port.saturating_add(1);
+        if port.is_multiple_of(PORTS_PER_LOOK) && give_way() {
+            events.bindings.lock().next_reset = port;
+            return Ok(Progress::Again);
+        }
+    }
+    let mut bindings = events.bindings.lock();
+    bindings.next_reset = 0;
+    if bindings.bound > bindings.bound_by_hypervisor {
+        return Err(Errno::EAGAIN);
+    }
+    leave_fifo(domain);
+    Ok(Progress::Done)
+}
+
+/// Gives back every page of the FIFO form. Only with the domain's lock and with no port of the domain's own bound:
+/// then nobody else looks at these pages.
+fn leave_fifo<D: EventDomain>(domain: &D) {
+    let events = domain.events();
+    events.array().release(|frame| domain.unpin_event_page(frame));
+    for (_, vcpu) in events.vcpus() {
+        vcpu.empty_queues();
+        if let Some(ControlBlock { frame, .. }) = vcpu.control_block() {
+            vcpu.set_control_block(None);
+            domain.unpin_event_page(frame);
+        }
+    }
+}
+
+/// Ends the event channels of a domain: no port is given out from now on, every port is closed, the hypervisor's
+/// too, and every page is given back. To be called until it says that it is done; after that the domain need not be
+/// found by [`EventDomain::peer`] any more. `give_way` is asked now and then whether to stop for the moment.
+pub fn teardown<D: EventDomain>(domain: &D, mut give_way: impl FnMut() -> bool) -> Progress {
+    let events = domain.events();
+    let mut port = {
+        let mut bindings = events.bindings.lock();
+        bindings.dying = true;
+        bindings.next_teardown
+    };
+    while events.ports().get(Port(port)).is_some() {
+        if close_for_hypervisor(domain, Port(port)) == Err(Errno::EAGAIN) {
+            events.bindings.lock().next_teardown = port;
+            return Progress::Again;
+        }
+        port = port.saturating_add(1);
+        if port.is_multiple_of(PORTS_PER_LOOK) && give_way() {
+            events.bindings.lock().next_teardown = port;
+            return Progress::Again;
+        }
+    }
+    let mut bindings = events.bindings.lock();
+    bindings.next_teardown = port;
+    leave_fifo(domain);
+    for (vcpu, _) in events.vcpus() {
+        super::poll::end(domain, vcpu);
+    }
+    drop(bindings);
+    Progress::Done
+}

@@ -1,0 +1,97 @@
+//! Turning to the FIFO form, and what a guest can set there.
+
+use super::delivery::set_pending;
+use super::domain::EventDomain;
+use super::two_level;
+use super::vcpu_state::{ControlBlock, VcpuState};
+use xen_abi::event_fifo::{
+    EVTCHN_FIFO_LINK_BITS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN, EvtchnFifoControlBlock,
+};
+use xen_abi::{Errno, Gfn, Port, VcpuId};
+use xenolith_hal::PAGE_SIZE;
+use xenolith_sync::atomic::{Ordering, fence};
+
+/// `EVTCHNOP_init_control`: gives a vCPU its control block, at `offset` bytes of the frame. The first one turns the
+/// domain to the FIFO form; what was pending then is raised again when the event array gets the words for it. Gives
+/// the width of a link in bits.
+///
+/// **Errors:** `ENOENT` if there is no such vCPU; `EINVAL` if the block does not lie in the page or not on a multiple
+/// of 8, if the vCPU has one, or if there is no RAM that the guest may write; `ENOMEM`.
+pub fn init_control<D: EventDomain>(domain: &D, vcpu: VcpuId, gfn: Gfn, offset: u32) -> Result<u8, Errno> {
+    let events = domain.events();
+    let state = events.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    let offset = offset as usize;
+    if offset > PAGE_SIZE - size_of::<EvtchnFifoControlBlock>() || !offset.is_multiple_of(8) {
+        return Err(Errno::EINVAL);
+    }
+    let _bindings = events.bindings.lock();
+    map_control_block(domain, state, gfn, offset)?;
+    if !events.is_fifo() {
+        events.array().activate();
+        carry_over(domain);
+    }
+    Ok(EVTCHN_FIFO_LINK_BITS as u8)
+}
+
+fn map_control_block<D: EventDomain>(domain: &D, state: &VcpuState, gfn: Gfn, offset: usize) -> Result<(), Errno> {
+    if state.control_block().is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let frame = domain.pin_event_page(gfn)?;
+    state.set_control_block(Some(ControlBlock { frame, offset }));
+    Ok(())
+}
+
+/// Notes what is pending in the two-level form, for when the event words come.
+fn carry_over<D: EventDomain>(domain: &D) {
+    for (port, cell) in domain.events().ports().iter().skip(1) {
+        cell.set_priority(EVTCHN_FIFO_PRIORITY_DEFAULT as u8);
+        if cell.peek().is_usable() && two_level::is_pending(domain, port) {
+            cell.note_early();
+        }
+    }
+}
+
+/// `EVTCHNOP_expand_array`: adds a page of event words, and raises what waited for them.
+///
+/// **Errors:** `EOPNOTSUPP` in the two-level form; `ENOSPC` if the array has its 128 pages; `EINVAL` if there is no
+/// RAM that the guest may write; `ENOMEM`.
+pub fn expand_array<D: EventDomain>(domain: &D, gfn: Gfn) -> Result<(), Errno> {
+    let events = domain.events();
+    let _bindings = events.bindings.lock();
+    if !events.is_fifo() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    events.array().check_room()?;
+    let first = events.array().words();
+    events.array().push(domain.pin_event_page(gfn)?);
+    fence(Ordering::SeqCst);
+    for port in first..events.array().words().min(events.ports().valid()) {
+        let Some(cell) = events.ports().get(Port(port)) else { break };
+        if cell.take_early() {
+            set_pending(domain, Port(port), cell, cell.peek());
+        }
+    }
+    Ok(())
+}
+
+/// `EVTCHNOP_set_priority`: says into which queue the port's later events go; 0 is the highest.
+///
+/// **Errors:** `EINVAL` if there is no such port; `ENOSYS` in the two-level form; `EACCES` if the port is not bound or
+/// is the hypervisor's; `EINVAL` for a priority above 15.
+pub fn set_priority<D: EventDomain>(domain: &D, port: Port, priority: u32) -> Result<(), Errno> {
+    let events = domain.events();
+    let cell = events.ports().get(port).ok_or(Errno::EINVAL)?;
+    let held = cell.hold();
+    if !events.is_fifo() {
+        return Err(Errno::ENOSYS);
+    }
+    if !held.binding().is_usable() {
+        return Err(Errno::EACCES);
+    }
+    if priority > EVTCHN_FIFO_PRIORITY_MIN {
+        return Err(Errno::EINVAL);
+    }
+    cell.set_priority(u8::try_from(priority).map_err(|_| Errno::EINVAL)?);
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Waiting for one of several ports (`SCHEDOP_poll`).
+//!
+//! A vCPU that polls announces it, looks whether a port is pending, and blocks if none is. Whoever makes a port
+//! pending does so first and then looks for the announcement. So one of the two sees the other, provided that a wake
+//! between the announcement and the blocking is not forgotten by whoever blocks the vCPU.
+
+use super::domain::EventDomain;
+use xen_abi::{Port, VcpuId};
+use xenolith_sync::atomic::{Ordering, fence};
+
+/// The vCPU does not poll.
+const NOTHING: u32 = 0;
+/// The vCPU polls for several ports: every event wakes it, and it looks for itself.
+const ANYTHING: u32 = u32::MAX;
+
+/// Announces that a vCPU is about to look at ports and to block. From now on until [`end`], each event may wake it.
+pub fn begin<D: EventDomain>(domain: &D, vcpu: VcpuId) {
+    let events = domain.events();
+    let Some(state) = events.vcpu(vcpu) else { return };
+    if state.poll.swap(ANYTHING, Ordering::SeqCst) == NOTHING {
+        events.pollers().fetch_add(1, Ordering::SeqCst);
+    }
+    fence(Ordering::SeqCst);
+}
+
+/// Says that the vCPU polls for one port alone, so that other events leave it asleep.
+pub fn narrow<D: EventDomain>(domain: &D, vcpu: VcpuId, port: Port) {
+    if port.0 == NOTHING {
+        return;
+    }
+    if let Some(state) = domain.events().vcpu(vcpu) {
+        // If it fails, an event woke the vCPU already.
+        let _ = state.poll.compare_exchange(ANYTHING, port.0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+/// Takes the announcement back. True if no event had done so yet: then the vCPU was woken by something else, such as
+/// its timer.
+pub fn end<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
+    let events = domain.events();
+    let Some(state) = events.vcpu(vcpu) else { return false };
+    let polled = state.poll.swap(NOTHING, Ordering::SeqCst) != NOTHING;
+    if polled {
+        events.pollers().fetch_sub(1, Ordering::SeqCst);
+    }
+    polled
+}
+
+/// True while the vCPU polls and no event has come for it.
+pub fn is_polling<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
+    domain.events().vcpu(vcpu).is_some_and(|state| state.poll.load(Ordering::SeqCst) != NOTHING)
+}
+
+/// After a port was made pending: wakes every vCPU that polls for it.
+pub(super) fn event_came<D: EventDomain>(domain: &D, port: Port) {
+    let events = domain.events();
+    fence(Ordering::SeqCst);
+    if events.pollers().load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    for (vcpu, state) in events.vcpus() {
+        let mut polled = state.poll.load(Ordering::SeqCst);
+        while polled == ANYTHING || (polled == port.0 && polled != NOTHING) {
+            match state.poll.compare_exchange(polled, NOTHING, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => {
+                    events.pollers().fetch_sub(1, Ordering::SeqCst);
+                    domain.wake(vcpu);
+                    break;
+                }
+                Err(now) => polled = now,
+            }
+        }
+    }
+}
