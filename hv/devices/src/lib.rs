@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod cpuid;
 mod fault;
 pub mod interrupt;
 pub mod lapic;

@@ -1,0 +1,67 @@
+//! What CPUID says to a guest: a table for the domain, made from the host's, and what depends on the vCPU that asks.
+//!
+//! The table follows Xen 4.17's for a PVH guest. What names the package's topology or its power management is left
+//! out, features are masked ([`FeatureSet::for_guest`]), and everything that is not in the table reads as zeros.
+
+mod features;
+mod hypervisor;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use xen_abi::{DomId, VcpuId};
+use xenolith_hal::CpuidRegisters;
+
+pub use features::{Capabilities, FeatureSet};
+pub use hypervisor::TscInfo;
+pub use table::{CpuidTable, LeafError};
+
+/// What of the vCPU that asks shows in CPUID.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker {
+    pub domain: DomId,
+    pub vcpu: VcpuId,
+    /// CR4.OSXSAVE.
+    pub osxsave: bool,
+    /// CR4.PKE.
+    pub protection_keys: bool,
+    /// XCR0; 1 if the guest has no XSAVE.
+    pub xcr0: u64,
+    /// The local APIC is enabled in its base MSR.
+    pub apic_enabled: bool,
+    pub tsc: TscInfo,
+}
+
+impl CpuidTable {
+    /// The answer to CPUID with this leaf (EAX) and sub-leaf (ECX).
+    #[must_use]
+    pub fn answer(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
+        // The local APIC's identifier, here as in the ACPI tables.
+        let apic_id = asker.vcpu.0.wrapping_mul(2);
+        if (0x4000_0000..0x4000_ff00 + 0x100).contains(&leaf) {
+            return hypervisor::leaf(leaf, subleaf, asker.domain, asker.vcpu, &asker.tsc);
+        }
+        let mut out = self.leaf(leaf, subleaf);
+        match leaf {
+            1 => {
+                out.ebx = (out.ebx & 0x00ff_ffff) | (apic_id << 24);
+                if asker.osxsave {
+                    out.ecx |= features::OSXSAVE;
+                }
+                if !asker.apic_enabled {
+                    out.edx &= !features::APIC;
+                }
+            }
+            7 if subleaf == 0 && asker.protection_keys => out.ecx |= 1 << 4,
+            // Belongs to x2APIC mode, and exists without topology in it.
+            0xb if self.has_leaf(0xb) => {
+                out = CpuidRegisters { ecx: subleaf & 0xff, edx: apic_id, ..CpuidRegisters::default() };
+            }
+            0xd if subleaf == 0 && out.eax != 0 => out.ebx = self.xsave_size(asker.xcr0),
+            0x8000_0001 if !asker.apic_enabled && self.is_amd() => out.edx &= !features::APIC,
+            _ => {}
+        }
+        out
+    }
+}
