@@ -1,43 +1,31 @@
 //! Sending and receiving interrupts.
 
 use super::register::{COMMAND_ASSERT, COMMAND_LEVEL, COMMAND_LOGICAL, COMMAND_PENDING, COMMAND_SHORTHAND};
-use super::{ERROR_SENT_ILLEGAL, Effect, Lapic, Receipt};
+use super::{ERROR_SENT_ILLEGAL, Effect, Identity, Lapic, Receipt};
 use crate::interrupt::{Delivery, Destination, FIRST_VECTOR, Message, Trigger};
 
 impl Lapic {
+    /// What decides whether a message is meant for this local APIC.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        Identity {
+            x2apic: self.is_x2apic(),
+            id: self.apic_id(),
+            xapic_id: (self.id >> 24) as u8,
+            logical: (self.logical_destination >> 24) as u8,
+            format: (self.destination_format >> 28) as u8,
+        }
+    }
+
     /// Whether a message is meant for this local APIC. `from_here` says that it also sent it.
-    ///
-    /// For lowest priority the caller picks one among those that are meant.
     #[must_use]
     pub fn is_meant(&self, destination: Destination, from_here: bool) -> bool {
-        match destination {
-            Destination::All => true,
-            Destination::Others => !from_here,
-            Destination::Oneself => from_here,
-            Destination::Physical(id) if self.is_x2apic() => id == self.apic_id(),
-            Destination::Physical(id) => id == self.id >> 24,
-            Destination::Logical(id) => self.is_in_logical_set(id),
-        }
+        self.identity().is_meant(destination, from_here)
     }
 
-    fn is_in_logical_set(&self, id: u32) -> bool {
-        if self.is_x2apic() {
-            let own = self.x2apic_logical_id();
-            return id >> 16 == own >> 16 && id & own & 0xffff != 0;
-        }
-        let (id, own) = (id & 0xff, self.logical_destination >> 24);
-        match self.destination_format >> 28 {
-            0xf => id & own != 0,
-            // Cluster: the upper half names the cluster (15 for all of them), the lower half its members.
-            0 => (id >> 4 == 0xf || id >> 4 == own >> 4) && id & own & 0xf != 0,
-            _ => false,
-        }
-    }
-
-    /// The logical identifier in x2APIC mode. **Source:** AMD manual volume 2, 16.14.
+    /// The logical identifier in x2APIC mode.
     pub(super) const fn x2apic_logical_id(&self) -> u32 {
-        let id = self.apic_id();
-        ((id & !0xf) << 12) | (1 << (id & 0xf))
+        self.identity().x2apic_logical_id()
     }
 
     /// How little important the work of this vCPU is, for lowest-priority delivery: lower is chosen first.

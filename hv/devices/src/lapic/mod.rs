@@ -7,6 +7,7 @@
 mod access;
 mod base;
 mod delivery;
+mod identity;
 mod register;
 mod timer;
 mod vector_set;
@@ -23,6 +24,7 @@ use crate::interrupt::{FIRST_VECTOR, Message, Trigger};
 use register::{LVT_COUNT, LVT_MASKED, Lvt, SPURIOUS_ENABLE};
 use timer::{Timer, TimerMode};
 
+pub use identity::Identity;
 pub use vector_set::VectorSet;
 pub use x2apic::MSRS as X2APIC_MSRS;
 pub use xapic::PAGE as XAPIC_PAGE;
