@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod diff;
 mod explained;
+mod fuzz;
 mod load_layout;
 mod oracle;
 mod process;
@@ -34,6 +35,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Runs the test kernel on real Xen and on Xenolith and compares each case
     Diff(diff::DiffArguments),
+    /// Fuzzes what a guest or a boot loader can reach, on the host
+    Fuzz(fuzz::FuzzArguments),
     /// Boots Xenolith with the test kernel many times and counts the losses
     Soak(soak::SoakArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
@@ -46,6 +49,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(arguments) => check::command(arguments),
         Command::Diff(arguments) => diff::command(&arguments),
         Command::Soak(arguments) => soak::command(&arguments),
+        Command::Fuzz(arguments) => fuzz::command(&arguments),
         Command::Boot(arguments) => boot::command(&arguments),
     };
     match done {

@@ -1,0 +1,93 @@
+//! The loop: one seed after the other, until the time is up, a panic or a hang.
+
+use std::panic;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One input may take this long before it counts as a hang.
+const HANG: Duration = Duration::from_secs(20);
+
+/// Something that is fuzzed: `run` makes one input of the dice and panics when the code under it is wrong.
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&mut fastrand::Rng),
+}
+
+/// How long, and from which input on.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seconds: u64,
+    /// The number of the first input, which is its seed too.
+    pub first: u64,
+    /// How many inputs at most.
+    pub count: Option<u64>,
+}
+
+/// The number of the input that runs now.
+static NOW: AtomicU64 = AtomicU64::new(0);
+
+/// Runs the plan. A panic or a hang ends the process, after saying how to run that input again.
+pub fn run(target: &Target, plan: Plan) {
+    let name = target.name;
+    NOW.store(plan.first, Ordering::Relaxed);
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        usual(info);
+        eprintln!("{}", again(name, NOW.load(Ordering::Relaxed)));
+    }));
+    thread::spawn(move || watch(name));
+    let began = Instant::now();
+    let mut ran = 0;
+    while began.elapsed().as_secs() < plan.seconds && plan.count.is_none_or(|count| ran < count) {
+        let seed = plan.first.wrapping_add(ran);
+        NOW.store(seed, Ordering::Relaxed);
+        (target.run)(&mut fastrand::Rng::with_seed(seed));
+        ran += 1;
+    }
+    println!("{name}: {ran} inputs from {} on in {:.1} s, nothing found", plan.first, began.elapsed().as_secs_f32());
+}
+
+fn again(name: &str, seed: u64) -> String {
+    format!("{name}: input {seed} fails; run it again with: cargo xtask fuzz {name} --input {seed}")
+}
+
+/// Ends the process when one input takes too long.
+fn watch(name: &'static str) {
+    let mut seen = (NOW.load(Ordering::Relaxed), Instant::now());
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        let now = NOW.load(Ordering::Relaxed);
+        if now != seen.0 {
+            seen = (now, Instant::now());
+        } else if seen.1.elapsed() > HANG {
+            eprintln!("it hangs\n{}", again(name, now));
+            std::process::exit(2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_input() {
+        let roll = |seed| fastrand::Rng::with_seed(seed).u64(..);
+        assert_eq!(roll(7), roll(7));
+        assert_ne!(roll(7), roll(8));
+    }
+
+    #[test]
+    fn as_many_inputs_run_as_were_asked_for() {
+        static RAN: AtomicU64 = AtomicU64::new(0);
+        let target = Target {
+            name: "counting",
+            run: |_| {
+                RAN.fetch_add(1, Ordering::Relaxed);
+            },
+        };
+        run(&target, Plan { seconds: 60, first: 3, count: Some(5) });
+        assert_eq!(RAN.load(Ordering::Relaxed), 5);
+    }
+}
