@@ -112,6 +112,9 @@ pub trait GuestCpu: Send {
     /// Writes back what of this vCPU still lies in the physical CPU (FPU, segment bases), so that it can run on
     /// another one. Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);
+
+    /// Gives back what [`Machine::new_vcpu`] took. The vCPU never runs again.
+    fn tear_down(&mut self, _frames: &mut dyn FrameSource) {}
 }
 
 /// One machine. All methods may be called on every CPU, with interrupts off.

@@ -17,3 +17,4 @@ pub mod heap;
 pub mod nested;
 #[cfg(target_os = "none")]
 pub mod serial;
+pub mod svm;

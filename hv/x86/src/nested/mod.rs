@@ -22,6 +22,6 @@ pub trait FrameAccess: Send + Sync {
 }
 
 #[cfg(test)]
-mod pool;
+pub(crate) mod pool;
 #[cfg(test)]
 mod tests;

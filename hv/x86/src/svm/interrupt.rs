@@ -1,0 +1,141 @@
+//! How interrupts, NMIs and exceptions enter a guest, and what becomes of one whose delivery was cut short.
+//!
+//! **Source:** AMD manual volume 2, 15.20 (event injection), 15.21 (virtual interrupts), 15.7.2 (EXITINTINFO).
+
+use xenolith_hal::{Exception, RunControl};
+
+const V_TPR: u64 = 0xf;
+const V_IRQ: u64 = 1 << 8;
+const V_PRIORITY_SHIFT: u32 = 16;
+const V_IGNORE_TPR: u64 = 1 << 20;
+/// Host interrupts obey the host's flags, the guest's its own.
+const V_INTR_MASKING: u64 = 1 << 24;
+const V_VECTOR_SHIFT: u32 = 32;
+
+const VALID: u64 = 1 << 31;
+const HAS_ERROR_CODE: u64 = 1 << 11;
+const TYPE_SHIFT: u32 = 8;
+const TYPE_INTERRUPT: u64 = 0;
+const TYPE_NMI: u64 = 2;
+const TYPE_EXCEPTION: u64 = 3;
+
+/// The first vector that cannot be an exception's.
+const FIRST_INTERRUPT: u8 = 32;
+/// Breakpoint and overflow: raised by instructions, which raise them again when they run again.
+const BY_INSTRUCTION: [u8; 2] = [3, 4];
+
+/// The virtual interrupt word for an entry. The CPU compares the vector's upper half with V_TPR, so an interrupt that
+/// the task priority forbids waits inside the guest until it lowers it, with no exit. Vectors below 16 come from an
+/// old-style controller, which knows no priorities.
+pub(super) fn virtual_interrupt(control: RunControl) -> u64 {
+    let word = V_INTR_MASKING | (u64::from(control.task_priority) & V_TPR);
+    let Some(vector) = control.interrupt else { return word };
+    let priority = u64::from(vector >> 4);
+    let ignore = if priority == 0 { V_IGNORE_TPR } else { 0 };
+    word | V_IRQ | ignore | (priority << V_PRIORITY_SHIFT) | (u64::from(vector) << V_VECTOR_SHIFT)
+}
+
+/// The task priority that the guest has set.
+pub(super) const fn task_priority(word: u64) -> u8 {
+    (word & V_TPR) as u8
+}
+
+/// True while the offered interrupt was not taken.
+pub(super) const fn still_offered(word: u64) -> bool {
+    word & V_IRQ != 0
+}
+
+/// EVENTINJ for an NMI.
+pub(super) const NMI: u64 = VALID | (TYPE_NMI << TYPE_SHIFT) | 2;
+
+/// EVENTINJ for an exception. In real mode no exception has an error code.
+pub(super) fn exception(exception: &Exception, protected_mode: bool) -> u64 {
+    let error = match exception.error_code {
+        Some(code) if protected_mode => HAS_ERROR_CODE | (u64::from(code) << 32),
+        _ => 0,
+    };
+    VALID | (TYPE_EXCEPTION << TYPE_SHIFT) | u64::from(exception.vector) | error
+}
+
+/// What becomes of an event whose delivery an exit interrupted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CutShort {
+    /// There was none, or it comes again by itself when its instruction runs again.
+    Nothing,
+    /// EVENTINJ for the next entry.
+    Inject(u64),
+    /// The external interrupt: it was not taken after all.
+    Interrupt,
+}
+
+/// Reads EXITINTINFO.
+///
+/// QEMU's emulator reports an external interrupt as an exception with the interrupt's vector; no real exception has
+/// one as high.
+pub(super) fn cut_short(info: u64) -> CutShort {
+    if info & VALID == 0 {
+        return CutShort::Nothing;
+    }
+    let vector = info as u8;
+    match (info >> TYPE_SHIFT) & 7 {
+        TYPE_INTERRUPT => CutShort::Interrupt,
+        TYPE_NMI => CutShort::Inject(NMI),
+        TYPE_EXCEPTION if vector >= FIRST_INTERRUPT => CutShort::Interrupt,
+        TYPE_EXCEPTION if !BY_INSTRUCTION.contains(&vector) => CutShort::Inject(info),
+        _ => CutShort::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_is_offered_with_the_priority_of_its_vector() {
+        let word = virtual_interrupt(RunControl { interrupt: Some(0xf3), task_priority: 5, nmi: false });
+        assert_eq!(word, 0xf3_010f_0105);
+        assert!(still_offered(word));
+        assert_eq!(task_priority(word), 5);
+    }
+
+    #[test]
+    fn without_an_interrupt_nothing_is_offered() {
+        let word = virtual_interrupt(RunControl { task_priority: 0xff, ..RunControl::default() });
+        assert_eq!(word, V_INTR_MASKING | 0xf);
+        assert!(!still_offered(word));
+    }
+
+    #[test]
+    fn a_low_vector_ignores_the_task_priority() {
+        let word = virtual_interrupt(RunControl { interrupt: Some(8), ..RunControl::default() });
+        assert_ne!(word & V_IGNORE_TPR, 0);
+    }
+
+    #[test]
+    fn exceptions_carry_their_error_code_only_in_protected_mode() {
+        assert_eq!(exception(&Exception::GENERAL_PROTECTION, true), 0x8000_0b0d);
+        assert_eq!(exception(&Exception::GENERAL_PROTECTION, false), 0x8000_030d);
+        assert_eq!(exception(&Exception::INVALID_OPCODE, true), 0x8000_0306);
+        let fault = Exception { vector: 14, error_code: Some(7), address: Some(1) };
+        assert_eq!(exception(&fault, true), 0x7_8000_0b0e);
+    }
+
+    #[test]
+    fn a_cut_short_exception_or_nmi_is_injected_again() {
+        assert_eq!(cut_short(0x7_8000_0b0e), CutShort::Inject(0x7_8000_0b0e));
+        assert_eq!(cut_short(0x8000_0202), CutShort::Inject(NMI));
+    }
+
+    #[test]
+    fn a_cut_short_interrupt_counts_as_not_taken() {
+        assert_eq!(cut_short(0x8000_00f3), CutShort::Interrupt);
+        assert_eq!(cut_short(0x8000_03f3), CutShort::Interrupt);
+    }
+
+    #[test]
+    fn what_an_instruction_raised_comes_again_with_the_instruction() {
+        for info in [0, 0xf3, 0x8000_0303, 0x8000_0304, 0x8000_0480] {
+            assert_eq!(cut_short(info), CutShort::Nothing);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What SVM keeps for each physical CPU.
+
+use super::asid::Asids;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_hal::{CpuId, Mpa};
+use xenolith_sync::MAX_CPUS;
+
+/// No vCPU has this number.
+const NOBODY: u64 = 0;
+const NOT_STARTED: u64 = u64::MAX;
+
+/// One CPU's share; touched by that CPU alone, but for [`CpuData::forget`].
+#[repr(align(64))]
+pub(super) struct CpuData {
+    host: AtomicU64,
+    /// The vCPU whose FPU and debug registers lie in this CPU.
+    loaded: AtomicU64,
+    pub(super) asids: Asids,
+}
+
+static CPUS: [CpuData; MAX_CPUS] =
+    [const { CpuData { host: AtomicU64::new(NOT_STARTED), loaded: AtomicU64::new(NOBODY), asids: Asids::new() } };
+        MAX_CPUS];
+
+impl CpuData {
+    pub(super) fn of(cpu: CpuId) -> Option<&'static Self> {
+        CPUS.get(cpu.index())
+    }
+
+    /// Where the host's state of this CPU is kept while a guest runs; none before SVM was enabled here.
+    pub(super) fn host(&self) -> Option<Mpa> {
+        match self.host.load(Ordering::Relaxed) {
+            NOT_STARTED => None,
+            address => Some(Mpa(address)),
+        }
+    }
+
+    pub(super) fn start(&self, host: Mpa, asids: u32) {
+        self.asids.start(asids);
+        self.host.store(host.0, Ordering::Release);
+    }
+
+    /// True when this vCPU's registers lie here.
+    pub(super) fn holds(&self, vcpu: u64) -> bool {
+        self.loaded.load(Ordering::Relaxed) == vcpu
+    }
+
+    /// Makes this CPU a vCPU's; false while another's registers lie here.
+    pub(super) fn claim(&self, vcpu: u64) -> bool {
+        self.loaded.compare_exchange(NOBODY, vcpu, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// This vCPU's registers lie here no more, or do not matter any more.
+    pub(super) fn forget(&self, vcpu: u64) {
+        let _ = self.loaded.compare_exchange(vcpu, NOBODY, Ordering::Release, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,42 @@
+//! What a vCPU asks of the physical CPU that it runs on; tests put a scripted one in its place.
+
+use super::features::Features;
+use xenolith_hal::{CpuId, Mpa, PageWords, Registers};
+
+/// A physical CPU.
+pub trait Processor: Send + 'static {
+    /// The CPU that asks.
+    fn this_cpu() -> CpuId;
+
+    /// What all CPUs have.
+    fn features() -> Features;
+
+    /// Runs the guest of a control block until it exits: loads the general registers, all but RAX and RSP, and stores
+    /// them after the exit. Host interrupts stay off before and after, but end the run.
+    ///
+    /// # Safety
+    /// `guest` holds a valid control block whose nested tables let the guest reach only what is its domain's, and
+    /// whose intercepts are those of [`super::exits`]. `host` was filled by [`super::enable_cpu`] on this CPU.
+    unsafe fn enter(registers: &mut Registers, guest: Mpa, host: Mpa);
+
+    /// Lets waiting host interrupts in for a moment.
+    fn open_interrupt_window();
+
+    /// Hands a machine check that ended a run to the host's handler.
+    fn machine_check();
+
+    /// Writes the FPU's state to a page.
+    fn save_fpu(area: &PageWords);
+
+    /// Loads the FPU's state from a page that [`Processor::save_fpu`] or [`Processor::reset_fpu`] wrote.
+    fn load_fpu(area: &PageWords);
+
+    /// Makes a page of zeros the state after a reset.
+    fn reset_fpu(area: &PageWords);
+
+    /// DR0 to DR3.
+    fn debug_addresses() -> [u64; 4];
+
+    /// Sets DR0 to DR3.
+    fn set_debug_addresses(addresses: &[u64; 4]);
+}

@@ -1,0 +1,400 @@
+//! A virtual CPU: enters the guest, reads why it came back, keeps what the hardware does not.
+
+use super::asid::Tag;
+use super::exits::{self, Meaning};
+use super::features::Features;
+use super::interrupt::{self, CutShort};
+use super::per_cpu::CpuData;
+use super::permissions::PermissionMaps;
+use super::processor::Processor;
+use super::state;
+use super::vmcb::{Field, Vmcb, clean};
+use crate::nested::{FrameAccess, NestedTables};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_hal::{
+    CpuId, CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa, PageWords,
+    PagingRegisters, Registers, RunControl,
+};
+
+/// Number of the next vCPU; 0 is nobody's.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_RF: u64 = 1 << 16;
+const DR6_SINGLE_STEP: u64 = 1 << 14;
+const DEBUG_EXCEPTION: Exception = Exception { vector: 1, error_code: None, address: None };
+const SHADOW: u64 = 1;
+/// The enabling bits of the four breakpoints.
+const DR7_ENABLED: u64 = 0xff;
+const NESTED_PAGING_ON: u64 = 1;
+
+/// A frame, and the way to what it holds.
+pub type Frame = (Mfn, &'static PageWords);
+
+/// A vCPU of an AMD machine.
+///
+/// The general registers live in `registers`; of them RAX, RSP, RIP and RFLAGS pass through the control block on each
+/// run. Everything else stays in the block. The FPU and DR0 to DR3 stay in the physical CPU until `park`.
+pub struct SvmVcpu<P, A> {
+    id: u64,
+    vmcb: Vmcb,
+    /// Of the block and of the FPU's page; none after `tear_down`.
+    frames: Option<[Mfn; 2]>,
+    fpu: &'static PageWords,
+    features: Features,
+    registers: Registers,
+    tag: Tag,
+    /// What the CPU may believe of the block that it has cached, if it enters on the CPU where it last ran.
+    clean: u64,
+    last_cpu: Option<CpuId>,
+    loaded: bool,
+    pending: Option<Exception>,
+    /// EVENTINJ of an event whose delivery was cut short, or 0.
+    again: u64,
+    next_rip: Option<u64>,
+    interrupt_taken: bool,
+    nmi_taken: bool,
+    /// From the delivery of an NMI to the handler's IRET.
+    nmi_masked: bool,
+    debug_addresses: [u64; 4],
+    /// The guest's DR0 to DR3 are to be in the CPU while it runs.
+    debug_in_use: bool,
+    kinds: PhantomData<(P, fn(A))>,
+}
+
+impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
+    /// A vCPU in the state after INIT.
+    ///
+    /// # Safety
+    /// Each page is the memory of its frame, zero, and nothing else's until [`GuestCpu::tear_down`]. The maps stay
+    /// where they are for ever.
+    pub unsafe fn new(block: Frame, fpu: Frame, maps: PermissionMaps) -> Self {
+        let vmcb = Vmcb::new(block.1);
+        P::reset_fpu(fpu.1);
+        vmcb.set(Field::INTERCEPTS, exits::INTERCEPTS);
+        vmcb.set(Field::MORE_INTERCEPTS, exits::MORE_INTERCEPTS);
+        vmcb.set(Field::REGISTER_INTERCEPTS, exits::DEBUG_REGISTERS);
+        vmcb.set(Field::IO_PERMISSIONS, maps.ports.0);
+        vmcb.set(Field::MSR_PERMISSIONS, maps.msrs.0);
+        vmcb.set(Field::NESTED_PAGING, NESTED_PAGING_ON);
+        let start = CpuState::after_init();
+        state::store(vmcb, &start);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            vmcb,
+            frames: Some([block.0, fpu.0]),
+            fpu: fpu.1,
+            features: P::features(),
+            registers: start.registers,
+            tag: Tag::default(),
+            clean: 0,
+            last_cpu: None,
+            loaded: false,
+            pending: None,
+            again: 0,
+            next_rip: None,
+            interrupt_taken: false,
+            nmi_taken: false,
+            nmi_masked: false,
+            debug_addresses: [0; 4],
+            debug_in_use: false,
+            kinds: PhantomData,
+        }
+    }
+
+    /// Writes a word of the block that the CPU may have cached, if it is another than before.
+    #[inline]
+    fn change(&mut self, field: Field, value: u64, part: u64) {
+        if self.vmcb.get(field) != value {
+            self.vmcb.set(field, value);
+            self.clean &= !part;
+        }
+    }
+
+    /// Brings the FPU and debug registers into this CPU. False while another vCPU's lie there: it was not parked.
+    fn bring_in(&mut self, data: &CpuData) -> bool {
+        if self.loaded && data.holds(self.id) {
+            return true;
+        }
+        if self.loaded || !data.claim(self.id) {
+            return false;
+        }
+        self.loaded = true;
+        P::load_fpu(self.fpu);
+        if self.debug_in_use {
+            P::set_debug_addresses(&self.debug_addresses);
+        }
+        true
+    }
+
+    /// The event for EVENTINJ, or 0. An exception goes first; what was cut short goes before a new NMI.
+    #[inline]
+    fn next_event(&mut self, nmi_waits: bool) -> u64 {
+        if let Some(exception) = self.pending.take() {
+            if self.again != interrupt::NMI {
+                self.again = 0;
+            }
+            if let Some(address) = exception.address {
+                self.change(Field::CR2, address, clean::CR2);
+            }
+            let protected = self.vmcb.get(Field::CR0) & state::cr0::PE != 0;
+            return interrupt::exception(&exception, protected);
+        }
+        if self.again != 0 {
+            return core::mem::take(&mut self.again);
+        }
+        if nmi_waits && !self.nmi_masked && self.vmcb.get(Field::INTERRUPT_SHADOW) & SHADOW == 0 {
+            self.nmi_taken = true;
+            self.mask_nmi(true);
+            return interrupt::NMI;
+        }
+        0
+    }
+
+    /// Whether DR0 to DR3 are the guest's while it runs, or another's and out of its reach.
+    fn use_debug_registers(&mut self, used: bool) {
+        self.debug_in_use = used;
+        let intercepts = if used { 0 } else { exits::DEBUG_REGISTERS };
+        self.change(Field::REGISTER_INTERCEPTS, intercepts, clean::INTERCEPTS);
+    }
+
+    fn mask_nmi(&mut self, masked: bool) {
+        self.nmi_masked = masked;
+        let also = if masked { exits::INTERCEPT_IRET } else { 0 };
+        self.change(Field::INTERCEPTS, exits::INTERCEPTS | also, clean::INTERCEPTS);
+    }
+
+    /// Writes into the block what this entry needs. RIP, RSP, RAX and RFLAGS are never cached by the CPU.
+    #[inline]
+    fn prepare(&mut self, cpu: CpuId, control: RunControl) {
+        if self.last_cpu != Some(cpu) {
+            self.last_cpu = Some(cpu);
+            self.clean = 0;
+        }
+        self.interrupt_taken = false;
+        self.nmi_taken = false;
+        let event = self.next_event(control.nmi);
+        self.vmcb.set(Field::EVENT_INJECTION, event);
+        self.change(Field::VIRTUAL_INTERRUPT, interrupt::virtual_interrupt(control), clean::VIRTUAL_INTERRUPT);
+        self.vmcb.set(Field::RAX, self.registers.rax);
+        self.vmcb.set(Field::RSP, self.registers.rsp);
+        self.vmcb.set(Field::RIP, self.registers.rip);
+        self.vmcb.set(Field::RFLAGS, self.registers.rflags);
+    }
+
+    /// Reads from the block what the run left there.
+    #[inline]
+    fn collect(&mut self, control: RunControl) {
+        self.registers.rax = self.vmcb.get(Field::RAX);
+        self.registers.rsp = self.vmcb.get(Field::RSP);
+        self.registers.rip = self.vmcb.get(Field::RIP);
+        self.registers.rflags = self.vmcb.get(Field::RFLAGS);
+        self.clean = if self.features.clean_bits { clean::ALL } else { 0 };
+        let offered = interrupt::still_offered(self.vmcb.get(Field::VIRTUAL_INTERRUPT));
+        self.interrupt_taken = control.interrupt.is_some() && !offered;
+        match interrupt::cut_short(self.vmcb.get(Field::EXIT_INTERRUPTION)) {
+            CutShort::Nothing => {}
+            CutShort::Inject(event) => self.again = event,
+            CutShort::Interrupt => self.interrupt_taken = false,
+        }
+        self.next_rip = exits::next_instruction(self.vmcb, self.registers.rip, self.features.next_rip);
+    }
+
+    /// What the exit means to the core; what is no concern of the core's is done here.
+    #[inline]
+    fn conclude(&mut self) -> Exit {
+        match exits::decode(self.vmcb, &self.registers) {
+            Meaning::Core(exit) => return exit,
+            Meaning::HostInterrupt => P::open_interrupt_window(),
+            Meaning::MachineCheck => P::machine_check(),
+            Meaning::Inject(exception) => self.pending = Some(exception),
+            Meaning::DebugRegisters => {
+                P::set_debug_addresses(&self.debug_addresses);
+                self.use_debug_registers(true);
+            }
+            Meaning::InterruptReturn => {
+                self.mask_nmi(false);
+                // The IRET has yet to run; an NMI that waits must not come before it.
+                let shadow = self.vmcb.get(Field::INTERRUPT_SHADOW);
+                self.vmcb.set(Field::INTERRUPT_SHADOW, shadow | SHADOW);
+            }
+        }
+        Exit::Interrupted
+    }
+
+    /// True when EFER may become this.
+    fn efer_fits(&self, value: u64) -> bool {
+        let paging = self.vmcb.get(Field::CR0) & state::cr0::PG != 0;
+        let changed = value ^ self.vmcb.get(Field::EFER);
+        value & !self.features.efer == 0 && !(paging && changed & state::efer::LME != 0)
+    }
+
+    const fn field_of(msr: HardwareMsr) -> (Field, u64) {
+        match msr {
+            HardwareMsr::Efer => (Field::EFER, clean::CONTROL_REGISTERS),
+            HardwareMsr::Pat => (Field::G_PAT, clean::NESTED_PAGING),
+            HardwareMsr::SysenterCs => (Field::SYSENTER_CS, 0),
+            HardwareMsr::SysenterEsp => (Field::SYSENTER_ESP, 0),
+            HardwareMsr::SysenterEip => (Field::SYSENTER_EIP, 0),
+            HardwareMsr::DebugControl => (Field::DEBUG_CONTROL, clean::LAST_BRANCH),
+        }
+    }
+}
+
+impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
+    type Space = NestedTables<A>;
+
+    fn run(&mut self, space: &Self::Space, control: RunControl) -> Exit {
+        let cpu = P::this_cpu();
+        let (Some(data), Some(root)) = (CpuData::of(cpu), space.root()) else { return Exit::InvalidState };
+        let (Some(host), Some([block, _])) = (data.host(), self.frames) else { return Exit::InvalidState };
+        if !self.bring_in(data) {
+            return Exit::InvalidState;
+        }
+        self.prepare(cpu, control);
+        self.change(Field::NESTED_CR3, root.0, clean::NESTED_PAGING);
+        let Some(generation) = space.residency().enter(cpu) else { return Exit::InvalidState };
+        let asid = data.asids.word(&mut self.tag, cpu, root.0, generation, self.features.flush_by_asid);
+        self.change(Field::ASID, asid, clean::ASID);
+        self.vmcb.set(Field::CLEAN, self.clean);
+        // SAFETY: the block lies in its own frame (promised to `new`) and was filled there and by `set_state`, which
+        // refuses what no guest may hold; its nested tables are those of `space`, the vCPU's own, and cannot be torn
+        // down while a vCPU runs in it. `host` is set by `enable_cpu` only, and each CPU reads its own.
+        unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
+        space.residency().leave(cpu);
+        self.collect(control);
+        self.conclude()
+    }
+
+    fn interrupt_taken(&self) -> bool {
+        self.interrupt_taken
+    }
+
+    fn nmi_taken(&self) -> bool {
+        self.nmi_taken
+    }
+
+    fn task_priority(&self) -> u8 {
+        interrupt::task_priority(self.vmcb.get(Field::VIRTUAL_INTERRUPT))
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    fn skip_instruction(&mut self) {
+        let Some(next) = self.next_rip.take() else { return };
+        self.registers.rip = next;
+        let shadow = self.vmcb.get(Field::INTERRUPT_SHADOW);
+        self.vmcb.set(Field::INTERRUPT_SHADOW, shadow & !SHADOW);
+        self.registers.rflags &= !RFLAGS_RF;
+        if self.registers.rflags & RFLAGS_TF != 0 && self.pending.is_none() {
+            let status = self.vmcb.get(Field::DR6);
+            self.change(Field::DR6, status | DR6_SINGLE_STEP, clean::DEBUG_REGISTERS);
+            self.pending = Some(DEBUG_EXCEPTION);
+        }
+    }
+
+    fn paging(&self) -> PagingRegisters {
+        PagingRegisters {
+            cr0: self.vmcb.get(Field::CR0),
+            cr3: self.vmcb.get(Field::CR3),
+            cr4: self.vmcb.get(Field::CR4),
+            efer: self.vmcb.get(Field::EFER) & !state::efer::SVME,
+            rflags: self.registers.rflags,
+            cpl: (self.vmcb.get(Field::CPL) >> 24) as u8 & 3,
+            long_code: self.vmcb.segment(Field::CS).attributes & (1 << 9) != 0,
+        }
+    }
+
+    fn instruction_bytes(&self) -> ([u8; 15], usize) {
+        if self.features.decode_assists { self.vmcb.instruction() } else { ([0; 15], 0) }
+    }
+
+    fn inject(&mut self, exception: Exception) {
+        self.pending = Some(exception);
+    }
+
+    fn state(&self) -> CpuState {
+        state::load(self.vmcb, &self.registers)
+    }
+
+    fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState> {
+        let state = state::checked(state, &self.features)?;
+        state::store(self.vmcb, &state);
+        self.registers = state.registers;
+        self.vmcb.set(Field::INTERRUPT_SHADOW, 0);
+        self.mask_nmi(false);
+        if state.dr7 & DR7_ENABLED != 0 && !self.debug_in_use {
+            self.use_debug_registers(true);
+            if self.loaded {
+                P::set_debug_addresses(&self.debug_addresses);
+            }
+        }
+        self.clean = 0;
+        self.pending = None;
+        self.again = 0;
+        self.next_rip = None;
+        Ok(())
+    }
+
+    fn msr(&self, msr: HardwareMsr) -> u64 {
+        let value = self.vmcb.get(Self::field_of(msr).0);
+        if msr == HardwareMsr::Efer { value & !state::efer::SVME } else { value }
+    }
+
+    fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {
+        let (field, part) = Self::field_of(msr);
+        let value = match msr {
+            HardwareMsr::Efer if self.efer_fits(value) => {
+                let active = self.vmcb.get(Field::EFER) & state::efer::LMA;
+                (value & !state::efer::LMA) | active | state::efer::SVME
+            }
+            HardwareMsr::Pat if state::pat_is_valid(value) => value,
+            HardwareMsr::SysenterCs => value,
+            HardwareMsr::SysenterEsp | HardwareMsr::SysenterEip if state::canonical(value) => value,
+            // Kept, and without effect: branch records are not virtualised.
+            HardwareMsr::DebugControl if value & !0x3f == 0 => value,
+            _ => return Err(InvalidState),
+        };
+        self.change(field, value, part);
+        Ok(())
+    }
+
+    fn park(&mut self) {
+        let Some(data) = CpuData::of(P::this_cpu()) else { return };
+        if !self.loaded || !data.holds(self.id) {
+            return;
+        }
+        P::save_fpu(self.fpu);
+        if self.debug_in_use {
+            self.debug_addresses = P::debug_addresses();
+            // Without a breakpoint that is on they are not needed until the guest asks again.
+            self.use_debug_registers(self.vmcb.get(Field::DR7) & DR7_ENABLED != 0);
+        }
+        self.loaded = false;
+        data.forget(self.id);
+    }
+
+    fn tear_down(&mut self, frames: &mut dyn FrameSource) {
+        if let Some(data) = self.last_cpu.and_then(CpuData::of) {
+            data.forget(self.id);
+        }
+        for frame in self.frames.take().into_iter().flatten() {
+            frames.give_back(frame);
+        }
+    }
+}
+
+impl<P, A> Drop for SvmVcpu<P, A> {
+    fn drop(&mut self) {
+        if let Some(data) = self.last_cpu.and_then(CpuData::of) {
+            data.forget(self.id);
+        }
+    }
+}
