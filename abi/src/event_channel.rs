@@ -54,6 +54,9 @@ constants! {
     pub const EVTCHN_2L_NR_CHANNELS: u32 = 4096;
 }
 
+/// Goes on with an [`EVTCHNOP_RESET`] that was preempted. Not in the headers that guests see, but they can call it.
+pub const EVTCHNOP_RESET_CONT: u32 = 14;
+
 flags! {
     /// Flags of [`EvtchnBindPirq`].
     pub struct BindPirq("BIND_PIRQ__"): u32 {

@@ -1,5 +1,6 @@
 //! A domain.
 
+use crate::event_channel::EventChannels;
 use crate::hvm_params::HvmParams;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Vcpu, VcpuRef, notify};
@@ -31,6 +32,7 @@ pub struct Domain<M: Machine> {
     /// The page that it shares with the hypervisor (`shared_info`).
     pub shared_info: Mfn,
     pub params: HvmParams,
+    pub events: EventChannels,
     shutdown: AtomicU32,
     dying: AtomicBool,
     /// How far its clock is ahead of the machine's, in seconds.
@@ -40,8 +42,15 @@ pub struct Domain<M: Machine> {
 }
 
 impl<M: Machine> Domain<M> {
-    /// A domain whose vCPUs are all down.
-    pub fn new(id: DomId, privileged: bool, vcpus: Vec<Vcpu<M>>, space: M::Space, shared_info: Mfn) -> Arc<Self> {
+    /// A domain whose vCPUs are all down. Its number is that of `events`.
+    pub fn new(
+        events: EventChannels,
+        privileged: bool,
+        vcpus: Vec<Vcpu<M>>,
+        space: M::Space,
+        shared_info: Mfn,
+    ) -> Arc<Self> {
+        let id = events.id();
         Arc::new_cyclic(|this| Self {
             id,
             privileged,
@@ -50,6 +59,7 @@ impl<M: Machine> Domain<M> {
             space,
             shared_info,
             params: HvmParams::default(),
+            events,
             shutdown: AtomicU32::new(Shutdown::NONE.0),
             dying: AtomicBool::new(false),
             time_offset_seconds: AtomicU64::new(0),

@@ -50,26 +50,34 @@ pub fn close_for_hypervisor<D: EventDomain>(domain: &D, port: Port) -> Result<()
 fn close_by<D: EventDomain>(domain: &D, port: Port, closer: Closer) -> Result<(), Errno> {
     for _ in 0..PEER_TRIES {
         let cell = domain.events().ports().get(port).ok_or(Errno::EINVAL)?;
-        let peer = match cell.peek().kind {
-            Kind::Interdomain { remote, .. } if remote != domain.events().id() => domain.peer(remote),
-            _ => None,
+        let (remote, peer) = match cell.peek().kind {
+            Kind::Interdomain { remote, .. } if remote != domain.events().id() => (remote, domain.peer(remote)),
+            _ => (domain.events().id(), None),
         };
-        if let Some(result) = try_close(domain, port, cell, peer.as_ref(), closer) {
+        let end = FarEnd { remote, domain: peer.as_ref() };
+        if let Some(result) = try_close(domain, port, cell, end, closer) {
             return result;
         }
     }
     Err(Errno::EAGAIN)
 }
 
-/// None if the port is connected to another domain than `peer` by now.
+/// The domain that a port was seen to be connected to: perhaps this one, perhaps (though it should not be) gone.
+#[derive(Clone, Copy)]
+struct FarEnd<'a, D> {
+    remote: DomId,
+    domain: Option<&'a D>,
+}
+
+/// None if the port is connected to another domain than `end` by now.
 fn try_close<D: EventDomain>(
     domain: &D,
     port: Port,
     cell: &PortCell,
-    peer: Option<&D>,
+    end: FarEnd<'_, D>,
     closer: Closer,
 ) -> Option<Result<(), Errno>> {
-    let other = peer.unwrap_or(domain);
+    let other = end.domain.unwrap_or(domain);
     let mut pair = SpinLock::lock_pair(&domain.events().bindings, &other.events().bindings);
     let binding = cell.peek();
     if matches!(binding.kind, Kind::Free | Kind::Reserved)
@@ -78,12 +86,12 @@ fn try_close<D: EventDomain>(
         return Some(Err(Errno::EINVAL));
     }
     if let Kind::Interdomain { remote, port: remote_port } = binding.kind {
-        if remote != other.events().id() {
-            // A domain that is gone took its end along; there should be none such.
-            if domain.peer(remote).is_some() {
-                return None;
-            }
-        } else if let Some(remote_cell) = other.events().ports().get(remote_port) {
+        if remote != end.remote {
+            return None;
+        }
+        // A domain that is gone took its end along.
+        let remote_cell = other.events().ports().get(remote_port);
+        if let Some(remote_cell) = remote_cell.filter(|_| remote == other.events().id()) {
             // Both ends are kept still together: an event on its way here through the other end arrives before the
             // port is free, or finds the other end unconnected.
             let mut remote_end = remote_cell.change();

@@ -27,6 +27,8 @@ mod event_array;
 mod fifo;
 mod fifo_setup;
 mod guest_words;
+mod hosted;
+pub mod hypercall;
 pub mod poll;
 mod port_state;
 mod port_table;
@@ -44,6 +46,7 @@ pub use delivery::{is_pending, mark_everything, send, send_from_hypervisor, unma
 pub use domain::EventDomain;
 pub use fifo_setup::{expand_array, init_control, set_priority};
 pub use guest_words::GuestWords;
+pub use hosted::HostedDomain;
 pub use port_table::PORTS_PER_BUCKET;
 pub use status::{PortStatus, status};
 pub use virq::{is_global, raise_global, raise_vcpu};

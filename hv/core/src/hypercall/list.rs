@@ -2,6 +2,7 @@
 
 use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
+use crate::event_channel;
 use crate::operations::version;
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
@@ -30,7 +31,9 @@ impl<M: Machine> Table<M> {
     pub const ALL: &'static [Hypercall<M>] = &[
         does(number::MULTICALL, "multicall", Caller::Any, multicall),
         operations(number::XEN_VERSION, "xen_version", version::operations()),
+        refused(number::EVENT_CHANNEL_OP_COMPAT, "event_channel_op_compat", Errno::ENOSYS),
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
+        operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),
         refused(number::ARCH_0, "mca", Errno::ENOSYS),
     ];
 
