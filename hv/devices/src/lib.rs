@@ -12,5 +12,6 @@ pub mod cpuid;
 mod fault;
 pub mod interrupt;
 pub mod lapic;
+pub mod msr;
 
 pub use fault::GeneralProtection;

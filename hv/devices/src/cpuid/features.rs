@@ -64,15 +64,15 @@ pub(super) const OFFERED: [u32; WORDS] = [
     0x0000_0006,
 ];
 
-/// Features whose MSRs are not kept for each guest, so that they cannot be offered: TSC_ADJUST, the speculation
-/// controls and commands, XSS, and ARCH_CAPABILITIES with all that it says.
+/// Features whose MSRs are not kept for each guest, so that they cannot be offered: masks of breakpoint addresses, the
+/// speculation controls and commands, XSS, and ARCH_CAPABILITIES with all that it says.
 const WITHOUT_THEIR_MSRS: [u32; WORDS] = [
     0,
     0,
     0,
-    0,
+    1 << 26,
     1 << 3,
-    1 << 1,
+    0,
     0,
     0,
     // IBPB, IBRS, STIBP, their "always" and "fast" forms, SSBD, PSFD.

@@ -1,0 +1,256 @@
+//! What a guest's RDMSR and WRMSR do where the hardware does not do them.
+//!
+//! [`MsrState::read`] and [`MsrState::write`] know every MSR that a PVH guest of Xen 4.17 may use and answer a general
+//! protection fault for all others. Those that belong elsewhere (the local APIC, the CPU's own registers, the counter)
+//! come back as data that says where.
+
+mod machine_check;
+mod mtrr;
+mod number;
+
+#[cfg(test)]
+mod tests;
+
+use xen_abi::Gfn;
+use xen_abi::cpuid::HYPERCALL_PAGE_MSR;
+use xenolith_hal::HardwareMsr;
+
+use crate::GeneralProtection;
+use crate::cpuid::CpuidTable;
+use crate::lapic::X2APIC_MSRS;
+use number as nr;
+
+pub use machine_check::MachineCheck;
+pub use mtrr::{FIXED_REGISTERS, Mtrr, VARIABLE_REGISTERS};
+
+/// CPUID faults outside the kernel: offered in PLATFORM_INFO, turned on in MISC_FEATURES_ENABLES.
+const PLATFORM_CPUID_FAULTING: u64 = 1 << 31;
+const ENABLE_CPUID_FAULTING: u64 = 1;
+/// HWCR: the counter runs at the highest rate, as it does on all CPUs from family 0x10.
+const HWCR_TSC_AT_FULL_RATE: u64 = 1 << 24;
+/// DE_CFG: LFENCE serialises.
+const DE_CFG_LFENCE: u64 = 2;
+
+const EFER_SYSCALL: u64 = 1;
+const EFER_LONG_MODE: u64 = 1 << 8;
+const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
+const EFER_NO_EXECUTE: u64 = 1 << 11;
+const EFER_FAST_FXSR: u64 = 1 << 14;
+
+/// Where the answer to a RDMSR lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MsrRead {
+    /// Here.
+    Value(u64),
+    /// In a register of the CPU.
+    Hardware(HardwareMsr),
+    /// In the local APIC's base MSR.
+    ApicBase,
+    /// In the local APIC: [`crate::lapic::Lapic::read_msr`].
+    Lapic,
+    /// In the local APIC's timer.
+    TscDeadline,
+    /// The guest's time stamp counter now.
+    Tsc,
+}
+
+/// What a WRMSR asks for beyond this state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MsrWrite {
+    /// Nothing.
+    Done,
+    /// Write a register of the CPU; the machine may refuse the value, which is a general protection fault.
+    Hardware(HardwareMsr, u64),
+    /// Write the local APIC's base MSR.
+    ApicBase(u64),
+    /// Write the local APIC: [`crate::lapic::Lapic::write_msr`].
+    Lapic(u64),
+    /// Write the local APIC's timer.
+    TscDeadline(u64),
+    /// Add this to the guest's time stamp counter.
+    ShiftTsc(i64),
+    /// TSC_AUX has this value from now on.
+    TscAux(u32),
+    /// Write the stubs of hypercalls into this frame; a frame that is not the guest's RAM is a general protection
+    /// fault.
+    HypercallPage(Gfn),
+}
+
+/// What the answers depend on besides the state.
+#[derive(Clone, Copy, Debug)]
+pub struct MsrContext<'a> {
+    /// What CPUID says to the guest: MSRs of features that it does not have fault.
+    pub cpuid: &'a CpuidTable,
+    /// The level of the microcode on this CPU.
+    pub patch_level: u64,
+    /// The guest's time stamp counter now.
+    pub tsc: u64,
+}
+
+/// The MSRs of one vCPU that are kept here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MsrState {
+    pub mtrr: Mtrr,
+    pub machine_check: MachineCheck,
+    misc_features: u64,
+    tsc_adjust: u64,
+    tsc_aux: u32,
+}
+
+impl MsrContext<'_> {
+    fn address_bits(&self) -> u32 {
+        // A guest without the leaf has the architecture's smallest width.
+        match self.cpuid.leaf(0x8000_0008, 0).eax & 0xff {
+            0 => 36,
+            bits => bits,
+        }
+    }
+
+    fn has_tsc_aux(&self) -> bool {
+        let features = self.cpuid.features();
+        features.word(2) & (1 << 27) != 0 || features.word(6) & (1 << 22) != 0
+    }
+
+    fn has_mtrr(&self) -> bool {
+        self.cpuid.leaf(1, 0).edx & (1 << 12) != 0
+    }
+
+    /// The bits of EFER that the guest's features allow.
+    fn efer_bits(&self) -> u64 {
+        let extended = self.cpuid.leaf(0x8000_0001, 0).edx;
+        let if_has = |bit: u32, efer: u64| if extended & (1 << bit) != 0 { efer } else { 0 };
+        if_has(11, EFER_SYSCALL)
+            | if_has(29, EFER_LONG_MODE | EFER_LONG_MODE_ACTIVE | EFER_SYSCALL)
+            | if_has(20, EFER_NO_EXECUTE)
+            | if_has(25, EFER_FAST_FXSR)
+    }
+}
+
+/// MSRs of the CPU that a guest may read and write as they are.
+const fn hardware(msr: u32) -> Option<HardwareMsr> {
+    Some(match msr {
+        nr::SYSENTER_CS => HardwareMsr::SysenterCs,
+        nr::SYSENTER_ESP => HardwareMsr::SysenterEsp,
+        nr::SYSENTER_EIP => HardwareMsr::SysenterEip,
+        nr::DEBUG_CONTROL => HardwareMsr::DebugControl,
+        nr::PAT => HardwareMsr::Pat,
+        nr::EFER => HardwareMsr::Efer,
+        _ => return None,
+    })
+}
+
+/// MSRs of AMD's CPUs that read 0 and drop what is written: performance counters, thresholds, memory layout.
+const fn is_silent(msr: u32) -> bool {
+    matches!(
+        msr,
+        nr::PERF_SELECT0..=nr::PERF_COUNTER3
+            | nr::PERF_EXTENDED_SELECT0..=nr::PERF_EXTENDED_COUNTER5
+            | nr::MC4_MISC1..=nr::MC4_MISC3
+            | nr::LAST_BRANCH_FROM..=nr::LAST_EXCEPTION_TO
+            | nr::SYSCFG
+            | nr::TOP_MEM
+            | nr::TOP_MEM2
+            | nr::VM_CR
+            | nr::NB_CFG
+    )
+}
+
+impl MsrState {
+    /// RDMSR.
+    ///
+    /// **Errors:** a general protection fault for an MSR that the guest does not have, or can only write.
+    pub fn read(&self, msr: u32, context: &MsrContext<'_>) -> Result<MsrRead, GeneralProtection> {
+        if X2APIC_MSRS.contains(&msr) {
+            return Ok(MsrRead::Lapic);
+        }
+        if let Some(register) = hardware(msr) {
+            return Ok(MsrRead::Hardware(register));
+        }
+        let value = match msr {
+            nr::TSC => return Ok(MsrRead::Tsc),
+            nr::APIC_BASE => return Ok(MsrRead::ApicBase),
+            nr::TSC_DEADLINE => return Ok(MsrRead::TscDeadline),
+            nr::TSC_ADJUST => self.tsc_adjust,
+            nr::TSC_AUX if context.has_tsc_aux() => u64::from(self.tsc_aux),
+            nr::PATCH_LEVEL => context.patch_level,
+            nr::PLATFORM_INFO => PLATFORM_CPUID_FAULTING,
+            nr::MISC_FEATURES_ENABLES => self.misc_features,
+            HYPERCALL_PAGE_MSR => 0,
+            msr if Mtrr::has(msr) && context.has_mtrr() => self.mtrr.read(msr)?,
+            msr if MachineCheck::has(msr) => self.machine_check.read(msr),
+            msr if context.cpuid.is_amd() => read_amd(msr, context)?,
+            _ => return Err(GeneralProtection),
+        };
+        Ok(MsrRead::Value(value))
+    }
+
+    /// WRMSR.
+    ///
+    /// **Errors:** a general protection fault for an MSR that the guest does not have or can only read, and for a
+    /// value with reserved bits. Nothing was changed then.
+    pub fn write(&mut self, msr: u32, value: u64, context: &MsrContext<'_>) -> Result<MsrWrite, GeneralProtection> {
+        if X2APIC_MSRS.contains(&msr) {
+            return Ok(MsrWrite::Lapic(value));
+        }
+        match msr {
+            nr::EFER => return write_efer(value, context),
+            nr::TSC => return Ok(self.shift_tsc(value.wrapping_sub(context.tsc))),
+            nr::TSC_ADJUST => return Ok(self.shift_tsc(value.wrapping_sub(self.tsc_adjust))),
+            nr::APIC_BASE => return Ok(MsrWrite::ApicBase(value)),
+            nr::TSC_DEADLINE => return Ok(MsrWrite::TscDeadline(value)),
+            nr::TSC_AUX if context.has_tsc_aux() => {
+                self.tsc_aux = u32::try_from(value).map_err(|_| GeneralProtection)?;
+                return Ok(MsrWrite::TscAux(self.tsc_aux));
+            }
+            nr::MISC_FEATURES_ENABLES if value & !ENABLE_CPUID_FAULTING == 0 => self.misc_features = value,
+            HYPERCALL_PAGE_MSR => return write_hypercall_page(value),
+            msr if Mtrr::has(msr) && context.has_mtrr() => self.mtrr.write(msr, value, context.address_bits())?,
+            msr if MachineCheck::has(msr) => self.machine_check.write(msr, value)?,
+            msr if context.cpuid.is_amd() && is_dropped_on_amd(msr) => {}
+            msr => return hardware(msr).map(|register| MsrWrite::Hardware(register, value)).ok_or(GeneralProtection),
+        }
+        Ok(MsrWrite::Done)
+    }
+
+    /// Whether CPUID outside the guest's kernel is a general protection fault, as the guest asked for.
+    #[must_use]
+    pub const fn cpuid_faults_for_users(&self) -> bool {
+        self.misc_features & ENABLE_CPUID_FAULTING != 0
+    }
+
+    fn shift_tsc(&mut self, by: u64) -> MsrWrite {
+        self.tsc_adjust = self.tsc_adjust.wrapping_add(by);
+        MsrWrite::ShiftTsc(by.cast_signed())
+    }
+}
+
+fn read_amd(msr: u32, context: &MsrContext<'_>) -> Result<u64, GeneralProtection> {
+    match msr {
+        nr::HWCR if context.cpuid.family() >= 0x10 => Ok(HWCR_TSC_AT_FULL_RATE),
+        nr::HWCR | nr::INTERRUPT_PENDING => Ok(0),
+        nr::DE_CFG => Ok(DE_CFG_LFENCE),
+        msr if is_silent(msr) => Ok(0),
+        _ => Err(GeneralProtection),
+    }
+}
+
+/// Loading microcode is not for guests, but it must seem to work; LFENCE stays as it is.
+const fn is_dropped_on_amd(msr: u32) -> bool {
+    matches!(msr, nr::PATCH_LOADER | nr::DE_CFG) || is_silent(msr)
+}
+
+fn write_efer(value: u64, context: &MsrContext<'_>) -> Result<MsrWrite, GeneralProtection> {
+    if value & !context.efer_bits() != 0 {
+        return Err(GeneralProtection);
+    }
+    // Whether long mode is active follows from paging, not from what is written.
+    Ok(MsrWrite::Hardware(HardwareMsr::Efer, value & !EFER_LONG_MODE_ACTIVE))
+}
+
+fn write_hypercall_page(value: u64) -> Result<MsrWrite, GeneralProtection> {
+    // The low bits name one of several pages, of which there is one.
+    if value & 0xfff != 0 {
+        return Err(GeneralProtection);
+    }
+    Ok(MsrWrite::HypercallPage(Gfn(value >> 12)))
+}
