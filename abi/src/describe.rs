@@ -9,7 +9,8 @@
 pub struct Field {
     /// The Rust name; fields whose name starts with `pad` have no counterpart that is compared.
     pub name: &'static str,
-    /// The C member (a path such as `u.ref` where Rust has no nested structure), or empty if it is [`Self::name`].
+    /// The C member (a path such as `u.ref` where Rust has no nested structure), empty if it is [`Self::name`], or
+    /// `-` if it cannot be compared (bit fields).
     pub c_path: &'static str,
     /// Distance from the start of the structure, in bytes.
     pub offset: usize,
@@ -36,6 +37,15 @@ pub struct Constant {
     pub c_expression: &'static str,
     /// The value.
     pub value: i128,
+}
+
+/// The numbers of one module.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// The module's path.
+    pub module: &'static str,
+    /// Its numbers.
+    pub constants: &'static [Constant],
 }
 
 /// A word of flags, with the prefix that the C names of its flags have.
@@ -92,13 +102,16 @@ macro_rules! constants {
         $( $(#[$meta])* pub const $name: $ty = $value; )*
 
         #[doc(hidden)]
-        pub const $table: &[$crate::describe::Constant] = &[$(
-            $crate::describe::Constant {
-                name: concat!($prefix, stringify!($name)),
-                c_expression: concat!($($c)?),
-                value: $name as i128,
-            },
-        )*];
+        pub const $table: $crate::describe::Table = $crate::describe::Table {
+            module: module_path!(),
+            constants: &[$(
+                $crate::describe::Constant {
+                    name: concat!($prefix, stringify!($name)),
+                    c_expression: concat!($($c)?),
+                    value: $name as i128,
+                },
+            )*],
+        };
     };
     (table $table:ident; $($rest:tt)*) => {
         $crate::describe::constants! { table $table, prefix ""; $($rest)* }

@@ -14,17 +14,23 @@
 
 pub mod callback;
 pub mod console_io;
+pub mod cpu_features;
+pub mod cpu_policy;
 pub mod cpuid;
 #[doc(hidden)]
 pub mod describe;
+pub mod domctl;
 pub mod errno;
 pub mod event_channel;
 pub mod event_fifo;
 pub mod grant_entry;
 pub mod grant_table;
+pub mod guest_context;
 pub mod handle;
 pub mod hvm_op;
 pub mod hvm_param;
+pub mod hvm_save;
+pub mod hvm_save_cpu;
 pub mod hvm_vcpu;
 pub mod hypercall;
 pub mod ids;
@@ -39,6 +45,7 @@ pub mod pmu;
 pub mod sched;
 pub mod shared_info;
 pub mod start_info;
+pub mod sysctl;
 pub mod union;
 pub mod vcpu;
 pub mod version;

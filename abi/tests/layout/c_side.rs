@@ -28,6 +28,13 @@ const INCLUDED: &[&str] = &[
     "hvm/hvm_op.h",
     "hvm/params.h",
     "hvm/hvm_vcpu.h",
+    "arch-x86/xen.h",
+    "arch-x86/xen-x86_64.h",
+    "hvm/save.h",
+    "arch-x86/hvm/save.h",
+    "domctl.h",
+    "sysctl.h",
+    "arch-x86/cpufeatureset.h",
     "arch-x86/cpuid.h",
     "arch-x86/hvm/start_info.h",
 ];

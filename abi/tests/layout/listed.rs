@@ -2,11 +2,21 @@
 //!
 //! `main.rs` fails if the source declares one that is not listed here.
 
-use xen_abi::describe::{Constant, Field, FlagWord, WireStruct};
+use xen_abi::describe::{Field, FlagWord, Table, WireStruct};
+use xen_abi::domctl::cpu as domctl_cpu;
+use xen_abi::domctl::device as domctl_device;
+use xen_abi::domctl::domain as domctl_domain;
+use xen_abi::domctl::memory as domctl_memory;
+use xen_abi::domctl::scheduler as domctl_scheduler;
+use xen_abi::domctl::state as domctl_state;
+use xen_abi::sysctl::machine as sysctl_machine;
+use xen_abi::sysctl::policy as sysctl_policy;
+use xen_abi::sysctl::power as sysctl_power;
+use xen_abi::sysctl::scheduler as sysctl_scheduler;
 use xen_abi::{
-    callback, console_io, cpuid, event_channel, event_fifo, grant_entry, grant_table, hvm_op, hvm_param, hvm_vcpu,
-    hypercall, memory, memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info,
-    vcpu, version, virq, vm_assist, xsm,
+    callback, console_io, cpu_features, cpu_policy, cpuid, domctl, event_channel, event_fifo, grant_entry, grant_table,
+    guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, memory, memory_access, memory_map,
+    nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl, vcpu, version, virq, vm_assist, xsm,
 };
 
 /// A structure as Rust has it.
@@ -48,14 +58,37 @@ macro_rules! list_flags {
 }
 
 macro_rules! list_tables {
-    ($($module:ident { $($name:ident),* $(,)? })*) => {
-        vec![$($( (concat!("xen_abi::", stringify!($module), "::", stringify!($name)), $module::$name), )*)*]
-    };
+    ($($module:ident,)*) => { vec![$( $module::CONSTANTS, )*] };
 }
 
 pub fn structures() -> Vec<Structure> {
     list_structures! {
         callback { CallbackRegister, CallbackUnregister }
+        cpu_policy { CpuidLeaf, MsrEntry }
+        domctl { Domctl }
+        domctl_cpu {
+            DomctlVcpucontext, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlVcpuaffinity, DomctlExtVcpucontext,
+            DomctlCpuPolicy, DomctlVcpuextstate, DomctlVcpuMsr, DomctlVcpuMsrs,
+        }
+        domctl_device {
+            DomctlIrqPermission, DomctlIomemPermission, DomctlIoportPermission, DomctlAssignDevice,
+            DomctlGetDeviceGroup, DomctlBindPtIrqMsi, DomctlBindPtIrqPci, DomctlBindPtIrq, DomctlMemoryMapping,
+            DomctlIoportMapping,
+        }
+        domctl_domain {
+            ArchDomainconfig, DomctlCreatedomain, DomctlGetdomaininfo, DomctlMaxMem, DomctlMaxVcpus,
+            DomctlSetdomainhandle, DomctlSetdebugging, DomctlHypercallInit, DomctlSettimeoffset, DomctlSendtrigger,
+            DomctlSetTarget, DomctlSubscribe, DomctlDebugOp, DomctlSetVirqHandler, DomctlSetAccessRequired,
+        }
+        domctl_memory {
+            DomctlGetpageframeinfo3, DomctlShadowOpStats, DomctlShadowOp, DomctlSetBrokenPageP2m, DomctlCacheflush,
+            DomctlPagingMempool, DomctlVnuma, DomctlVmEventOp,
+        }
+        domctl_scheduler {
+            DomctlSchedCredit, DomctlSchedCredit2, DomctlSchedRtds, DomctlSchedparamVcpu, DomctlSchedVcpuList,
+            DomctlSchedulerOp,
+        }
+        domctl_state { DomctlHvmcontext, DomctlHvmcontextPartial, DomctlAddressSize, DomctlTscInfo }
         event_channel {
             EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindVirq, EvtchnBindPirq, EvtchnBindIpi, EvtchnClose,
             EvtchnSend, EvtchnStatus, EvtchnPeer, EvtchnBindVcpu, EvtchnUnmask, EvtchnReset, EvtchnInitControl,
@@ -70,9 +103,16 @@ pub fn structures() -> Vec<Structure> {
             GnttabCopy, GnttabQuerySize, GnttabUnmapAndReplace, GnttabSetVersion, GnttabGetStatusFrames,
             GnttabGetVersion, GnttabSwapGrantRef, GnttabCacheFlush,
         }
+        guest_context { CpuUserRegs, TrapInfo, VcpuGuestContext }
         hvm_op {
             HvmParam, HvmPagetableDying, HvmGetTime, HvmXentrace, HvmGetMemType, HvmEvtchnUpcallVector, HvmAltp2mOp,
         }
+        hvm_save {
+            HvmSaveDescriptor, HvmSaveHeader, HvmHwVpic, HvmHwVioapic, HvmHwLapic, HvmHwLapicRegs, HvmHwPciIrqs,
+            HvmHwIsaIrqs, HvmHwPciLink, HvmHwPitChannel, HvmHwPit, HvmHwRtc, HvmHwPmtimer, HvmHwMtrr, HvmHwCpuXsave,
+            HvmViridianDomainContext, HvmViridianVcpuContext, HvmVmceVcpu, HvmTscAdjust, HvmMsrs, HvmOneMsr,
+        }
+        hvm_save_cpu { HvmHwCpu }
         hvm_vcpu { VcpuHvmContext, VcpuHvmX8632, VcpuHvmX8664 }
         hypercall { MulticallEntry, CtlBitmap }
         memory { MemoryReservation, MemoryExchange, MemoryDomain, MachphysMfnList, MachphysMapping, PodTarget }
@@ -97,6 +137,17 @@ pub fn structures() -> Vec<Structure> {
         sched { SchedShutdown, SchedPoll, SchedRemoteShutdown, SchedWatchdog, SchedPinOverride }
         shared_info { ArchVcpuInfo, VcpuTimeInfo, VcpuInfo, ArchSharedInfo, SharedInfo }
         start_info { HvmStartInfo, HvmModlistEntry, HvmMemmapTableEntry }
+        sysctl { Sysctl }
+        sysctl_machine {
+            SysctlReadconsole, SysctlTbufOp, SysctlPhysinfo, SysctlGetdomaininfolist, SysctlDebugKeys, SysctlCpuinfo,
+            SysctlGetcpuinfo, SysctlAvailheap, SysctlPageOfflineOp, SysctlCputopo, SysctlCputopoinfo, SysctlMeminfo,
+            SysctlNumainfo, SysctlPcitopoinfo,
+        }
+        sysctl_policy { SysctlPsrCmtOp, SysctlCpuLevellingCaps, SysctlCpuFeatureset, SysctlCpuPolicy }
+        sysctl_power { PmPxVal, PmPxStat, PmCxStat, SysctlGetPmstat, SysctlCpuHotplug, GetCpufreqPara, SysctlPmOp }
+        sysctl_scheduler {
+            SysctlSchedId, SysctlCpupoolOp, SysctlCreditSchedule, SysctlCredit2Schedule, SysctlSchedulerOp,
+        }
         vcpu {
             VcpuRunstateInfo, VcpuRegisterRunstateMemoryArea, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
             VcpuRegisterVcpuInfo, VcpuGetPhysid, VcpuRegisterTimeMemoryArea,
@@ -110,47 +161,33 @@ pub fn flag_words() -> Vec<Flags> {
     list_flags! {
         callback { CallbackFlags }
         cpuid { HvmFeatures }
+        domctl_cpu { AffinityFlags }
+        domctl_domain { CreateFlags, IommuOptions, EmulationFlags, MiscFlags, DomainFlags }
+        domctl_memory { ShadowMode, LogdirtyMode }
+        domctl_scheduler { RtdsFlags }
         event_channel { BindPirq }
         grant_table { GrantMapFlags, GrantCopyFlags }
+        guest_context { GuestContextFlags }
+        hvm_save_cpu { HvmCpuFlags }
         memory { MemFlags }
         physdev { IrqStatus, PciDeviceFlags }
         platform { PcpuFlags }
         pmu { PmuMode, PmuFeatures }
         shared_info { PvclockFlags }
         start_info { StartInfoFlags }
+        sysctl_machine { PhysCapabilities }
+        sysctl_policy { LevellingCaps }
         vcpu { SingleshotFlags }
         version { Features }
     }
 }
 
-pub fn tables() -> Vec<(&'static str, &'static [Constant])> {
+pub fn tables() -> Vec<Table> {
     list_tables! {
-        callback { CONSTANTS }
-        console_io { CONSTANTS }
-        cpuid { CONSTANTS }
-        event_channel { CONSTANTS }
-        event_fifo { CONSTANTS }
-        grant_entry { CONSTANTS }
-        grant_table { CONSTANTS }
-        hvm_op { CONSTANTS }
-        hvm_param { CONSTANTS }
-        hvm_vcpu { CONSTANTS }
-        hypercall { CONSTANTS }
-        memory { CONSTANTS }
-        memory_access { CONSTANTS }
-        memory_map { CONSTANTS }
-        nmi { CONSTANTS }
-        physdev { CONSTANTS }
-        physmap { CONSTANTS }
-        platform { CONSTANTS }
-        pmu { CONSTANTS }
-        sched { CONSTANTS }
-        shared_info { CONSTANTS }
-        start_info { CONSTANTS }
-        vcpu { CONSTANTS }
-        version { CONSTANTS }
-        virq { CONSTANTS }
-        vm_assist { CONSTANTS }
-        xsm { CONSTANTS }
+        callback, console_io, cpu_features, cpu_policy, cpuid, domctl, domctl_cpu, domctl_device, domctl_domain,
+        domctl_memory, domctl_scheduler, event_channel, event_fifo, grant_entry, grant_table, hvm_op, hvm_param,
+        hvm_save, hvm_vcpu, hypercall, memory, memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched,
+        shared_info, start_info, sysctl, sysctl_machine, sysctl_policy, sysctl_power, sysctl_scheduler, vcpu, version,
+        virq, vm_assist, xsm,
     }
 }

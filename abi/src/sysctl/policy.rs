@@ -1,0 +1,113 @@
+//! What CPUID and MSRs can tell domains on this machine.
+//!
+//! **Source:** `sysctl.h`.
+
+use crate::cpu_policy::{CpuidLeaf, MsrEntry};
+use crate::describe::{constants, flags, wire};
+use crate::{GuestHandle, Union};
+
+constants! {
+    table CONSTANTS;
+    /// [`SysctlCpuFeatureset::index`]: as the CPU tells them.
+    pub const XEN_SYSCTL_CPU_FEATURESET_RAW: u32 = 0;
+    /// [`SysctlCpuFeatureset::index`]: those that the hypervisor uses.
+    pub const XEN_SYSCTL_CPU_FEATURESET_HOST: u32 = 1;
+    /// [`SysctlCpuFeatureset::index`]: those of PV domains.
+    pub const XEN_SYSCTL_CPU_FEATURESET_PV: u32 = 2;
+    /// [`SysctlCpuFeatureset::index`]: those of fully virtualised domains.
+    pub const XEN_SYSCTL_CPU_FEATURESET_HVM: u32 = 3;
+    /// [`SysctlCpuFeatureset::index`]: all that PV domains can have.
+    pub const XEN_SYSCTL_CPU_FEATURESET_PV_MAX: u32 = 4;
+    /// [`SysctlCpuFeatureset::index`]: all that fully virtualised domains can have.
+    pub const XEN_SYSCTL_CPU_FEATURESET_HVM_MAX: u32 = 5;
+    /// [`SysctlCpuPolicy::index`]: as the CPU tells it.
+    pub const XEN_SYSCTL_CPU_POLICY_RAW: u32 = 0;
+    /// [`SysctlCpuPolicy::index`]: what the hypervisor uses.
+    pub const XEN_SYSCTL_CPU_POLICY_HOST: u32 = 1;
+    /// [`SysctlCpuPolicy::index`]: all that PV domains can have.
+    pub const XEN_SYSCTL_CPU_POLICY_PV_MAX: u32 = 2;
+    /// [`SysctlCpuPolicy::index`]: all that fully virtualised domains can have.
+    pub const XEN_SYSCTL_CPU_POLICY_HVM_MAX: u32 = 3;
+    /// [`SysctlCpuPolicy::index`]: what PV domains have unless told otherwise.
+    pub const XEN_SYSCTL_CPU_POLICY_PV_DEFAULT: u32 = 4;
+    /// [`SysctlCpuPolicy::index`]: what fully virtualised domains have unless told otherwise.
+    pub const XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT: u32 = 5;
+    /// [`SysctlPsrCmtOp::cmd`]: how many monitors there are.
+    pub const XEN_SYSCTL_PSR_CMT_GET_TOTAL_RMID: u32 = 0;
+    /// [`SysctlPsrCmtOp::cmd`]: the factor of what they count.
+    pub const XEN_SYSCTL_PSR_CMT_GET_L3_UPSCALING_FACTOR: u32 = 1;
+    /// [`SysctlPsrCmtOp::cmd`]: the cache's size.
+    pub const XEN_SYSCTL_PSR_CMT_GET_L3_CACHE_SIZE: u32 = 2;
+    /// [`SysctlPsrCmtOp::cmd`]: whether it is on.
+    pub const XEN_SYSCTL_PSR_CMT_ENABLED: u32 = 3;
+    /// [`SysctlPsrCmtOp::cmd`]: what can be counted.
+    pub const XEN_SYSCTL_PSR_CMT_GET_L3_EVENT_MASK: u32 = 4;
+}
+
+flags! {
+    /// What of CPUID the machine can mask for PV domains.
+    pub struct LevellingCaps("XEN_SYSCTL_CPU_LEVELCAP_"): u32 {
+        /// CPUID can fault.
+        const FAULTING = 1 << 0;
+        /// Leaf 1, `ecx`.
+        const ECX = 1 << 1;
+        /// Leaf 1, `edx`.
+        const EDX = 1 << 2;
+        /// Leaf 0x80000001, `ecx`.
+        const EXTD_ECX = 1 << 3;
+        /// Leaf 0x80000001, `edx`.
+        const EXTD_EDX = 1 << 4;
+        /// Leaf 0xd, subleaf 1, `eax`.
+        const XSAVE_EAX = 1 << 5;
+        /// Leaf 6, `ecx`.
+        const THERMAL_ECX = 1 << 6;
+        /// Leaf 7, `eax`.
+        const L7S0_EAX = 1 << 7;
+        /// Leaf 7, `ebx`.
+        const L7S0_EBX = 1 << 8;
+    }
+}
+
+wire! {
+    /// Arguments of [`XEN_SYSCTL_PSR_CMT_OP`](super::XEN_SYSCTL_PSR_CMT_OP).
+    pub struct SysctlPsrCmtOp: "struct xen_sysctl_psr_cmt_op" {
+        /// In: an `XEN_SYSCTL_PSR_CMT_*`.
+        pub cmd: u32,
+        /// In: zero.
+        pub flags: u32,
+        /// In: the CPU. Out: the answer.
+        pub u: Union<8>,
+    }
+
+    /// Answer of [`XEN_SYSCTL_GET_CPU_LEVELLING_CAPS`](super::XEN_SYSCTL_GET_CPU_LEVELLING_CAPS).
+    pub struct SysctlCpuLevellingCaps: "struct xen_sysctl_cpu_levelling_caps" {
+        /// Out: flags.
+        pub caps: LevellingCaps,
+    }
+
+    /// Arguments of [`XEN_SYSCTL_GET_CPU_FEATURESET`](super::XEN_SYSCTL_GET_CPU_FEATURESET).
+    pub struct SysctlCpuFeatureset: "struct xen_sysctl_cpu_featureset" {
+        /// In: an `XEN_SYSCTL_CPU_FEATURESET_*`.
+        pub index: u32,
+        /// In: length of the list. Out: how many words there are.
+        pub nr_features: u32,
+        /// Out: the words of [`crate::cpu_features`]; may be null.
+        pub features: GuestHandle<u32>,
+    }
+
+    /// Arguments of [`XEN_SYSCTL_GET_CPU_POLICY`](super::XEN_SYSCTL_GET_CPU_POLICY).
+    pub struct SysctlCpuPolicy: "struct xen_sysctl_cpu_policy" {
+        /// In: an `XEN_SYSCTL_CPU_POLICY_*`.
+        pub index: u32,
+        /// In: length of the first list. Out: how many there can be (null), or were written.
+        pub nr_leaves: u32,
+        /// In: length of the second list. Out: likewise.
+        pub nr_msrs: u32,
+        /// Zero.
+        pub reserved: u32 = "_rsvd",
+        /// Out: what CPUID tells; may be null.
+        pub leaves: GuestHandle<CpuidLeaf>,
+        /// Out: what MSRs tell; may be null.
+        pub msrs: GuestHandle<MsrEntry>,
+    }
+}
