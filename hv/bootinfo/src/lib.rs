@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 mod fault;
 mod info;
 mod memory_map;
