@@ -2,19 +2,6 @@
 //!
 //! **Source:** the syntax is that of `docs/misc/xen-command-line.pandoc`.
 
-/// How grave a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed.
-    Error = 0,
-    /// Something is wrong but goes on.
-    Warning = 1,
-    /// Worth knowing.
-    Info = 2,
-    /// For those who look for a fault.
-    Debug = 3,
-}
-
 /// Which messages of one source are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {

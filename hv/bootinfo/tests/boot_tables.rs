@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use xenolith_bootinfo::{
-    BootFault, BootInfo, ByteSlice, MachineRange, MemoryKind, MemoryMap, RsdpSource, Table, magic, parse, validate,
+    BootFault, BootInfo, ByteSlice, MachineRange, MemoryKind, MemoryMap, MemoryPlan, RsdpSource, Table, heap_bytes,
+    magic, parse, validate,
 };
 
 /// A little physical memory that tables are written into.
@@ -274,6 +275,46 @@ fn touching_entries_of_one_kind_become_one() {
     assert!(map.is_ram(MachineRange { start: 0x1800, end: 0x2800 }));
     assert!(!map.is_ram(MachineRange { start: 0x2800, end: 0x3001 }));
     assert_eq!(map.ram_bytes(), 0x2000);
+}
+
+fn plan(map: &[(u64, u64, u32)], modules: &[(u32, u32)]) -> MemoryPlan {
+    let info = multiboot1(map, modules).parse(magic::MULTIBOOT1).unwrap();
+    MemoryPlan::new(&info, IMAGE).unwrap()
+}
+
+#[test]
+fn the_heap_grows_with_the_machine_between_bounds() {
+    assert_eq!(heap_bytes(256 << 20), 24 << 20);
+    assert_eq!(heap_bytes(4 << 30), 128 << 20);
+    assert_eq!(heap_bytes(1 << 40), 1 << 30);
+    assert_eq!(heap_bytes(64 << 20), 16 << 20);
+}
+
+#[test]
+fn everything_planned_is_ram_and_apart_from_all_else() {
+    let modules = [(0x30_0000, 0x31_0123), (0x3f00_0000, 0x3fff_0000)];
+    let plan = plan(&USUAL_MAP, &modules);
+    assert!(plan.early.end <= 1 << 32 && plan.heap.start >= 1 << 32);
+    assert_eq!(plan.start_page, Some(0x9_e000));
+    let modules = modules.map(|(start, end)| MachineRange { start: start.into(), end: end.into() });
+    let mut all: Vec<_> = plan.free.iter().copied().chain([plan.early, plan.heap, IMAGE]).chain(modules).collect();
+    all.sort();
+    assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start), "{all:?}");
+    let sum: u64 = all.iter().map(|range| range.length()).sum();
+    // Only the rest of the first module's last page is lost.
+    assert_eq!(sum, 0x3ff0_0000 + (1 << 30) - (0x1000 - 0x123));
+}
+
+#[test]
+fn the_start_page_keeps_off_modules_in_low_memory() {
+    assert_eq!(plan(&USUAL_MAP, &[(0x5000, 0x9_f000)]).start_page, Some(0x4000));
+    assert_eq!(plan(&USUAL_MAP, &[(0x1000, 0x9_fc00)]).start_page, None);
+}
+
+#[test]
+fn a_machine_too_small_for_the_heap_is_told_so() {
+    let info = multiboot1(&[(0x20_0000, 0x20_0000, 1)], &[]).parse(magic::MULTIBOOT1).unwrap();
+    assert_eq!(MemoryPlan::new(&info, IMAGE), Err(BootFault::NoRam));
 }
 
 proptest! {
