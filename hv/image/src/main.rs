@@ -2,25 +2,32 @@
 #![no_std]
 #![no_main]
 
-use core::fmt::Write;
-
-use xenolith_x86::serial::SerialPort;
+use xenolith_hal::CpuId;
+use xenolith_x86::{boot, crash};
 
 /// Where the entry code jumps once it has reached the high half, on the boot stack with interrupts off.
 #[unsafe(no_mangle)]
 extern "C" fn xenolith_main(magic: u32, info: u32) -> ! {
-    let mut port = SerialPort::at(0x3f8);
-    port.configure(Some(115_200), 3);
-    let _ = writeln!(port, "(XEN) Xenolith {} magic {magic:x} info {info:x}", env!("CARGO_PKG_VERSION"));
+    // SAFETY: the entry code calls this once, on the boot CPU, with what the loader left in the registers.
+    unsafe { boot::start(magic, info, run) }
+}
+
+/// The machine is up: everything else from here on.
+fn run(_booted: boot::Booted) -> ! {
+    boot::run_on_every_cpu(work)
+}
+
+fn work(_cpu: CpuId) -> ! {
     loop {
-        core::hint::spin_loop();
+        x86_idle();
     }
+}
+
+fn x86_idle() {
+    xenolith_x86::idle::wait();
 }
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
-    let _ = writeln!(SerialPort::at(0x3f8), "{info}");
-    loop {
-        core::hint::spin_loop();
-    }
+    crash::panic(info)
 }

@@ -65,6 +65,8 @@ ranks! {
     Heap,
     /// The allocator of machine frames.
     Frames,
+    /// The hypervisor's own page tables. Mapping a device or a stack takes memory from the heap.
+    HostPageTables,
     /// A run queue. Sending an event wakes a vCPU, so it stands below the event channels.
     RunQueue,
     /// A vCPU's pending interrupts and its block-and-wake state.

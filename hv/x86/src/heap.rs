@@ -16,7 +16,6 @@ pub struct HeapLock(AtomicBool);
 // SAFETY: `lock` returns only once it has itself changed the flag from free to taken, with acquire order, and
 // `unlock` gives it back with release order: at most one holder, who sees what the last one wrote.
 unsafe impl talc::lock_api::RawMutex for HeapLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api asks for the initial value as a constant")]
     const INIT: Self = Self(AtomicBool::new(false));
     type GuardMarker = talc::lock_api::GuardSend;
 

@@ -11,10 +11,52 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(target_os = "none")]
+pub mod address_space;
+#[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(target_os = "none")]
+mod calibration;
+#[cfg(target_os = "none")]
+pub mod calls;
+#[cfg(target_os = "none")]
+pub mod clock;
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod cpu_area;
+#[cfg(target_os = "none")]
+pub mod crash;
+#[cfg(target_os = "none")]
+mod descriptors;
+#[cfg(target_os = "none")]
+pub mod devices;
+#[cfg(target_os = "none")]
 pub mod heap;
+#[cfg(target_os = "none")]
+pub mod idle;
+#[cfg(target_os = "none")]
+pub mod image;
+#[cfg(target_os = "none")]
+mod interrupt_controllers;
+#[cfg(target_os = "none")]
+pub mod interrupts;
+#[cfg(target_os = "none")]
+mod keys;
+#[cfg(target_os = "none")]
+pub mod layout;
+#[cfg(target_os = "none")]
+pub mod local_apic;
 pub mod nested;
 #[cfg(target_os = "none")]
+pub mod paging;
+#[cfg(target_os = "none")]
+mod physical;
+#[cfg(target_os = "none")]
+pub mod reboot;
+#[cfg(target_os = "none")]
 pub mod serial;
+#[cfg(target_os = "none")]
+pub mod shootdown;
+#[cfg(target_os = "none")]
+pub mod stacks;
 pub mod svm;

@@ -15,7 +15,7 @@ const LINE_STATUS_IDLE: u8 = 1 << 6;
 const PATIENCE: u32 = 200_000;
 
 /// One serial port.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SerialPort {
     base: u16,
 }

@@ -160,7 +160,8 @@ boot_gdt_pointer:
     .balign 16
     .global boot_stack_start
 boot_stack_start:
-    .skip 32768
+    // Used only until our own page tables stand, by code that handles tables of tens of KiB by value.
+    .skip 262144
     .global boot_stack_end
 boot_stack_end:
 

@@ -1,0 +1,132 @@
+//! What each CPU has of its own, reached through GS.
+//!
+//! Other CPUs may look at an area too, so everything in it is an atomic; nobody ever has a `&mut` to one.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use x86_64::VirtAddr;
+use x86_64::registers::model_specific::GsBase;
+use xenolith_hal::CpuId;
+use xenolith_sync::{CpuIndex, HeldRanks, MAX_CPUS};
+
+/// One CPU's area. GS points to it.
+#[repr(C, align(128))]
+pub struct CpuArea {
+    /// The CPU's number. First, so that it can be read as `gs:[0]`.
+    index: AtomicU32,
+    /// The identifier of its local APIC.
+    pub apic_id: AtomicU32,
+    /// It takes part: it answers interrupts and calls.
+    pub online: AtomicBool,
+    /// What happened to it since the core last asked, as `HostEvents` has it.
+    pub events: AtomicU32,
+    /// The deadline of its timer, in nanoseconds since boot; `u64::MAX` for none.
+    pub deadline: AtomicU64,
+    /// Functions that other CPUs asked it to call: one bit for each asking CPU.
+    pub calls: [AtomicU64; MAX_CPUS / 64],
+    /// How many NMIs came that nobody asked for.
+    pub stray_nmis: AtomicU32,
+    /// The ranks of the locks it holds.
+    held: HeldRanks,
+}
+
+impl CpuArea {
+    const fn new(index: u32) -> Self {
+        Self {
+            index: AtomicU32::new(index),
+            apic_id: AtomicU32::new(u32::MAX),
+            online: AtomicBool::new(false),
+            events: AtomicU32::new(0),
+            deadline: AtomicU64::new(u64::MAX),
+            calls: [const { AtomicU64::new(0) }; MAX_CPUS / 64],
+            stray_nmis: AtomicU32::new(0),
+            held: HeldRanks::new(),
+        }
+    }
+}
+
+static AREAS: [CpuArea; MAX_CPUS] = {
+    let mut areas = [const { CpuArea::new(0) }; MAX_CPUS];
+    let mut number = 0;
+    while number < MAX_CPUS {
+        areas[number] = CpuArea::new(number as u32);
+        number += 1;
+    }
+    areas
+};
+/// How many CPUs are up: those below this number.
+static COUNT: AtomicU32 = AtomicU32::new(1);
+/// Set once the boot CPU's GS leads to its area; before that there is one CPU, number 0.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Makes this CPU number `index` for as long as it runs.
+///
+/// # Safety
+/// No other CPU has the number, and this one has none yet.
+pub unsafe fn claim(index: CpuIndex) {
+    let area = of_index(index);
+    GsBase::write(VirtAddr::new_truncate(core::ptr::from_ref(area) as u64));
+    READY.store(true, Ordering::Release);
+    xenolith_sync::set_held_ranks_of_this_cpu(|| Some(&this().held));
+}
+
+/// The number of the CPU that asks.
+#[must_use]
+#[inline]
+pub fn this_index() -> CpuIndex {
+    if !READY.load(Ordering::Relaxed) {
+        return CpuIndex::BOOT;
+    }
+    let index: u32;
+    // SAFETY: since `claim` GS leads to this CPU's area, which starts with its number; the world switch gives GS back
+    // before any other code runs.
+    unsafe { asm!("mov {:e}, gs:[0]", out(reg) index, options(nostack, preserves_flags, readonly)) };
+    CpuIndex::new(index).unwrap_or(CpuIndex::BOOT)
+}
+
+/// The number as the core counts.
+#[must_use]
+pub fn this_cpu() -> CpuId {
+    CpuId(this_index().as_u32())
+}
+
+/// The area of the CPU that asks.
+#[must_use]
+pub fn this() -> &'static CpuArea {
+    of_index(this_index())
+}
+
+fn of_index(index: CpuIndex) -> &'static CpuArea {
+    let [first, ..] = &AREAS;
+    AREAS.get(index.as_usize()).unwrap_or(first)
+}
+
+/// The area of a CPU; none when there is no such CPU.
+#[must_use]
+pub fn of(cpu: CpuId) -> Option<&'static CpuArea> {
+    AREAS.get(cpu.index()).filter(|_| cpu.0 < COUNT.load(Ordering::Acquire))
+}
+
+/// How many CPUs run.
+#[must_use]
+pub fn count() -> usize {
+    COUNT.load(Ordering::Acquire) as usize
+}
+
+/// Every CPU that runs.
+pub fn all() -> impl Iterator<Item = (CpuId, &'static CpuArea)> {
+    (0..).map(CpuId).zip(&AREAS).take(count())
+}
+
+/// The area of the CPU that comes next, before it is counted.
+#[must_use]
+pub fn next() -> Option<(CpuIndex, &'static CpuArea)> {
+    let index = CpuIndex::new(COUNT.load(Ordering::Acquire))?;
+    Some((index, of_index(index)))
+}
+
+/// Counts the CPU that came up last.
+pub fn count_next() {
+    COUNT.fetch_add(1, Ordering::Release);
+}

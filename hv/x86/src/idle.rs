@@ -1,0 +1,25 @@
+//! Doing nothing until something happens.
+
+use core::sync::atomic::Ordering;
+
+use x86_64::instructions::interrupts;
+
+use crate::cpu_area;
+
+/// Waits with interrupts on until something has happened to this CPU; returns at once when something already has.
+pub fn wait() {
+    interrupts::disable();
+    if cpu_area::this().events.load(Ordering::Acquire) == 0 {
+        // The CPU takes no interrupt between the two instructions, so none can be missed.
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+    }
+}
+
+/// Lets pending interrupts in for a moment.
+pub fn open_interrupt_window() {
+    interrupts::enable();
+    // The first instruction after the one that lets interrupts in is still shielded from them.
+    x86_64::instructions::nop();
+    interrupts::disable();
+}

@@ -1,0 +1,87 @@
+//! The stacks of each CPU: one to work on, and one each for the exceptions that can come at any instruction.
+//!
+//! Each stack lies at the top of a slot of its own; the rest of the slot is never mapped, so running over the end of a
+//! stack faults at once, and the double fault has a stack of its own to report it on.
+
+use xenolith_bootinfo::MachineRange;
+use xenolith_sync::CpuIndex;
+
+use crate::image;
+use crate::layout::{PAGE, STACKS};
+use crate::paging::{EntryFlags, PageTables, PagingError, TakeFrame};
+
+/// What a stack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StackUse {
+    /// Everything else.
+    Main = 0,
+    /// Non-maskable interrupts.
+    Nmi = 1,
+    /// Double faults.
+    DoubleFault = 2,
+    /// Machine checks.
+    MachineCheck = 3,
+}
+
+const USES: [StackUse; 4] = [StackUse::Main, StackUse::Nmi, StackUse::DoubleFault, StackUse::MachineCheck];
+/// The distance from one stack to the next.
+const SLOT: u64 = 128 << 10;
+const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
+
+impl StackUse {
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::Main => 64 << 10,
+            _ => 16 << 10,
+        }
+    }
+}
+
+/// Where a stack ends, which is where its first value is pushed below.
+#[must_use]
+pub fn top(cpu: CpuIndex, stack: StackUse) -> u64 {
+    let slot = (cpu.as_usize() * USES.len()).wrapping_add(stack as usize) as u64;
+    STACKS.wrapping_add(slot.wrapping_add(1).wrapping_mul(SLOT))
+}
+
+/// Maps all stacks of a CPU.
+///
+/// **Errors:** as [`PageTables::map`].
+pub fn map(cpu: CpuIndex, tables: &mut PageTables, take: TakeFrame<'_>) -> Result<(), PagingError> {
+    for stack in USES {
+        let top = top(cpu, stack);
+        let mut address = top.wrapping_sub(stack.bytes());
+        while address < top {
+            let frame = take().ok_or(PagingError::NoFrame)?;
+            tables.map(
+                address,
+                MachineRange { start: frame, end: frame.wrapping_add(PAGE) },
+                EntryFlags::DATA,
+                take,
+            )?;
+            address = address.wrapping_add(PAGE);
+        }
+    }
+    Ok(())
+}
+
+/// The stack that `address` lies on, as the addresses from its lowest byte to its top; none when it lies on none.
+#[must_use]
+pub fn around(address: u64) -> Option<(u64, u64)> {
+    let boot = image::boot_stack();
+    if boot.holds(address) {
+        return Some((boot.start, boot.end));
+    }
+    let slot = address.checked_sub(STACKS)? / SLOT;
+    let stack = *USES.get((slot % USES.len() as u64) as usize)?;
+    let top = STACKS.wrapping_add(slot.wrapping_add(1).wrapping_mul(SLOT));
+    let bottom = top.wrapping_sub(stack.bytes());
+    (slot < SLOTS && address >= bottom).then_some((bottom, top))
+}
+
+/// True when `address` lies in the unmapped part of a stack's slot: whoever touched it ran over the end.
+#[must_use]
+pub fn is_guard(address: u64) -> bool {
+    let in_slots = address.checked_sub(STACKS).is_some_and(|offset| offset / SLOT < SLOTS);
+    in_slots && around(address).is_none()
+}
