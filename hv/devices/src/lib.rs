@@ -13,5 +13,7 @@ mod fault;
 pub mod interrupt;
 pub mod lapic;
 pub mod msr;
+pub mod ports;
+pub mod pvclock;
 
 pub use fault::GeneralProtection;

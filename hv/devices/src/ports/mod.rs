@@ -1,0 +1,172 @@
+//! Ports: which device answers, and the small devices of the old chip set.
+//!
+//! A port that nobody answers reads ones and drops what is written, as on a real bus.
+
+mod pit;
+pub mod pm_timer;
+mod rtc;
+
+use xenolith_hal::{IoSize, Time, WallClock};
+
+pub use pit::Pit;
+pub use rtc::Rtc;
+
+/// Who answers at a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortOwner {
+    /// Nobody.
+    Nobody,
+    /// The interval timer or port 0x61.
+    Pit,
+    /// The clock chip.
+    Rtc,
+    /// The power-management timer.
+    PmTimer,
+    /// PCI configuration by address and data port.
+    PciConfig,
+    /// The machine's own device, for dom0.
+    Machine,
+}
+
+/// What of dom0's ports depends on the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Dom0Ports {
+    /// The first of the power-management timer's four ports, from the FADT.
+    pub pm_timer: Option<u16>,
+    /// The first of the eight ports of the serial line that the hypervisor keeps to itself.
+    pub console: Option<u16>,
+}
+
+impl Dom0Ports {
+    /// Who answers dom0 at a port. It reaches every device of the machine but those that the hypervisor keeps: the
+    /// interrupt controllers, the interval timer, PCI configuration and its serial line.
+    #[must_use]
+    pub fn owner(&self, port: u16) -> PortOwner {
+        let within = |first: Option<u16>, count: u16| first.is_some_and(|first| port.wrapping_sub(first) < count);
+        match port {
+            // The two interrupt controllers, and a debugger's port of the emulator.
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0xe9 => PortOwner::Nobody,
+            0xcf8..=0xcff => PortOwner::PciConfig,
+            _ if Pit::has(port) => PortOwner::Pit,
+            _ if Rtc::has(port) => PortOwner::Rtc,
+            _ if within(self.pm_timer, 4) => PortOwner::PmTimer,
+            _ if within(self.console, 8) => PortOwner::Nobody,
+            _ => PortOwner::Machine,
+        }
+    }
+}
+
+/// Who answers an ordinary PVH guest: it has no such devices, but kernels measure their clocks by the interval timer.
+#[must_use]
+pub const fn guest_owner(port: u16) -> PortOwner {
+    if Pit::has(port) { PortOwner::Pit } else { PortOwner::Nobody }
+}
+
+/// The small devices of a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PortDevices {
+    pub pit: Pit,
+    pub rtc: Rtc,
+}
+
+impl PortDevices {
+    /// Reads a port of a device that is kept here; the others read ones. An access of several bytes is one access for
+    /// each of the ports it covers, except of the power-management timer.
+    pub fn read(&mut self, owner: PortOwner, port: u16, size: IoSize, now: Time, wall: WallClock) -> u32 {
+        let mut value = 0;
+        for index in 0..size.bytes() {
+            // Ports wrap at the end of their space as on a real bus.
+            let at = port.wrapping_add(index as u16);
+            let byte = match owner {
+                PortOwner::Pit => self.pit.read(at, now),
+                PortOwner::Rtc => self.rtc.read(at, wall),
+                _ => 0xff,
+            };
+            value |= u32::from(byte) << (index * 8);
+        }
+        value
+    }
+
+    /// Writes a port of a device that is kept here; for the others the write is dropped.
+    pub fn write(&mut self, owner: PortOwner, port: u16, size: IoSize, value: u32, now: Time, wall: WallClock) {
+        for (index, byte) in value.to_le_bytes().into_iter().enumerate().take(size.bytes() as usize) {
+            let at = port.wrapping_add(index as u16);
+            match owner {
+                PortOwner::Pit => self.pit.write(at, byte, now),
+                PortOwner::Rtc => self.rtc.write(at, byte, wall),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Reads the power-management timer at `offset` bytes from its first port.
+#[must_use]
+pub fn read_pm_timer(offset: u16, size: IoSize, now: Time, width: pm_timer::Width) -> u32 {
+    let bits = u32::from(offset & 3) * 8;
+    (pm_timer::read(now, width) >> bits) & size.mask()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORTS: Dom0Ports = Dom0Ports { pm_timer: Some(0x608), console: Some(0x3f8) };
+
+    #[test]
+    fn dom0_reaches_the_machine_except_what_the_hypervisor_keeps() {
+        for (port, owner) in [
+            (0x21, PortOwner::Nobody),
+            (0xa1, PortOwner::Nobody),
+            (0x42, PortOwner::Pit),
+            (0x61, PortOwner::Pit),
+            (0x60, PortOwner::Machine),
+            (0x64, PortOwner::Machine),
+            (0x71, PortOwner::Rtc),
+            (0x604, PortOwner::Machine),
+            (0x608, PortOwner::PmTimer),
+            (0x60b, PortOwner::PmTimer),
+            (0x60c, PortOwner::Machine),
+            (0x3f7, PortOwner::Machine),
+            (0x3f9, PortOwner::Nobody),
+            (0x400, PortOwner::Machine),
+            (0xcfc, PortOwner::PciConfig),
+        ] {
+            assert_eq!(PORTS.owner(port), owner, "{port:#x}");
+        }
+    }
+
+    #[test]
+    fn an_ordinary_guest_has_an_interval_timer_and_nothing_else() {
+        assert_eq!(guest_owner(0x42), PortOwner::Pit);
+        for port in [0, 0x20, 0x60, 0x70, 0xcf8, 0xcfc, 0xaf00, 0xb000, 0xffff] {
+            assert_eq!(guest_owner(port), PortOwner::Nobody);
+        }
+    }
+
+    #[test]
+    fn a_port_of_nobody_reads_ones_and_drops_writes() {
+        let mut devices = PortDevices::default();
+        let wall = WallClock::default();
+        devices.write(PortOwner::Nobody, 0x42, IoSize::Dword, 0, Time(0), wall);
+        assert_eq!(devices, PortDevices::default());
+        assert_eq!(devices.read(PortOwner::Nobody, 0x42, IoSize::Word, Time(0), wall), 0xffff);
+        assert_eq!(devices.read(PortOwner::Nobody, 0xffff, IoSize::Dword, Time(0), wall), u32::MAX);
+    }
+
+    #[test]
+    fn a_wide_access_is_one_for_each_port() {
+        let mut devices = PortDevices::default();
+        let wall = WallClock { seconds: 59, nanoseconds: 0 };
+        devices.write(PortOwner::Rtc, 0x70, IoSize::Byte, 0, Time(0), wall);
+        assert_eq!(devices.read(PortOwner::Rtc, 0x70, IoSize::Word, Time(0), wall), 0x59ff);
+    }
+
+    #[test]
+    fn the_timer_reads_by_bytes_too() {
+        let now = Time(10_000_000_000);
+        let whole = read_pm_timer(0, IoSize::Dword, now, pm_timer::Width::Bits32);
+        assert_eq!(read_pm_timer(1, IoSize::Byte, now, pm_timer::Width::Bits32), (whole >> 8) & 0xff);
+        assert_eq!(read_pm_timer(2, IoSize::Word, now, pm_timer::Width::Bits32), whole >> 16);
+    }
+}

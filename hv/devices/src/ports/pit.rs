@@ -1,0 +1,381 @@
+//! The interval timer (8254) without its interrupt: enough for a kernel to measure other clocks against channel 2.
+//!
+//! Counts are binary; the decimal mode is taken as binary too. **Source:** Intel 8254 data sheet; the gate and the
+//! output of channel 2 are bits 0 and 5 of port 0x61.
+
+use xenolith_hal::Time;
+
+/// The rate of the counters in Hz.
+const RATE: u128 = 1_193_182;
+/// The refresh request, which bit 4 of port 0x61 shows, changes every 15.085 us.
+const REFRESH_NS: u64 = 15_085;
+
+const GATE: u8 = 1;
+const SPEAKER: u8 = 2;
+const REFRESH: u8 = 0x10;
+const OUTPUT: u8 = 0x20;
+
+/// Which bytes of the count an access carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bytes {
+    Low,
+    High,
+    Both,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Channel {
+    /// 0 to 5.
+    mode: u8,
+    bytes: Bytes,
+    /// What to count from, 1 to 65536.
+    reload: u32,
+    /// The low byte of a count whose high byte is still to come.
+    written_low: Option<u8>,
+    /// The next read of both bytes gives the high one.
+    read_high: bool,
+    /// A count that was latched for reading.
+    latched: Option<u16>,
+    /// A status byte that was latched for reading.
+    latched_status: Option<u8>,
+    gate: bool,
+    /// A count was written since the mode was set.
+    loaded: bool,
+    /// When it last began to count, if it counts.
+    since: Option<Time>,
+    /// Ticks that it counted before that.
+    counted: u64,
+}
+
+impl Channel {
+    const fn new(gate: bool) -> Self {
+        Self {
+            mode: 3,
+            bytes: Bytes::Both,
+            reload: 0x1_0000,
+            written_low: None,
+            read_high: false,
+            latched: None,
+            latched_status: None,
+            gate,
+            loaded: false,
+            since: None,
+            counted: 0,
+        }
+    }
+
+    fn ticks(&self, now: Time) -> u64 {
+        let running = self.since.map_or(0, |since| u128::from(now.since_ns(since)) * RATE / 1_000_000_000);
+        // Below 2^64 ns times 2^21 / 2^29: it fits.
+        self.counted.saturating_add(running as u64)
+    }
+
+    fn is_periodic(&self) -> bool {
+        matches!(self.mode, 2 | 3)
+    }
+
+    /// The value of the counter, as far as its 16 bits show it.
+    fn count(&self, now: Time) -> u16 {
+        let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
+        let count = match self.mode {
+            2 => reload - ticks % reload,
+            // Counts by two; each half of the output's period takes the whole count.
+            3 => reload - (ticks * 2 % reload) / 2 * 2,
+            _ => reload.wrapping_sub(ticks),
+        };
+        count as u16
+    }
+
+    fn output(&self, now: Time) -> bool {
+        let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
+        match self.mode {
+            0 | 1 => self.loaded && ticks >= reload,
+            2 => !self.loaded || !self.gate || ticks % reload != reload - 1,
+            3 => !self.loaded || !self.gate || ticks % reload < reload.div_ceil(2),
+            _ => !self.loaded || ticks != reload,
+        }
+    }
+
+    fn set_mode(&mut self, mode: u8, bytes: Bytes) {
+        *self = Self { mode, bytes, ..Self::new(self.gate) };
+    }
+
+    fn load(&mut self, count: u16, now: Time) {
+        self.reload = if count == 0 { 0x1_0000 } else { u32::from(count) };
+        self.loaded = true;
+        self.counted = 0;
+        self.since = self.gate.then_some(now);
+    }
+
+    fn write(&mut self, value: u8, now: Time) {
+        match (self.bytes, self.written_low) {
+            (Bytes::Low, _) => self.load(u16::from(value), now),
+            (Bytes::High, _) => self.load(u16::from(value) << 8, now),
+            (Bytes::Both, None) => {
+                self.written_low = Some(value);
+                // Counting stops between the two bytes.
+                if self.mode == 0 {
+                    (self.loaded, self.since, self.counted) = (false, None, 0);
+                }
+            }
+            (Bytes::Both, Some(low)) => {
+                self.written_low = None;
+                self.load(u16::from_le_bytes([low, value]), now);
+            }
+        }
+    }
+
+    fn read(&mut self, now: Time) -> u8 {
+        if let Some(status) = self.latched_status.take() {
+            return status;
+        }
+        let [low, high] = self.latched.unwrap_or_else(|| self.count(now)).to_le_bytes();
+        let last = match self.bytes {
+            Bytes::Both => {
+                self.read_high = !self.read_high;
+                !self.read_high
+            }
+            Bytes::Low | Bytes::High => true,
+        };
+        if last {
+            self.latched = None;
+        }
+        match self.bytes {
+            Bytes::High => high,
+            Bytes::Both if last => high,
+            _ => low,
+        }
+    }
+
+    fn latch_count(&mut self, now: Time) {
+        if self.latched.is_none() {
+            self.latched = Some(self.count(now));
+        }
+    }
+
+    fn latch_status(&mut self, now: Time) {
+        let bytes = match self.bytes {
+            Bytes::Low => 1,
+            Bytes::High => 2,
+            Bytes::Both => 3,
+        };
+        let flags = u8::from(self.output(now)) << 7 | u8::from(!self.loaded) << 6;
+        self.latched_status.get_or_insert(flags | bytes << 4 | self.mode << 1);
+    }
+
+    fn set_gate(&mut self, gate: bool, now: Time) {
+        if gate == self.gate {
+            return;
+        }
+        self.gate = gate;
+        if !self.loaded {
+            return;
+        }
+        match (gate, self.is_periodic() || self.mode == 1 || self.mode == 5) {
+            // A rising gate starts these from the top.
+            (true, true) => (self.counted, self.since) = (0, Some(now)),
+            (true, false) => self.since = Some(now),
+            // One-shots started by the gate go on without it.
+            (false, true) if !self.is_periodic() => {}
+            (false, _) => (self.counted, self.since) = (self.ticks(now), None),
+        }
+    }
+}
+
+/// Ports 0x40 to 0x43 and 0x61.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pit {
+    channels: [Channel; 3],
+    speaker: bool,
+}
+
+impl Default for Pit {
+    fn default() -> Self {
+        Self { channels: [Channel::new(true), Channel::new(true), Channel::new(false)], speaker: false }
+    }
+}
+
+impl Pit {
+    /// Whether a port belongs to it.
+    #[must_use]
+    pub const fn has(port: u16) -> bool {
+        matches!(port, 0x40..=0x43 | 0x61)
+    }
+
+    /// Reads a byte. Ports of other devices read ones.
+    pub fn read(&mut self, port: u16, now: Time) -> u8 {
+        match port {
+            0x40..=0x42 => match self.channels.get_mut(usize::from(port & 3)) {
+                Some(channel) => channel.read(now),
+                None => 0xff,
+            },
+            0x61 => self.control(now),
+            _ => 0xff,
+        }
+    }
+
+    /// Writes a byte.
+    pub fn write(&mut self, port: u16, value: u8, now: Time) {
+        match port {
+            0x40..=0x42 => {
+                if let Some(channel) = self.channels.get_mut(usize::from(port & 3)) {
+                    channel.write(value, now);
+                }
+            }
+            0x43 => self.command(value, now),
+            0x61 => {
+                self.speaker = value & SPEAKER != 0;
+                let [.., last] = &mut self.channels;
+                last.set_gate(value & GATE != 0, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn control(&self, now: Time) -> u8 {
+        let [.., last] = &self.channels;
+        let refresh = (now.0 / REFRESH_NS) % 2 == 1;
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        flag(last.gate, GATE) | flag(self.speaker, SPEAKER) | flag(refresh, REFRESH) | flag(last.output(now), OUTPUT)
+    }
+
+    fn command(&mut self, value: u8, now: Time) {
+        if value >> 6 == 3 {
+            self.read_back(value, now);
+            return;
+        }
+        let Some(channel) = self.channels.get_mut(usize::from(value >> 6)) else { return };
+        let bytes = match (value >> 4) & 3 {
+            0 => return channel.latch_count(now),
+            1 => Bytes::Low,
+            2 => Bytes::High,
+            _ => Bytes::Both,
+        };
+        let mode = match (value >> 1) & 7 {
+            // The highest bit does not count for these.
+            6 => 2,
+            7 => 3,
+            mode => mode,
+        };
+        channel.set_mode(mode, bytes);
+    }
+
+    fn read_back(&mut self, value: u8, now: Time) {
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            if value & (2 << index) == 0 {
+                continue;
+            }
+            if value & 0x20 == 0 {
+                channel.latch_count(now);
+            }
+            if value & 0x10 == 0 {
+                channel.latch_status(now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK_NS: f64 = 1e9 / 1_193_182.0;
+
+    fn after(ticks: u32) -> Time {
+        Time((f64::from(ticks) * TICK_NS).ceil() as u64)
+    }
+
+    #[test]
+    fn linux_slow_calibration_sees_channel_2_run_down() {
+        let mut pit = Pit::default();
+        let control = pit.read(0x61, Time(0));
+        pit.write(0x61, (control & !2) | 1, Time(0));
+        pit.write(0x43, 0xb0, Time(0));
+        let latch = 59_659u16;
+        for byte in latch.to_le_bytes() {
+            pit.write(0x42, byte, Time(0));
+        }
+        assert_eq!(pit.read(0x61, after(u32::from(latch) - 1)) & 0x20, 0);
+        assert_eq!(pit.read(0x61, after(u32::from(latch) + 1)) & 0x20, 0x20);
+    }
+
+    #[test]
+    fn linux_quick_calibration_sees_the_high_byte_fall() {
+        let mut pit = Pit::default();
+        pit.write(0x61, 1, Time(0));
+        for (port, value) in [(0x43, 0xb0), (0x42, 0xff), (0x42, 0xff)] {
+            pit.write(port, value, Time(0));
+        }
+        for (ticks, high) in [(1, 0xff), (0x100, 0xfe), (0x1ff, 0xfe), (0x200, 0xfd)] {
+            let low = pit.read(0x42, after(ticks));
+            assert_eq!(low, (0xffff - ticks) as u8);
+            assert_eq!(pit.read(0x42, after(ticks)), high, "after {ticks:#x}");
+        }
+    }
+
+    #[test]
+    fn a_closed_gate_stops_the_count_and_an_opened_one_goes_on() {
+        let mut pit = Pit::default();
+        for (port, value) in [(0x43, 0xb0), (0x42, 0), (0x42, 0x10)] {
+            pit.write(port, value, Time(0));
+        }
+        assert_eq!(pit.channels[2].count(after(5000)), 0x1000);
+        pit.write(0x61, 1, after(5000));
+        assert_eq!(pit.channels[2].count(after(5016)), 0xff0);
+        pit.write(0x61, 0, after(5016));
+        assert_eq!(pit.channels[2].count(after(9000)), 0xff0);
+    }
+
+    #[test]
+    fn a_latched_count_stands_still_until_it_is_read() {
+        let mut pit = Pit::default();
+        for (port, value) in [(0x43, 0x34), (0x40, 0), (0x40, 0)] {
+            pit.write(port, value, Time(0));
+        }
+        pit.write(0x43, 0, after(16));
+        pit.write(0x43, 0, after(1000));
+        assert_eq!((pit.read(0x40, after(2000)), pit.read(0x40, after(2000))), (0xf0, 0xff));
+        assert_eq!((pit.read(0x40, after(0x300)), pit.read(0x40, after(0x300))), (0, 0xfd));
+    }
+
+    #[test]
+    fn a_rate_generator_starts_over_and_a_square_wave_counts_by_two() {
+        let mut pit = Pit::default();
+        for (port, value) in [(0x43, 0x34), (0x40, 100), (0x40, 0)] {
+            pit.write(port, value, Time(0));
+        }
+        assert_eq!(pit.channels[0].count(after(30)), 70);
+        assert_eq!(pit.channels[0].count(after(130)), 70);
+        for (port, value) in [(0x43, 0x36), (0x40, 100), (0x40, 0)] {
+            pit.write(port, value, Time(0));
+        }
+        assert_eq!(pit.channels[0].count(after(10)), 80);
+        assert!(pit.channels[0].output(after(49)) && !pit.channels[0].output(after(51)));
+    }
+
+    #[test]
+    fn the_read_back_command_latches_status_before_count() {
+        let mut pit = Pit::default();
+        pit.write(0x43, 0x34, Time(0));
+        pit.write(0x43, 0xc2, Time(0));
+        assert_eq!(pit.read(0x40, Time(0)), 0xf4, "output high, nothing loaded, both bytes, mode 2");
+        for value in [0x10, 0] {
+            pit.write(0x40, value, Time(0));
+        }
+        pit.write(0x43, 0xe2, Time(0));
+        assert_eq!(pit.read(0x40, Time(0)), 0xb4);
+    }
+
+    #[test]
+    fn odd_accesses_do_no_harm() {
+        let mut pit = Pit::default();
+        for value in 0..=255u8 {
+            for port in [0x40, 0x41, 0x42, 0x43, 0x61] {
+                let now = Time(u64::from(value) << 56);
+                pit.write(port, value, now);
+                pit.read(port, Time(u64::from(value)));
+                pit.read(port, Time(u64::MAX));
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The clock chip (MC146818) and the bytes of memory beside it, without interrupts.
+//!
+//! The clock has no state of its own but the distance to the wall clock that is handed in, so it never drifts from it.
+//! **Source:** Motorola MC146818A data sheet; the century is byte 0x32, as the FADT says.
+
+use xenolith_hal::WallClock;
+
+const SECONDS: u8 = 0;
+const MINUTES: u8 = 2;
+const HOURS: u8 = 4;
+const WEEKDAY: u8 = 6;
+const DAY: u8 = 7;
+const MONTH: u8 = 8;
+const YEAR: u8 = 9;
+const STATUS_A: u8 = 10;
+const STATUS_B: u8 = 11;
+const STATUS_C: u8 = 12;
+const STATUS_D: u8 = 13;
+const CENTURY: u8 = 0x32;
+
+/// The usual divider and rate.
+const STATUS_A_AT_RESET: u8 = 0x26;
+/// Updates stop while the date is set.
+const B_SET: u8 = 0x80;
+const B_INTERRUPTS: u8 = 0x70;
+const B_BINARY: u8 = 4;
+const B_24_HOURS: u8 = 2;
+const D_VALID: u8 = 0x80;
+const PM: u8 = 0x80;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// A date and time of day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Date {
+    year: i64,
+    month: u8,
+    day: u8,
+    hour: u8,
+    minute: u8,
+    second: u8,
+}
+
+impl Date {
+    /// From seconds since 1970. Years run from March here, which puts the leap day at a year's end.
+    fn from_seconds(seconds: i64) -> Self {
+        let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+        // Days since 0000-03-01, in cycles of 400 years.
+        let days = days.saturating_add(719_468);
+        let (cycle, day_of_cycle) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let leaps = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
+        let year_of_cycle = (day_of_cycle - leaps) / 365;
+        let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        Self {
+            year: cycle * 400 + year_of_cycle + i64::from(month <= 2),
+            month: month as u8,
+            day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u8,
+            hour: (rest / 3600) as u8,
+            minute: (rest / 60 % 60) as u8,
+            second: (rest % 60) as u8,
+        }
+    }
+
+    /// To seconds since 1970. Fields out of range count on into the next larger one.
+    fn to_seconds(self) -> i64 {
+        let month = i64::from(self.month);
+        let year = self.year - i64::from(month <= 2);
+        let month_from_march = if month > 2 { month - 3 } else { month + 9 };
+        let (cycle, year_of_cycle) = (year.div_euclid(400), year.rem_euclid(400));
+        let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(self.day) - 1;
+        let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
+        let days = cycle * 146_097 + day_of_cycle - 719_468;
+        let time = i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
+        days * SECONDS_PER_DAY + time
+    }
+
+    /// 1 for Sunday.
+    fn weekday(self) -> u8 {
+        // 1970-01-01 was a Thursday.
+        ((self.to_seconds().div_euclid(SECONDS_PER_DAY) + 4).rem_euclid(7) + 1) as u8
+    }
+}
+
+/// Ports 0x70 (index) and 0x71 (data).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rtc {
+    index: u8,
+    status_a: u8,
+    status_b: u8,
+    /// Seconds by which the guest set this clock ahead of the wall clock.
+    offset: i64,
+    /// The date that is being set, while updates are stopped.
+    setting: Option<Date>,
+    memory: [u8; 128],
+}
+
+impl Default for Rtc {
+    fn default() -> Self {
+        Self { index: 0, status_a: STATUS_A_AT_RESET, status_b: B_24_HOURS, offset: 0, setting: None, memory: [0; 128] }
+    }
+}
+
+impl Rtc {
+    /// Whether a port belongs to it.
+    #[must_use]
+    pub const fn has(port: u16) -> bool {
+        matches!(port, 0x70 | 0x71)
+    }
+
+    /// Reads a byte. `now` is the wall clock.
+    #[must_use]
+    pub fn read(&self, port: u16, now: WallClock) -> u8 {
+        if port != 0x71 {
+            return 0xff;
+        }
+        let date = self.date(now);
+        match self.index {
+            SECONDS => self.code(date.second),
+            MINUTES => self.code(date.minute),
+            HOURS => self.code_hour(date.hour),
+            WEEKDAY => self.code(date.weekday()),
+            DAY => self.code(date.day),
+            MONTH => self.code(date.month),
+            YEAR => self.code(date.year.rem_euclid(100) as u8),
+            CENTURY => self.code(date.year.div_euclid(100).rem_euclid(100) as u8),
+            STATUS_A => self.status_a,
+            STATUS_B => self.status_b,
+            STATUS_C => 0,
+            STATUS_D => D_VALID,
+            index => self.memory.get(usize::from(index)).copied().unwrap_or(0xff),
+        }
+    }
+
+    /// Writes a byte. `now` is the wall clock, which stays as it is: only the guest's view is set.
+    pub fn write(&mut self, port: u16, value: u8, now: WallClock) {
+        match port {
+            // The highest bit masks NMIs of the chip set.
+            0x70 => self.index = value & 0x7f,
+            0x71 => self.write_register(value, now),
+            _ => {}
+        }
+    }
+
+    fn write_register(&mut self, value: u8, now: WallClock) {
+        match self.index {
+            SECONDS | MINUTES | HOURS | WEEKDAY..=YEAR | CENTURY => {
+                let mut date = self.date(now);
+                self.set_field(&mut date, value);
+                self.set_date(date, now);
+            }
+            STATUS_A => self.status_a = value & 0x7f,
+            STATUS_B => self.write_status_b(value, now),
+            STATUS_C | STATUS_D => {}
+            index => {
+                if let Some(byte) = self.memory.get_mut(usize::from(index)) {
+                    *byte = value;
+                }
+            }
+        }
+    }
+
+    fn write_status_b(&mut self, value: u8, now: WallClock) {
+        // No interrupt ever comes, so none can be turned on.
+        let value = value & !B_INTERRUPTS;
+        let stops = value & B_SET != 0;
+        match self.setting {
+            None if stops => self.setting = Some(self.date(now)),
+            Some(date) if !stops => {
+                self.setting = None;
+                self.set_date(date, now);
+            }
+            _ => {}
+        }
+        self.status_b = value;
+    }
+
+    fn set_field(&self, date: &mut Date, value: u8) {
+        let decoded = self.decode(value);
+        match self.index {
+            SECONDS => date.second = decoded.min(59),
+            MINUTES => date.minute = decoded.min(59),
+            HOURS => date.hour = self.decode_hour(value).min(23),
+            DAY => date.day = decoded.clamp(1, 31),
+            MONTH => date.month = decoded.clamp(1, 12),
+            YEAR => date.year = date.year.div_euclid(100) * 100 + i64::from(decoded.min(99)),
+            CENTURY => date.year = i64::from(decoded.min(99)) * 100 + date.year.rem_euclid(100),
+            _ => {}
+        }
+    }
+
+    fn set_date(&mut self, date: Date, now: WallClock) {
+        match &mut self.setting {
+            Some(setting) => *setting = date,
+            None => self.offset = date.to_seconds().saturating_sub(seconds(now)),
+        }
+    }
+
+    fn date(&self, now: WallClock) -> Date {
+        self.setting.unwrap_or_else(|| Date::from_seconds(seconds(now).saturating_add(self.offset)))
+    }
+
+    fn code(&self, value: u8) -> u8 {
+        if self.status_b & B_BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
+    }
+
+    fn decode(&self, value: u8) -> u8 {
+        if self.status_b & B_BINARY != 0 { value } else { (value >> 4) * 10 + (value & 0xf) }
+    }
+
+    fn code_hour(&self, hour: u8) -> u8 {
+        if self.status_b & B_24_HOURS != 0 {
+            return self.code(hour);
+        }
+        let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
+        self.code(twelve) | if hour >= 12 { PM } else { 0 }
+    }
+
+    fn decode_hour(&self, value: u8) -> u8 {
+        if self.status_b & B_24_HOURS != 0 {
+            return self.decode(value);
+        }
+        self.decode(value & !PM) % 12 + if value & PM != 0 { 12 } else { 0 }
+    }
+}
+
+/// Seconds since 1970; a date that far off is not one.
+fn seconds(clock: WallClock) -> i64 {
+    i64::try_from(clock.seconds).unwrap_or(0).min(1 << 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> WallClock {
+        WallClock { seconds, nanoseconds: 0 }
+    }
+
+    fn register(rtc: &mut Rtc, index: u8, now: WallClock) -> u8 {
+        rtc.write(0x70, index, now);
+        rtc.read(0x71, now)
+    }
+
+    fn set(rtc: &mut Rtc, index: u8, value: u8, now: WallClock) {
+        rtc.write(0x70, index, now);
+        rtc.write(0x71, value, now);
+    }
+
+    // 2026-11-21 14:05:09 UTC, a Saturday.
+    const NOW: WallClock = WallClock { seconds: 1_795_269_909, nanoseconds: 0 };
+
+    #[test]
+    fn the_date_reads_as_decimal_digits() {
+        let mut rtc = Rtc::default();
+        let expected = [
+            (SECONDS, 0x09),
+            (MINUTES, 0x05),
+            (HOURS, 0x14),
+            (WEEKDAY, 7),
+            (DAY, 0x21),
+            (MONTH, 0x11),
+            (YEAR, 0x26),
+            (CENTURY, 0x20),
+        ];
+        for (index, value) in expected {
+            assert_eq!(register(&mut rtc, index, NOW), value, "register {index}");
+        }
+        assert_eq!(register(&mut rtc, STATUS_D, NOW), 0x80);
+    }
+
+    #[test]
+    fn binary_and_twelve_hours_if_so_set() {
+        let mut rtc = Rtc::default();
+        set(&mut rtc, STATUS_B, B_BINARY, NOW);
+        assert_eq!(register(&mut rtc, HOURS, NOW), 0x82);
+        assert_eq!(register(&mut rtc, YEAR, NOW), 26);
+        set(&mut rtc, HOURS, 12, NOW);
+        assert_eq!(register(&mut rtc, HOURS, NOW), 12);
+        set(&mut rtc, STATUS_B, B_BINARY | B_24_HOURS, NOW);
+        assert_eq!(register(&mut rtc, HOURS, NOW), 0);
+    }
+
+    #[test]
+    fn a_date_set_with_updates_stopped_goes_on_from_there() {
+        let mut rtc = Rtc::default();
+        set(&mut rtc, STATUS_B, B_SET | B_24_HOURS, NOW);
+        for (index, value) in
+            [(SECONDS, 0x58), (MINUTES, 0x59), (HOURS, 0x23), (DAY, 0x28), (MONTH, 0x02), (YEAR, 0x28)]
+        {
+            set(&mut rtc, index, value, NOW);
+        }
+        assert_eq!(register(&mut rtc, SECONDS, at(NOW.seconds + 100)), 0x58);
+        set(&mut rtc, STATUS_B, B_24_HOURS, NOW);
+        let later = at(NOW.seconds + 2);
+        assert_eq!((register(&mut rtc, DAY, later), register(&mut rtc, MONTH, later)), (0x29, 0x02));
+        assert_eq!(register(&mut rtc, HOURS, later), 0);
+    }
+
+    #[test]
+    fn bytes_beside_the_clock_are_memory() {
+        let mut rtc = Rtc::default();
+        set(&mut rtc, 0x0f, 0x0a, NOW);
+        set(&mut rtc, 0x7f, 0x55, NOW);
+        set(&mut rtc, 1, 0x12, NOW);
+        assert_eq!(register(&mut rtc, 0x0f, NOW), 0x0a);
+        assert_eq!(register(&mut rtc, 0xff, NOW), 0x55, "the highest bit is not part of the index");
+        assert_eq!(register(&mut rtc, 1, NOW), 0x12);
+        assert_eq!(rtc.read(0x70, NOW), 0xff);
+    }
+
+    #[test]
+    fn no_interrupt_can_be_turned_on() {
+        let mut rtc = Rtc::default();
+        set(&mut rtc, STATUS_B, 0x72, NOW);
+        assert_eq!(register(&mut rtc, STATUS_B, NOW), 2);
+        assert_eq!(register(&mut rtc, STATUS_C, NOW), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn seconds_and_dates_are_each_others_inverse(seconds in -100_000_000_000i64..100_000_000_000) {
+            let date = Date::from_seconds(seconds);
+            prop_assert_eq!(date.to_seconds(), seconds);
+            prop_assert!((1..=12).contains(&date.month) && (1..=31).contains(&date.day));
+        }
+
+        #[test]
+        fn odd_accesses_do_no_harm(
+            steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 0..50),
+        ) {
+            let mut rtc = Rtc::default();
+            for (index, value, clock) in steps {
+                set(&mut rtc, index, value, at(clock));
+                register(&mut rtc, index, at(clock));
+            }
+        }
+    }
+}
