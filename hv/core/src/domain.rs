@@ -1,13 +1,17 @@
 //! A domain.
 
 use crate::event_channel::EventChannels;
+use crate::frames::PageRef;
+use crate::guest_ports::PortRights;
 use crate::hvm_params::HvmParams;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Vcpu, VcpuRef, notify};
+use crate::watchdog::Watchdogs;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use xen_abi::{DomId, VcpuId};
+use xen_abi::{DomId, Errno, VcpuId};
+use xenolith_devices::cpuid::CpuidTable;
 use xenolith_hal::{Machine, Mfn};
 use xenolith_sync::{SpinLock, rank};
 
@@ -33,6 +37,16 @@ pub struct Domain<M: Machine> {
     pub shared_info: Mfn,
     pub params: HvmParams,
     pub events: EventChannels,
+    /// What CPUID says to it.
+    pub cpuid: CpuidTable,
+    /// Which ports of the machine it reaches.
+    pub ports: PortRights,
+    pub watchdogs: Watchdogs,
+    /// What the guest said before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for nothing.
+    pub shutdown_code: AtomicU32,
+    runstate_updates: AtomicBool,
+    /// References to its own pages that are held for as long as it lives.
+    kept: SpinLock<Vec<PageRef>, rank::DomainPages>,
     shutdown: AtomicU32,
     dying: AtomicBool,
     /// How far its clock is ahead of the machine's, in seconds.
@@ -41,15 +55,25 @@ pub struct Domain<M: Machine> {
     handle: SpinLock<[u8; 16], rank::DomainControl>,
 }
 
+/// What a domain is made of.
+pub struct DomainParts<M: Machine> {
+    /// Its event channels, whose number is the domain's.
+    pub events: EventChannels,
+    pub privileged: bool,
+    pub vcpus: Vec<Vcpu<M>>,
+    pub space: M::Space,
+    pub shared_info: Mfn,
+    pub cpuid: CpuidTable,
+    pub ports: PortRights,
+}
+
+/// The kind of callback that is a vector. **Source:** `hvm/params.h`, `HVM_PARAM_CALLBACK_TYPE_VECTOR`.
+const CALLBACK_TYPE_VECTOR: u64 = 2;
+
 impl<M: Machine> Domain<M> {
     /// A domain whose vCPUs are all down. Its number is that of `events`.
-    pub fn new(
-        events: EventChannels,
-        privileged: bool,
-        vcpus: Vec<Vcpu<M>>,
-        space: M::Space,
-        shared_info: Mfn,
-    ) -> Arc<Self> {
+    pub fn new(parts: DomainParts<M>) -> Arc<Self> {
+        let DomainParts { events, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();
         Arc::new_cyclic(|this| Self {
             id,
@@ -60,6 +84,12 @@ impl<M: Machine> Domain<M> {
             shared_info,
             params: HvmParams::default(),
             events,
+            cpuid,
+            ports,
+            watchdogs: Watchdogs::default(),
+            shutdown_code: AtomicU32::new(Shutdown::NONE.0),
+            runstate_updates: AtomicBool::new(false),
+            kept: SpinLock::new(Vec::new()),
             shutdown: AtomicU32::new(Shutdown::NONE.0),
             dying: AtomicBool::new(false),
             time_offset_seconds: AtomicU64::new(0),
@@ -122,6 +152,35 @@ impl<M: Machine> Domain<M> {
         if let Some(vcpu) = self.vcpu(id) {
             notify(hv, self, vcpu);
         }
+    }
+
+    /// The vector that events raise on every vCPU, if the guest asked for that.
+    pub fn callback_vector(&self) -> Option<u8> {
+        let callback = self.params.callback();
+        let vector = callback as u8;
+        (callback >> 56 == CALLBACK_TYPE_VECTOR && vector != 0).then_some(vector)
+    }
+
+    /// True if run states are marked while they are being written.
+    pub fn shows_runstate_updates(&self) -> bool {
+        self.runstate_updates.load(Ordering::SeqCst)
+    }
+
+    /// Whether run states are marked while they are being written.
+    pub fn show_runstate_updates(&self, on: bool) {
+        self.runstate_updates.store(on, Ordering::SeqCst);
+    }
+
+    /// Holds a reference for as long as the domain lives. At most one for each vCPU is ever held so.
+    ///
+    /// **Errors:** `ENOMEM`, and the reference comes back.
+    pub fn keep(&self, reference: PageRef) -> Result<(), (Errno, PageRef)> {
+        let mut kept = self.kept.lock();
+        if kept.try_reserve(1).is_err() {
+            return Err((Errno::ENOMEM, reference));
+        }
+        kept.push(reference);
+        Ok(())
     }
 
     /// The number by which the toolstack knows it.

@@ -1,32 +1,126 @@
-//! The numbered parameters of a domain (`HVM_PARAM_*`).
+//! The numbered parameters of a domain. **Source:** `hvm/params.h`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::Errno;
+use xen_abi::hvm_param::{
+    HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CONSOLE_EVTCHN,
+    HVM_PARAM_CONSOLE_PFN, HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_MCA_CAP, HVM_PARAM_NR_IOREQ_SERVER_PAGES,
+    HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN, HVM_PARAM_TIMER_MODE, HVM_PARAM_VIRIDIAN,
+    HVM_PARAM_VM_GENERATION_ID_ADDR, HVM_PARAM_VM86_TSS, HVM_PARAM_VM86_TSS_SIZED, HVM_PARAM_X87_FIP_WIDTH,
+    HVMPTM_ONE_MISSED_TICK_PENDING,
+};
 
-/// How many there are. **Source:** `hvm/params.h`, `HVM_NR_PARAMS`.
-pub const COUNT: usize = 39;
+/// Those that a domain may set for itself.
+const OWN_TO_SET: &[u32] = &[
+    HVM_PARAM_CALLBACK_IRQ,
+    HVM_PARAM_VM86_TSS,
+    HVM_PARAM_VM86_TSS_SIZED,
+    HVM_PARAM_ACPI_IOPORTS_LOCATION,
+    HVM_PARAM_VM_GENERATION_ID_ADDR,
+    HVM_PARAM_STORE_EVTCHN,
+    HVM_PARAM_CONSOLE_EVTCHN,
+    HVM_PARAM_X87_FIP_WIDTH,
+];
 
-/// Plain storage; the rules of who may read or write which are the operation's.
-pub struct HvmParams([AtomicU64; COUNT]);
+/// Those that a domain may read of itself.
+const OWN_TO_GET: &[u32] = &[
+    HVM_PARAM_CALLBACK_IRQ,
+    HVM_PARAM_VM86_TSS,
+    HVM_PARAM_VM86_TSS_SIZED,
+    HVM_PARAM_ACPI_IOPORTS_LOCATION,
+    HVM_PARAM_VM_GENERATION_ID_ADDR,
+    HVM_PARAM_STORE_PFN,
+    HVM_PARAM_STORE_EVTCHN,
+    HVM_PARAM_CONSOLE_PFN,
+    HVM_PARAM_CONSOLE_EVTCHN,
+    HVM_PARAM_X87_FIP_WIDTH,
+];
+
+/// Those that cannot be changed once they are set.
+const SET_ONCE: &[u32] = &[
+    HVM_PARAM_VIRIDIAN,
+    HVM_PARAM_IOREQ_SERVER_PFN,
+    HVM_PARAM_NR_IOREQ_SERVER_PAGES,
+    HVM_PARAM_ALTP2M,
+    HVM_PARAM_MCA_CAP,
+];
+
+/// The values.
+pub struct HvmParams([AtomicU64; HVM_NR_PARAMS as usize]);
 
 impl Default for HvmParams {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; COUNT])
+        Self([const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize])
     }
 }
 
 impl HvmParams {
-    /// The value of a parameter.
-    ///
-    /// **Errors:** `EINVAL` for a number that does not exist.
-    pub fn get(&self, index: u32) -> Result<u64, Errno> {
-        self.0.get(index as usize).map(|value| value.load(Ordering::SeqCst)).ok_or(Errno::EINVAL)
+    fn slot(&self, index: u32) -> Result<&AtomicU64, Errno> {
+        self.0.get(index as usize).ok_or(Errno::EINVAL)
     }
 
-    /// Sets a parameter.
+    /// The value of a parameter. `own` says that a domain asks for its own.
     ///
-    /// **Errors:** `EINVAL` for a number that does not exist.
-    pub fn set(&self, index: u32, value: u64) -> Result<(), Errno> {
-        self.0.get(index as usize).map(|slot| slot.store(value, Ordering::SeqCst)).ok_or(Errno::EINVAL)
+    /// **Errors:** `EINVAL` for a number that does not exist, `EPERM` for one that is not for the domain's own eyes.
+    pub fn get(&self, index: u32, own: bool) -> Result<u64, Errno> {
+        let slot = self.slot(index)?;
+        if own && !OWN_TO_GET.contains(&index) {
+            return Err(Errno::EPERM);
+        }
+        Ok(slot.load(Ordering::SeqCst))
+    }
+
+    /// Sets a parameter. `own` says that a domain sets its own.
+    ///
+    /// **Errors:** `EINVAL` for a number that does not exist or a value that it cannot have, `EPERM` for one that is
+    /// not the domain's own to set, `EEXIST` for another value of one that is set once and for all.
+    pub fn set(&self, index: u32, value: u64, own: bool) -> Result<(), Errno> {
+        let slot = self.slot(index)?;
+        if own && !OWN_TO_SET.contains(&index) {
+            return Err(Errno::EPERM);
+        }
+        let before = slot.load(Ordering::SeqCst);
+        if SET_ONCE.contains(&index) && before != 0 && before != value {
+            return Err(Errno::EEXIST);
+        }
+        let possible = match index {
+            HVM_PARAM_TIMER_MODE => value <= HVMPTM_ONE_MISSED_TICK_PENDING,
+            HVM_PARAM_X87_FIP_WIDTH => matches!(value, 0 | 4 | 8),
+            _ => true,
+        };
+        if !possible {
+            return Err(Errno::EINVAL);
+        }
+        slot.store(value, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// How the guest wants to be told of events.
+    pub fn callback(&self) -> u64 {
+        self.slot(HVM_PARAM_CALLBACK_IRQ).map_or(0, |slot| slot.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xen_abi::hvm_param::HVM_PARAM_IDENT_PT;
+
+    #[test]
+    fn a_domain_may_not_change_what_the_toolstack_set() {
+        let params = HvmParams::default();
+        assert_eq!(params.set(HVM_PARAM_STORE_PFN, 7, false), Ok(()));
+        assert_eq!(params.set(HVM_PARAM_STORE_PFN, 8, true), Err(Errno::EPERM));
+        assert_eq!(params.get(HVM_PARAM_STORE_PFN, true), Ok(7));
+        assert_eq!(params.get(HVM_PARAM_IDENT_PT, true), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn some_are_set_once() {
+        let params = HvmParams::default();
+        assert_eq!(params.set(HVM_PARAM_VIRIDIAN, 1, false), Ok(()));
+        assert_eq!(params.set(HVM_PARAM_VIRIDIAN, 1, false), Ok(()));
+        assert_eq!(params.set(HVM_PARAM_VIRIDIAN, 3, false), Err(Errno::EEXIST));
+        assert_eq!(params.set(HVM_NR_PARAMS, 0, false), Err(Errno::EINVAL));
     }
 }

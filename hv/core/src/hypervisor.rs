@@ -6,7 +6,8 @@ use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use alloc::sync::Arc;
 use xen_abi::{DomId, Errno};
-use xenolith_hal::Machine;
+use xenolith_hal::{Machine, WallClock};
+use xenolith_sync::{SpinLock, rank};
 
 /// Everything there is, one of it. The machine calls nothing in here; the image calls [`crate::vcpu_loop::run`] once
 /// on each CPU, and that is where everything happens.
@@ -21,12 +22,24 @@ pub struct Hypervisor<M: Machine> {
     pub domains: DomainTable<M>,
     /// Which vCPU runs where, and when.
     pub scheduler: Scheduler<M>,
+    /// Date and time at system time 0.
+    pub wall_clock: SpinLock<WallClock, rank::Timers>,
 }
 
 /// A domain, shared by whoever works on it.
 pub type DomainRef<M> = Arc<crate::domain::Domain<M>>;
 
 impl<M: Machine> Hypervisor<M> {
+    /// Date and time at system time 0.
+    pub fn wall_clock(&self) -> WallClock {
+        *self.wall_clock.lock()
+    }
+
+    /// Sets the date for everybody; the shared pages are the caller's to update.
+    pub fn set_wall_clock(&self, at_boot: WallClock) {
+        *self.wall_clock.lock() = at_boot;
+    }
+
     /// The domain with this number.
     ///
     /// **Errors:** `ESRCH` if there is none.

@@ -68,16 +68,6 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// Puts a vCPU that ran back at the end of its queue.
-    pub fn requeue(&self, entry: VcpuRef<M>) {
-        let Some(vcpu) = entry.vcpu() else { return };
-        if let Some(queue) = self.queue(vcpu.processor())
-            && vcpu.enter_queue()
-        {
-            queue.lock().ready.push_back(entry);
-        }
-    }
-
     /// Remembers a vCPU that waits, for its timer.
     pub fn sleep(&self, entry: VcpuRef<M>) {
         let Some(vcpu) = entry.vcpu() else { return };
@@ -110,7 +100,8 @@ impl<M: Machine> Scheduler<M> {
     /// Takes a sleeping vCPU whose timer is due out of the list; to be called until there is none.
     pub fn take_due(&self, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
         let mut queue = self.queue(cpu)?.lock();
-        let due = |entry: &VcpuRef<M>| entry.vcpu().is_none_or(|vcpu| vcpu.timer() <= now || !vcpu.is_blocked());
+        let due =
+            |entry: &VcpuRef<M>| entry.vcpu().is_none_or(|vcpu| vcpu.timers.deadline() <= now || !vcpu.is_blocked());
         let place = queue.sleeping.iter().position(due)?;
         Some(queue.sleeping.swap_remove(place))
     }
@@ -119,7 +110,7 @@ impl<M: Machine> Scheduler<M> {
     pub fn next_deadline(&self, cpu: CpuId) -> Time {
         let Some(queue) = self.queue(cpu) else { return Time::NEVER };
         let queue = queue.lock();
-        queue.sleeping.iter().filter_map(|entry| Some(entry.vcpu()?.timer())).min().unwrap_or(Time::NEVER)
+        queue.sleeping.iter().filter_map(|entry| Some(entry.vcpu()?.timers.deadline())).min().unwrap_or(Time::NEVER)
     }
 }
 

@@ -22,4 +22,8 @@ pub struct Settings {
     pub build_id: [u8; 20],
     /// Wait instead of starting the machine anew when dom0 or the hypervisor ends.
     pub no_reboot: bool,
+    /// The rate of the time stamp counters, in ticks a millisecond.
+    pub tsc_khz: u32,
+    /// The level of the CPUs' microcode, as MSR 0x8b gives it.
+    pub microcode: u64,
 }

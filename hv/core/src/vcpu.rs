@@ -1,11 +1,16 @@
 //! A virtual CPU: what others may touch while it runs, and what belongs to whoever runs it.
 
 use crate::domain::Domain;
+use crate::guest_msr::VcpuMsrs;
 use crate::hypervisor::Hypervisor;
+use crate::time::Runstate;
+use crate::vcpu_timers::VcpuTimers;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xen_abi::VcpuId;
+use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xenolith_devices::lapic::{Identity, Lapic};
 use xenolith_hal::{CpuId, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
 use xenolith_sync::{SpinLock, rank};
 
@@ -13,8 +18,6 @@ use xenolith_sync::{SpinLock, rank};
 const BLOCKED: u32 = 1;
 /// Not brought up, or taken down.
 const DOWN: u32 = 1 << 1;
-/// Waits in SCHEDOP_poll, so that an event wakes it even if it is masked.
-const POLLING: u32 = 1 << 2;
 
 /// A request for INIT, and none for a start-up IPI.
 const START_INIT: u32 = 1 << 8;
@@ -25,6 +28,12 @@ const START_SIPI: u32 = 1 << 9;
 /// vCPU to itself: one vCPU cannot run in two places.
 pub struct VcpuCore<M: Machine> {
     pub hardware: M::Vcpu,
+    pub lapic: Lapic,
+    pub msrs: VcpuMsrs,
+    /// An NMI waits to be taken.
+    pub nmi_pending: bool,
+    /// In the state after INIT: nothing but a start-up IPI starts it.
+    pub waits_for_startup: bool,
 }
 
 /// What a vCPU is asked to do before it enters its guest again.
@@ -108,10 +117,20 @@ pub struct Vcpu<M: Machine> {
     pub requests: Requests,
     /// Where its `vcpu_info` lies: machine address, or 0 for none.
     info: AtomicU64,
+    /// The guest has chosen where it lies.
+    own_info: AtomicBool,
     /// The local APIC vector that events raise; 0 for none.
     pub upcall_vector: AtomicU8,
-    /// Deadline of its one-shot timer in nanoseconds of system time.
-    timer: AtomicU64,
+    pub timers: VcpuTimers,
+    /// The CPU that it asked to be pinned to; the largest number for none.
+    pinned: AtomicU32,
+    lapic_identity: AtomicU64,
+    /// How its time was spent, and what is it doing now.
+    pub runstate: SpinLock<Runstate, rank::VcpuState>,
+    /// The guest virtual address where it wants to see [`Vcpu::runstate`]; 0 for nowhere.
+    pub runstate_area: AtomicU64,
+    /// The guest virtual address where it wants to see the time; 0 for nowhere.
+    pub time_area: AtomicU64,
     /// The CPU whose queue it belongs to.
     processor: AtomicU32,
     /// True while it has a CPU.
@@ -122,16 +141,22 @@ pub struct Vcpu<M: Machine> {
 
 impl<M: Machine> Vcpu<M> {
     /// A vCPU that is down.
-    pub fn new(id: VcpuId, core: Box<VcpuCore<M>>, processor: CpuId) -> Self {
+    pub fn new(id: VcpuId, core: Box<VcpuCore<M>>, processor: CpuId, now: Time) -> Self {
         Self {
+            timers: VcpuTimers::default(),
+            pinned: AtomicU32::new(u32::MAX),
+            lapic_identity: AtomicU64::new(core.lapic.identity().pack()),
+            runstate: SpinLock::new(Runstate::new(now)),
+            runstate_area: AtomicU64::new(0),
+            time_area: AtomicU64::new(0),
             id,
             core: SpinLock::new(Some(core)),
             flags: AtomicU32::new(DOWN),
             pause_count: AtomicU32::new(0),
             requests: Requests::default(),
             info: AtomicU64::new(0),
+            own_info: AtomicBool::new(false),
             upcall_vector: AtomicU8::new(0),
-            timer: AtomicU64::new(u64::MAX),
             processor: AtomicU32::new(processor.0),
             running: AtomicBool::new(false),
             queued: AtomicBool::new(false),
@@ -179,11 +204,6 @@ impl<M: Machine> Vcpu<M> {
         self.flags.load(Ordering::SeqCst) & BLOCKED != 0
     }
 
-    /// True if it waits in SCHEDOP_poll.
-    pub fn is_polling(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & POLLING != 0
-    }
-
     /// True if somebody holds it paused.
     pub fn is_paused(&self) -> bool {
         self.pause_count.load(Ordering::SeqCst) != 0
@@ -191,18 +211,18 @@ impl<M: Machine> Vcpu<M> {
 
     /// Marks it as waiting. The caller looks for pending events *afterwards* and calls [`Vcpu::unblock`] if there are
     /// any, so that an event that came in between is not slept through.
-    pub fn block(&self, polling: bool) {
-        self.flags.fetch_or(BLOCKED | if polling { POLLING } else { 0 }, Ordering::SeqCst);
+    pub fn block(&self) {
+        self.flags.fetch_or(BLOCKED, Ordering::SeqCst);
     }
 
     /// Marks it as not waiting; true if it waited.
     pub fn unblock(&self) -> bool {
-        self.flags.fetch_and(!(BLOCKED | POLLING), Ordering::SeqCst) & BLOCKED != 0
+        self.flags.fetch_and(!BLOCKED, Ordering::SeqCst) & BLOCKED != 0
     }
 
     /// Brings it up; true if it was down.
     pub fn bring_up(&self) -> bool {
-        self.flags.fetch_and(!(DOWN | BLOCKED | POLLING), Ordering::SeqCst) & DOWN != 0
+        self.flags.fetch_and(!(DOWN | BLOCKED), Ordering::SeqCst) & DOWN != 0
     }
 
     /// Takes it down; true if it was up.
@@ -241,29 +261,52 @@ impl<M: Machine> Vcpu<M> {
         self.processor.store(cpu.0, Ordering::SeqCst);
     }
 
-    /// The deadline of its one-shot timer.
-    pub fn timer(&self) -> Time {
-        Time(self.timer.load(Ordering::SeqCst))
+    /// The CPU that it asked to be pinned to.
+    pub fn pinned(&self) -> Option<CpuId> {
+        match self.pinned.load(Ordering::SeqCst) {
+            u32::MAX => None,
+            cpu => Some(CpuId(cpu)),
+        }
     }
 
-    /// Sets its one-shot timer; [`Time::NEVER`] stops it.
-    pub fn set_timer(&self, deadline: Time) {
-        self.timer.store(deadline.0, Ordering::SeqCst);
+    /// Pins it to a CPU, or frees it; gives where it was pinned before.
+    pub fn pin(&self, cpu: Option<CpuId>) -> Option<CpuId> {
+        match self.pinned.swap(cpu.map_or(u32::MAX, |cpu| cpu.0), Ordering::SeqCst) {
+            u32::MAX => None,
+            before => Some(CpuId(before)),
+        }
     }
 
-    /// Takes the one-shot timer if it is due.
-    pub fn take_due_timer(&self, now: Time) -> bool {
-        let due = self.timer.load(Ordering::SeqCst) <= now.0;
-        due && self
-            .timer
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| (deadline <= now.0).then_some(u64::MAX))
-            .is_ok()
+    /// Whom interrupt messages must name to mean it.
+    pub fn lapic_identity(&self) -> Identity {
+        Identity::unpack(self.lapic_identity.load(Ordering::SeqCst))
+    }
+
+    /// Shows the others whom interrupt messages must name.
+    pub fn set_lapic_identity(&self, identity: Identity) {
+        self.lapic_identity.store(identity.pack(), Ordering::SeqCst);
+    }
+
+    /// True if an event waits for it, by its `vcpu_info`. The guest may write anything there.
+    pub fn upcall_pending(&self, machine: &M) -> bool {
+        let Some((page, offset)) = self.info(machine) else { return false };
+        page.load_u8(offset + VCPU_INFO_UPCALL_PENDING).is_some_and(|pending| pending != 0)
     }
 
     /// Where its `vcpu_info` lies: the frame, which is pinned for as long as the domain lives, and the offset.
     pub fn info_place(&self) -> Option<(Mfn, usize)> {
         let place = self.info.load(Ordering::SeqCst);
         (place != 0).then_some((Mfn(place >> PAGE_SHIFT), place as usize & (PAGE_SIZE - 1)))
+    }
+
+    /// True if the guest has chosen where its `vcpu_info` lies, which it may do once.
+    pub fn has_own_info(&self) -> bool {
+        self.own_info.load(Ordering::SeqCst)
+    }
+
+    /// Remembers that the guest has chosen where its `vcpu_info` lies.
+    pub fn mark_own_info(&self) {
+        self.own_info.store(true, Ordering::SeqCst);
     }
 
     /// Says where its `vcpu_info` lies; the caller has pinned the frame.

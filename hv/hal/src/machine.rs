@@ -109,6 +109,9 @@ pub trait GuestCpu: Send {
     /// fault.
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState>;
 
+    /// Moves the guest's time stamp counter by so many ticks.
+    fn shift_tsc(&mut self, ticks: i64);
+
     /// Writes back what of this vCPU still lies in the physical CPU (FPU, segment bases), so that it can run on
     /// another one. Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);

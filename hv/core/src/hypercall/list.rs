@@ -3,7 +3,7 @@
 use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
 use crate::event_channel;
-use crate::operations::version;
+use crate::operations::{console_io, hvm_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist};
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
 use xenolith_hal::Machine;
@@ -29,11 +29,19 @@ const fn operations<M: Machine>(number: u32, name: &'static str, list: &'static 
 impl<M: Machine> Table<M> {
     /// Every hypercall, in the order of the numbers.
     pub const ALL: &'static [Hypercall<M>] = &[
+        does(number::PLATFORM_OP, "platform_op", Caller::Control, platform_op::platform_op),
         does(number::MULTICALL, "multicall", Caller::Any, multicall),
         operations(number::XEN_VERSION, "xen_version", version::operations()),
         refused(number::EVENT_CHANNEL_OP_COMPAT, "event_channel_op_compat", Errno::ENOSYS),
+        operations(number::CONSOLE_IO, "console_io", console_io::operations()),
+        does(number::VM_ASSIST, "vm_assist", Caller::Any, vm_assist::vm_assist),
+        operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations()),
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
+        operations(number::SCHED_OP, "sched_op", sched_op::operations()),
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),
+        operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
+        operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
+        refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),
         refused(number::ARCH_0, "mca", Errno::ENOSYS),
     ];
 

@@ -1,3 +1,10 @@
 //! Hypercalls that need a file and no more.
 
+pub mod console_io;
+pub mod hvm_op;
+pub mod physdev_op;
+pub mod platform_op;
+pub mod sched_op;
+pub mod vcpu_op;
 pub mod version;
+pub mod vm_assist;

@@ -17,7 +17,8 @@ pub(super) const fn at_reset(vcpu: VcpuId) -> u64 {
 }
 
 impl Lapic {
-    pub(super) const fn is_hardware_enabled(&self) -> bool {
+    #[must_use]
+    pub const fn is_hardware_enabled(&self) -> bool {
         self.base & ENABLE != 0
     }
 

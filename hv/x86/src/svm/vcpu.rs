@@ -366,6 +366,11 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         Ok(())
     }
 
+    fn shift_tsc(&mut self, ticks: i64) {
+        let offset = self.vmcb.get(Field::TSC_OFFSET).wrapping_add_signed(ticks);
+        self.change(Field::TSC_OFFSET, offset, clean::INTERCEPTS);
+    }
+
     fn park(&mut self) {
         let Some(data) = CpuData::of(P::this_cpu()) else { return };
         if !self.loaded || !data.holds(self.id) {

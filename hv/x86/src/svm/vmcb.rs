@@ -32,6 +32,7 @@ impl Field {
     pub const MORE_INTERCEPTS: Self = Self::at(0x010);
     pub const IO_PERMISSIONS: Self = Self::at(0x040);
     pub const MSR_PERMISSIONS: Self = Self::at(0x048);
+    pub const TSC_OFFSET: Self = Self::at(0x050);
     /// ASID in bits 0 to 31, TLB_CONTROL in bits 32 to 39.
     pub const ASID: Self = Self::at(0x058);
     /// V_TPR, V_IRQ and their kin; see [`super::interrupt`].

@@ -1,0 +1,194 @@
+//! `vcpu_op`: a domain's own vCPUs. **Source:** `vcpu.h`.
+
+use crate::event_channel::{HostedDomain, mark_everything};
+use crate::guest_memory::GuestView;
+use crate::hypercall::{Call, Operation, operation, refused};
+use crate::outcome::{Answer, Outcome};
+use crate::power::vcpu_down;
+use crate::time::{show_runstate, update_clock};
+use crate::vcpu::Vcpu;
+use crate::vcpu_timers::Timer;
+use core::sync::atomic::Ordering;
+use xen_abi::shared_info::{VCPU_INFO_SIZE, VcpuInfo};
+use xen_abi::vcpu::{
+    SingleshotFlags, VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
+    VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA,
+    VCPUOP_SEND_NMI, VCPUOP_SET_PERIODIC_TIMER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER,
+    VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
+    VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
+};
+use xen_abi::{Errno, Mfn, VcpuId};
+use xenolith_hal::{Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
+
+/// The shortest period of the periodic timer.
+const SHORTEST_PERIOD_NS: u64 = 1_000_000;
+/// Longer periods than this are taken for mistakes.
+const LONGEST_PERIOD_NS: u64 = i64::MAX as u64;
+
+/// Every operation: first argument the operation, second the vCPU, third a structure.
+pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+    const {
+        &[
+            refused(VCPUOP_INITIALISE, "VCPUOP_initialise", Errno::ENOSYS),
+            operation(VCPUOP_UP, "VCPUOP_up", up),
+            operation(VCPUOP_DOWN, "VCPUOP_down", down),
+            operation(VCPUOP_IS_UP, "VCPUOP_is_up", is_up),
+            operation(VCPUOP_GET_RUNSTATE_INFO, "VCPUOP_get_runstate_info", get_runstate_info),
+            operation(VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, "VCPUOP_register_runstate_memory_area", register_runstate),
+            operation(VCPUOP_SET_PERIODIC_TIMER, "VCPUOP_set_periodic_timer", set_periodic_timer),
+            operation(VCPUOP_STOP_PERIODIC_TIMER, "VCPUOP_stop_periodic_timer", stop_periodic_timer),
+            operation(VCPUOP_SET_SINGLESHOT_TIMER, "VCPUOP_set_singleshot_timer", set_singleshot_timer),
+            operation(VCPUOP_STOP_SINGLESHOT_TIMER, "VCPUOP_stop_singleshot_timer", stop_singleshot_timer),
+            operation(VCPUOP_REGISTER_VCPU_INFO, "VCPUOP_register_vcpu_info", register_vcpu_info),
+            operation(VCPUOP_SEND_NMI, "VCPUOP_send_nmi", send_nmi),
+            refused(VCPUOP_GET_PHYSID, "VCPUOP_get_physid", Errno::ENOSYS),
+            operation(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, "VCPUOP_register_vcpu_time_memory_area", register_time),
+        ]
+    }
+}
+
+/// The vCPU that the second argument names.
+///
+/// **Errors:** `ENOENT`.
+fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
+    call.domain.vcpu(VcpuId(call.arg_u32(1))).ok_or(Errno::ENOENT)
+}
+
+/// As [`target`], for what a vCPU may only do to itself.
+///
+/// **Errors:** `ENOENT`, and `EINVAL` for another one.
+fn oneself<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
+    let vcpu = target(call)?;
+    if vcpu.id == call.vcpu.id { Ok(vcpu) } else { Err(Errno::EINVAL) }
+}
+
+/// **Errors:** `EINVAL` for one that was never given a state to start in.
+fn up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    if vcpu.is_up() { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
+}
+
+fn down<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    vcpu_down(call.hv, call.domain, vcpu);
+    if vcpu.is_running() && vcpu.id != call.vcpu.id {
+        call.hv.machine.kick(vcpu.processor());
+    }
+    Ok(Outcome::OK)
+}
+
+fn is_up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    Ok(Outcome::Done(u64::from(target(call)?.is_up())))
+}
+
+fn get_runstate_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let info = target(call)?.runstate.lock().info(call.hv.machine.now());
+    call.write_arg(2, &info)?;
+    Ok(Outcome::OK)
+}
+
+/// From now on the run state is written to this guest virtual address at each change.
+fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    let area: VcpuRegisterRunstateMemoryArea = call.read_arg(2)?;
+    vcpu.runstate_area.store(area.addr.address, Ordering::SeqCst);
+    if vcpu.id == call.vcpu.id {
+        show_runstate(call.hv, call.domain, vcpu, call.core);
+    } else {
+        let info = vcpu.runstate.lock().info(call.hv.machine.now());
+        let _ = call.memory().write(area.addr, &info);
+    }
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EINVAL` for a period under 1 ms or one that is negative as a signed number.
+fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    let VcpuSetPeriodicTimer { period_ns } = call.read_arg(2)?;
+    if period_ns < SHORTEST_PERIOD_NS || period_ns > LONGEST_PERIOD_NS {
+        return Err(Errno::EINVAL);
+    }
+    vcpu.timers.set_periodic(period_ns, call.hv.machine.now());
+    Ok(Outcome::OK)
+}
+
+fn stop_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    target(call)?.timers.set_periodic(0, Time(0));
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EINVAL` for another vCPU, `ETIME` for a moment that is over where the flags ask for it.
+fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = oneself(call)?;
+    let wanted: VcpuSetSingleshotTimer = call.read_arg(2)?;
+    if wanted.flags.contains(SingleshotFlags::FUTURE) && wanted.timeout_abs_ns < call.hv.machine.now().0 {
+        return Err(Errno::ETIME);
+    }
+    vcpu.timers.set(Timer::OneShot, Time(wanted.timeout_abs_ns));
+    Ok(Outcome::OK)
+}
+
+fn stop_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    oneself(call)?.timers.set(Timer::OneShot, Time::NEVER);
+    Ok(Outcome::OK)
+}
+
+/// Moves a vCPU's `vcpu_info` to a place of the guest's own choice, once and for all. What stands in the old place is
+/// taken along, and everything is marked as pending, so that nothing is lost on the way.
+///
+/// **Errors:** `EINVAL` when it was moved before, crosses a page's end, is not aligned or is not the guest's RAM;
+/// `EPERM`, `EFAULT`.
+fn register_vcpu_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    let wanted: VcpuRegisterVcpuInfo = call.read_arg(2)?;
+    let offset = wanted.offset as usize;
+    if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(align_of::<VcpuInfo>()) || vcpu.has_own_info() {
+        return Err(Errno::EINVAL);
+    }
+    if vcpu.id != call.vcpu.id && vcpu.is_up() {
+        return Err(Errno::EINVAL);
+    }
+    let mapping = call.domain.space.lookup(wanted.gfn).ok_or(Errno::EINVAL)?;
+    if mapping.kind != PageKind::Ram || !mapping.rights.contains(Rights::WRITE) {
+        return Err(Errno::EINVAL);
+    }
+    let reference = call.hv.frames.reference(mapping.mfn, call.domain.id).ok_or(Errno::EINVAL)?;
+    if let Err((errno, reference)) = call.domain.keep(reference) {
+        call.hv.frames.put(reference);
+        return Err(errno);
+    }
+    move_info(call, vcpu, mapping.mfn, offset);
+    vcpu.mark_own_info();
+    update_clock(call.hv, vcpu);
+    mark_everything(&HostedDomain::new(call.hv, call.domain), vcpu.id);
+    Ok(Outcome::OK)
+}
+
+fn move_info<M: Machine>(call: &Call<'_, M>, vcpu: &Vcpu<M>, frame: Mfn, offset: usize) {
+    let machine = &call.hv.machine;
+    let mut info = [0; VCPU_INFO_SIZE];
+    if let Some((page, from)) = vcpu.info(machine) {
+        let _ = page.read_bytes(from, &mut info);
+    }
+    if let Some(page) = machine.page(frame) {
+        let _ = page.write_bytes(offset, &info);
+    }
+    vcpu.set_info_place(frame, offset);
+}
+
+fn send_nmi<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    vcpu.requests.post_nmi();
+    call.domain.notify(call.hv, vcpu.id);
+    Ok(Outcome::OK)
+}
+
+/// From now on the time is written to this guest virtual address whenever its parameters change.
+fn register_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let vcpu = target(call)?;
+    let area: VcpuRegisterTimeMemoryArea = call.read_arg(2)?;
+    vcpu.time_area.store(area.addr.address, Ordering::SeqCst);
+    let view: GuestView<'_, M> = call.memory();
+    let _ = view.write(area.addr, &crate::time::clock(call.hv));
+    Ok(Outcome::OK)
+}

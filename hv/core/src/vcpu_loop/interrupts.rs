@@ -1,0 +1,71 @@
+//! Interrupts between vCPUs.
+
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use crate::vcpu::{Start, Vcpu, VcpuCore, notify};
+use xen_abi::VcpuId;
+use xenolith_devices::interrupt::{Delivery, Message, Trigger};
+use xenolith_hal::{CpuState, GuestCpu, Machine};
+
+/// Does what others have asked of a vCPU.
+pub(super) fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
+    let (nmi, start) = vcpu.requests.take(|vector| {
+        core.lapic.raise(vector, Trigger::Edge);
+    });
+    core.nmi_pending |= nmi;
+    match start {
+        Some(Start::Init) => {
+            core.lapic.init();
+            core.nmi_pending = false;
+            core.waits_for_startup = true;
+        }
+        Some(Start::Sipi(page)) => {
+            // The state is one that every machine takes.
+            let _ = core.hardware.set_state(&CpuState::after_startup_ipi(page));
+            core.lapic.init();
+            core.nmi_pending = false;
+            core.waits_for_startup = false;
+        }
+        None => {}
+    }
+}
+
+/// Delivers an interrupt message to the vCPUs of a domain that it is meant for.
+pub fn send_message<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, from: Option<VcpuId>, message: Message) {
+    for vcpu in &domain.vcpus {
+        if !vcpu.lapic_identity().is_meant(message.destination, from == Some(vcpu.id)) {
+            continue;
+        }
+        deliver(hv, domain, vcpu, message.delivery);
+        if matches!(message.delivery, Delivery::LowestPriority(_)) {
+            return;
+        }
+    }
+}
+
+fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, delivery: Delivery) {
+    match delivery {
+        Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => vcpu.requests.post_vector(vector),
+        Delivery::Nmi => vcpu.requests.post_nmi(),
+        Delivery::Init => {
+            // Down until the start-up IPI; what it did until now is forgotten then.
+            vcpu.take_down();
+            vcpu.requests.post_init();
+            if vcpu.is_running() {
+                hv.machine.kick(vcpu.processor());
+            }
+            return;
+        }
+        Delivery::Startup(page) => {
+            if !vcpu.is_up() {
+                vcpu.requests.post_sipi(page);
+                if vcpu.bring_up() {
+                    hv.scheduler.wake(hv, domain, vcpu);
+                }
+            }
+            return;
+        }
+        Delivery::External => return,
+    }
+    notify(hv, domain, vcpu);
+}

@@ -1,0 +1,121 @@
+//! Running one vCPU until its CPU has something else to do.
+
+use super::exits::answer_exit;
+use super::interrupts::take_requests;
+use crate::domain::Domain;
+use crate::hypercall::After;
+use crate::hypervisor::Hypervisor;
+use crate::outcome::CrashReason;
+use crate::vcpu::{Vcpu, VcpuCore, VcpuRef};
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
+use xenolith_hal::{Exit, GuestCpu, LogLevel, Machine, RunControl, Time};
+
+/// Why a vCPU was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// The CPU has to look around, or the vCPU cannot run on.
+    Interrupted,
+    /// The vCPU lets others go first.
+    Yielded,
+}
+
+/// Runs a vCPU. `armed` is what the machine's timer is set to.
+pub(super) fn run_vcpu<M: Machine>(
+    hv: &Hypervisor<M>,
+    entry: &VcpuRef<M>,
+    core: &mut VcpuCore<M>,
+    armed: Time,
+) -> Stop {
+    let domain = &*entry.domain;
+    let Some(vcpu) = entry.vcpu() else { return Stop::Interrupted };
+    loop {
+        if vcpu.requests.pending() {
+            take_requests(vcpu, core);
+        }
+        if !vcpu.is_runnable() {
+            return Stop::Interrupted;
+        }
+        hv.frames.quiet(vcpu.processor());
+        let exit = enter(hv, domain, vcpu, core);
+        if exit == Exit::Interrupted {
+            return Stop::Interrupted;
+        }
+        match answer_exit(hv, domain, vcpu, core, exit) {
+            After::Resume => {}
+            After::Yield => return Stop::Yielded,
+            After::Block => {
+                if block(hv, domain, vcpu, core) {
+                    return Stop::Interrupted;
+                }
+            }
+            After::Stop => return Stop::Interrupted,
+            After::Crash(reason) => {
+                crash(hv, domain, vcpu, core, reason);
+                return Stop::Interrupted;
+            }
+        }
+        // The guest may have asked for an earlier timer.
+        if vcpu.timers.deadline() < armed || core.lapic.deadline() < armed {
+            return Stop::Interrupted;
+        }
+    }
+}
+
+/// Enters the guest once, and settles with its local APIC what it took.
+fn enter<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> Exit {
+    if core.lapic.deadline() != Time::NEVER {
+        core.lapic.advance(hv.machine.now());
+    }
+    let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
+    let interrupt = vector_callback.or_else(|| core.lapic.highest_pending());
+    let control = RunControl { interrupt, task_priority: core.lapic.task_priority_class(), nmi: core.nmi_pending };
+    let exit = core.hardware.run(&domain.space, control);
+    if core.hardware.interrupt_taken()
+        && vector_callback.is_none()
+        && let Some(vector) = interrupt
+    {
+        core.lapic.accept(vector);
+    }
+    if core.nmi_pending && core.hardware.nmi_taken() {
+        core.nmi_pending = false;
+    }
+    let task_priority = core.hardware.task_priority();
+    if task_priority != control.task_priority {
+        core.lapic.set_task_priority_class(task_priority);
+    }
+    exit
+}
+
+/// Puts a vCPU to sleep unless there is something for it already; true if it sleeps.
+///
+/// It is marked as blocked first and looked at afterwards; whoever raises something does it the other way round. So
+/// one of the two sees the other.
+fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> bool {
+    vcpu.block();
+    take_requests(vcpu, core);
+    let now = hv.machine.now();
+    core.lapic.advance(now);
+    let something = core.nmi_pending
+        || core.lapic.highest_deliverable().is_some()
+        || (domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine))
+        || vcpu.timers.deadline() <= now;
+    if something {
+        vcpu.unblock();
+    }
+    !something
+}
+
+/// Stops a domain for its own fault, and says why.
+fn crash<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>, reason: CrashReason) {
+    let state = core.hardware.state();
+    hv.machine.log(
+        LogLevel::Error,
+        true,
+        format_args!(
+            "d{}v{} crashed: {reason:?} at rip {:#018x} cr3 {:#x} rsp {:#x}",
+            domain.id, vcpu.id, state.registers.rip, state.cr3, state.registers.rsp
+        ),
+    );
+    let shutdown = if reason == CrashReason::TripleFault { SHUTDOWN_REBOOT } else { SHUTDOWN_CRASH };
+    domain.shut_down(hv, shutdown);
+}
