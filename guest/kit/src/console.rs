@@ -2,6 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use xen_abi::console_io::CONSOLEIO_WRITE;
+use xen_abi::hypercall::CONSOLE_IO;
+
 use crate::hypercall;
 
 /// The longest line; the rest is cut.
@@ -42,14 +45,10 @@ impl Line {
         if let Some(end) = self.bytes.get_mut(self.used) {
             *end = b'\n';
         }
-        let arguments = [xen_abi_console_write(), self.used as u64 + 1, self.bytes.as_ptr() as u64, 0, 0];
+        let arguments = [CONSOLEIO_WRITE.into(), self.used as u64 + 1, self.bytes.as_ptr() as u64, 0, 0];
         // SAFETY: console_io write only reads, and the bytes outlive the call.
-        unsafe { hypercall::call(18, arguments) };
+        unsafe { hypercall::call(CONSOLE_IO.into(), arguments) };
     }
-}
-
-const fn xen_abi_console_write() -> u64 {
-    0
 }
 
 impl Write for Line {

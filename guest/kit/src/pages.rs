@@ -23,7 +23,7 @@ pub struct Page(UnsafeCell<[u8; PAGE_BYTES]>);
 // SAFETY: all access is volatile and by value; torn values are the worst that can be read.
 unsafe impl Sync for Page {}
 
-static POOL: [Page; POOL_PAGES] = [const { Page(UnsafeCell::new([0; PAGE_BYTES])) }; POOL_PAGES];
+static POOL: [Page; POOL_PAGES] = [const { Page::new() }; POOL_PAGES];
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes `count` adjoining zeroed pages for ever. The first begins at a multiple of `align` pages.
@@ -48,7 +48,19 @@ pub fn take() -> &'static Page {
     take_many(1, 1).first().expect("one page was asked for")
 }
 
+impl Default for Page {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Page {
+    /// A zeroed page, for a static of one's own.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new([0; PAGE_BYTES]))
+    }
+
     /// Its address, virtual and guest-physical.
     #[must_use]
     pub fn address(&self) -> u64 {

@@ -4,7 +4,7 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::processors::{self, MAX_PROCESSORS};
-use crate::{cpu, lapic};
+use crate::{cpu, lapic, pages};
 
 /// An exception that [`catch`] caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +79,16 @@ static STATES: [State; MAX_PROCESSORS] = [const {
 
 /// When set, an interrupt's handler leaves its vector in service in the local APIC.
 pub static LEAVE_IN_SERVICE: AtomicBool = AtomicBool::new(false);
+
+static CLEAR_VECTOR: AtomicU8 = AtomicU8::new(0);
+static CLEAR_ADDRESS: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the handler of `vector` clear the byte at `address`, as vectors need that are raised for as long as a flag is
+/// set. Only one vector can have this; 0 is none.
+pub fn clear_byte_on(vector: u8, address: u64) {
+    CLEAR_ADDRESS.store(address, Ordering::Relaxed);
+    CLEAR_VECTOR.store(vector, Ordering::Relaxed);
+}
 
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
@@ -214,7 +224,8 @@ fn state() -> Option<&'static State> {
 extern "C" fn kit_trap(frame: &mut Frame) {
     let vector = frame.vector as u8;
     let Some(state) = state() else { cpu::stop() };
-    if vector >= 32 {
+    // Vectors below 32 that the local APIC raises are interrupts too, if it has them in service.
+    if vector >= 32 || vector >= 16 && catch(|| lapic::in_service(vector)) == Ok(true) {
         interrupt(state, vector);
         return;
     }
@@ -249,6 +260,9 @@ fn interrupt(state: &State, vector: u8) {
     let taken = state.taken.fetch_add(1, Ordering::Release) as usize;
     if let Some(slot) = state.order.get(taken % 64) {
         slot.store(vector, Ordering::Release);
+    }
+    if CLEAR_VECTOR.load(Ordering::Relaxed) == vector {
+        pages::write_at(CLEAR_ADDRESS.load(Ordering::Relaxed), 0_u8);
     }
     if lapic::in_service(vector) && !LEAVE_IN_SERVICE.load(Ordering::Relaxed) {
         lapic::end_of_interrupt();

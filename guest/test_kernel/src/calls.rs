@@ -1,6 +1,16 @@
 //! Hypercalls as the cases make them: safe, because all memory named in them is the pool's or the window's.
 
+use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, SCHED_OP, VCPU_OP};
 use xenolith_guest_kit::hypercall;
+use xenolith_guest_kit::pages::Page;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Where arguments are put for the hypervisor to read and write.
+static ARGUMENT: Page = Page::new();
+
+/// What can be an argument: plain data.
+pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Plain for T {}
 
 /// Calls hypercall `number` in line; what is left out of the arguments is 0.
 pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
@@ -10,4 +20,53 @@ pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
     }
     // SAFETY: the addresses that cases pass for output are those of pool and window pages, or of nothing.
     unsafe { hypercall::call(u64::from(number), all) }
+}
+
+/// Calls an operation of hypercall `number` that takes a pointer to its arguments; they come back changed.
+pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
+    ARGUMENT.write(0, *value);
+    let result = call(number, [u64::from(operation), ARGUMENT.address()]);
+    *value = ARGUMENT.read(0);
+    result
+}
+
+/// An event channel operation.
+pub fn evtchn<T: Plain>(number: u32, value: &mut T) -> i64 {
+    operation(EVENT_CHANNEL_OP, number, value)
+}
+
+/// A memory operation.
+pub fn memory<T: Plain>(number: u32, value: &mut T) -> i64 {
+    operation(MEMORY_OP, number, value)
+}
+
+/// A scheduling operation.
+pub fn sched<T: Plain>(number: u32, value: &mut T) -> i64 {
+    operation(SCHED_OP, number, value)
+}
+
+/// An operation of fully virtualised domains.
+pub fn hvm<T: Plain>(number: u32, value: &mut T) -> i64 {
+    operation(HVM_OP, number, value)
+}
+
+/// A vCPU operation with arguments.
+pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
+    ARGUMENT.write(0, *value);
+    let result = call(VCPU_OP, [u64::from(number), u64::from(vcpu), ARGUMENT.address()]);
+    *value = ARGUMENT.read(0);
+    result
+}
+
+/// A vCPU operation without arguments.
+pub fn vcpu_plain(number: u32, vcpu: u32) -> i64 {
+    call(VCPU_OP, [u64::from(number), u64::from(vcpu)])
+}
+
+/// A grant table operation on one element.
+pub fn grant<T: Plain>(number: u32, value: &mut T) -> i64 {
+    ARGUMENT.write(0, *value);
+    let result = call(GRANT_TABLE_OP, [u64::from(number), ARGUMENT.address(), 1]);
+    *value = ARGUMENT.read(0);
+    result
 }

@@ -7,9 +7,12 @@
 
 mod calls;
 mod cases;
+mod domain;
 mod runner;
 mod waits;
 
+use xen_abi::hypercall::SCHED_OP;
+use xen_abi::sched::SCHEDOP_SHUTDOWN;
 use xenolith_guest_kit::console::line;
 use xenolith_guest_kit::start_info::CommandLine;
 use xenolith_guest_kit::{cpu, entry};
@@ -19,6 +22,10 @@ entry!(main);
 fn main() -> ! {
     let command_line = CommandLine::read();
     line(format_args!("TESTS BEGIN"));
+    let placed = domain::set_up();
+    if placed != 0 {
+        line(format_args!("SETUP the shared page cannot be placed: {placed}"));
+    }
     let mut runner = runner::Runner::new(command_line.value("only"));
     cases::run(&mut runner);
     line(format_args!("TESTS END {}", runner.count()));
@@ -30,7 +37,7 @@ fn finish() -> ! {
     // SAFETY: the port belongs to the emulator's exit device or to nothing.
     unsafe { cpu::out32(0xf4, 0x10) };
     let reason = [0_u32; 1];
-    calls::call(29, [2, reason.as_ptr() as u64]);
+    calls::call(SCHED_OP, [SCHEDOP_SHUTDOWN.into(), reason.as_ptr() as u64]);
     cpu::stop()
 }
 

@@ -41,6 +41,14 @@ impl Report {
         }
     }
 
+    /// Adds `name=` and a hypercall's result.
+    pub fn named_result(&mut self, name: &str, value: i64) -> &mut Self {
+        match Errno::from_return(value) {
+            Some(errno) => self.field(format_args!("{name}=-{errno}")),
+            None => self.named(name, value),
+        }
+    }
+
     /// Adds a value in hexadecimal, or the exception that came instead.
     pub fn caught(&mut self, value: Result<u64, Fault>) -> &mut Self {
         match value {

@@ -3,6 +3,9 @@
 use crate::runner::Runner;
 
 mod cpuid;
+mod evtchn;
+mod evtchn_delivery;
+mod evtchn_fifo;
 mod instruction;
 mod lapic;
 mod msr;
@@ -15,4 +18,8 @@ pub fn run(t: &mut Runner) {
     lapic::run(t);
     instruction::run(t);
     port::run(t);
+    evtchn_delivery::run_first(t);
+    evtchn::run(t);
+    evtchn_delivery::run(t);
+    evtchn_fifo::run(t);
 }
