@@ -6,10 +6,11 @@ use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_SHARED_INFO};
 use xen_abi::shared_info::*;
 use xen_abi::{DomId, Gfn, Port, VcpuId};
 use xenolith_guest_kit::pages::{read_at, write_at};
-use xenolith_guest_kit::{traps, wait_until};
+use xenolith_guest_kit::{lapic, traps, wait_until};
+
+use crate::waits::SHORT;
 
 use crate::calls::{evtchn, memory};
-use crate::waits::LONG;
 
 /// Where the shared page is put: a hole of every PC's map, above all RAM that the domain has below 4 GiB.
 pub const SHARED_INFO: Gfn = Gfn(0xc_8000);
@@ -86,7 +87,7 @@ pub fn quiet() {
         write_at(address(SHARED_INFO) + SHARED_INFO_EVTCHN_PENDING as u64 + index * 8, 0_u64);
         write_at(address(SHARED_INFO) + SHARED_INFO_EVTCHN_MASK as u64 + index * 8, 0_u64);
     }
-    wait_until(200_000, || false);
+    wait_until(SHORT, || !lapic::requested(UPCALL));
 }
 
 /// Two-level form: consumes the upcall and this port's event, as a handler would.
@@ -189,9 +190,4 @@ pub fn time_by(info: &VcpuTimeInfo) -> u64 {
 /// The system time on vCPU 0, in nanoseconds.
 pub fn now() -> u64 {
     time_info(vcpu_info(0) + VCPU_INFO_TIME as u64).map_or(0, |info| time_by(&info))
-}
-
-/// Waits with interrupts on until system time `until`, at most [`LONG`].
-pub fn wait_for_time(until: u64) -> bool {
-    wait_until(LONG, || now() >= until)
 }

@@ -8,6 +8,7 @@
 mod calls;
 mod cases;
 mod domain;
+mod grants;
 mod runner;
 mod waits;
 

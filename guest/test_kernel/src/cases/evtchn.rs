@@ -23,6 +23,8 @@ const DOMAINS: &[(&str, DomId)] = &[
     ("0x8000", DomId(0x8000)),
     ("0xffff", DomId(0xffff)),
 ];
+/// How to open a port of some kind.
+type Open = fn() -> Port;
 /// Ports that are never open.
 const BAD_PORTS: &[(&str, u32)] =
     &[("0", 0), ("closed", 40), ("4095", 4095), ("4096", 4096), ("131072", 131_072), ("0xffffffff", u32::MAX)];
@@ -375,7 +377,7 @@ fn bind_vcpu_cases(t: &mut Runner) {
             close(p);
         });
     }
-    let kinds: [(&str, fn() -> Port); 5] = [
+    let kinds: [(&str, Open); 5] = [
         ("unbound", || alloc_unbound(DomId::SELF, DomId::SELF).1),
         ("ipi", || bind_ipi(0).1),
         ("per-vcpu-virq", || bind_virq(VIRQ_TIMER, 0).1),

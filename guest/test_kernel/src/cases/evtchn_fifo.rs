@@ -49,7 +49,7 @@ impl Fifo {
             self.control.write(CONTROL_BLOCK_HEAD + 4 * priority, 0_u32);
         }
         write_at(vcpu_info(0) + xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING as u64, 0_u8);
-        xenolith_guest_kit::wait_until(200_000, || false);
+        quiet();
     }
 }
 
@@ -117,14 +117,6 @@ fn set_up(t: &mut Runner) {
         for offset in [4096 - 72, 4096 - 64, 4088] {
             r.result(init_control(page.gfn(), offset, 0).0).result(reset());
         }
-    });
-    t.case("fifo/init-control/moves-what-is-pending", |r| {
-        let (_, p) = bind_ipi(0);
-        send(p);
-        let (control, words) = (pages::take(), pages::take());
-        r.result(init_control(control.gfn(), 0, 0).0).result(expand(words.gfn()));
-        r.hex(words.read::<u32>(p.0 as usize * 4).into()).hex(control.read::<u32>(0).into());
-        r.result(reset());
     });
     t.case("fifo/init-control/keeps-ports", |r| {
         let (_, p) = bind_ipi(0);
@@ -379,10 +371,18 @@ fn change(t: &mut Runner) {
             fifo.say(r, p, 7);
         });
     });
-    // Last, because on Xen the port stays in use for good.
+    // These two last: on Xen the port is pending again whenever an array is made.
     t.case("fifo/send-without-an-event-array", |r| {
         r.result(init_control(pages::take().gfn(), 0, 0).0);
         let (result, p) = bind_ipi(0);
         r.result(result).named("port", p).result(send(p)).result(set_priority(p, 1)).result(unmask(p)).result(reset());
+    });
+    t.case("fifo/init-control/moves-what-is-pending", |r| {
+        let (_, p) = bind_ipi(0);
+        send(p);
+        let (control, words) = (pages::take(), pages::take());
+        r.result(init_control(control.gfn(), 0, 0).0).result(expand(words.gfn()));
+        r.hex(words.read::<u32>(p.0 as usize * 4).into()).hex(control.read::<u32>(0).into());
+        r.result(reset());
     });
 }

@@ -6,6 +6,9 @@ mod cpuid;
 mod evtchn;
 mod evtchn_delivery;
 mod evtchn_fifo;
+mod grant;
+mod grant_copy;
+mod grant_map;
 mod instruction;
 mod lapic;
 mod msr;
@@ -18,8 +21,12 @@ pub fn run(t: &mut Runner) {
     lapic::run(t);
     instruction::run(t);
     port::run(t);
-    evtchn_delivery::run_first(t);
+    evtchn_delivery::set_up();
     evtchn::run(t);
     evtchn_delivery::run(t);
     evtchn_fifo::run(t);
+    grant::run(t);
+    grant_map::run(t);
+    grant_copy::run(t);
+    evtchn_delivery::run_last(t);
 }
