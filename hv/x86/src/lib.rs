@@ -52,6 +52,8 @@ pub mod paging;
 #[cfg(target_os = "none")]
 mod physical;
 #[cfg(target_os = "none")]
+pub mod ram;
+#[cfg(target_os = "none")]
 pub mod reboot;
 #[cfg(target_os = "none")]
 pub mod serial;

@@ -1,0 +1,50 @@
+//! The FPU's state of guests. The hypervisor itself never uses the FPU.
+//!
+//! **Source:** AMD manual volume 2, 11.5; volume 1, 6.4 (state after a reset).
+
+use core::arch::asm;
+use xenolith_hal::PageWords;
+
+const CONTROL_WORD: u16 = 0x037f;
+const MXCSR: u32 = 0x1f80;
+
+/// Makes a page of zeros the state after a reset, for FXRSTOR and XRSTOR alike (an empty XSAVE header means that the
+/// legacy part is in its first state too, and what stands in it is then ignored but for MXCSR).
+pub(super) fn reset(area: &PageWords) {
+    // Offsets 0 and 24 lie in every page.
+    let _ = area.store_u16(0, CONTROL_WORD);
+    let _ = area.store_u32(24, MXCSR);
+}
+
+/// Writes the state to a page; `parts` is XCR0, or 0 for a CPU without XSAVE.
+pub(super) fn save(area: &PageWords, parts: u64) {
+    let area = core::ptr::from_ref(area);
+    if parts == 0 {
+        // SAFETY: FXSAVE writes 512 bytes of the 4096 that the page has, which are atomics and so may be written
+        // behind a shared reference; the page is aligned.
+        unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack)) };
+    } else {
+        // SAFETY: as above; XCR0 holds only parts that end within a page (see `Features::detect`).
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) area, in("eax") parts as u32, in("edx") (parts >> 32) as u32, options(nostack));
+        }
+    }
+}
+
+/// Loads the state from a page that [`save`] or [`reset`] wrote.
+pub(super) fn load(area: &PageWords, parts: u64) {
+    let area = core::ptr::from_ref(area);
+    if parts == 0 {
+        // SAFETY: the page holds what FXSAVE wrote, so no reserved bit is set that would fault. The compiler uses no
+        // FPU register.
+        unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, readonly)) };
+    } else {
+        // SAFETY: as above, with XSAVE.
+        unsafe {
+            asm!(
+                "xrstor64 [{}]", in(reg) area, in("eax") parts as u32, in("edx") (parts >> 32) as u32,
+                options(nostack, readonly)
+            );
+        }
+    }
+}
