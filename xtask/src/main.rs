@@ -11,9 +11,11 @@ mod load_layout;
 mod oracle;
 mod process;
 mod progress;
+mod run;
 mod setup;
 mod soak;
 mod symbols;
+mod test;
 mod toolchain;
 mod transcript;
 
@@ -29,6 +31,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Builds Xenolith and boots it in an emulated machine with the test kernel as domain 0
+    Run(run::RunArguments),
+    /// Builds and tests everything: host, models, rules, fuzzers, whole machines
+    Test(test::TestArguments),
     /// Builds the hypervisor's image and the test kernel into target/image/
     Build(build::BuildArguments),
     /// Checks the rules of the code and reports its size
@@ -45,6 +51,8 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().command {
+        Command::Run(arguments) => run::command(&arguments),
+        Command::Test(arguments) => test::command(&arguments),
         Command::Build(arguments) => build::command(arguments),
         Command::Check(arguments) => check::command(arguments),
         Command::Diff(arguments) => diff::command(&arguments),

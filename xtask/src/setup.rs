@@ -23,6 +23,32 @@ pub const EMULATOR: Need = Need {
     packages: &["qemu-system-x86"],
 };
 
+/// Compares the public interface with Xen's headers.
+pub const XEN_HEADERS: Need = Need {
+    why: "the public headers that the interface is compared with",
+    shown_by: &["/usr/include/xen/xen.h"],
+    packages: &["libxen-dev"],
+};
+
+/// What the whole-machine tests need: the emulator, UEFI's firmware, GRUB's tools and its script for Xen.
+pub const WHOLE_MACHINES: &[&Need] = &[
+    &EMULATOR,
+    &Need {
+        why: "UEFI's firmware for the emulated machine",
+        shown_by: &["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"],
+        packages: &["ovmf"],
+    },
+    &Need {
+        why: "GRUB's tools, and its script that finds hypervisors",
+        shown_by: &["grub-mkrescue"],
+        packages: &["grub-common"],
+    },
+    &Need { why: "GRUB for BIOS", shown_by: &["/usr/lib/grub/i386-pc"], packages: &["grub-pc-bin"] },
+    &Need { why: "GRUB for UEFI", shown_by: &["/usr/lib/grub/x86_64-efi"], packages: &["grub-efi-amd64-bin"] },
+    &Need { why: "makes boot discs", shown_by: &["xorriso"], packages: &["xorriso"] },
+    &Need { why: "makes the UEFI part of boot discs", shown_by: &["mformat"], packages: &["mtools"] },
+];
+
 impl Need {
     fn is_met(&self) -> bool {
         self.shown_by.iter().any(|name| find(name).is_some())
@@ -60,6 +86,18 @@ pub fn ensure(needs: &[&Need]) -> Result<()> {
         Some(still) => bail!("apt installed {}, yet none of {:?} is there", still.packages.join(" "), still.shown_by),
         None => Ok(()),
     }
+}
+
+/// Sees to it that the tests' runner is there; it comes from the package registry of Rust, compiled here.
+///
+/// **Errors:** it does not compile, or cannot be fetched.
+pub fn ensure_nextest() -> Result<()> {
+    let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if process::output(cargo().args(["nextest", "--version"])).is_ok() {
+        return Ok(());
+    }
+    eprintln!("missing: cargo-nextest, which runs the tests; it is compiled now, once (5 to 10 minutes on 2 cores)");
+    process::run(cargo().args(["install", "cargo-nextest", "--locked"]))
 }
 
 /// Installs Debian packages, saying which and why.

@@ -1,0 +1,8 @@
+//! Whole machines: what must hold when the image boots in an emulated machine.
+//!
+//! They take the images as they lie in `target/image/`; `cargo xtask test` builds them first.
+
+mod boot_disc;
+mod boot_loaders;
+mod grub_script;
+mod image;

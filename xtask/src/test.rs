@@ -1,0 +1,177 @@
+//! `cargo xtask test`: everything that must hold, from the unit tests to whole machines, and a plain account at the end.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use xenolith_tests::places;
+
+use crate::build::{self, BuildArguments};
+use crate::check::{self, CheckArguments};
+use crate::fuzz::{self, FuzzArguments};
+use crate::process;
+use crate::setup;
+
+/// Builds and tests everything: host, models, rules, fuzzers, whole machines.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TestArguments {
+    /// Only the tests that need no emulator and no image
+    #[arg(long)]
+    pub host: bool,
+}
+
+/// Crates that exist for bare metal only; they are tested in an emulated machine.
+const BARE_METAL: [&str; 3] = ["xenolith-image", "xenolith-test-kernel", "xenolith-guest-kit"];
+
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: u64 = 10;
+
+/// One part of the whole.
+struct Part {
+    name: &'static str,
+    /// It needs the images, so it is left out where those could not be built.
+    on_images: bool,
+    run: fn() -> Result<()>,
+}
+
+const PARTS: &[Part] = &[
+    Part { name: "images", on_images: true, run: || build::command(BuildArguments::default()) },
+    Part { name: "tests on the host", on_images: false, run: host_tests },
+    Part { name: "models of concurrency", on_images: false, run: models },
+    Part { name: "rules of the code", on_images: false, run: || check::command(CheckArguments::default()) },
+    Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
+    Part { name: "whole machines", on_images: true, run: whole_machines },
+];
+
+/// How one part came out.
+enum Outcome {
+    Passed,
+    Failed(String),
+    LeftOut,
+}
+
+/// The command.
+///
+/// **Errors:** a part failed; which ones, and why, stands in the account.
+pub fn command(arguments: &TestArguments) -> Result<()> {
+    setup::ensure_nextest()?;
+    if !arguments.host {
+        setup::ensure(setup::WHOLE_MACHINES)?;
+    }
+    setup::ensure(&[&setup::XEN_HEADERS])?;
+    let began = Instant::now();
+    let mut account = Vec::new();
+    let mut images = !arguments.host;
+    for part in PARTS {
+        let part_began = Instant::now();
+        let outcome = if part.on_images && !images { Outcome::LeftOut } else { attempt(part) };
+        if part.name == "images" && !matches!(outcome, Outcome::Passed) {
+            images = false;
+        }
+        account.push((part.name, outcome, part_began.elapsed()));
+    }
+    println!("\n{}", spelled(&account));
+    println!("{:.0} s in all", began.elapsed().as_secs_f32());
+    match account.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).count() {
+        0 => Ok(()),
+        failed => bail!("{failed} of {} parts failed", PARTS.len()),
+    }
+}
+
+fn attempt(part: &Part) -> Outcome {
+    eprintln!("\n=== {}", part.name);
+    match (part.run)() {
+        Ok(()) => Outcome::Passed,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Outcome::Failed(format!("{error:#}"))
+        }
+    }
+}
+
+/// A line for each part; of an error its first line.
+fn spelled(account: &[(&str, Outcome, Duration)]) -> String {
+    let width = account.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    let line = |(name, outcome, took): &(&str, Outcome, Duration)| {
+        let (word, why) = match outcome {
+            Outcome::Passed => ("passed", String::new()),
+            Outcome::Failed(why) => ("FAILED", format!("  {}", why.lines().next().unwrap_or_default())),
+            Outcome::LeftOut => ("left out", String::new()),
+        };
+        format!("{name:<width$}  {word:<8}  {:>4.0} s{why}\n", took.as_secs_f32())
+    };
+    account.iter().map(line).collect()
+}
+
+fn nextest() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["nextest", "run", "--cargo-quiet", "--no-fail-fast", "--status-level", "fail"]);
+    command.args(["--final-status-level", "slow"]).current_dir(places::root());
+    command
+}
+
+fn host_tests() -> Result<()> {
+    let mut command = nextest();
+    command.arg("--workspace");
+    for package in BARE_METAL {
+        command.args(["--exclude", package]);
+    }
+    process::run(command.args(["--filterset", "not binary_id(xenolith-tests::machine)"]))
+}
+
+/// Every interleaving of small models, in the crates that have `tests/loom*.rs`.
+fn models() -> Result<()> {
+    let packages = packages_with_models(&places::root().join("hv"))?;
+    if packages.is_empty() {
+        bail!("no crate has a model (tests/loom*.rs), so nothing was tried");
+    }
+    let mut command = nextest();
+    command.env("RUSTFLAGS", "--cfg loom").args(["--cargo-profile", "checked", "--target-dir"]);
+    command.arg(places::target().join("loom"));
+    for package in packages {
+        command.args(["-p", &package]);
+    }
+    process::run(command.args(["--test", "loom*"]))
+}
+
+fn packages_with_models(directory: &Path) -> Result<Vec<String>> {
+    let mut packages = Vec::new();
+    for member in fs::read_dir(directory).context("cannot read the crates' directory")?.flatten() {
+        let tests = fs::read_dir(member.path().join("tests")).into_iter().flatten().flatten();
+        if tests.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("loom")) {
+            packages.push(format!("xenolith-{}", member.file_name().to_string_lossy()));
+        }
+    }
+    packages.sort();
+    Ok(packages)
+}
+
+fn short_fuzzing() -> Result<()> {
+    fuzz::command(&FuzzArguments { seconds: FUZZ_SECONDS, ..FuzzArguments::default() })
+}
+
+fn whole_machines() -> Result<()> {
+    process::run(nextest().args(["-p", "xenolith-tests", "--test", "machine", "--status-level", "pass"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_lines_up_and_names_the_cause() {
+        let account = [
+            ("a", Outcome::Passed, Duration::from_secs(5)),
+            ("longer", Outcome::Failed("cause\nand more".into()), Duration::from_secs(100)),
+        ];
+        assert_eq!(spelled(&account), "a       passed       5 s\nlonger  FAILED     100 s  cause\n");
+    }
+
+    #[test]
+    fn the_crate_with_the_locks_has_models() {
+        assert!(packages_with_models(&places::root().join("hv")).unwrap().contains(&"xenolith-sync".into()));
+    }
+}
