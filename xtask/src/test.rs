@@ -106,15 +106,16 @@ fn spelled(account: &[(&str, Outcome, Duration)]) -> String {
     account.iter().map(line).collect()
 }
 
-fn nextest() -> Command {
+/// The tests' runner, showing `level` and worse as it goes.
+fn nextest(level: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["nextest", "run", "--cargo-quiet", "--no-fail-fast", "--status-level", "fail"]);
+    command.args(["nextest", "run", "--cargo-quiet", "--no-fail-fast", "--status-level", level]);
     command.args(["--final-status-level", "slow"]).current_dir(places::root());
     command
 }
 
 fn host_tests() -> Result<()> {
-    let mut command = nextest();
+    let mut command = nextest("fail");
     command.arg("--workspace");
     for package in BARE_METAL {
         command.args(["--exclude", package]);
@@ -128,7 +129,7 @@ fn models() -> Result<()> {
     if packages.is_empty() {
         bail!("no crate has a model (tests/loom*.rs), so nothing was tried");
     }
-    let mut command = nextest();
+    let mut command = nextest("fail");
     command.env("RUSTFLAGS", "--cfg loom").args(["--cargo-profile", "checked", "--target-dir"]);
     command.arg(places::target().join("loom"));
     for package in packages {
@@ -154,7 +155,7 @@ fn short_fuzzing() -> Result<()> {
 }
 
 fn whole_machines() -> Result<()> {
-    process::run(nextest().args(["-p", "xenolith-tests", "--test", "machine", "--status-level", "pass"]))
+    process::run(nextest("pass").args(["-p", "xenolith-tests", "--test", "machine"]))
 }
 
 #[cfg(test)]

@@ -89,7 +89,6 @@ fn uses(code: &str) -> impl Iterator<Item = Kind> {
             Some("impl") => Some(Kind::Block),
             Some("fn" | "trait") if !is_type => Some(Kind::Declaration),
             Some("extern") if !is_type && words(rest).any(|word| word == "fn") => Some(Kind::Declaration),
-            Some("extern") if !is_type => Some(Kind::Block),
             _ => None,
         }
     })
@@ -180,8 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn attributes_and_types_are_no_uses() {
+    fn attributes_types_and_foreign_declarations_are_no_uses() {
         assert_eq!(blocks("#[unsafe(no_mangle)]"), 0);
+        assert_eq!(kind("unsafe extern \"C\" {"), None);
         assert_eq!(kind("let f: unsafe extern \"C\" fn() = g;"), None);
         assert_eq!(blocks("a(unsafe { x }, unsafe { y })"), 2);
     }
