@@ -1,6 +1,9 @@
 //! Domains made of heap pages, for tests of event channels.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod fifo_guest;
+pub mod model;
+
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
