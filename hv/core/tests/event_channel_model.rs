@@ -169,12 +169,10 @@ impl Run {
                 model.flags.remove(&vcpu);
                 model.selectors.retain(|(of, _)| *of != vcpu);
             }
-            Op::TakeEvents { vcpu, count } => {
-                if model.fifo.as_ref().is_some_and(|fifo| fifo.control.contains(&vcpu)) {
-                    for _ in 0..count {
-                        let taken = real.take_event(vcpu, &mut self.queues[at][vcpu as usize]);
-                        assert_eq!(taken, model.take_event(vcpu));
-                    }
+            Op::TakeEvents { vcpu, count } if model.fifo.as_ref().is_some_and(|fifo| fifo.control.contains(&vcpu)) => {
+                for _ in 0..count {
+                    let taken = real.take_event(vcpu, &mut self.queues[at][vcpu as usize]);
+                    assert_eq!(taken, model.take_event(vcpu));
                 }
             }
             Op::Poll { vcpu, port } if vcpu < model.vcpus => {
