@@ -1,0 +1,110 @@
+//! Which CPU: for an entity that wakes up, and for a CPU that has nothing to do.
+
+use xenolith_hal::CpuId;
+
+use crate::Settings;
+
+/// What one CPU carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    pub cpu: CpuId,
+    /// The weights of all that can run there, added up.
+    pub weight: u64,
+    /// How many wait there.
+    pub waiting: usize,
+    /// Nothing runs or waits there.
+    pub idle: bool,
+}
+
+/// The CPU for an entity that can run again. `last` is the one that it ran on last, whose caches may still know it.
+///
+/// An idle CPU comes first, and a preferred one before that: (preferred, idle, the last one, least weight). None if no
+/// CPU of `loads` is allowed.
+#[must_use]
+pub fn place(settings: &Settings, last: Option<CpuId>, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
+    let allowed = loads.into_iter().filter(|load| settings.allows(load.cpu));
+    // For the least key, so the wishes are negated.
+    let key = |load: &Load| {
+        let preferred = settings.prefers(load.cpu);
+        let same = last == Some(load.cpu);
+        // Work waits for no preference: an idle CPU beats a preferred one that is busy.
+        (!(load.idle && preferred), !load.idle, !preferred, load.weight, !same)
+    };
+    let best = allowed.min_by_key(|load| {
+        let (idle_preferred, idle, preferred, weight, same) = key(load);
+        // Among idle CPUs the last one wins whatever the weights, which are all 0.
+        (idle_preferred, idle, preferred, weight, same, load.cpu)
+    });
+    best.map(|load| load.cpu)
+}
+
+/// The CPU from which an idle one should take work: the one with the most weight of those where something waits.
+/// A CPU from which nothing could be had (all that waits there is bound to it) is passed over by calling again
+/// without it.
+#[must_use]
+pub fn busiest(idle: CpuId, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
+    let others = loads.into_iter().filter(|load| load.cpu != idle && load.waiting > 0);
+    others.max_by_key(|load| (load.weight, load.waiting)).map(|load| load.cpu)
+}
+
+/// The CPU to which `from` should give an entity of this weight, if that makes the two more alike: the one with the
+/// least weight, if the difference is greater than what moves.
+#[must_use]
+pub fn underloaded(from: Load, moving: u64, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
+    let others = loads.into_iter().filter(|load| load.cpu != from.cpu);
+    let least = others.min_by_key(|load| (load.weight, load.waiting))?;
+    (from.waiting > 0 && from.weight.saturating_sub(least.weight) > moving).then_some(least.cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CpuSet;
+
+    fn load(cpu: u32, weight: u64) -> Load {
+        Load { cpu: CpuId(cpu), weight, waiting: (weight / 256).saturating_sub(1) as usize, idle: weight == 0 }
+    }
+
+    fn on(hard: CpuSet, soft: CpuSet) -> Settings {
+        Settings::new(256, 0, hard, soft).unwrap()
+    }
+
+    #[test]
+    fn an_idle_cpu_comes_before_a_busy_one_and_the_last_before_other_idle_ones() {
+        let settings = on(CpuSet::ALL, CpuSet::ALL);
+        let loads = [load(0, 256), load(1, 0), load(2, 0)];
+        assert_eq!(place(&settings, Some(CpuId(0)), loads), Some(CpuId(1)));
+        assert_eq!(place(&settings, Some(CpuId(2)), loads), Some(CpuId(2)));
+        assert_eq!(place(&settings, None, loads), Some(CpuId(1)));
+    }
+
+    #[test]
+    fn a_preferred_cpu_comes_first_unless_it_is_busy_and_another_idle() {
+        let settings = on(CpuSet::ALL, CpuSet::only(CpuId(2)));
+        assert_eq!(place(&settings, None, [load(0, 0), load(1, 0), load(2, 0)]), Some(CpuId(2)));
+        assert_eq!(place(&settings, None, [load(0, 256), load(1, 0), load(2, 256)]), Some(CpuId(1)));
+        assert_eq!(place(&settings, None, [load(0, 256), load(1, 256), load(2, 512)]), Some(CpuId(2)));
+    }
+
+    #[test]
+    fn no_cpu_outside_the_hard_set_is_ever_chosen() {
+        let settings = on(CpuSet::only(CpuId(1)), CpuSet::ALL);
+        assert_eq!(place(&settings, Some(CpuId(0)), [load(0, 0), load(1, 9000)]), Some(CpuId(1)));
+        assert_eq!(place(&settings, None, [load(0, 0)]), None);
+    }
+
+    #[test]
+    fn an_idle_cpu_takes_from_where_most_waits() {
+        let loads = [load(0, 0), load(1, 512), load(2, 1024), load(3, 256)];
+        assert_eq!(busiest(CpuId(0), loads), Some(CpuId(2)));
+        assert_eq!(busiest(CpuId(0), [load(0, 0), load(3, 256)]), None);
+    }
+
+    #[test]
+    fn work_moves_only_if_that_makes_the_two_more_alike() {
+        let loads = [load(0, 1024), load(1, 512)];
+        assert_eq!(underloaded(loads[0], 256, loads), Some(CpuId(1)));
+        assert_eq!(underloaded(loads[0], 512, loads), None);
+        assert_eq!(underloaded(loads[1], 1, loads), None);
+    }
+}
