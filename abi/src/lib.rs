@@ -20,6 +20,7 @@ pub mod cpuid;
 #[doc(hidden)]
 pub mod describe;
 pub mod domctl;
+pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
 pub mod event_fifo;
@@ -34,6 +35,7 @@ pub mod hvm_save_cpu;
 pub mod hvm_vcpu;
 pub mod hypercall;
 pub mod ids;
+pub mod io;
 pub mod memory;
 pub mod memory_access;
 pub mod memory_map;

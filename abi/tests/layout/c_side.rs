@@ -35,6 +35,13 @@ const INCLUDED: &[&str] = &[
     "domctl.h",
     "sysctl.h",
     "arch-x86/cpufeatureset.h",
+    "elfnote.h",
+    "io/ring.h",
+    "io/console.h",
+    "io/xs_wire.h",
+    "io/xenbus.h",
+    "io/blkif.h",
+    "io/netif.h",
     "arch-x86/cpuid.h",
     "arch-x86/hvm/start_info.h",
 ];

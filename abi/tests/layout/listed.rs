@@ -9,14 +9,21 @@ use xen_abi::domctl::domain as domctl_domain;
 use xen_abi::domctl::memory as domctl_memory;
 use xen_abi::domctl::scheduler as domctl_scheduler;
 use xen_abi::domctl::state as domctl_state;
+use xen_abi::io::blkif as io_blkif;
+use xen_abi::io::console as io_console;
+use xen_abi::io::netif as io_netif;
+use xen_abi::io::ring as io_ring;
+use xen_abi::io::xenbus as io_xenbus;
+use xen_abi::io::xenstore as io_xenstore;
 use xen_abi::sysctl::machine as sysctl_machine;
 use xen_abi::sysctl::policy as sysctl_policy;
 use xen_abi::sysctl::power as sysctl_power;
 use xen_abi::sysctl::scheduler as sysctl_scheduler;
 use xen_abi::{
-    callback, console_io, cpu_features, cpu_policy, cpuid, domctl, event_channel, event_fifo, grant_entry, grant_table,
-    guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, memory, memory_access, memory_map,
-    nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl, vcpu, version, virq, vm_assist, xsm,
+    callback, console_io, cpu_features, cpu_policy, cpuid, domctl, elfnote, event_channel, event_fifo, grant_entry,
+    grant_table, guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, memory, memory_access,
+    memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl, vcpu, version, virq,
+    vm_assist, xsm,
 };
 
 /// A structure as Rust has it.
@@ -115,6 +122,10 @@ pub fn structures() -> Vec<Structure> {
         hvm_save_cpu { HvmHwCpu }
         hvm_vcpu { VcpuHvmContext, VcpuHvmX8632, VcpuHvmX8664 }
         hypercall { MulticallEntry, CtlBitmap }
+        io_blkif { BlkifRequestSegment, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifResponse }
+        io_console { XenconsInterface }
+        io_netif { NetifTxRequest, NetifExtraInfo, NetifGso, NetifTxResponse, NetifRxRequest, NetifRxResponse }
+        io_xenstore { XsdSockmsg, XenstoreDomainInterface }
         memory { MemoryReservation, MemoryExchange, MemoryDomain, MachphysMfnList, MachphysMapping, PodTarget }
         memory_access { MemPagingOp, MemAccessOp }
         memory_map {
@@ -169,6 +180,7 @@ pub fn flag_words() -> Vec<Flags> {
         grant_table { GrantMapFlags, GrantCopyFlags }
         guest_context { GuestContextFlags }
         hvm_save_cpu { HvmCpuFlags }
+        io_netif { NetTxFlags, NetRxFlags }
         memory { MemFlags }
         physdev { IrqStatus, PciDeviceFlags }
         platform { PcpuFlags }
@@ -185,9 +197,9 @@ pub fn flag_words() -> Vec<Flags> {
 pub fn tables() -> Vec<Table> {
     list_tables! {
         callback, console_io, cpu_features, cpu_policy, cpuid, domctl, domctl_cpu, domctl_device, domctl_domain,
-        domctl_memory, domctl_scheduler, event_channel, event_fifo, grant_entry, grant_table, hvm_op, hvm_param,
-        hvm_save, hvm_vcpu, hypercall, memory, memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched,
-        shared_info, start_info, sysctl, sysctl_machine, sysctl_policy, sysctl_power, sysctl_scheduler, vcpu, version,
-        virq, vm_assist, xsm,
+        domctl_memory, domctl_scheduler, elfnote, event_channel, event_fifo, grant_entry, grant_table, hvm_op,
+        hvm_param, hvm_save, hvm_vcpu, hypercall, io_blkif, io_netif, io_ring, io_xenbus, io_xenstore, memory,
+        memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl,
+        sysctl_machine, sysctl_policy, sysctl_power, sysctl_scheduler, vcpu, version, virq, vm_assist, xsm,
     }
 }
