@@ -8,7 +8,9 @@
 
 extern crate alloc;
 
+pub mod acpi;
 pub mod cpuid;
+pub mod e820;
 mod fault;
 pub mod interrupt;
 pub mod lapic;
