@@ -2,9 +2,11 @@
 
 use crate::event_channel::EventChannels;
 use crate::frames::PageRef;
+use crate::grant::GrantTable;
 use crate::guest_ports::PortRights;
 use crate::hvm_params::HvmParams;
 use crate::hypervisor::Hypervisor;
+use crate::physmap::Physmap;
 use crate::vcpu::{Vcpu, VcpuRef, notify};
 use crate::watchdog::Watchdogs;
 use alloc::sync::{Arc, Weak};
@@ -37,6 +39,10 @@ pub struct Domain<M: Machine> {
     pub shared_info: Mfn,
     pub params: HvmParams,
     pub events: EventChannels,
+    /// The lock over its translation, and the pool that pays for its page tables.
+    pub physmap: Physmap,
+    /// What it grants, and what it has mapped of others.
+    pub grants: GrantTable,
     /// What CPUID says to it.
     pub cpuid: CpuidTable,
     /// Which ports of the machine it reaches.
@@ -59,6 +65,8 @@ pub struct Domain<M: Machine> {
 pub struct DomainParts<M: Machine> {
     /// Its event channels, whose number is the domain's.
     pub events: EventChannels,
+    pub physmap: Physmap,
+    pub grants: GrantTable,
     pub privileged: bool,
     pub vcpus: Vec<Vcpu<M>>,
     pub space: M::Space,
@@ -73,7 +81,7 @@ const CALLBACK_TYPE_VECTOR: u64 = 2;
 impl<M: Machine> Domain<M> {
     /// A domain whose vCPUs are all down. Its number is that of `events`.
     pub fn new(parts: DomainParts<M>) -> Arc<Self> {
-        let DomainParts { events, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
+        let DomainParts { events, physmap, grants, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();
         Arc::new_cyclic(|this| Self {
             id,
@@ -84,6 +92,8 @@ impl<M: Machine> Domain<M> {
             shared_info,
             params: HvmParams::default(),
             events,
+            physmap,
+            grants,
             cpuid,
             ports,
             watchdogs: Watchdogs::default(),

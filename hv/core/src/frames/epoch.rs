@@ -71,6 +71,12 @@ impl Epochs {
         self.seen.iter().enumerate().filter_map(lags)
     }
 
+    /// True when the CPU has passed the epoch or idles.
+    pub fn has_passed(&self, cpu: CpuId, epoch: Epoch) -> bool {
+        fence(Ordering::SeqCst);
+        self.seen.get(cpu.index()).is_none_or(|seen| seen.0.load(Ordering::Acquire) >= epoch.0)
+    }
+
     /// True when every CPU has passed the epoch or idles.
     pub fn passed(&self, epoch: Epoch) -> bool {
         self.laggards(epoch).next().is_none()

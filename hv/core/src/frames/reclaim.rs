@@ -1,6 +1,7 @@
 //! Giving references up for good, after a grace period.
 
 use super::Frames;
+use super::epoch::Epoch;
 use super::limbo::{self, Chain, Due, Limbo, Sealed};
 use super::state::FrameState;
 use core::ops::ControlFlow;
@@ -24,6 +25,16 @@ impl Frames {
     /// This CPU goes idle: nobody waits for it until its next [`Frames::quiet`].
     pub fn idle(&self, cpu: CpuId) {
         self.epochs.idle(cpu);
+    }
+
+    /// A moment after everything that this CPU took out of translations so far.
+    pub fn moment(&self) -> Epoch {
+        self.epochs.next()
+    }
+
+    /// True when the CPU has been quiet since the moment, or idles.
+    pub fn has_passed(&self, cpu: CpuId, moment: Epoch) -> bool {
+        self.epochs.has_passed(cpu, moment)
     }
 
     /// Frames that wait for a grace period.

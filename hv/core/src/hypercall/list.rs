@@ -3,6 +3,7 @@
 use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
 use crate::event_channel;
+use crate::grant;
 use crate::operations::{console_io, hvm_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist};
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
@@ -36,6 +37,13 @@ impl<M: Machine> Table<M> {
         operations(number::CONSOLE_IO, "console_io", console_io::operations()),
         does(number::VM_ASSIST, "vm_assist", Caller::Any, vm_assist::vm_assist),
         operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations()),
+        Hypercall {
+            number: number::GRANT_TABLE_OP,
+            name: "grant_table_op",
+            caller: Caller::Any,
+            mask: grant::hypercall::OPERATION_MASK,
+            body: Body::Operations(grant::hypercall::operations()),
+        },
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
         operations(number::SCHED_OP, "sched_op", sched_op::operations()),
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),

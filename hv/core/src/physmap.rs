@@ -1,0 +1,148 @@
+//! What stands at each guest frame of a domain: changes to its translation, one at a time.
+
+use crate::frames::{Frames, PageRef, Pages, PagingPool};
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
+use xenolith_sync::{SpinLock, rank};
+
+/// The lock over a domain's translation, and the pool that pays for its page tables.
+#[derive(Debug)]
+pub struct Physmap {
+    pool: SpinLock<PagingPool, rank::P2m>,
+    /// The highest guest frame that was ever mapped.
+    highest: AtomicU64,
+}
+
+impl Physmap {
+    /// A translation whose page tables are paid by `pool`.
+    #[must_use]
+    pub fn new(pool: PagingPool) -> Self {
+        Self { pool: SpinLock::new(pool), highest: AtomicU64::new(0) }
+    }
+
+    /// The highest guest frame that was ever mapped; 0 if none was.
+    pub fn highest(&self) -> Gfn {
+        Gfn(self.highest.load(Ordering::Relaxed))
+    }
+
+    /// The pool. Not to be called inside [`Memory::edit`].
+    pub fn with_pool<T>(&self, look: impl FnOnce(&mut PagingPool) -> T) -> T {
+        look(&mut self.pool.lock())
+    }
+}
+
+/// The memory of one domain.
+pub struct Memory<'a, P: Pages, S: NestedSpace> {
+    pub owner: DomId,
+    pub frames: &'a Frames,
+    pub pages: &'a P,
+    pub space: &'a S,
+    pub physmap: &'a Physmap,
+}
+
+impl<P: Pages, S: NestedSpace> Clone for Memory<'_, P, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Pages, S: NestedSpace> Copy for Memory<'_, P, S> {}
+
+/// Why a page cannot stand at a guest frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlaceError {
+    /// A grant, a foreign page or a device stands there, and goes only by the way it came.
+    Busy,
+    /// The pool is empty, or machine memory.
+    NoMemory,
+    /// Beyond what the domain can address, or not aligned.
+    OutOfRange,
+}
+
+impl From<MapError> for PlaceError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::NoMemory => Self::NoMemory,
+            MapError::Occupied => Self::Busy,
+            MapError::Unaligned | MapError::OutOfRange => Self::OutOfRange,
+        }
+    }
+}
+
+impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
+    /// What stands at a guest frame now.
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        self.space.lookup(gfn)
+    }
+
+    /// A reference to the page that the domain *itself* owns at a guest frame. None for a hole, a device, a page of
+    /// another domain, and, where `write` asks for it, a page that is only for reading.
+    pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
+        let mapping = self.lookup(gfn)?;
+        let own = matches!(mapping.kind, PageKind::Ram | PageKind::Shared);
+        if !own || (write && !mapping.rights.contains(Rights::WRITE)) {
+            return None;
+        }
+        self.frames.reference(mapping.mfn, self.owner)
+    }
+
+    /// Changes the translation. Nobody else changes it meanwhile; what runs in `change` may look pages up, but take
+    /// no lock that stands before the translation's.
+    pub fn edit<T>(&self, change: impl FnOnce(&mut Editor<'_, 'a, P, S>) -> T) -> T {
+        let mut pool = self.physmap.pool.lock();
+        change(&mut Editor { memory: self, pool: &mut pool })
+    }
+}
+
+/// A translation under its lock.
+pub struct Editor<'p, 'a, P: Pages, S: NestedSpace> {
+    memory: &'p Memory<'a, P, S>,
+    pool: &'p mut PagingPool,
+}
+
+impl<P: Pages, S: NestedSpace> Editor<'_, '_, P, S> {
+    /// What stands at a guest frame.
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        self.memory.space.lookup(gfn)
+    }
+
+    /// Maps a block where nothing is.
+    ///
+    /// **Errors:** see [`MapError`].
+    pub fn map(&mut self, gfn: Gfn, mapping: Mapping) -> Result<(), MapError> {
+        let memory = self.memory;
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        memory.space.map(gfn, mapping, &mut source as &mut dyn FrameSource)?;
+        let last = gfn.0.saturating_add(mapping.order.pages()).saturating_sub(1);
+        memory.physmap.highest.fetch_max(last, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes one page away and gives what it was. The caller disposes of the page or the reference.
+    ///
+    /// **Errors:** see [`MapError`].
+    pub fn unmap(&mut self, gfn: Gfn) -> Result<Option<Mapping>, MapError> {
+        let memory = self.memory;
+        memory.space.unmap(gfn, &mut self.pool.source(memory.frames, memory.pages, memory.owner))
+    }
+
+    /// Puts one page at a guest frame in place of memory of the domain's own that may stand there, and gives that.
+    /// What was there stays the domain's: the caller decides what becomes of it.
+    ///
+    /// **Errors:** [`PlaceError`]; nothing was changed.
+    pub fn place(&mut self, gfn: Gfn, mfn: Mfn, rights: Rights, kind: PageKind) -> Result<Option<Mapping>, PlaceError> {
+        let there = self.lookup(gfn);
+        if there.is_some_and(|there| !matches!(there.kind, PageKind::Ram | PageKind::Shared)) {
+            return Err(PlaceError::Busy);
+        }
+        let before = if there.is_some() { self.unmap(gfn)? } else { None };
+        let placed = self.map(gfn, Mapping { mfn, order: PageOrder::SIZE_4K, rights, kind });
+        if let (Err(_), Some(before)) = (placed, before) {
+            // The tables that it stood in are still there, so this does not fail; if it did, the page would stay the
+            // domain's without a place.
+            let _ = self.map(gfn, Mapping { order: PageOrder::SIZE_4K, ..before });
+        }
+        placed?;
+        Ok(before)
+    }
+}
