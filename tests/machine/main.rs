@@ -4,5 +4,9 @@
 
 mod boot_disc;
 mod boot_loaders;
+mod cpus;
+mod crash;
 mod grub_script;
 mod image;
+mod memory;
+mod options;
