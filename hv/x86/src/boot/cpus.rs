@@ -13,7 +13,7 @@ use crate::layout::PAGE;
 use crate::paging::{self, EntryFlags, Protections};
 use crate::shootdown::Batch;
 use crate::stacks::{self, StackUse};
-use crate::{address_space, calls, clock, cpu_area, descriptors, local_apic};
+use crate::{address_space, calls, clock, cpu_area, descriptors, local_apic, svm};
 
 /// How long a CPU may take from its start to its first sign of life, in steps of 100 microseconds.
 const PATIENCE: u32 = 5_000;
@@ -25,6 +25,7 @@ static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// Starts as many CPUs as there are and as the command line allows.
 pub(super) fn start_others(booted: &Booted) {
+    start_virtualisation();
     let this = local_apic::id();
     let wanted = booted.options.max_cpus.unwrap_or(u32::MAX) as usize;
     let found = booted.acpi.processors.usable.len();
@@ -49,6 +50,13 @@ pub(super) fn start_others(booted: &Booted) {
         batch.finish();
     }
     crate::print!("Brought up {} CPUs ({found} found)", cpu_area::count());
+}
+
+/// Makes this CPU one on which guests can run, or says why it cannot be.
+fn start_virtualisation() {
+    if let Err(unfit) = svm::start_this_cpu() {
+        crate::log!(Error, "CPU{} cannot run guests: {unfit}", cpu_area::this_index().as_u32());
+    }
 }
 
 /// Puts the code in place and maps its page at its own address, where paging finds it when it is switched on.
@@ -96,6 +104,7 @@ extern "C" fn start_here(index: u32) -> ! {
     paging::set_up_this_cpu(wanted);
     descriptors::load(index);
     local_apic::enable();
+    start_virtualisation();
     cpu_area::this().online.store(true, Ordering::Release);
     loop {
         if let Some(work) = WORK.get() {

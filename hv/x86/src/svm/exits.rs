@@ -68,7 +68,8 @@ pub(super) enum Meaning {
 
 const DIVIDE_FROM: u64 = 0x40;
 const LAST_EXCEPTION: u64 = 0x5f;
-const NPF: u64 = 0x400;
+/// An access that the nested tables forbid.
+pub(super) const NESTED_FAULT: u64 = 0x400;
 const IOIO: u64 = 0x7b;
 /// VMEXIT_INVALID: the state was refused.
 const INVALID: u64 = u64::MAX;
@@ -147,7 +148,7 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
         0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa3 | 0xa4 => Exit::UndefinedInstruction,
         0x8d if registers.rcx as u32 != 0 => return Meaning::Inject(Exception::GENERAL_PROTECTION),
         0x8d => Exit::SetXcr0 { value: wide(registers.rdx, registers.rax) },
-        NPF => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
+        NESTED_FAULT => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
         INVALID => Exit::InvalidState,
         _ => Exit::Unknown { code },
     })
@@ -225,7 +226,7 @@ mod tests {
     fn a_nested_fault_says_who_did_what() {
         let access = Access { write: true, execute: false, present: true, page_walk: true };
         let fault = Exit::NestedFault { gpa: Gpa(0xfee0_0300), access };
-        assert_eq!(core(NPF, [2 << 32 | 7, 0xfee0_0300], Registers::default()), fault);
+        assert_eq!(core(NESTED_FAULT, [2 << 32 | 7, 0xfee0_0300], Registers::default()), fault);
     }
 
     #[test]
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(next_instruction(cpuid, 0x10, false), Some(0x12));
         assert_eq!(next_instruction(cpuid, 0xffff_ffff, false), Some(1), "32-bit code wraps");
         assert_eq!(next_instruction(exit(IOIO, [0, 0x99]), 0x10, false), Some(0x99));
-        assert_eq!(next_instruction(exit(NPF, [0, 0]), 0x10, true), None);
+        assert_eq!(next_instruction(exit(NESTED_FAULT, [0, 0]), 0x10, true), None);
     }
 
     #[test]

@@ -313,7 +313,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     }
 
     fn instruction_bytes(&self) -> ([u8; 15], usize) {
-        if self.features.decode_assists { self.vmcb.instruction() } else { ([0; 15], 0) }
+        // Other exits leave the bytes of an earlier one where they were.
+        let fetched = self.features.decode_assists && self.vmcb.get(Field::EXIT_CODE) == exits::NESTED_FAULT;
+        if fetched { self.vmcb.instruction() } else { ([0; 15], 0) }
     }
 
     fn inject(&mut self, exception: Exception) {
