@@ -43,7 +43,7 @@ impl EventArray {
     }
 
     fn frame(&self, slot: u32) -> Option<Mfn> {
-        if slot >= self.count.load(Ordering::Acquire) {
+        if slot >= self.count.load(Ordering::SeqCst) {
             return None;
         }
         Some(Mfn(self.pages.get(slot as usize)?.load(Ordering::Acquire)))
@@ -61,7 +61,7 @@ impl EventArray {
         let count = self.count.load(Ordering::Acquire);
         if let Some(slot) = self.pages.get(count as usize) {
             slot.store(frame.0, Ordering::Release);
-            self.count.store(count.saturating_add(1), Ordering::Release);
+            self.count.store(count.saturating_add(1), Ordering::SeqCst);
         }
     }
 

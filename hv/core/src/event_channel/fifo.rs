@@ -9,7 +9,7 @@
 use super::delivery::{mark_upcall, wake_pollers};
 use super::domain::EventDomain;
 use super::event_array::event_word;
-use super::guest_words::{Word32, test_and_set};
+use super::guest_words::{Word32, look_after_change, test_and_set};
 use super::port_state::{PortCell, QueueId};
 use super::vcpu_state::{ControlBlock, Queue};
 use xen_abi::event_fifo::{
@@ -17,7 +17,6 @@ use xen_abi::event_fifo::{
     EVTCHN_FIFO_MASKED, EVTCHN_FIFO_PENDING,
 };
 use xen_abi::{Port, VcpuId};
-use xenolith_sync::atomic::{Ordering, fence};
 use xenolith_sync::{PairGuard, SpinLock, rank};
 
 const PENDING: u32 = 1 << EVTCHN_FIFO_PENDING;
@@ -41,7 +40,7 @@ pub(super) fn set_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortCel
             cell.note_early();
             // The page may have been added between the look and the note. Then either the note was found and the
             // event raised, or it is still there and the event is raised now.
-            fence(Ordering::SeqCst);
+            look_after_change();
             match event_word(domain, port) {
                 Some(word) if cell.take_early() => word,
                 _ => return,

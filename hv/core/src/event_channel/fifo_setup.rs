@@ -2,6 +2,7 @@
 
 use super::delivery::set_pending;
 use super::domain::EventDomain;
+use super::guest_words::look_after_change;
 use super::two_level;
 use super::vcpu_state::{ControlBlock, VcpuState};
 use xen_abi::event_fifo::{
@@ -9,7 +10,6 @@ use xen_abi::event_fifo::{
 };
 use xen_abi::{Errno, Gfn, Port, VcpuId};
 use xenolith_hal::PAGE_SIZE;
-use xenolith_sync::atomic::{Ordering, fence};
 
 /// `EVTCHNOP_init_control`: gives a vCPU its control block, at `offset` bytes of the frame. The first one turns the
 /// domain to the FIFO form; what was pending then is raised again when the event array gets the words for it. Gives
@@ -65,7 +65,7 @@ pub fn expand_array<D: EventDomain>(domain: &D, gfn: Gfn) -> Result<(), Errno> {
     events.array().check_room()?;
     let first = events.array().words();
     events.array().push(domain.pin_event_page(gfn)?);
-    fence(Ordering::SeqCst);
+    look_after_change();
     for port in first..events.array().words().min(events.ports().valid()) {
         let Some(cell) = events.ports().get(Port(port)) else { break };
         if cell.take_early() {

@@ -21,6 +21,15 @@ impl GuestWords for PageWords {
     }
 }
 
+/// Between a change and the look that has to come after it, or else two CPUs could each miss what the other changed.
+///
+/// Every such change and look is sequentially consistent, so their order is given without this. The model checker knows
+/// that order from fences alone.
+pub(super) fn look_after_change() {
+    #[cfg(loom)]
+    xenolith_sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// Models bring pages of their own: these have atomics that loom does not watch.
 #[cfg(loom)]
 impl GuestWords for PageWords {

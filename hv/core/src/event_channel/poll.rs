@@ -1,26 +1,33 @@
 //! Waiting for one of several ports (`SCHEDOP_poll`).
 //!
 //! A vCPU that polls announces it, looks whether a port is pending, and blocks if none is. Whoever makes a port
-//! pending does so first and then looks for the announcement. So one of the two sees the other, provided that a wake
-//! between the announcement and the blocking is not forgotten by whoever blocks the vCPU.
+//! pending does so first and then looks for the announcement. So one of the two sees the other. A wake that comes before
+//! the vCPU is marked as blocked finds nothing to wake: so whoever blocks a vCPU looks at [`was_woken`] afterwards.
 
 use super::domain::EventDomain;
+use super::guest_words::look_after_change;
 use xen_abi::{Port, VcpuId};
-use xenolith_sync::atomic::{Ordering, fence};
+use xenolith_sync::atomic::Ordering;
 
 /// The vCPU does not poll.
 const NOTHING: u32 = 0;
 /// The vCPU polls for several ports: every event wakes it, and it looks for itself.
 const ANYTHING: u32 = u32::MAX;
+/// An event came for a vCPU that polls.
+const WOKEN: u32 = u32::MAX - 1;
+
+const fn is_announced(state: u32) -> bool {
+    !matches!(state, NOTHING | WOKEN)
+}
 
 /// Announces that a vCPU is about to look at ports and to block. From now on until [`end`], each event may wake it.
 pub fn begin<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     let events = domain.events();
     let Some(state) = events.vcpu(vcpu) else { return };
-    if state.poll.swap(ANYTHING, Ordering::SeqCst) == NOTHING {
+    if !is_announced(state.poll.swap(ANYTHING, Ordering::SeqCst)) {
         events.pollers().fetch_add(1, Ordering::SeqCst);
     }
-    fence(Ordering::SeqCst);
+    look_after_change();
 }
 
 /// Says that the vCPU polls for one port alone, so that other events leave it asleep.
@@ -34,12 +41,16 @@ pub fn narrow<D: EventDomain>(domain: &D, vcpu: VcpuId, port: Port) {
     }
 }
 
-/// Takes the announcement back. True if no event had done so yet: then the vCPU was woken by something else, such as
-/// its timer.
+/// Takes the announcement back, in any case before the guest runs on. True if no event had done so yet: then the vCPU
+/// was woken by something else, such as its timer.
 pub fn end<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
     let events = domain.events();
     let Some(state) = events.vcpu(vcpu) else { return false };
-    let polled = state.poll.swap(NOTHING, Ordering::SeqCst) != NOTHING;
+    // Only the vCPU's own CPU announces, so what reads as nothing stays nothing.
+    if state.poll.load(Ordering::SeqCst) == NOTHING {
+        return false;
+    }
+    let polled = is_announced(state.poll.swap(NOTHING, Ordering::SeqCst));
     if polled {
         events.pollers().fetch_sub(1, Ordering::SeqCst);
     }
@@ -48,20 +59,26 @@ pub fn end<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
 
 /// True while the vCPU polls and no event has come for it.
 pub fn is_polling<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
-    domain.events().vcpu(vcpu).is_some_and(|state| state.poll.load(Ordering::SeqCst) != NOTHING)
+    domain.events().vcpu(vcpu).is_some_and(|state| is_announced(state.poll.load(Ordering::SeqCst)))
+}
+
+/// True if an event came for the vCPU since it announced that it polls: then it must not stay blocked. To be asked
+/// after it was marked as blocked.
+pub fn was_woken<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
+    domain.events().vcpu(vcpu).is_some_and(|state| state.poll.load(Ordering::SeqCst) == WOKEN)
 }
 
 /// After a port was made pending: wakes every vCPU that polls for it.
 pub(super) fn event_came<D: EventDomain>(domain: &D, port: Port) {
     let events = domain.events();
-    fence(Ordering::SeqCst);
+    look_after_change();
     if events.pollers().load(Ordering::SeqCst) == 0 {
         return;
     }
     for (vcpu, state) in events.vcpus() {
         let mut polled = state.poll.load(Ordering::SeqCst);
-        while polled == ANYTHING || (polled == port.0 && polled != NOTHING) {
-            match state.poll.compare_exchange(polled, NOTHING, Ordering::SeqCst, Ordering::SeqCst) {
+        while polled == ANYTHING || (polled == port.0 && is_announced(polled)) {
+            match state.poll.compare_exchange(polled, WOKEN, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => {
                     events.pollers().fetch_sub(1, Ordering::SeqCst);
                     domain.wake(vcpu);

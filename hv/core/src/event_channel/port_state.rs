@@ -213,7 +213,7 @@ impl PortCell {
 
     /// Notes an event that has no event word to go to.
     pub(super) fn note_early(&self) {
-        self.early.store(true, Ordering::SeqCst);
+        self.early.swap(true, Ordering::SeqCst);
     }
 
     /// Takes such a note away; gives whether there was one.

@@ -9,8 +9,9 @@ use xenolith_sync::atomic::{AtomicU32, Ordering};
 
 /// How many ports come into being together. A guest can tell: a port of a bucket that there is not yet has no status.
 pub const PORTS_PER_BUCKET: u32 = if cfg!(loom) { 4 } else { 64 };
-const BUCKETS_PER_GROUP: u32 = 64;
-const GROUPS: usize = if cfg!(loom) { 1 } else { (EVTCHN_FIFO_NR_CHANNELS / (64 * BUCKETS_PER_GROUP)) as usize };
+const BUCKETS_PER_GROUP: u32 = if cfg!(loom) { 1 } else { 64 };
+const GROUPS: usize =
+    if cfg!(loom) { 1 } else { (EVTCHN_FIFO_NR_CHANNELS / (PORTS_PER_BUCKET * BUCKETS_PER_GROUP)) as usize };
 
 type Bucket = Vec<PortCell>;
 type Group = Vec<Once<Bucket>>;

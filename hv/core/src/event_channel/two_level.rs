@@ -4,7 +4,7 @@
 
 use super::delivery::{mark_upcall, wake_pollers};
 use super::domain::EventDomain;
-use super::guest_words::{test, test_and_clear, test_and_set};
+use super::guest_words::{look_after_change, test, test_and_clear, test_and_set};
 use xen_abi::event_channel::EVTCHN_2L_NR_CHANNELS;
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_PENDING_SEL};
 use xen_abi::{Port, VcpuId};
@@ -34,6 +34,7 @@ pub(super) fn set_pending<D: EventDomain>(domain: &D, port: Port, vcpu: VcpuId) 
     }
     // The mask is read after the pending bit was set, and the guest looks at the pending bit after it cleared the
     // mask: one of the two sees the other.
+    look_after_change();
     if !test(page, SHARED_INFO_EVTCHN_MASK, port.0) {
         select(domain, port, vcpu);
     }
@@ -48,7 +49,11 @@ pub(super) fn clear_pending<D: EventDomain>(domain: &D, port: Port) {
 
 pub(super) fn unmask<D: EventDomain>(domain: &D, port: Port, vcpu: VcpuId) {
     let Some(page) = shared(domain, port) else { return };
-    if test_and_clear(page, SHARED_INFO_EVTCHN_MASK, port.0) && test(page, SHARED_INFO_EVTCHN_PENDING, port.0) {
+    if !test_and_clear(page, SHARED_INFO_EVTCHN_MASK, port.0) {
+        return;
+    }
+    look_after_change();
+    if test(page, SHARED_INFO_EVTCHN_PENDING, port.0) {
         select(domain, port, vcpu);
     }
 }

@@ -3,6 +3,7 @@
 use super::exits::answer_exit;
 use super::interrupts::take_requests;
 use crate::domain::Domain;
+use crate::event_channel::{HostedDomain, poll};
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::outcome::CrashReason;
@@ -28,6 +29,8 @@ pub(super) fn run_vcpu<M: Machine>(
 ) -> Stop {
     let domain = &*entry.domain;
     let Some(vcpu) = entry.vcpu() else { return Stop::Interrupted };
+    // Whatever woke it, it polls no longer.
+    poll::end(&HostedDomain::new(hv, domain), vcpu.id);
     loop {
         if vcpu.requests.pending() {
             take_requests(vcpu, core);
@@ -98,9 +101,11 @@ fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
     let something = core.nmi_pending
         || core.lapic.highest_deliverable().is_some()
         || (domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine))
-        || vcpu.timers.deadline() <= now;
+        || vcpu.timers.deadline() <= now
+        || poll::was_woken(&HostedDomain::new(hv, domain), vcpu.id);
     if something {
         vcpu.unblock();
+        poll::end(&HostedDomain::new(hv, domain), vcpu.id);
     }
     !something
 }
