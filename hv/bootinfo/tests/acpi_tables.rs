@@ -116,6 +116,32 @@ fn usual_tables_are_read_in_full() {
 }
 
 #[test]
+fn the_way_to_switch_off_is_found_in_the_dsdt() {
+    let mut memory = Memory::new();
+    // Name (_S5, Package (4) { 5, 1, 0, 0 }) behind something else.
+    let dsdt = memory.add(b"DSDT", b"\x08_S4_\x12\x05\x01\x08_S5_\x12\x07\x04\x0a\x05\x01\x00\x00");
+    let mut body = fadt();
+    body[40 - 36..44 - 36].copy_from_slice(&dsdt.to_le_bytes());
+    let table = memory.add(b"FACP", &body);
+    memory.finish(&[table]);
+    assert_eq!(memory.read().unwrap().soft_off, Some((5, 1)));
+    assert_eq!(usual().read().unwrap().soft_off, None);
+}
+
+proptest! {
+    #[test]
+    fn no_dsdt_makes_the_search_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut memory = Memory::new();
+        let dsdt = memory.add(b"DSDT", &[b"_S5_\x12", &body[..]].concat());
+        let mut body = fadt();
+        body[40 - 36..44 - 36].copy_from_slice(&dsdt.to_le_bytes());
+        let table = memory.add(b"FACP", &body);
+        memory.finish(&[table]);
+        prop_assert!(memory.read().is_ok());
+    }
+}
+
+#[test]
 fn a_table_with_a_wrong_checksum_is_passed_over() {
     let mut memory = usual();
     memory.bytes[0xe_8000 + 40] ^= 1;

@@ -4,12 +4,13 @@ use core::sync::atomic::Ordering;
 
 use x86_64::instructions::interrupts;
 
-use crate::cpu_area;
+use crate::{cpu_area, timer};
 
 /// Waits with interrupts on until something has happened to this CPU; returns at once when something already has.
 pub fn wait() {
     interrupts::disable();
-    if cpu_area::this().events.load(Ordering::Acquire) == 0 {
+    if cpu_area::this().events.load(Ordering::Acquire) == 0 && !timer::check() {
+        timer::guard_idle();
         // The CPU takes no interrupt between the two instructions, so none can be missed.
         interrupts::enable_and_hlt();
         interrupts::disable();

@@ -46,11 +46,15 @@ mod keys;
 pub mod layout;
 #[cfg(target_os = "none")]
 pub mod local_apic;
+#[cfg(target_os = "none")]
+mod machine;
 pub mod nested;
 #[cfg(target_os = "none")]
 pub mod paging;
 #[cfg(target_os = "none")]
 mod physical;
+#[cfg(target_os = "none")]
+pub mod power;
 #[cfg(target_os = "none")]
 pub mod ram;
 #[cfg(target_os = "none")]
@@ -62,3 +66,10 @@ pub mod shootdown;
 #[cfg(target_os = "none")]
 pub mod stacks;
 pub mod svm;
+#[cfg(target_os = "none")]
+pub mod timer;
+#[cfg(target_os = "none")]
+pub mod wall_clock;
+
+#[cfg(target_os = "none")]
+pub use machine::X86Machine;

@@ -40,6 +40,12 @@ impl SerialPort {
         Self { base }
     }
 
+    /// The first of its eight ports.
+    #[must_use]
+    pub const fn base(self) -> u16 {
+        self.base
+    }
+
     fn read(self, register: Register) -> u8 {
         // SAFETY: reading a register of a UART (or of nothing at all) touches no memory.
         unsafe { PortReadOnly::<u8>::new(self.base.wrapping_add(register as u16)).read() }

@@ -6,6 +6,7 @@
 mod fixed;
 mod processors;
 mod root;
+mod soft_off;
 
 use arrayvec::ArrayVec;
 
@@ -84,6 +85,8 @@ pub struct AcpiTables {
     pub processors: Processors,
     /// Fixed hardware: the PM timer, the reset register.
     pub fixed: Option<FixedHardware>,
+    /// The two sleep types that switch the machine off, for the two control registers.
+    pub soft_off: Option<(u8, u8)>,
     /// The machine address of the HPET's registers.
     pub hpet: Option<u64>,
     /// Memory-mapped PCI configuration.
@@ -114,6 +117,7 @@ impl AcpiTables {
                 let fixed = FixedHardware::read(memory, &location)?;
                 self.fixed = Some(fixed);
                 if let Some(dsdt) = root::table_at(memory, fixed.dsdt)? {
+                    self.soft_off = soft_off::find(memory, &dsdt)?;
                     let _ = self.tables.try_push(dsdt);
                 }
             }

@@ -4,7 +4,9 @@ use core::sync::atomic::Ordering;
 
 use super::{Booted, cpus};
 use crate::interrupts::vector;
-use crate::{calibration, clock, console, cpu_area, crash, heap, interrupt_controllers, local_apic, reboot};
+use crate::{
+    calibration, clock, console, cpu_area, crash, heap, interrupt_controllers, local_apic, power, reboot, wall_clock,
+};
 
 /// The ISA interrupts of the two serial ports.
 const COM1_INTERRUPT: u8 = 4;
@@ -17,6 +19,7 @@ pub(super) fn bring_up(booted: &Booted) {
     if let Some(reset) = booted.acpi.fixed.and_then(|fixed| fixed.reset) {
         reboot::set_acpi_reset(reset);
     }
+    power::set_up(booted.acpi);
     let processors = &booted.acpi.processors;
     let needs_x2apic = processors.usable.iter().any(|processor| processor.apic_id >= 0xff);
     local_apic::find(processors.local_apic, booted.options.x2apic, needs_x2apic);
@@ -29,6 +32,7 @@ pub(super) fn bring_up(booted: &Booted) {
         panic!("no clock to measure the time stamp counter against (neither HPET nor PM timer)");
     }
     local_apic::measure_timer();
+    wall_clock::start();
     show_apic();
     cpus::start_others(booted);
     listen_to_serial_ports(booted);

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use xenolith_hal::HostEvents;
 
-use crate::{calls, console, cpu_area, keys, local_apic};
+use crate::{calls, console, cpu_area, keys, local_apic, timer};
 
 pub use entry::{InterruptFrame, entry_of};
 
@@ -45,7 +45,7 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
     match frame.vector as u8 {
         // There is nothing to acknowledge.
         vector::SPURIOUS => return,
-        vector::TIMER => note(HostEvents::TIMER),
+        vector::TIMER => timer::expire(),
         vector::KICK => note(HostEvents::KICK),
         vector::CALL => calls::serve(),
         vector::SERIAL => receive_from_serial_ports(),
