@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering;
 use super::{Booted, cpus};
 use crate::interrupts::vector;
 use crate::{
-    calibration, clock, console, cpu_area, crash, heap, interrupt_controllers, local_apic, power, reboot, wall_clock,
+    calibration, clock, console, cpu_area, crash, heap, interrupt_controllers, local_apic, power, ram, reboot,
+    wall_clock,
 };
 
 /// The ISA interrupts of the two serial ports.
@@ -35,6 +36,9 @@ pub(super) fn bring_up(booted: &Booted) {
     wall_clock::start();
     show_apic();
     cpus::start_others(booted);
+    if !ram::set_up(booted) {
+        panic!("the heap is too small to note which RAM is free");
+    }
     listen_to_serial_ports(booted);
     let usage = heap::usage();
     crate::log!(Info, "Heap: {} KiB used, {} KiB free", usage.used_bytes >> 10, usage.free_bytes >> 10);
