@@ -21,6 +21,7 @@ pub mod guest_ports;
 pub mod hvm_params;
 pub mod hypercall;
 pub mod hypervisor;
+pub mod memory_op;
 pub mod mmio;
 pub mod operations;
 pub mod outcome;

@@ -1,7 +1,9 @@
 //! What stands at each guest frame of a domain: changes to its translation, one at a time.
 
 use crate::frames::{Frames, PageRef, Pages, PagingPool};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
+use xen_abi::memory_map::MemmapEntry;
 use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
 use xenolith_sync::{SpinLock, rank};
 
@@ -11,18 +13,47 @@ pub struct Physmap {
     pool: SpinLock<PagingPool, rank::P2m>,
     /// The highest guest frame that was ever mapped.
     highest: AtomicU64,
+    /// Where the domain saw its shared page last; all ones for nowhere.
+    shared_info: AtomicU64,
+    /// The memory map that the toolstack gave it.
+    map: SpinLock<Vec<MemmapEntry>, rank::DomainPages>,
 }
 
 impl Physmap {
     /// A translation whose page tables are paid by `pool`.
     #[must_use]
     pub fn new(pool: PagingPool) -> Self {
-        Self { pool: SpinLock::new(pool), highest: AtomicU64::new(0) }
+        Self {
+            pool: SpinLock::new(pool),
+            highest: AtomicU64::new(0),
+            shared_info: AtomicU64::new(Gfn::INVALID.0),
+            map: SpinLock::new(Vec::new()),
+        }
     }
 
     /// The highest guest frame that was ever mapped; 0 if none was.
     pub fn highest(&self) -> Gfn {
         Gfn(self.highest.load(Ordering::Relaxed))
+    }
+
+    /// Notes where the domain sees its shared page from now on; gives where it was noted before.
+    pub fn note_shared_info(&self, gfn: Gfn) -> Option<Gfn> {
+        let before = Gfn(self.shared_info.swap(gfn.0, Ordering::AcqRel));
+        (before != Gfn::INVALID).then_some(before)
+    }
+
+    /// A copy of the domain's memory map; none if memory is short.
+    pub fn memory_map(&self) -> Option<Vec<MemmapEntry>> {
+        let map = self.map.lock();
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(map.len()).ok()?;
+        copy.extend_from_slice(&map);
+        Some(copy)
+    }
+
+    /// Replaces the domain's memory map.
+    pub fn set_memory_map(&self, map: Vec<MemmapEntry>) {
+        *self.map.lock() = map;
     }
 
     /// The pool. Not to be called inside [`Memory::edit`].
@@ -100,7 +131,12 @@ pub struct Editor<'p, 'a, P: Pages, S: NestedSpace> {
     pool: &'p mut PagingPool,
 }
 
-impl<P: Pages, S: NestedSpace> Editor<'_, '_, P, S> {
+impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
+    /// The memory that is changed.
+    pub const fn memory(&self) -> &Memory<'a, P, S> {
+        self.memory
+    }
+
     /// What stands at a guest frame.
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         self.memory.space.lookup(gfn)

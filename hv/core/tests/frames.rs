@@ -1,4 +1,5 @@
 //! Who owns which frame, against a naive model.
+#![cfg(not(loom))]
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;

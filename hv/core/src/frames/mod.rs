@@ -91,6 +91,13 @@ impl Frames {
     ///
     /// **Errors:** no memory for the tables: 16 bytes a frame in each GiB with RAM, half a byte a frame below `limit`.
     pub fn new(limit: Mfn, ram: &[Range<Mfn>], cpus: usize) -> Result<Self, TryReserveError> {
+        Self::for_domains(limit, ram, cpus, DomId::FIRST_RESERVED.0)
+    }
+
+    /// As [`Frames::new`], with accounts only for domains below a number.
+    ///
+    /// **Errors:** no memory for the tables.
+    pub fn for_domains(limit: Mfn, ram: &[Range<Mfn>], cpus: usize, domains: u16) -> Result<Self, TryReserveError> {
         let table = FrameTable::new(limit, ram)?;
         let limit = table.limit();
         let mut heap = Heap {
@@ -110,7 +117,7 @@ impl Frames {
         limbo.extend((0..slots).map(|_| Padded(SpinLock::new(Limbo::new()))));
         Ok(Self {
             table,
-            accounts: Accounts::new(DomId::FIRST_RESERVED.0)?,
+            accounts: Accounts::new(domains)?,
             heap: SpinLock::new(heap),
             epochs: Epochs::new(cpus)?,
             limbo: limbo.into_boxed_slice(),
@@ -241,6 +248,13 @@ impl Frames {
         self.free_block(frame.mfn, frame.order);
     }
 
+    /// Gives a block up frame by frame, of which a guest may have seen a part.
+    pub fn retire(&self, frame: OwnedFrame) {
+        for (mfn, _) in self.table.run(frame.mfn, frame.order.pages()) {
+            self.release(mfn, frame.owner);
+        }
+    }
+
     /// A domain gives up a frame of its memory that is in its translation no longer. True the first time: it is freed
     /// when all references are gone and a grace period has passed.
     pub fn release(&self, mfn: Mfn, owner: DomId) -> bool {
@@ -248,11 +262,12 @@ impl Frames {
     }
 
     fn disown(&self, mfn: Mfn, owner: DomId, used_as: FrameUse) -> bool {
-        let disowned = self.table.get(mfn).is_some_and(|frame| frame.disown(owner, used_as));
-        if disowned {
-            self.defer(mfn);
+        let Some(before) = self.table.get(mfn).and_then(|frame| frame.disown(owner, used_as)) else { return false };
+        if before.references == 1 {
+            self.uncount(before);
         }
-        disowned
+        self.defer(mfn);
+        true
     }
 
     /// Takes a cleared frame that `owner` may map but that stays the hypervisor's.
@@ -302,14 +317,34 @@ impl Frames {
 
     /// Frees a frame whose last reference is gone; `last` is its state before.
     fn settle(&self, mfn: Mfn, last: FrameState) {
-        if let Some(account) = self.accounts.get(last.owner) {
-            match last.used_as {
+        self.uncount(last);
+        self.free_block(mfn, PageOrder::SIZE_4K);
+    }
+
+    /// A frame counts for its owner no longer.
+    fn uncount(&self, state: FrameState) {
+        if let Some(account) = self.accounts.get(state.owner) {
+            match state.used_as {
                 FrameUse::Guest => account.uncharge(1),
                 FrameUse::Shared => account.remove_shared(),
                 _ => {}
             }
         }
-        self.free_block(mfn, PageOrder::SIZE_4K);
+    }
+
+    /// Gives up every frame that a dead domain still owns and that stands nowhere in its translation: looks at most at
+    /// `budget` frames from `from` on. Gives where to go on, or none when all were looked at or nothing is left.
+    pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
+        if self.account(dead)?.total() == 0 {
+            return None;
+        }
+        for (mfn, frame) in self.table.run(from, budget) {
+            let state = frame.state();
+            if state.owner == dead && state.used_as == FrameUse::Guest {
+                self.release(mfn, dead);
+            }
+        }
+        from.checked_add(budget).filter(|next| *next < self.limit())
     }
 
     fn free_block(&self, mfn: Mfn, order: PageOrder) {

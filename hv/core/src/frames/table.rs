@@ -59,13 +59,15 @@ impl Frame {
         before.ok().filter(|before| before.references == count)
     }
 
-    /// Takes away the owner's own reference, once. The caller then holds it.
-    pub fn disown(&self, owner: DomId, used_as: FrameUse) -> bool {
+    /// Takes away the owner's own reference, once; the state before. The caller then holds it. A frame that nobody
+    /// else refers to is its owner's no longer, so that nobody will.
+    pub fn disown(&self, owner: DomId, used_as: FrameUse) -> Option<FrameState> {
         let disowned = |state: FrameState| {
             let owned = state.owner == owner && state.used_as == used_as && state.allocated;
-            owned.then_some(FrameState { allocated: false, ..state })
+            let owner = if state.references == 1 { DomId::INVALID } else { owner };
+            owned.then_some(FrameState { allocated: false, owner, ..state })
         };
-        self.update(disowned).is_ok()
+        self.update(disowned).ok()
     }
 }
 
@@ -157,9 +159,9 @@ mod tests {
     #[test]
     fn the_owner_gives_its_reference_up_once() {
         let frame = Frame::new(FrameState::owned(DomId(1), FrameUse::Guest));
-        assert!(!frame.disown(DomId(2), FrameUse::Guest));
-        assert!(frame.disown(DomId(1), FrameUse::Guest));
-        assert!(!frame.disown(DomId(1), FrameUse::Guest));
+        assert!(frame.disown(DomId(2), FrameUse::Guest).is_none());
+        assert!(frame.disown(DomId(1), FrameUse::Guest).is_some());
+        assert!(frame.disown(DomId(1), FrameUse::Guest).is_none());
         assert!(frame.unreference(1).is_some());
         assert!(!frame.reference(DomId(1)));
     }

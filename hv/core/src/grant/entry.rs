@@ -5,11 +5,12 @@
 //! first and looks at the permission again afterwards, the guest takes permission away first and looks at the use
 //! afterwards, so at least one of the two notices.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::grant_entry::{
     GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TRANSITIVE, GTF_TYPE_MASK, GTF_WRITING,
 };
 use xenolith_hal::{DomId, Gfn, GrantRef, PageWords};
+use xenolith_sync::atomic::fence;
 
 /// How often a step is tried anew when the guest changes the entry under it.
 const ATTEMPTS: usize = 5;
@@ -23,23 +24,32 @@ pub trait SharedWord {
     fn keep(&self, bits: u64) -> u64;
 }
 
-impl SharedWord for AtomicU64 {
-    fn load(&self) -> u64 {
-        self.load(Ordering::SeqCst)
-    }
+macro_rules! shared_word {
+    ($atomic:ty) => {
+        impl SharedWord for $atomic {
+            fn load(&self) -> u64 {
+                self.load(Ordering::SeqCst)
+            }
 
-    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
-        self.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
-    }
+            fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
+                self.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+            }
 
-    fn set(&self, bits: u64) -> u64 {
-        self.fetch_or(bits, Ordering::SeqCst)
-    }
+            fn set(&self, bits: u64) -> u64 {
+                self.fetch_or(bits, Ordering::SeqCst)
+            }
 
-    fn keep(&self, bits: u64) -> u64 {
-        self.fetch_and(bits, Ordering::SeqCst)
-    }
+            fn keep(&self, bits: u64) -> u64 {
+                self.fetch_and(bits, Ordering::SeqCst)
+            }
+        }
+    };
 }
+
+shared_word!(AtomicU64);
+// The model checker's own, which is not core's.
+#[cfg(loom)]
+shared_word!(xenolith_sync::atomic::AtomicU64);
 
 /// The permission, or the state of the entry, does not allow the use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

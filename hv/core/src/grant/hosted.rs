@@ -8,7 +8,7 @@ use crate::frames::epoch::Epoch;
 use crate::hypervisor::{DomainRef, Hypervisor};
 use crate::physmap::Physmap;
 use core::sync::atomic::{Ordering, fence};
-use xenolith_hal::{DomId, Machine};
+use xenolith_hal::{DomId, Machine, Mfn};
 
 impl<M: Machine> Party for Domain<M> {
     type Space = M::Space;
@@ -23,6 +23,10 @@ impl<M: Machine> Party for Domain<M> {
 
     fn space(&self) -> &M::Space {
         &self.space
+    }
+
+    fn shared_info(&self) -> Mfn {
+        self.shared_info
     }
 
     fn physmap(&self) -> &Physmap {

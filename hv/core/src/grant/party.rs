@@ -5,7 +5,7 @@ use crate::frames::epoch::Epoch;
 use crate::frames::{Frames, Pages};
 use crate::physmap::{Memory, Physmap};
 use core::ops::Deref;
-use xenolith_hal::{DomId, NestedSpace};
+use xenolith_hal::{DomId, Mfn, NestedSpace};
 
 /// A domain that grants or is granted something.
 pub trait Party {
@@ -18,6 +18,8 @@ pub trait Party {
     fn privileged(&self) -> bool;
     /// Its translation.
     fn space(&self) -> &Self::Space;
+    /// The page that it shares with the hypervisor.
+    fn shared_info(&self) -> Mfn;
     /// The lock over its translation.
     fn physmap(&self) -> &Physmap;
     /// Its grants and its mappings of others' grants.

@@ -257,19 +257,16 @@ impl GrantTable {
         Some(shape.part(part).get(index as usize)?.frame.mfn())
     }
 
-    /// Notes where the domain sees a frame of its table; gives where it saw it before, if it still does.
-    pub fn note_place<P: Pages, S: NestedSpace>(
-        &self,
-        part: Part,
-        index: u32,
-        place: Gfn,
-        memory: &Memory<'_, P, S>,
-    ) -> Option<Gfn> {
-        let mut shape = self.shape.write();
-        let frame = shape.part_mut(part).get_mut(index as usize)?;
-        let before = frame.mapped_at(memory);
-        frame.place = Some(place);
-        before.filter(|before| *before != place)
+    /// Where the domain sees a frame of its table.
+    pub fn place_of<P: Pages, S: NestedSpace>(&self, part: Part, index: u32, memory: &Memory<'_, P, S>) -> Option<Gfn> {
+        self.shape.read().part(part).get(index as usize)?.mapped_at(memory)
+    }
+
+    /// Notes where the domain sees a frame of its table from now on.
+    pub fn note_place(&self, part: Part, index: u32, place: Gfn) {
+        if let Some(frame) = self.shape.write().part_mut(part).get_mut(index as usize) {
+            frame.place = Some(place);
+        }
     }
 }
 

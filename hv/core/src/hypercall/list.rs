@@ -4,6 +4,7 @@ use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
 use crate::event_channel;
 use crate::grant;
+use crate::memory_op;
 use crate::operations::{console_io, hvm_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist};
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
@@ -37,6 +38,13 @@ impl<M: Machine> Table<M> {
         operations(number::CONSOLE_IO, "console_io", console_io::operations()),
         does(number::VM_ASSIST, "vm_assist", Caller::Any, vm_assist::vm_assist),
         operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations()),
+        Hypercall {
+            number: number::MEMORY_OP,
+            name: "memory_op",
+            caller: Caller::Any,
+            mask: xen_abi::memory::MEMOP_CMD_MASK,
+            body: Body::Operations(memory_op::hypercall::operations()),
+        },
         Hypercall {
             number: number::GRANT_TABLE_OP,
             name: "grant_table_op",

@@ -69,6 +69,7 @@ impl NestedSpace for Space {
 pub struct Dom {
     pub id: DomId,
     pub space: Space,
+    pub shared_info: Mfn,
     pub physmap: Physmap,
     pub grants: GrantTable,
 }
@@ -84,6 +85,9 @@ impl Party for Dom {
     }
     fn space(&self) -> &Space {
         &self.space
+    }
+    fn shared_info(&self) -> Mfn {
+        self.shared_info
     }
     fn physmap(&self) -> &Physmap {
         &self.physmap
@@ -148,7 +152,9 @@ impl Machine {
         self.frames.account(id).unwrap().set_max(100);
         let source = Source { frames: &self.frames, pages: &self.heap, owner: id };
         let grants = GrantTable::new(limits, &source).unwrap();
-        let domain = Dom { id, space: Space::default(), physmap: Physmap::new(PagingPool::new(100)), grants };
+        let shared_info = self.frames.take_shared(&self.heap, id).unwrap().mfn();
+        let physmap = Physmap::new(PagingPool::new(100));
+        let domain = Dom { id, space: Space::default(), shared_info, physmap, grants };
         for gfn in 0..PAGES {
             let page = self.frames.allocate(&self.heap, id, PageOrder::SIZE_4K, ANYWHERE).map(OwnedFrame::into_mapping);
             let mapping =

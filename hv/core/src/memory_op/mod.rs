@@ -1,0 +1,11 @@
+//! `memory_op`: memory of domains, where it is, and how much.
+//!
+//! What the operations do to a domain is in [`place`] and [`populate`], which know nothing of hypercalls.
+
+mod acquire;
+pub mod hypercall;
+pub mod place;
+mod place_calls;
+pub mod populate;
+mod reservation;
+mod settings;

@@ -1,0 +1,206 @@
+//! Which page appears at which frame of a domain.
+
+use super::populate::remove_page;
+use crate::frames::{PageRef, Pages};
+use crate::grant::{MemoryOf, Part, Party, Source, World};
+use crate::physmap::{Editor, Memory, PlaceError};
+use xen_abi::physmap::{
+    XENMAPIDX_GRANT_TABLE_STATUS, XENMAPSPACE_GMFN, XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_GRANT_TABLE,
+    XENMAPSPACE_SHARED_INFO,
+};
+use xen_abi::{DomId, Errno};
+use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, Rights};
+
+impl From<PlaceError> for Errno {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::NoMemory => Self::ENOMEM,
+            PlaceError::Busy | PlaceError::OutOfRange => Self::EINVAL,
+        }
+    }
+}
+
+/// What is to appear: an `XENMAPSPACE_*`, which of that kind, and whose where that is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    pub space: u32,
+    pub index: u64,
+    /// Only for pages of another domain.
+    pub foreign: DomId,
+}
+
+/// Lets one page appear at a frame of `target`, at the wish of `caller`. What memory of its own stood there is given
+/// up; a page that stood elsewhere leaves that place.
+///
+/// **Errors:** `EINVAL` for an item that does not exist, and a frame that cannot be; `EXDEV`, `ENXIO` and `EPERM` as
+/// Xen's; `ESRCH` for a domain that does not exist; `ENOMEM`.
+/// **Source:** `memory.h`.
+pub fn place<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: Item, gfn: Gfn) -> Result<(), Errno> {
+    let memory = world.memory(target);
+    match item.space {
+        XENMAPSPACE_SHARED_INFO if item.index == 0 => {
+            let mfn = target.shared_info();
+            let before = target.physmap().note_shared_info(gfn);
+            let before = before.filter(|before| memory.lookup(*before).is_some_and(|at| at.mfn == mfn));
+            move_here(&memory, mfn, before, gfn, PageKind::Shared)
+        }
+        XENMAPSPACE_GRANT_TABLE => place_grant_frame(world, target, item.index, gfn),
+        XENMAPSPACE_GMFN => place_own(&memory, Gfn(item.index), gfn),
+        XENMAPSPACE_GMFN_FOREIGN => place_foreign(world, caller, target, item, gfn),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Maps a page of the hypervisor's, or the domain's own, and takes it away from where it was.
+fn move_here<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    mfn: Mfn,
+    before: Option<Gfn>,
+    gfn: Gfn,
+    kind: PageKind,
+) -> Result<(), Errno> {
+    if before == Some(gfn) {
+        return Ok(());
+    }
+    memory.edit(|editor| {
+        vacate(editor, gfn)?;
+        if let Some(before) = before {
+            editor.unmap(before).map_err(PlaceError::from)?;
+        }
+        Ok(editor.place(gfn, mfn, Rights::ALL, kind).map(|_| ())?)
+    })
+}
+
+/// Makes room at a frame: memory of the domain's own that stands there is given up.
+fn vacate<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, gfn: Gfn) -> Result<(), Errno> {
+    match remove_page(editor, gfn) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EPERM) => Err(Errno::EINVAL),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn place_grant_frame<W: World>(world: &W, target: &W::Party, index: u64, gfn: Gfn) -> Result<(), Errno> {
+    let grants = target.grants();
+    let status = index & XENMAPIDX_GRANT_TABLE_STATUS != 0 && grants.with_shape(|shape| shape.version().number()) == 2;
+    let (part, index) =
+        if status { (Part::Status, index & !XENMAPIDX_GRANT_TABLE_STATUS) } else { (Part::Entries, index) };
+    let index = u32::try_from(index).map_err(|_| Errno::EINVAL)?;
+    let memory = world.memory(target);
+    let source = Source { frames: world.frames(), pages: world.pages(), owner: target.id() };
+    let mfn = grants.frame(part, index, &source).ok_or(Errno::EINVAL)?;
+    let before = grants.place_of(part, index, &memory);
+    move_here(&memory, mfn, before, gfn, PageKind::Shared)?;
+    grants.note_place(part, index, gfn);
+    Ok(())
+}
+
+/// Moves a page of the domain's own.
+fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to: Gfn) -> Result<(), Errno> {
+    memory.edit(|editor| {
+        let own = |at: &Mapping| matches!(at.kind, PageKind::Ram | PageKind::Shared);
+        let moved = editor.lookup(from).filter(own).ok_or(Errno::EINVAL)?;
+        if from == to {
+            return Ok(());
+        }
+        vacate(editor, to)?;
+        editor.unmap(from).map_err(PlaceError::from)?;
+        editor.place(to, moved.mfn, moved.rights, moved.kind)?;
+        Ok(())
+    })
+}
+
+/// Maps a page of another domain.
+fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: Item, gfn: Gfn) -> Result<(), Errno> {
+    if item.foreign == DomId::SELF || item.foreign == target.id() {
+        return Err(Errno::EINVAL);
+    }
+    let owner = world.party(item.foreign).ok_or(Errno::ESRCH)?;
+    if !caller.privileged() {
+        return Err(Errno::EPERM);
+    }
+    let page = world.memory(&owner).own_page(Gfn(item.index), true).ok_or(Errno::EINVAL)?;
+    map_foreign(world, target, page, gfn, Displaced::Released)
+}
+
+/// What becomes of memory of the domain's own where a foreign page is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Displaced {
+    /// It is given up.
+    Released,
+    /// It stays the domain's and loses its place.
+    Kept,
+}
+
+/// Maps a page of another domain; the translation takes the reference over.
+pub(super) fn map_foreign<W: World>(
+    world: &W,
+    target: &W::Party,
+    page: PageRef,
+    gfn: Gfn,
+    displaced: Displaced,
+) -> Result<(), Errno> {
+    let memory: MemoryOf<'_, W> = world.memory(target);
+    let mapped = memory.edit(|editor| {
+        if displaced == Displaced::Released {
+            vacate(editor, gfn)?;
+        }
+        Ok(editor.place(gfn, page.mfn(), Rights::DATA, PageKind::Foreign).map(|_| ())?)
+    });
+    if mapped.is_err() {
+        world.frames().put(page);
+    } else {
+        let _ = page.into_mapping();
+    }
+    mapped
+}
+
+/// Takes what stands at a frame of `target` out of its translation. Memory of the domain's own stays its own.
+///
+/// **Errors:** `ENOENT` where nothing is, and for a grant and a device; `ENOMEM`.
+/// **Source:** `memory.h`.
+pub fn unplace<W: World>(world: &W, target: &W::Party, gfn: Gfn) -> Result<(), Errno> {
+    let removed = world.memory(target).edit(|editor| {
+        let there = editor.lookup(gfn).filter(|at| !matches!(at.kind, PageKind::Grant | PageKind::Mmio));
+        there.ok_or(Errno::ENOENT)?;
+        editor.unmap(gfn).map_err(|error| match error {
+            MapError::NoMemory => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        })
+    })?;
+    if let Some(Mapping { mfn, kind: PageKind::Foreign, .. }) = removed {
+        world.frames().put_later(PageRef::of_mapping(mfn));
+    }
+    Ok(())
+}
+
+/// Takes everything out of the translation of a domain whose vCPUs run no more, and gives its memory up. At most
+/// `budget` steps; gives the frame to go on at, or none when all is done. Mappings of grants must be gone before.
+pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u32) -> Option<Gfn> {
+    let memory = world.memory(dead);
+    let mut gfn = from;
+    for _ in 0..budget {
+        if gfn > dead.physmap().highest() {
+            return None;
+        }
+        if let Some(there) = memory.lookup(gfn) {
+            // First out of the translation, so that a step that is repeated finds nothing; if that fails for want of
+            // a table the page is found again by its owner at the very end.
+            if memory.edit(|editor| editor.unmap(gfn)).is_ok() {
+                give_up(world, dead, there);
+            }
+        }
+        gfn = gfn.checked_add(1)?;
+    }
+    Some(gfn)
+}
+
+fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
+    match there.kind {
+        PageKind::Ram => {
+            world.frames().release(there.mfn, dead.id());
+        }
+        PageKind::Foreign => world.frames().put_later(PageRef::of_mapping(there.mfn)),
+        PageKind::Grant | PageKind::Shared | PageKind::Mmio => {}
+    }
+}

@@ -1,0 +1,7 @@
+//! Grants and memory operations over a few domains whose memory lies on the heap.
+#![cfg(not(loom))]
+
+mod grants;
+mod memory;
+mod model;
+mod world;
