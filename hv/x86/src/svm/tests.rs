@@ -12,10 +12,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
+use proptest::prelude::*;
 use std::thread_local;
 use xenolith_hal::{
     CpuId, CpuState, Exception, Exit, FrameSource, Gfn, GuestCpu, HardwareMsr, InvalidState, Mapping, Mfn, Mpa,
-    NestedSpace, PageKind, PageOrder, PageWords, Registers, Rights, RunControl,
+    NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords, Registers, Rights, RunControl,
 };
 
 type Step = Box<dyn FnOnce(&mut Registers, Vmcb)>;
@@ -90,6 +91,16 @@ fn cpus() -> u32 {
     }
     CPU.set(first);
     first
+}
+
+/// The same two for every case of a property.
+fn cpus_of_property() {
+    thread_local! {
+        static OURS: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+    let first = OURS.get().unwrap_or_else(cpus);
+    OURS.set(Some(first));
+    CPU.set(first);
 }
 
 fn space() -> (Space, Pool) {
@@ -415,4 +426,36 @@ fn a_vcpu_or_space_that_is_gone_does_not_run() {
     assert_eq!(one.run(&space, RunControl::default()), Exit::InvalidState);
     space.tear_down(&mut pool);
     assert_eq!(other.run(&space, RunControl::default()), Exit::InvalidState);
+}
+
+proptest! {
+    #[test]
+    fn no_exit_whatever_it_says_upsets_the_hypervisor(
+        code in prop_oneof![0u64..0x500, any::<u64>()],
+        words in prop::collection::vec((0usize..PAGE_SIZE / 8, any::<u64>()), 0..40),
+        registers in prop::array::uniform6(any::<u64>()),
+        (interrupt, task_priority, nmi) in (any::<Option<u8>>(), any::<u8>(), any::<bool>()),
+    ) {
+        cpus_of_property();
+        let (space, mut vcpu) = (space().0, vcpu());
+        for _ in 0..2 {
+            let words = words.clone();
+            then(move |general, vmcb| {
+                for (index, value) in words {
+                    vmcb.set_word(index, value);
+                }
+                vmcb.set(Field::EXIT_CODE, code);
+                [general.rcx, general.rdx, general.rbx, general.rsi, general.rdi, general.rbp] = registers;
+            });
+            let exit = vcpu.run(&space, RunControl { interrupt, task_priority, nmi });
+            prop_assert_eq!(exit == Exit::Shutdown, code == 0x7f);
+            prop_assert!(vcpu.instruction_bytes().1 <= 15);
+            prop_assert!(vcpu.task_priority() < 16 && vcpu.paging().cpl < 4);
+            vcpu.skip_instruction();
+            let state = vcpu.state();
+            let _ = vcpu.set_state(&state);
+        }
+        vcpu.park();
+        BLOCKS.with_borrow_mut(Vec::clear);
+    }
 }

@@ -129,6 +129,12 @@ impl Vmcb {
         }
     }
 
+    /// Writes any word, as a CPU might.
+    #[cfg(test)]
+    pub fn set_word(self, index: usize, value: u64) {
+        self.set(Field(index), value);
+    }
+
     /// Reads a segment register.
     #[must_use]
     pub fn segment(self, field: Field) -> Segment {
