@@ -1,0 +1,116 @@
+//! Operands: registers by name, constants, and their widths.
+
+use iced_x86::{Instruction, OpKind, Register};
+use xenolith_hal::Registers;
+
+use super::{CodeSize, DecodeError};
+
+/// Where the value that is not the device's comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    Register(Register),
+    Constant(u64),
+}
+
+/// Ones in the lowest `bytes` bytes.
+const fn mask(bytes: u32) -> u64 {
+    if bytes >= 8 { u64::MAX } else { (1 << (bytes * 8)) - 1 }
+}
+
+pub(super) const fn truncate(value: u64, bytes: u32) -> u64 {
+    value & mask(bytes)
+}
+
+pub(super) const fn sign_extend(value: u64, bytes: u32) -> u64 {
+    let unused = 64 - if bytes >= 8 { 64 } else { bytes * 8 };
+    ((value << unused).cast_signed() >> unused).cast_unsigned()
+}
+
+/// The operand `index`, if it is a general register or a constant. Constants carry their sign as far as the operation
+/// is wide.
+pub(super) fn source(instruction: &Instruction, index: u32, bytes: u32) -> Result<Source, DecodeError> {
+    match instruction.op_kind(index) {
+        OpKind::Register => {
+            let register = instruction.op_register(index);
+            if register.is_gpr() { Ok(Source::Register(register)) } else { Err(DecodeError::Unsupported) }
+        }
+        _ => match instruction.try_immediate(index) {
+            Ok(constant) => Ok(Source::Constant(truncate(constant, bytes))),
+            Err(_) => Err(DecodeError::Unsupported),
+        },
+    }
+}
+
+pub(super) fn value(registers: &Registers, source: Source) -> u64 {
+    match source {
+        Source::Register(register) => read(registers, register),
+        Source::Constant(constant) => constant,
+    }
+}
+
+/// The accumulator of this width.
+pub(super) const fn accumulator(bytes: u32) -> Register {
+    match bytes {
+        1 => Register::AL,
+        2 => Register::AX,
+        4 => Register::EAX,
+        _ => Register::RAX,
+    }
+}
+
+/// AH, CH, DH and BH lie in the second byte of their registers.
+const fn is_second_byte(register: Register) -> bool {
+    matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
+}
+
+fn slot(registers: &mut Registers, register: Register) -> Option<&mut u64> {
+    Some(match register.full_register() {
+        Register::RAX => &mut registers.rax,
+        Register::RBX => &mut registers.rbx,
+        Register::RCX => &mut registers.rcx,
+        Register::RDX => &mut registers.rdx,
+        Register::RSI => &mut registers.rsi,
+        Register::RDI => &mut registers.rdi,
+        Register::RBP => &mut registers.rbp,
+        Register::RSP => &mut registers.rsp,
+        Register::R8 => &mut registers.r8,
+        Register::R9 => &mut registers.r9,
+        Register::R10 => &mut registers.r10,
+        Register::R11 => &mut registers.r11,
+        Register::R12 => &mut registers.r12,
+        Register::R13 => &mut registers.r13,
+        Register::R14 => &mut registers.r14,
+        Register::R15 => &mut registers.r15,
+        _ => return None,
+    })
+}
+
+pub(super) fn read(registers: &Registers, register: Register) -> u64 {
+    let mut copy = *registers;
+    let whole = slot(&mut copy, register).map_or(0, |slot| *slot);
+    let whole = if is_second_byte(register) { whole >> 8 } else { whole };
+    truncate(whole, register.size() as u32)
+}
+
+/// Writes a register. One of 32 bits clears the upper half in 64-bit code; narrower ones leave the rest alone.
+pub(super) fn write(registers: &mut Registers, register: Register, value: u64, code: CodeSize) {
+    let bytes = register.size() as u32;
+    let shift = if is_second_byte(register) { 8 } else { 0 };
+    let Some(slot) = slot(registers, register) else { return };
+    *slot = if bytes == 4 && code == CodeSize::Bits64 {
+        truncate(value, 4)
+    } else {
+        *slot & !(mask(bytes) << shift) | truncate(value, bytes) << shift
+    };
+}
+
+/// The part of a register that counts as an address of this width.
+pub(super) const fn address_part(value: u64, bits: u32) -> u64 {
+    truncate(value, bits / 8)
+}
+
+/// Adds to the part of a register that counts as an address. One of 32 bits clears the upper half.
+pub(super) const fn advance(value: u64, by: u64, bits: u32) -> u64 {
+    let sum = address_part(value.wrapping_add(by), bits);
+    if bits == 16 { value & !0xffff | sum } else { sum }
+}

@@ -1,0 +1,299 @@
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+use xenolith_hal::Registers;
+
+use super::*;
+
+const CARRY: u64 = 1;
+const ZERO: u64 = 1 << 6;
+
+fn registers() -> Registers {
+    Registers {
+        rax: 0x1111_2222_3333_4444,
+        rbx: 0x5555_6666_7777_8888,
+        rcx: 3,
+        rdi: 0xffff_8000_0000_1000,
+        rsi: 0x2000,
+        rip: 0x10_0000,
+        rflags: 2,
+        ..Registers::default()
+    }
+}
+
+fn decode(code: &[u8]) -> MmioInstruction {
+    MmioInstruction::decode(code, CodeSize::Bits64, &registers()).unwrap()
+}
+
+fn write(bytes: u32, value: u64) -> MmioAccess {
+    MmioAccess::Write { bytes, value }
+}
+
+#[test]
+fn linux_writes_and_reads_an_apic_register() {
+    // mov %eax, (%rdi)
+    let instruction = decode(&[0x89, 0x07]);
+    assert_eq!(instruction.access(), write(4, 0x3333_4444));
+    let mut after = registers();
+    instruction.finish_write(&mut after);
+    assert_eq!(after, Registers { rip: 0x10_0002, ..registers() });
+    // mov 0xffffffffff5fb020, %eax
+    let instruction = decode(&[0x8b, 0x04, 0x25, 0x20, 0xb0, 0x5f, 0xff]);
+    assert_eq!(instruction.access(), MmioAccess::Read { bytes: 4 });
+    let mut after = registers();
+    instruction.finish_read(0xffff_ffff_8765_4321, &mut after);
+    assert_eq!((after.rax, after.rip), (0x8765_4321, 0x10_0007));
+}
+
+#[test]
+fn constants_are_written_as_wide_as_the_access() {
+    assert_eq!(decode(&[0xc7, 0x07, 0x78, 0x56, 0x34, 0x12]).access(), write(4, 0x1234_5678));
+    assert_eq!(decode(&[0x48, 0xc7, 0x07, 0xff, 0xff, 0xff, 0xff]).access(), write(8, u64::MAX));
+    assert_eq!(decode(&[0xc6, 0x07, 0xfe]).access(), write(1, 0xfe));
+    assert_eq!(decode(&[0x66, 0x89, 0x07]).access(), write(2, 0x4444));
+    assert_eq!(decode(&[0x88, 0x27]).access(), write(1, 0x44), "AH is the second byte");
+    assert_eq!(decode(&[0x0f, 0xc3, 0x07]).access(), write(4, 0x3333_4444), "MOVNTI");
+}
+
+#[test]
+fn narrow_reads_keep_or_fill_the_rest_of_the_register() {
+    for (code, value, rax) in [
+        (&[0x8a, 0x07][..], 0x80, 0x1111_2222_3333_4480u64),
+        (&[0x8a, 0x27], 0x80, 0x1111_2222_3333_8044),
+        (&[0x66, 0x8b, 0x07], 0x8000, 0x1111_2222_3333_8000),
+        (&[0x0f, 0xb6, 0x07], 0x80, 0x80),
+        (&[0x0f, 0xbe, 0x07], 0x80, 0xffff_ff80),
+        (&[0x48, 0x0f, 0xbf, 0x07], 0x8000, 0xffff_ffff_ffff_8000),
+        (&[0x48, 0x63, 0x07], 0x8000_0000, 0xffff_ffff_8000_0000),
+        (&[0x48, 0x8b, 0x07], 5, 5),
+    ] {
+        let mut after = registers();
+        decode(code).finish_read(value, &mut after);
+        assert_eq!(after.rax, rax, "{code:x?}");
+    }
+}
+
+#[test]
+fn arithmetic_with_a_device_sets_flags() {
+    // cmpl $5, (%rdi)
+    let compare = decode(&[0x83, 0x3f, 0x05]);
+    assert_eq!(compare.access(), MmioAccess::Read { bytes: 4 });
+    let mut after = registers();
+    compare.finish_read(5, &mut after);
+    assert_eq!(after.rflags & (ZERO | CARRY), ZERO);
+    compare.finish_read(4, &mut after);
+    assert_eq!(after.rflags & (ZERO | CARRY), CARRY);
+    // testb $0x10, (%rdi)
+    let mut after = registers();
+    decode(&[0xf6, 0x07, 0x10]).finish_read(0xef, &mut after);
+    assert_eq!(after.rflags & ZERO, ZERO);
+    // and (%rdi), %eax
+    let mut after = registers();
+    decode(&[0x23, 0x07]).finish_read(0xff, &mut after);
+    assert_eq!(after.rax, 0x44);
+    // cmp (%rdi), %eax: the register is the minuend
+    let mut after = registers();
+    decode(&[0x3b, 0x07]).finish_read(0x3333_4445, &mut after);
+    assert_eq!(after.rflags & CARRY, CARRY);
+    assert_eq!(after.rax, registers().rax);
+}
+
+#[test]
+fn a_device_can_be_modified_in_place() {
+    for (code, old, new) in [
+        (&[0x09, 0x07][..], 0xf000_0000, 0xf333_4444),
+        (&[0x83, 0x27, 0xfe], 0xffff_ffff, 0xffff_fffe),
+        (&[0x31, 0x07], 0x3333_4444, 0),
+        (&[0x01, 0x07], 0xffff_ffff, 0x3333_4443),
+        (&[0x29, 0x07], 0, 0xcccc_bbbc),
+        (&[0xff, 0x07], 0xffff_ffff, 0),
+        (&[0xff, 0x0f], 0, 0xffff_ffff),
+        (&[0xf7, 0x17], 0xf0, 0xffff_ff0f),
+        (&[0xf7, 0x1f], 1, 0xffff_ffff),
+        (&[0x0f, 0xba, 0x2f, 0x10], 0, 0x1_0000),
+        (&[0x0f, 0xba, 0x37, 0x10], 0x1_0001, 1),
+        (&[0xf0, 0x0f, 0xba, 0x3f, 0x00], 3, 2),
+    ] {
+        let instruction = decode(code);
+        assert_eq!(instruction.access(), MmioAccess::Modify { bytes: 4 }, "{code:x?}");
+        let mut after = registers();
+        assert_eq!(instruction.modify(old, &mut after), Some(new), "{code:x?}");
+        assert_eq!(after.rip, 0x10_0000 + code.len() as u64);
+    }
+}
+
+#[test]
+fn a_bit_goes_into_the_carry_flag() {
+    // bt $4, (%rdi)
+    let instruction = decode(&[0x0f, 0xba, 0x27, 0x04]);
+    assert_eq!(instruction.access(), MmioAccess::Read { bytes: 4 });
+    let mut after = registers();
+    instruction.finish_read(0x10, &mut after);
+    assert_eq!(after.rflags & CARRY, CARRY);
+    instruction.finish_read(0xef, &mut after);
+    assert_eq!(after.rflags & CARRY, 0);
+}
+
+#[test]
+fn exchanges_give_the_old_value_to_the_register() {
+    let mut after = registers();
+    assert_eq!(decode(&[0x87, 0x07]).modify(7, &mut after), Some(0x3333_4444));
+    assert_eq!(after.rax, 7);
+    // lock xadd %eax, (%rdi)
+    let mut after = registers();
+    assert_eq!(decode(&[0xf0, 0x0f, 0xc1, 0x07]).modify(1, &mut after), Some(0x3333_4445));
+    assert_eq!(after.rax, 1);
+    // lock cmpxchg %ebx, (%rdi)
+    let instruction = decode(&[0xf0, 0x0f, 0xb1, 0x1f]);
+    let mut after = registers();
+    assert_eq!(instruction.modify(0x3333_4444, &mut after), Some(0x7777_8888));
+    assert_eq!((after.rflags & ZERO, after.rax), (ZERO, registers().rax));
+    let mut after = registers();
+    assert_eq!(instruction.modify(9, &mut after), None);
+    assert_eq!((after.rflags & ZERO, after.rax), (0, 9));
+}
+
+#[test]
+fn a_repeated_store_is_done_turn_by_turn() {
+    // rep stosl
+    let instruction = decode(&[0xf3, 0xab]);
+    assert_eq!(instruction.access(), write(4, 0x3333_4444));
+    let mut after = registers();
+    instruction.finish_write(&mut after);
+    assert_eq!((after.rcx, after.rdi, after.rip), (2, registers().rdi + 4, 0x10_0000));
+    instruction.finish_write(&mut after);
+    instruction.finish_write(&mut after);
+    assert_eq!((after.rcx, after.rdi, after.rip), (0, registers().rdi + 12, 0x10_0002));
+}
+
+#[test]
+fn a_repeated_store_of_nothing_only_steps() {
+    let none = Registers { rcx: 0, ..registers() };
+    let instruction = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &none).unwrap();
+    assert_eq!(instruction.access(), MmioAccess::Nothing);
+    let mut after = none;
+    instruction.finish_write(&mut after);
+    assert_eq!(after, Registers { rip: 0x10_0002, ..none });
+}
+
+#[test]
+fn a_copy_names_both_ends_and_may_go_backwards() {
+    let backwards = Registers { rflags: 2 | 1 << 10, ..registers() };
+    let instruction = MmioInstruction::decode(&[0x48, 0xa5], CodeSize::Bits64, &backwards).unwrap();
+    assert_eq!(instruction.access(), MmioAccess::Copy { bytes: 8, from: 0x2000, to: registers().rdi });
+    let mut after = backwards;
+    instruction.finish_copy(&mut after);
+    assert_eq!((after.rsi, after.rdi, after.rip), (0x1ff8, registers().rdi - 8, 0x10_0002));
+}
+
+#[test]
+fn addresses_of_other_widths_wrap_in_theirs() {
+    // In 32-bit code, with the upper halves of registers out of reach.
+    let start = Registers { rdi: 0xffff_fffc, rip: 0xffff_ffff, ..registers() };
+    let instruction = MmioInstruction::decode(&[0xab], CodeSize::Bits32, &start).unwrap();
+    let mut after = start;
+    instruction.finish_write(&mut after);
+    assert_eq!((after.rdi, after.rip), (0, 0));
+    // In 16-bit code: mov %ax, (%bx)
+    let start = Registers { rip: 0xffff, ..registers() };
+    let instruction = MmioInstruction::decode(&[0x89, 0x07], CodeSize::Bits16, &start).unwrap();
+    assert_eq!(instruction.access(), write(2, 0x4444));
+    let mut after = start;
+    instruction.finish_write(&mut after);
+    assert_eq!(after.rip, 1);
+}
+
+#[test]
+fn what_is_not_known_is_an_error() {
+    let fault = |code: &[u8]| MmioInstruction::decode(code, CodeSize::Bits64, &registers()).unwrap_err();
+    assert_eq!(fault(&[]), DecodeError::Invalid);
+    assert_eq!(fault(&[0x89]), DecodeError::Invalid, "cut short");
+    assert_eq!(fault(&[0x0f, 0x0b, 0x00]), DecodeError::Unsupported, "UD2");
+    assert_eq!(fault(&[0x89, 0xc0]), DecodeError::Unsupported, "no memory");
+    assert_eq!(fault(&[0x0f, 0x11, 0x07]), DecodeError::Unsupported, "MOVUPS");
+    assert_eq!(fault(&[0x8e, 0x07]), DecodeError::Unsupported, "a segment register");
+    assert_eq!(fault(&[0xff, 0x27]), DecodeError::Unsupported, "a jump");
+    assert_eq!(fault(&[0xf2, 0x0f, 0x10, 0x07]), DecodeError::Unsupported, "MOVSD of floating point");
+    assert_eq!(fault(&[0x66; 20]), DecodeError::Invalid, "too long");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_bytes_make_it_fail_in_an_unforeseen_way(
+        code in proptest::collection::vec(any::<u8>(), 0..20),
+        value: u64,
+        rcx: u64,
+        rflags: u64,
+        mode in 0..3,
+    ) {
+        let size = [CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64][mode as usize];
+        let start = Registers { rcx, rflags, rip: 0x1000, ..registers() };
+        if let Ok(instruction) = MmioInstruction::decode(&code, size, &start) {
+            let mut after = start;
+            match instruction.access() {
+                MmioAccess::Read { .. } => instruction.finish_read(value, &mut after),
+                MmioAccess::Write { .. } | MmioAccess::Nothing => instruction.finish_write(&mut after),
+                MmioAccess::Modify { .. } => { let _ = instruction.modify(value, &mut after); }
+                MmioAccess::Copy { .. } => instruction.finish_copy(&mut after),
+            }
+            prop_assert!((0x1000..=0x100f).contains(&after.rip), "{:#x}", after.rip);
+        }
+    }
+
+    /// Against the processor that runs the tests would be better still; against wide arithmetic it is independent.
+    #[test]
+    fn sums_and_differences_agree_with_wide_arithmetic(first: u64, second: u64, bytes in prop_oneof![Just(1u32), Just(2), Just(4), Just(8)]) {
+        let bits = bytes * 8;
+        let limit = 1u128 << bits;
+        let (first, second) = ((u128::from(first) % limit) as u64, (u128::from(second) % limit) as u64);
+        let signed = |value: u64| i128::from(operand::sign_extend(value, bytes).cast_signed());
+        let range = -(1i128 << (bits - 1))..(1i128 << (bits - 1));
+        let overflow = |flags: u64| flags & (1 << 11) != 0;
+
+        let (sum, flags) = apply(Operation::Add, first, second, bytes, 0);
+        let wide = u128::from(first) + u128::from(second);
+        prop_assert_eq!(u128::from(sum), wide % limit);
+        prop_assert_eq!(flags & CARRY != 0, wide >= limit);
+        prop_assert_eq!(overflow(flags), !range.contains(&(signed(first) + signed(second))));
+        prop_assert_eq!(flags & ZERO != 0, sum == 0);
+
+        let (difference, flags) = apply(Operation::Subtract, first, second, bytes, 0);
+        prop_assert_eq!(u128::from(difference), (limit + u128::from(first) - u128::from(second)) % limit);
+        prop_assert_eq!(flags & CARRY != 0, first < second);
+        prop_assert_eq!(overflow(flags), !range.contains(&(signed(first) - signed(second))));
+
+        let kept = apply(Operation::Increment, first, 0, bytes, CARRY).1;
+        prop_assert_eq!(kept & CARRY, CARRY, "INC leaves the carry flag alone");
+    }
+}
+
+#[test]
+fn every_form_that_linux_uses_for_device_registers_is_known() {
+    // movb, movw, movl, movq between register and memory, as readb to writeq are.
+    let forms: [&[u8]; 8] = [
+        &[0x8a, 0x07],
+        &[0x66, 0x8b, 0x07],
+        &[0x8b, 0x07],
+        &[0x48, 0x8b, 0x07],
+        &[0x88, 0x07],
+        &[0x66, 0x89, 0x07],
+        &[0x89, 0x07],
+        &[0x48, 0x89, 0x07],
+    ];
+    let accesses: Vec<_> = forms.iter().map(|code| decode(code).access()).collect();
+    let read = |bytes| MmioAccess::Read { bytes };
+    let value = registers().rax;
+    let expected = [
+        read(1),
+        read(2),
+        read(4),
+        read(8),
+        write(1, value & 0xff),
+        write(2, value & 0xffff),
+        write(4, value & 0xffff_ffff),
+        write(8, value),
+    ];
+    assert_eq!(accesses, expected);
+}
