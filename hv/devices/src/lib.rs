@@ -17,6 +17,7 @@ pub mod ioapic;
 pub mod lapic;
 pub mod mmio_decode;
 pub mod msr;
+pub mod pci;
 pub mod ports;
 pub mod pvclock;
 
