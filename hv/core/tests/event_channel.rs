@@ -499,6 +499,31 @@ fn a_masked_event_wakes_a_poller_too() {
 }
 
 #[test]
+fn only_a_bound_port_can_be_polled_for() {
+    let a = one();
+    let port = bind_ipi(&a, V0).unwrap();
+    assert_eq!(is_pending(&a, port), Ok(false));
+    assert_eq!(is_pending(&a, Port(0)), Err(Errno::EINVAL));
+    assert_eq!(is_pending(&a, Port(40)), Err(Errno::EINVAL));
+    let mine = alloc_unbound_for_hypervisor(&a, V0, DomId(1)).unwrap();
+    assert_eq!(is_pending(&a, mine), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_poller_that_was_woken_before_it_slept_can_tell() {
+    let a = one();
+    let port = bind_ipi(&a, V0).unwrap();
+    assert!(!poll::was_woken(&a, V1));
+    poll::begin(&a, V1);
+    assert!(!poll::was_woken(&a, V1));
+    send(&a, port).unwrap();
+    assert!(poll::was_woken(&a, V1));
+    assert!(!poll::is_polling(&a, V1));
+    assert!(!poll::end(&a, V1));
+    assert!(!poll::was_woken(&a, V1));
+}
+
+#[test]
 fn a_poll_that_ended_by_its_timer_is_woken_by_nothing() {
     let a = one();
     let port = bind_ipi(&a, V0).unwrap();

@@ -96,14 +96,14 @@ pub fn unmask<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether a port is pending, masked or not. False for a port that is not bound.
+/// Whether a port is pending, masked or not, for one of the domain's vCPUs that polls.
 ///
-/// **Errors:** `EINVAL` if there is no such port.
+/// **Errors:** `EINVAL` if there is no such port, or it is not bound, or it is the hypervisor's.
 pub fn is_pending<D: EventDomain>(domain: &D, port: Port) -> Result<bool, Errno> {
     let cell = domain.events().ports().get(port).ok_or(Errno::EINVAL)?;
     let held = cell.hold();
     if !held.binding().is_usable() {
-        return Ok(false);
+        return Err(Errno::EINVAL);
     }
     Ok(if domain.events().array().is_active() {
         fifo::is_pending(domain, port)

@@ -47,9 +47,11 @@ pub(super) fn set_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortCel
             }
         }
     };
+    // Without a control block there is nothing to tell the guest by, and the event is dropped.
+    let Some(control) = control_block(domain, vcpu) else { return };
     let queue = QueueId { vcpu, priority: cell.priority() };
-    let outcome = queue_event(domain, port, cell, queue, &word);
-    if outcome.new_head && make_ready(domain, queue) {
+    let outcome = queue_event(domain, port, cell, queue, &word, control);
+    if outcome.new_head && make_ready(domain, control, queue.priority) {
         mark_upcall(domain, vcpu);
     }
     if !outcome.was_pending {
@@ -64,14 +66,20 @@ struct Queued {
 }
 
 /// Sets the event pending and puts it in its queue, unless it is masked or in a queue already.
-fn queue_event<D: EventDomain>(domain: &D, port: Port, cell: &PortCell, id: QueueId, word: &Word32<'_>) -> Queued {
+fn queue_event<D: EventDomain>(
+    domain: &D,
+    port: Port,
+    cell: &PortCell,
+    id: QueueId,
+    word: &Word32<'_>,
+    control: ControlBlock,
+) -> Queued {
     // The pending bit is set under the queue's lock: else a second sender could find the event pending and linked,
     // and return to a caller that counts on its delivery, before the first one has put it in the queue.
     let queues = lock_queues(domain, cell, id);
     let was_pending = word.set(PENDING) & PENDING != 0;
     let mut outcome = Queued { was_pending, new_head: false };
-    // Without a queue to put it in the event stays pending; a guest unmasks nothing before it has a control block.
-    let (Some(mut queues), Some(control)) = (queues, control_block(domain, id.vcpu)) else { return outcome };
+    let Some(mut queues) = queues else { return outcome };
     if word.load() & MASKED != 0 || word.set(LINKED) & LINKED != 0 {
         return outcome;
     }
@@ -147,11 +155,10 @@ fn head_of_queue<D: EventDomain>(domain: &D, control: ControlBlock, priority: u8
 }
 
 /// Tells the guest that a queue has something in it; gives whether that is news.
-fn make_ready<D: EventDomain>(domain: &D, id: QueueId) -> bool {
-    let Some(control) = control_block(domain, id.vcpu) else { return false };
+fn make_ready<D: EventDomain>(domain: &D, control: ControlBlock, priority: u8) -> bool {
     let Some(page) = domain.event_page(control.frame) else { return false };
     let Some(ready) = control.offset.checked_add(CONTROL_BLOCK_READY) else { return false };
-    !test_and_set(page, ready, u32::from(id.priority))
+    !test_and_set(page, ready, u32::from(priority))
 }
 
 /// Clears the pending bit. The guest takes the event out of its queue itself, and passes over what is not pending.

@@ -141,9 +141,12 @@ impl DomainModel {
             fifo.early.insert(port);
             return;
         }
+        if !fifo.control.contains(&vcpu) {
+            return;
+        }
         let news = fifo.bits.pending.insert(port);
         let mut tell = false;
-        if fifo.control.contains(&vcpu) && !fifo.bits.masked.contains(&port) && fifo.linked.insert(port) {
+        if !fifo.bits.masked.contains(&port) && fifo.linked.insert(port) {
             let queue = fifo.queues.entry((vcpu, priority)).or_default();
             queue.push_back(port);
             tell = queue.len() == 1 && fifo.ready.insert((vcpu, priority));
