@@ -63,7 +63,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let mut consoles = ArrayVec::new();
-        consoles.extend([ConsoleTarget::Com1, ConsoleTarget::Vga]);
+        consoles.push(ConsoleTarget::Com1);
         Self {
             com1: ComPort { baud: None, line_control: 3, io_base: 0x3f8 },
             com2: ComPort { baud: None, line_control: 3, io_base: 0x2f8 },

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 
-use xenolith_hal::CpuId;
-use xenolith_x86::{boot, crash};
+use xenolith_hal::{CpuId, Machine};
+use xenolith_x86::{X86Machine, boot, crash};
 
 /// Where the entry code jumps once it has reached the high half, on the boot stack with interrupts off.
 #[unsafe(no_mangle)]
@@ -19,12 +19,9 @@ fn run(_booted: boot::Booted) -> ! {
 
 fn work(_cpu: CpuId) -> ! {
     loop {
-        x86_idle();
+        X86Machine.take_events();
+        X86Machine.idle();
     }
-}
-
-fn x86_idle() {
-    xenolith_x86::idle::wait();
 }
 
 #[panic_handler]

@@ -15,8 +15,9 @@ use crate::shootdown::Batch;
 use crate::stacks::{self, StackUse};
 use crate::{address_space, calls, clock, cpu_area, descriptors, local_apic, svm};
 
-/// How long a CPU may take from its start to its first sign of life, in steps of 100 microseconds.
-const PATIENCE: u32 = 5_000;
+/// How long a CPU may take from its start to its first sign of life, in steps of 100 microseconds: a little for the
+/// first attempt, and for the second as much as an emulator on a busy host may need.
+const PATIENCE: [u32; 2] = [1_000, 100_000];
 
 /// What every CPU does once the machine is up.
 static WORK: Once<fn(CpuId) -> !> = Once::new();
@@ -82,9 +83,9 @@ fn start_one(trampoline: &Trampoline, apic_id: u32) -> bool {
     trampoline.prepare(index.as_u32(), stacks::top(index, StackUse::Main), start_here);
     local_apic::send_init(apic_id);
     clock::wait_microseconds(10_000);
-    for _ in 0..2 {
+    for steps in PATIENCE {
         local_apic::send_start(apic_id, trampoline.page());
-        for _ in 0..PATIENCE {
+        for _ in 0..steps {
             if area.online.load(Ordering::Acquire) {
                 cpu_area::count_next();
                 return true;

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use x86_64::instructions::interrupts;
 use xenolith_bootinfo::acpi::{AcpiTables, find_rsdp};
-use xenolith_bootinfo::{BootFault, BootInfo, MachineRange, MemoryPlan, Options};
+use xenolith_bootinfo::{BootFault, BootInfo, ConsoleTarget, MachineRange, MemoryPlan, Options};
 use xenolith_sync::{CpuIndex, Once};
 
 use super::{Booted, machine};
@@ -80,6 +80,9 @@ fn introduce(info: &BootInfo) {
     crate::print!("Bootloader: {} ({:?})", info.loader_name(), info.protocol);
     crate::print!("Command line: {}", info.command_line());
     let _ = Options::parse(info.command_line(), &mut |complaint| crate::log!(Warning, "{complaint}"));
+    if OPTIONS.get().is_some_and(|options| options.consoles.contains(&ConsoleTarget::Vga)) {
+        crate::log!(Warning, "console=vga: there is no driver for the screen");
+    }
     crate::print!("Xenolith image load base address: {:#x}", image::loaded().start);
     for (index, module) in info.modules().iter().enumerate() {
         crate::log!(Info, "module {index}: {} \"{}\"", module.range, info.module_command_line(module));
