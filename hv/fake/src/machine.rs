@@ -1,0 +1,279 @@
+//! The machine.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use xenolith_hal::{
+    CpuId, CpuidRegisters, FrameSource, HostEvents, IoSize, LogLevel, Machine, Mfn, PageWords, PowerAction, Time,
+    TimeBase, WallClock,
+};
+
+use crate::{Disturbance, FakeSpace, FakeVcpu};
+
+/// The rate of every CPU's time stamp counter: a tick a nanosecond.
+const TSC_KHZ: u32 = 1_000_000;
+
+/// What one CPU has.
+#[derive(Default)]
+struct Cpu {
+    events: AtomicU32,
+    kicks: AtomicU64,
+    timer: AtomicU64,
+}
+
+/// A machine of ordinary memory. Everything that it was asked to do can be read back.
+pub struct FakeMachine {
+    pages: Vec<PageWords>,
+    cpus: Vec<Cpu>,
+    this_cpu: AtomicU32,
+    now: AtomicU64,
+    console: Mutex<Console>,
+    power: Mutex<Option<PowerAction>>,
+    /// What changes guest memory while the core looks at it.
+    pub disturbance: Disturbance,
+}
+
+#[derive(Default)]
+struct Console {
+    written: Vec<u8>,
+    typed: VecDeque<u8>,
+    log: Vec<String>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FakeMachine {
+    /// A machine with so many CPUs and pages of RAM, from frame 0 on.
+    #[must_use]
+    pub fn new(cpus: usize, pages: usize) -> Self {
+        Self {
+            pages: std::iter::repeat_with(PageWords::new).take(pages).collect(),
+            cpus: std::iter::repeat_with(Cpu::default).take(cpus).collect(),
+            this_cpu: AtomicU32::new(0),
+            now: AtomicU64::new(1),
+            console: Mutex::default(),
+            power: Mutex::new(None),
+            disturbance: Disturbance::default(),
+        }
+    }
+
+    /// Whatever is done from now on is done on this CPU.
+    pub fn go_to(&self, cpu: CpuId) {
+        self.this_cpu.store(cpu.0, Ordering::SeqCst);
+    }
+
+    /// Moves time on.
+    pub fn pass_ns(&self, ns: u64) {
+        self.now.fetch_add(ns, Ordering::SeqCst);
+    }
+
+    /// Makes something happen to a CPU.
+    pub fn raise(&self, cpu: CpuId, events: HostEvents) {
+        if let Some(cpu) = self.cpus.get(cpu.index()) {
+            cpu.events.fetch_or(events.bits(), Ordering::SeqCst);
+        }
+    }
+
+    /// How often a CPU was kicked.
+    #[must_use]
+    pub fn kicks(&self, cpu: CpuId) -> u64 {
+        self.cpus.get(cpu.index()).map_or(0, |cpu| cpu.kicks.load(Ordering::SeqCst))
+    }
+
+    /// What a CPU's timer was last set to.
+    #[must_use]
+    pub fn timer(&self, cpu: CpuId) -> Time {
+        Time(self.cpus.get(cpu.index()).map_or(u64::MAX, |cpu| cpu.timer.load(Ordering::SeqCst)))
+    }
+
+    /// Types on the console.
+    pub fn type_in(&self, bytes: &[u8]) {
+        locked(&self.console).typed.extend(bytes);
+    }
+
+    /// What guests wrote to the console.
+    #[must_use]
+    pub fn console(&self) -> Vec<u8> {
+        locked(&self.console).written.clone()
+    }
+
+    /// The lines of the log.
+    #[must_use]
+    pub fn logged(&self) -> Vec<String> {
+        locked(&self.console).log.clone()
+    }
+
+    /// Forgets console and log, which grow otherwise.
+    pub fn forget_output(&self) {
+        let mut console = locked(&self.console);
+        console.written.clear();
+        console.log.clear();
+    }
+
+    /// How the machine was ended, if it was.
+    #[must_use]
+    pub fn ended(&self) -> Option<PowerAction> {
+        *locked(&self.power)
+    }
+
+    fn cpu(&self) -> Option<&Cpu> {
+        self.cpus.get(self.this_cpu().index())
+    }
+}
+
+impl Machine for FakeMachine {
+    type Vcpu = FakeVcpu;
+    type Space = FakeSpace;
+
+    fn cpu_count(&self) -> usize {
+        self.cpus.len()
+    }
+
+    fn this_cpu(&self) -> CpuId {
+        CpuId(self.this_cpu.load(Ordering::SeqCst))
+    }
+
+    fn kick(&self, cpu: CpuId) {
+        self.raise(cpu, HostEvents::KICK);
+        if let Some(cpu) = self.cpus.get(cpu.index()) {
+            cpu.kicks.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn take_events(&self) -> HostEvents {
+        HostEvents::from_bits_truncate(self.cpu().map_or(0, |cpu| cpu.events.swap(0, Ordering::SeqCst)))
+    }
+
+    fn idle(&self) {}
+
+    fn open_interrupt_window(&self) {}
+
+    fn now(&self) -> Time {
+        Time(self.now.load(Ordering::SeqCst))
+    }
+
+    fn time_base(&self) -> TimeBase {
+        let time = self.now();
+        TimeBase { tsc: time.0, time, tsc_khz: TSC_KHZ }
+    }
+
+    fn wall_clock_at_boot(&self) -> WallClock {
+        WallClock { seconds: 1_700_000_000, nanoseconds: 0 }
+    }
+
+    fn set_timer(&self, deadline: Time) {
+        if let Some(cpu) = self.cpu() {
+            cpu.timer.store(deadline.0, Ordering::SeqCst);
+        }
+    }
+
+    fn page(&self, mfn: Mfn) -> Option<&PageWords> {
+        let page = self.pages.get(usize::try_from(mfn.0).ok()?)?;
+        self.disturbance.look(mfn, page);
+        Some(page)
+    }
+
+    fn frame_limit(&self) -> Mfn {
+        Mfn(self.pages.len() as u64)
+    }
+
+    fn new_space(&self, _frames: &mut dyn FrameSource) -> Option<FakeSpace> {
+        Some(FakeSpace::default())
+    }
+
+    fn new_vcpu(&self, _frames: &mut dyn FrameSource) -> Option<FakeVcpu> {
+        Some(FakeVcpu::new())
+    }
+
+    fn write_hypercall_page(&self, page: &PageWords) {
+        // No processor runs it, so it only has to be told from a page of zeros.
+        for (number, stub) in (0_u64..128).zip((0..).step_by(32)) {
+            let _ = page.store_u64(stub, number + 1);
+        }
+    }
+
+    fn cpuid(&self, _leaf: u32, _subleaf: u32) -> CpuidRegisters {
+        CpuidRegisters::default()
+    }
+
+    fn console_write(&self, bytes: &[u8]) {
+        locked(&self.console).written.extend_from_slice(bytes);
+    }
+
+    fn console_read(&self, into: &mut [u8]) -> usize {
+        let mut console = locked(&self.console);
+        let count = into.len().min(console.typed.len());
+        into.iter_mut().zip(console.typed.drain(..count)).for_each(|(to, from)| *to = from);
+        count
+    }
+
+    fn log(&self, _level: LogLevel, _guest: bool, line: fmt::Arguments<'_>) {
+        locked(&self.console).log.push(line.to_string());
+    }
+
+    fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64) {
+        let console = locked(&self.console);
+        let from = usize::try_from(index).unwrap_or(usize::MAX).min(console.written.len());
+        let rest = console.written.get(from..).unwrap_or_default();
+        let count = into.len().min(rest.len());
+        into.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        (count, (from + count) as u64)
+    }
+
+    fn port_read(&self, _port: u16, size: IoSize) -> u32 {
+        // What a bus without a device gives.
+        size.mask()
+    }
+
+    fn port_write(&self, _port: u16, _size: IoSize, _value: u32) {}
+
+    fn power(&self, action: PowerAction) {
+        *locked(&self.power) = Some(action);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_to_a_cpu_is_taken_once_and_by_that_cpu() {
+        let machine = FakeMachine::new(2, 1);
+        machine.kick(CpuId(1));
+        assert_eq!(machine.take_events(), HostEvents::empty());
+        machine.go_to(CpuId(1));
+        assert_eq!(machine.take_events(), HostEvents::KICK);
+        assert_eq!(machine.take_events(), HostEvents::empty());
+        assert_eq!(machine.kicks(CpuId(1)), 1);
+    }
+
+    #[test]
+    fn there_is_no_page_past_the_last() {
+        let machine = FakeMachine::new(1, 2);
+        assert!(machine.page(Mfn(1)).is_some());
+        assert!(machine.page(Mfn(2)).is_none());
+    }
+
+    #[test]
+    fn the_console_ring_is_read_from_any_place_in_it() {
+        let machine = FakeMachine::new(1, 1);
+        machine.console_write(b"hello");
+        let mut into = [0; 3];
+        assert_eq!(machine.read_console_ring(1, &mut into), (3, 4));
+        assert_eq!(&into, b"ell");
+        assert_eq!(machine.read_console_ring(99, &mut into), (0, 5));
+    }
+
+    #[test]
+    fn time_stands_still_until_it_is_moved() {
+        let machine = FakeMachine::new(1, 1);
+        let before = machine.now();
+        assert_eq!(machine.now(), before);
+        machine.pass_ns(10);
+        assert_eq!(machine.now().since_ns(before), 10);
+    }
+}

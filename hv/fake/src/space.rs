@@ -1,0 +1,161 @@
+//! A translation kept in a map.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageOrder};
+
+/// Guest frames there can be: 48 bits of address.
+const LIMIT: u64 = 1 << 36;
+/// The orders that pages come in, smallest first.
+const ORDERS: [PageOrder; 3] = [PageOrder::SIZE_4K, PageOrder::SIZE_2M, PageOrder::SIZE_1G];
+
+/// A domain's translation. Unlike the hardware's, it never joins neighbours to larger pages.
+#[derive(Debug, Default)]
+pub struct FakeSpace {
+    inner: Mutex<Inner>,
+    generation: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By the first guest frame; no two overlap.
+    pages: BTreeMap<u64, Mapping>,
+    /// A frame for each GiB with something in it, as a real translation takes frames for its tables.
+    tables: BTreeMap<u64, Mfn>,
+}
+
+impl Inner {
+    /// The page that holds a guest frame, with its first frame.
+    fn holder(&self, gfn: u64) -> Option<(u64, Mapping)> {
+        let (&first, mapping) = self.pages.range(..=gfn).next_back()?;
+        (gfn - first < mapping.order.pages()).then_some((first, *mapping))
+    }
+
+    fn is_free(&self, first: u64, pages: u64) -> bool {
+        self.holder(first).is_none() && self.pages.range(first..first.saturating_add(pages)).next().is_none()
+    }
+
+    /// Replaces a large page by 512 of the next smaller order.
+    fn split(&mut self, first: u64, mapping: Mapping) {
+        let smaller = if mapping.order == PageOrder::SIZE_1G { PageOrder::SIZE_2M } else { PageOrder::SIZE_4K };
+        self.pages.remove(&first);
+        for part in 0..512 {
+            let offset = part * smaller.pages();
+            let mfn = Mfn(mapping.mfn.0 + offset);
+            self.pages.insert(first + offset, Mapping { mfn, order: smaller, ..mapping });
+        }
+    }
+}
+
+impl FakeSpace {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NestedSpace for FakeSpace {
+    fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        let (first, mapping) = self.inner().holder(gfn.0)?;
+        Some(Mapping { mfn: Mfn(mapping.mfn.0 + (gfn.0 - first)), ..mapping })
+    }
+
+    fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let pages = mapping.order.pages();
+        if !ORDERS.contains(&mapping.order) || !gfn.0.is_multiple_of(pages) || !mapping.mfn.0.is_multiple_of(pages) {
+            return Err(MapError::Unaligned);
+        }
+        if gfn.0.checked_add(pages).is_none_or(|end| end > LIMIT) {
+            return Err(MapError::OutOfRange);
+        }
+        let mut inner = self.inner();
+        if !inner.is_free(gfn.0, pages) {
+            return Err(MapError::Occupied);
+        }
+        let gib = gfn.0 >> PageOrder::SIZE_1G.0;
+        if let Entry::Vacant(place) = inner.tables.entry(gib) {
+            place.insert(frames.take().ok_or(MapError::NoMemory)?);
+        }
+        inner.pages.insert(gfn.0, mapping);
+        Ok(())
+    }
+
+    fn unmap(&self, gfn: Gfn, _frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
+        let mut inner = self.inner();
+        while let Some((first, mapping)) = inner.holder(gfn.0) {
+            if mapping.order == PageOrder::SIZE_4K {
+                inner.pages.remove(&first);
+                self.generation.fetch_add(1, Ordering::SeqCst);
+                return Ok(Some(mapping));
+            }
+            inner.split(first, mapping);
+        }
+        Ok(None)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    fn tear_down(&self, frames: &mut dyn FrameSource) {
+        let mut inner = self.inner();
+        inner.pages.clear();
+        for table in std::mem::take(&mut inner.tables).into_values() {
+            frames.give_back(table);
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenolith_hal::{PageKind, Rights};
+
+    struct Pool(Vec<Mfn>);
+
+    impl FrameSource for Pool {
+        fn take(&mut self) -> Option<Mfn> {
+            self.0.pop()
+        }
+
+        fn give_back(&mut self, frame: Mfn) {
+            self.0.push(frame);
+        }
+    }
+
+    fn page(mfn: u64, order: PageOrder) -> Mapping {
+        Mapping { mfn: Mfn(mfn), order, rights: Rights::ALL, kind: PageKind::Ram }
+    }
+
+    #[test]
+    fn a_large_page_is_split_when_one_frame_of_it_is_taken_away() {
+        let (space, mut pool) = (FakeSpace::default(), Pool(vec![Mfn(9)]));
+        space.map(Gfn(0x200), page(0x400, PageOrder::SIZE_2M), &mut pool).unwrap();
+        assert_eq!(space.unmap(Gfn(0x203), &mut pool), Ok(Some(page(0x403, PageOrder::SIZE_4K))));
+        assert_eq!(space.lookup(Gfn(0x203)), None);
+        assert_eq!(space.lookup(Gfn(0x204)), Some(page(0x404, PageOrder::SIZE_4K)));
+        assert_eq!(space.generation(), 1);
+    }
+
+    #[test]
+    fn what_overlaps_or_is_not_aligned_is_refused() {
+        let (space, mut pool) = (FakeSpace::default(), Pool(vec![Mfn(9)]));
+        space.map(Gfn(0x201), page(1, PageOrder::SIZE_4K), &mut pool).unwrap();
+        assert_eq!(space.map(Gfn(0x200), page(0x400, PageOrder::SIZE_2M), &mut pool), Err(MapError::Occupied));
+        assert_eq!(space.map(Gfn(0x401), page(0x400, PageOrder::SIZE_2M), &mut pool), Err(MapError::Unaligned));
+        assert_eq!(space.map(Gfn(LIMIT), page(1, PageOrder::SIZE_4K), &mut pool), Err(MapError::OutOfRange));
+    }
+
+    #[test]
+    fn an_empty_pool_means_no_memory_and_tear_down_gives_all_back() {
+        let (space, mut pool) = (FakeSpace::default(), Pool(vec![Mfn(9)]));
+        space.map(Gfn(0), page(1, PageOrder::SIZE_4K), &mut pool).unwrap();
+        let elsewhere = Gfn(1 << 30);
+        assert_eq!(space.map(elsewhere, page(2, PageOrder::SIZE_4K), &mut pool), Err(MapError::NoMemory));
+        space.tear_down(&mut pool);
+        assert_eq!((pool.0, space.lookup(Gfn(0))), (vec![Mfn(9)], None));
+    }
+}

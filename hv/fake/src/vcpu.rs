@@ -1,0 +1,164 @@
+//! A virtual CPU that runs no guest: it leaves it for the reasons that a test queued.
+
+use std::collections::VecDeque;
+
+use xenolith_hal::{
+    CpuState, Exception, Exit, GuestCpu, HardwareMsr, InvalidState, NestedSpace, PagingRegisters, Registers, RunControl,
+};
+
+use crate::FakeSpace;
+
+/// Length of VMMCALL and of CPUID's like; every instruction has it here.
+const INSTRUCTION_BYTES: u64 = 3;
+
+/// The hardware side of a virtual CPU.
+#[derive(Debug, Default)]
+pub struct FakeVcpu {
+    /// Why it leaves the guest, one after the other; afterwards it halts with interrupts on.
+    pub exits: VecDeque<Exit>,
+    /// What was injected and not yet seen by a run.
+    pub injected: Option<Exception>,
+    /// What the last run was offered.
+    pub offered: RunControl,
+    state: CpuState,
+    runs: u64,
+    seen_generation: u64,
+}
+
+impl FakeVcpu {
+    /// In the state after INIT.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: CpuState::after_init(), ..Self::default() }
+    }
+
+    /// How often the guest was entered.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+}
+
+impl GuestCpu for FakeVcpu {
+    type Space = FakeSpace;
+
+    fn run(&mut self, space: &FakeSpace, control: RunControl) -> Exit {
+        self.runs += 1;
+        self.offered = control;
+        self.injected = None;
+        self.seen_generation = space.generation();
+        self.exits.pop_front().unwrap_or(Exit::Halt { interrupts_enabled: true })
+    }
+
+    fn interrupt_taken(&self) -> bool {
+        // Its flags always allow it; its priority class must be above the task's.
+        self.offered.interrupt.is_some_and(|vector| vector >> 4 > self.offered.task_priority)
+    }
+
+    fn nmi_taken(&self) -> bool {
+        self.offered.nmi
+    }
+
+    fn task_priority(&self) -> u8 {
+        self.offered.task_priority
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.state.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.state.registers
+    }
+
+    fn skip_instruction(&mut self) {
+        self.state.registers.rip = self.state.registers.rip.wrapping_add(INSTRUCTION_BYTES);
+    }
+
+    fn paging(&self) -> PagingRegisters {
+        self.state.paging()
+    }
+
+    fn instruction_bytes(&self) -> ([u8; 15], usize) {
+        ([0; 15], 0)
+    }
+
+    fn inject(&mut self, exception: Exception) {
+        self.injected = Some(exception);
+    }
+
+    fn state(&self) -> CpuState {
+        self.state
+    }
+
+    fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState> {
+        // The one combination that every machine refuses: paging without protection.
+        if state.cr0 & (1 << 31) != 0 && state.cr0 & 1 == 0 {
+            return Err(InvalidState);
+        }
+        self.state = *state;
+        self.injected = None;
+        Ok(())
+    }
+
+    fn msr(&self, msr: HardwareMsr) -> u64 {
+        match msr {
+            HardwareMsr::Efer => self.state.efer,
+            HardwareMsr::Pat => self.state.pat,
+            HardwareMsr::SysenterCs => self.state.sysenter_cs,
+            HardwareMsr::SysenterEsp => self.state.sysenter_esp,
+            HardwareMsr::SysenterEip => self.state.sysenter_eip,
+            HardwareMsr::DebugControl => 0,
+        }
+    }
+
+    fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {
+        let register = match msr {
+            HardwareMsr::Efer => &mut self.state.efer,
+            HardwareMsr::Pat => &mut self.state.pat,
+            HardwareMsr::SysenterCs => &mut self.state.sysenter_cs,
+            HardwareMsr::SysenterEsp => &mut self.state.sysenter_esp,
+            HardwareMsr::SysenterEip => &mut self.state.sysenter_eip,
+            HardwareMsr::DebugControl => return if value == 0 { Ok(()) } else { Err(InvalidState) },
+        };
+        *register = value;
+        Ok(())
+    }
+
+    fn shift_tsc(&mut self, _ticks: i64) {}
+
+    fn park(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_come_in_the_order_they_were_queued_and_then_it_halts() {
+        let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
+        vcpu.exits.extend([Exit::Hypercall, Exit::Shutdown]);
+        let mut run = || vcpu.run(&space, RunControl::default());
+        assert_eq!([run(), run()], [Exit::Hypercall, Exit::Shutdown]);
+        assert_eq!(run(), Exit::Halt { interrupts_enabled: true });
+        assert_eq!(vcpu.runs(), 3);
+    }
+
+    #[test]
+    fn an_interrupt_is_taken_only_above_the_task_priority() {
+        let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
+        let control = RunControl { interrupt: Some(0x35), task_priority: 3, nmi: false };
+        vcpu.run(&space, control);
+        assert!(!vcpu.interrupt_taken());
+        vcpu.run(&space, RunControl { task_priority: 2, ..control });
+        assert!(vcpu.interrupt_taken());
+    }
+
+    #[test]
+    fn paging_without_protection_is_no_state() {
+        let mut vcpu = FakeVcpu::new();
+        let before = vcpu.state();
+        assert_eq!(vcpu.set_state(&CpuState { cr0: 1 << 31, ..before }), Err(InvalidState));
+        assert_eq!(vcpu.state(), before);
+    }
+}
