@@ -106,12 +106,12 @@ impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
         self.space.lookup(gfn)
     }
 
-    /// A reference to the page that the domain *itself* owns at a guest frame. None for a hole, a device, a page of
-    /// another domain, and, where `write` asks for it, a page that is only for reading.
+    /// A reference to the page that the domain *itself* owns at a guest frame, be it by a grant to itself. None for a
+    /// hole, a device, a page of another domain, and, where `write` asks for it, a page that is only for reading.
     pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
         let mapping = self.lookup(gfn)?;
-        let own = matches!(mapping.kind, PageKind::Ram | PageKind::Shared);
-        if !own || (write && !mapping.rights.contains(Rights::WRITE)) {
+        let other = matches!(mapping.kind, PageKind::Foreign | PageKind::Mmio);
+        if other || (write && !mapping.rights.contains(Rights::WRITE)) {
             return None;
         }
         self.frames.reference(mapping.mfn, self.owner)

@@ -27,6 +27,7 @@ pub struct End {
 
 /// How many bytes are copied in one go.
 const CHUNK: usize = 512;
+const WORD: usize = 8;
 
 /// Either the caller or another domain, held.
 enum Whose<'a, W: World> {
@@ -78,11 +79,11 @@ pub fn copy<W: World>(world: &W, caller: &W::Party, from: End, to: End, length: 
 }
 
 fn whose<'a, W: World>(world: &W, caller: &'a W::Party, end: End) -> Result<Whose<'a, W>, Failure> {
-    match end {
-        End { domain: DomId::SELF, .. } => Ok(Whose::Caller(caller)),
-        End { named: Named::Frame(_), .. } => Err(Failure::Denied),
-        End { domain, .. } => world.party(domain).map(Whose::Other).ok_or(Failure::BadDomain),
+    if end.domain == DomId::SELF {
+        return Ok(Whose::Caller(caller));
     }
+    let other = world.party(end.domain).ok_or(Failure::BadDomain)?;
+    if matches!(end.named, Named::Frame(_)) { Err(Failure::Denied) } else { Ok(Whose::Other(other)) }
 }
 
 fn hold<'a, W: World>(
@@ -136,14 +137,23 @@ fn transfer<W: World>(
     copy_bytes(source, usize::from(from), target, usize::from(to), usize::from(length)).ok_or(Failure::General)
 }
 
+/// Copies from the front. Ranges of one page that overlap are copied by words, as the processor's string move does.
 fn copy_bytes(source: &PageWords, from: usize, target: &PageWords, to: usize, length: usize) -> Option<()> {
     let mut buffer = [0; CHUNK];
+    let chunk = if core::ptr::eq(source, target) { WORD } else { CHUNK };
     let mut done = 0;
     while done < length {
-        let part = buffer.get_mut(..CHUNK.min(length - done))?;
-        let count = part.len();
+        let left = length - done;
+        let step = if left >= chunk {
+            chunk
+        } else if chunk == WORD {
+            1
+        } else {
+            left
+        };
+        let part = buffer.get_mut(..step)?;
         (source.read_bytes(from + done, part) && target.write_bytes(to + done, part)).then_some(())?;
-        done += count;
+        done += step;
     }
     Some(())
 }

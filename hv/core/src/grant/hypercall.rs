@@ -12,17 +12,15 @@ use arrayvec::ArrayVec;
 use core::mem::offset_of;
 use xen_abi::grant_table::*;
 use xen_abi::{Errno, GuestHandle};
-use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa, PageKind, Time};
+use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa, Time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// The bits of the first argument that tell operations apart; above them is progress of `cache_flush`.
-pub const OPERATION_MASK: u32 = 0xfff;
 /// How long a list is worked on before the guest may take its interrupts, in nanoseconds.
 const BUDGET_NS: u64 = 1_000_000;
 /// Elements between two looks at the clock, and mappings that leave together.
 const BATCH: usize = 32;
 
-/// Every operation.
+/// Every operation. Those refused are not for translated guests.
 pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
     const {
         &[
@@ -30,15 +28,15 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
             operation(GNTTABOP_UNMAP_GRANT_REF, "GNTTABOP_unmap_grant_ref", unmap_grant_ref),
             operation(GNTTABOP_SETUP_TABLE, "GNTTABOP_setup_table", setup_table),
             refused(GNTTABOP_DUMP_TABLE, "GNTTABOP_dump_table", Errno::ENOSYS),
-            operation(GNTTABOP_TRANSFER, "GNTTABOP_transfer", transfer),
+            refused(GNTTABOP_TRANSFER, "GNTTABOP_transfer", Errno::ENOSYS),
             operation(GNTTABOP_COPY, "GNTTABOP_copy", copy_list),
             operation(GNTTABOP_QUERY_SIZE, "GNTTABOP_query_size", query_size),
-            operation(GNTTABOP_UNMAP_AND_REPLACE, "GNTTABOP_unmap_and_replace", unmap_and_replace),
+            refused(GNTTABOP_UNMAP_AND_REPLACE, "GNTTABOP_unmap_and_replace", Errno::ENOSYS),
             operation(GNTTABOP_SET_VERSION, "GNTTABOP_set_version", change_version),
-            operation(GNTTABOP_GET_STATUS_FRAMES, "GNTTABOP_get_status_frames", get_status_frames),
+            refused(GNTTABOP_GET_STATUS_FRAMES, "GNTTABOP_get_status_frames", Errno::ENOSYS),
             operation(GNTTABOP_GET_VERSION, "GNTTABOP_get_version", get_version),
             operation(GNTTABOP_SWAP_GRANT_REF, "GNTTABOP_swap_grant_ref", swap_grant_ref),
-            operation(GNTTABOP_CACHE_FLUSH, "GNTTABOP_cache_flush", cache_flush),
+            refused(GNTTABOP_CACHE_FLUSH, "GNTTABOP_cache_flush", Errno::ENOSYS),
         ]
     }
 }
@@ -51,12 +49,10 @@ struct List<T> {
 }
 
 impl<T> List<T> {
-    /// **Errors:** `EINVAL` for a length that is negative, and for progress where none can be.
+    /// **Errors:** `EINVAL` for a length that is negative.
     fn of<M: Machine>(call: &Call<'_, M>) -> Result<Self, Errno> {
         let count = call.arg_u32(2);
-        let operation = call.arg_u32(0);
-        let may_progress = operation & OPERATION_MASK == GNTTABOP_CACHE_FLUSH;
-        if count.cast_signed() < 0 || (!may_progress && operation & !OPERATION_MASK != 0) {
+        if count.cast_signed() < 0 {
             return Err(Errno::EINVAL);
         }
         Ok(Self { at: call.handle(1), count, started: call.hv.machine.now() })
@@ -78,7 +74,7 @@ impl<T> List<T> {
         let [d, e, f] = rest;
         // The address does not wrap: the elements before it were read there.
         let at = self.at.address.wrapping_add(u64::from(done).wrapping_mul(size_of::<T>() as u64));
-        Outcome::Again([operation & u64::from(OPERATION_MASK), at, u64::from(self.count.wrapping_sub(done)), d, e, f])
+        Outcome::Again([operation, at, u64::from(self.count.wrapping_sub(done)), d, e, f])
     }
 }
 
@@ -137,37 +133,11 @@ fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// What both ways to unmap ask for.
-struct UnmapRequest {
-    handle: GrantHandle,
-    at: Gpa,
-    replacement: u64,
-}
-
-fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    unmap_list(call, offset_of!(GnttabUnmapGrantRef, status), |op: &GnttabUnmapGrantRef| UnmapRequest {
-        handle: op.handle,
-        at: Gpa(op.host_addr),
-        replacement: 0,
-    })
-}
-
-fn unmap_and_replace<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    unmap_list(call, offset_of!(GnttabUnmapAndReplace, status), |op: &GnttabUnmapAndReplace| UnmapRequest {
-        handle: op.handle,
-        at: Gpa(op.host_addr),
-        replacement: op.new_addr,
-    })
-}
-
 /// Unmaps a list, in batches: the pages of a batch leave the translation together, and its mappings end when no other
 /// CPU can reach them any more. If one can, it is kicked once, and the call is made again until it cannot.
-fn unmap_list<M: Machine, T: FromBytes + IntoBytes + Immutable>(
-    call: &Call<'_, M>,
-    offset: usize,
-    request: impl Fn(&T) -> UnmapRequest,
-) -> Answer {
-    let list = List::<T>::of(call)?;
+fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    const STATUS: usize = offset_of!(GnttabUnmapGrantRef, status);
+    let list = List::<GnttabUnmapGrantRef>::of(call)?;
     let mut done = 0;
     while done < list.count {
         if let Some(again) = list.preempted(call, done) {
@@ -177,12 +147,12 @@ fn unmap_list<M: Machine, T: FromBytes + IntoBytes + Immutable>(
         let (mut last, mut hurry) = (None, false);
         let end = list.count.min(done.saturating_add(BATCH as u32));
         for index in done..end {
-            let op = request(&call.memory().read_at(list.at, u64::from(index))?);
+            let op = call.memory().read_at(list.at, u64::from(index))?;
             let twice = leaving.iter().any(|(_, handle)| *handle == op.handle);
             let begun = if twice {
                 Err(Failure::BadHandle)
             } else {
-                begin_unmap(call.hv, call.domain, op.handle, op.at, op.replacement)
+                begin_unmap(call.hv, call.domain, op.handle, Gpa(op.host_addr))
             };
             match begun {
                 Ok(Unmapping::Leaves { until, fresh }) => {
@@ -190,7 +160,7 @@ fn unmap_list<M: Machine, T: FromBytes + IntoBytes + Immutable>(
                     last = last.max(Some(until));
                     hurry |= fresh;
                 }
-                other => write_status(call, &list, index, offset, status_of(&other))?,
+                other => write_status(call, &list, index, STATUS, status_of(&other))?,
             }
         }
         if let Some(until) = last
@@ -200,7 +170,7 @@ fn unmap_list<M: Machine, T: FromBytes + IntoBytes + Immutable>(
         }
         leaving.iter().for_each(|(_, handle)| finish_unmap(call.hv, call.domain, *handle));
         for (index, _) in leaving {
-            write_status(call, &list, index, offset, GNTST_OKAY)?;
+            write_status(call, &list, index, STATUS, GNTST_OKAY)?;
         }
         done = end;
     }
@@ -217,14 +187,6 @@ fn copy_list<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         let from = end(&op.source, op.flags.contains(GrantCopyFlags::SOURCE_GREF));
         let to = end(&op.dest, op.flags.contains(GrantCopyFlags::DEST_GREF));
         status_of(&copy(call.hv, call.domain, from, to, op.len))
-    })
-}
-
-/// Giving a page away for good: no translated guest can.
-fn transfer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    each_status(call, offset_of!(GnttabTransfer, status), |op: &GnttabTransfer| {
-        let there = super::World::memory(call.hv, call.domain).lookup(xenolith_hal::Gfn(op.mfn.0));
-        if there.is_some_and(|there| there.kind != PageKind::Mmio) { GNTST_GENERAL_ERROR } else { GNTST_BAD_PAGE }
     })
 }
 
@@ -268,22 +230,6 @@ fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         write_frames(call, domain, Part::Entries, op.nr_frames, op.frame_list.address)
     });
     write_status(call, &list, 0, offset_of!(GnttabSetupTable, status), status_of(&outcome))?;
-    Ok(Outcome::OK)
-}
-
-/// **Errors:** `EINVAL` unless there is one element; `EFAULT`.
-fn get_status_frames<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let list = List::<GnttabGetStatusFrames>::only(call)?;
-    let op = call.memory().read(list.at)?;
-    let outcome = asked(call, op.dom).and_then(|asked| {
-        let domain = asked.domain();
-        let there = domain.grants.with_shape(|shape| shape.part(Part::Status).len());
-        if op.nr_frames as usize > there {
-            return Err(Failure::General);
-        }
-        write_frames(call, domain, Part::Status, op.nr_frames, op.frame_list.address)
-    });
-    write_status(call, &list, 0, offset_of!(GnttabGetStatusFrames, status), status_of(&outcome))?;
     Ok(Outcome::OK)
 }
 
@@ -346,49 +292,4 @@ fn get_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     op.version = asked.domain().grants.with_shape(super::Shape::version).number();
     call.memory().write(list.at, &op)?;
     Ok(Outcome::OK)
-}
-
-/// Memory and devices see the same of every cache here, so there is nothing to write back; but the arguments are
-/// checked, and to drop a cache without writing it back is refused.
-///
-/// **Errors:** `EINVAL` for a range past the page, unknown bits, an address that is no RAM or a page that the caller
-/// neither owns nor maps; `EPERM` for a page that no domain owns; `EOPNOTSUPP`; `EFAULT`.
-fn cache_flush<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let list = List::<GnttabCacheFlush>::of(call)?;
-    for index in 0..list.count {
-        if let Some(again) = list.preempted(call, index) {
-            return Ok(again);
-        }
-        let op: GnttabCacheFlush = call.memory().read_at(list.at, u64::from(index))?;
-        flush_one(call, &op)?;
-    }
-    Ok(Outcome::OK)
-}
-
-fn flush_one<M: Machine>(call: &Call<'_, M>, op: &GnttabCacheFlush) -> Result<(), Errno> {
-    let end = u32::from(op.offset) + u32::from(op.length);
-    if op.offset >= 4096 || end > 4096 || op.op & !(GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    if op.length == 0 || op.op == 0 {
-        return Ok(());
-    }
-    let mfn = Mpa(op.dev_bus_addr()).mfn();
-    let state = call.hv.frames.state(mfn).ok_or(Errno::EINVAL)?;
-    if !state.used_as.shareable() {
-        return Err(Errno::EPERM);
-    }
-    if state.owner != call.domain.id {
-        let owner = call.hv.domains.get(state.owner).ok_or(Errno::EPERM)?;
-        let granted = owner.grants.with_shape(|shape| {
-            shape.uses().any(|(_, active)| {
-                let active = active.lock();
-                active.is_used() && active.domain == call.domain.id && active.mfn == mfn
-            })
-        });
-        if !granted {
-            return Err(Errno::EINVAL);
-        }
-    }
-    if op.op == GNTTAB_CACHE_INVAL { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }

@@ -63,8 +63,7 @@ fn place<W: World>(
     let (gfn, mfn) = (request.at.gfn(), pinned.page.mfn());
     let write = !request.flags.contains(GrantMapFlags::READONLY);
     let rights = if write { Rights::DATA } else { Rights::READ };
-    let plain = request.flags.difference(GrantMapFlags::READONLY) == GrantMapFlags::HOST_MAP;
-    let fits = plain && !pinned.has_cache_bits;
+    let fits = request.flags.difference(GrantMapFlags::READONLY) == GrantMapFlags::HOST_MAP;
     let placed = fits && world.memory(caller).edit(|editor| editor.place(gfn, mfn, rights, PageKind::Grant)).is_ok();
     if !placed {
         world.frames().put(pinned.page);
@@ -88,16 +87,9 @@ pub enum Unmapping {
 
 /// Takes a mapping out of the caller's translation. An address of 0 leaves it where it is.
 ///
-/// **Errors:** bad handle; general error when the mapping does not stand at the address, or `replacement` names
-/// something to put there instead, which only other kinds of guest may ask.
+/// **Errors:** bad handle; general error when the mapping does not stand at the address.
 /// **Source:** `grant_table.h`.
-pub fn begin_unmap<W: World>(
-    world: &W,
-    caller: &W::Party,
-    handle: GrantHandle,
-    at: Gpa,
-    replacement: u64,
-) -> Result<Unmapping, Failure> {
+pub fn begin_unmap<W: World>(world: &W, caller: &W::Party, handle: GrantHandle, at: Gpa) -> Result<Unmapping, Failure> {
     let taken = caller.grants().mappings.lock().take(handle).ok_or(Failure::BadHandle)?;
     let mapped = match taken {
         Taken::Leaving(mapped, until) => {
@@ -108,7 +100,6 @@ pub fn begin_unmap<W: World>(
     };
     let removed = match at {
         Gpa(0) => Ok(false),
-        _ if replacement != 0 => Err(Failure::General),
         at => remove(world, caller, &mapped, at.gfn()).map(|()| true),
     };
     let mut mappings = caller.grants().mappings.lock();

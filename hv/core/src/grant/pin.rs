@@ -6,7 +6,6 @@ use super::entry::{Entry, Granted, Wish};
 use super::party::{Party, World};
 use super::status::Failure;
 use crate::frames::PageRef;
-use xen_abi::grant_entry::{GTF_PAT, GTF_PCD, GTF_PWT};
 use xenolith_hal::{DomId, GrantRef};
 
 /// A grant in use, with a reference to its page.
@@ -17,8 +16,6 @@ pub struct Pinned {
     /// The part of the page that may be used, in bytes.
     pub offset: u16,
     pub length: u16,
-    /// The entry asks for a memory type of its own.
-    pub has_cache_bits: bool,
 }
 
 /// Who uses a grant for what.
@@ -65,8 +62,7 @@ fn begin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use
         }
     };
     active.add(wish.write);
-    let has_cache_bits = entry.header().flags & (GTF_PAT | GTF_PWT | GTF_PCD) != 0;
-    Ok(Step::Done(Pinned { page, offset: active.offset, length: active.length, has_cache_bits }))
+    Ok(Step::Done(Pinned { page, offset: active.offset, length: active.length }))
 }
 
 /// Marks the entry and finds its page, or the grant that stands behind it.

@@ -82,10 +82,11 @@ fn vacate<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, gfn: Gfn)
 
 fn place_grant_frame<W: World>(world: &W, target: &W::Party, index: u64, gfn: Gfn) -> Result<(), Errno> {
     let grants = target.grants();
-    let status = index & XENMAPIDX_GRANT_TABLE_STATUS != 0 && grants.with_shape(|shape| shape.version().number()) == 2;
-    let (part, index) =
-        if status { (Part::Status, index & !XENMAPIDX_GRANT_TABLE_STATUS) } else { (Part::Entries, index) };
-    let index = u32::try_from(index).map_err(|_| Errno::EINVAL)?;
+    // The interface counts frames in 32 bits.
+    let index = index as u32;
+    let in_status_words = XENMAPIDX_GRANT_TABLE_STATUS as u32;
+    let status = index & in_status_words != 0 && grants.with_shape(|shape| shape.version().number()) == 2;
+    let (part, index) = if status { (Part::Status, index & !in_status_words) } else { (Part::Entries, index) };
     let memory = world.memory(target);
     let source = Source { frames: world.frames(), pages: world.pages(), owner: target.id() };
     let mfn = grants.frame(part, index, &source).ok_or(Errno::EINVAL)?;

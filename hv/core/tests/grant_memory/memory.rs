@@ -53,7 +53,7 @@ fn items_that_do_not_exist_are_invalid() {
     for wrong in [
         item(XENMAPSPACE_SHARED_INFO, 1),
         item(XENMAPSPACE_GRANT_TABLE, 2),
-        item(XENMAPSPACE_GRANT_TABLE, u64::MAX),
+        item(XENMAPSPACE_GRANT_TABLE, 0xffff_ffff),
         item(XENMAPSPACE_GRANT_TABLE, XENMAPIDX_GRANT_TABLE_STATUS),
         item(XENMAPSPACE_GMFN, 0x5000),
         item(XENMAPSPACE_DEV_MMIO, 0),

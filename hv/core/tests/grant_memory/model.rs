@@ -160,7 +160,7 @@ fn unmap_step(machine: &Machine, model: &mut Model, mapper: u16, pick: prop::sam
     let stands = model.mapped.iter().find(|((by, _), other)| *by == mapper && other.slot == slot);
     let fits = stands.is_some_and(|(_, other)| frame_of(other) == frame_of(&known) && other.write == known.write);
     let at = Gpa::from_gfn(Gfn(FIRST_SLOT + slot));
-    let got = begin_unmap(machine, machine.dom(mapper), GrantHandle(handle), at, 0);
+    let got = begin_unmap(machine, machine.dom(mapper), GrantHandle(handle), at);
     assert_eq!(got.is_ok(), fits);
     if fits {
         finish_unmap(machine, machine.dom(mapper), GrantHandle(handle));
