@@ -2,10 +2,12 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=image.ld");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-env=XENOLITH_COMPILER={}", compiler());
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -14,4 +16,11 @@ fn main() {
     // Segments begin at pages of 4 KiB in the file too, so that file offset minus load address is one constant.
     println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
     println!("cargo:rustc-link-arg-bins=--build-id=sha1");
+}
+
+/// The compiler's name and version, as guests may ask for it.
+fn compiler() -> String {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("--version").output().ok();
+    said.and_then(|said| String::from_utf8(said.stdout).ok()).map_or_else(|| "rustc".into(), |text| text.trim().into())
 }

@@ -2,9 +2,9 @@
 
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
-use crate::tsc_scale::TscScale;
 use crate::vcpu::{Vcpu, VcpuCore};
 use xenolith_devices::cpuid::{Asker, TscInfo};
+use xenolith_devices::pvclock::TscScale;
 use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
 
 const CR4_OSXSAVE: u64 = 1 << 18;

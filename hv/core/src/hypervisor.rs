@@ -30,6 +30,13 @@ pub struct Hypervisor<M: Machine> {
 pub type DomainRef<M> = Arc<crate::domain::Domain<M>>;
 
 impl<M: Machine> Hypervisor<M> {
+    /// A hypervisor without domains.
+    pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
+        let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
+        let scheduler = Scheduler::new(machine.cpu_count());
+        Self { machine, settings, frames, domains: DomainTable::default(), scheduler, wall_clock }
+    }
+
     /// Date and time at system time 0.
     pub fn wall_clock(&self) -> WallClock {
         *self.wall_clock.lock()

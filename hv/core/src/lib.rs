@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dom0;
 pub mod domain;
 pub mod domain_table;
 pub mod event_channel;
@@ -30,7 +31,6 @@ pub mod power;
 pub mod scheduler;
 pub mod settings;
 pub mod time;
-pub mod tsc_scale;
 pub mod vcpu;
 pub mod vcpu_loop;
 pub mod vcpu_timers;

@@ -5,14 +5,13 @@ use crate::event_channel::{HostedDomain, poll, raise_vcpu};
 use crate::guest_memory::GuestView;
 use crate::hypervisor::Hypervisor;
 use crate::power::domain_shutdown;
-use crate::tsc_scale::TscScale;
 use crate::vcpu::{Vcpu, VcpuCore, VcpuRef, notify};
 use crate::vcpu_timers::Timer;
 use core::sync::atomic::Ordering;
 use xen_abi::GuestHandle;
 use xen_abi::sched::SHUTDOWN_WATCHDOG;
 use xen_abi::shared_info::{
-    SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION, TIME_FLAGS,
+    PvclockFlags, SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION, TIME_FLAGS,
     TIME_SYSTEM_TIME, TIME_TSC_SHIFT, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME,
     VcpuTimeInfo,
 };
@@ -20,9 +19,8 @@ use xen_abi::vcpu::{
     RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo, XEN_RUNSTATE_UPDATE,
 };
 use xen_abi::virq::VIRQ_TIMER;
+use xenolith_devices::pvclock::{TscScale, time_info};
 use xenolith_hal::{GuestCpu, LogLevel, Machine, PageWords, Time};
-
-const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What a vCPU is doing, since when, and for how long it did what before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,14 +109,7 @@ pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &
 
 /// What a guest needs to read the time from its time stamp counter, as of now.
 pub fn clock<M: Machine>(hv: &Hypervisor<M>) -> VcpuTimeInfo {
-    let base = hv.machine.time_base();
-    let scale = TscScale::from_khz(base.tsc_khz);
-    let mut info = VcpuTimeInfo::default();
-    info.tsc_timestamp = base.tsc;
-    info.system_time = base.time.0;
-    info.tsc_to_system_mul = scale.multiplier;
-    info.tsc_shift = scale.shift;
-    info
+    time_info(hv.machine.time_base(), 0, PvclockFlags::empty())
 }
 
 /// Writes what the guest needs to read the time from its time stamp counter.
@@ -192,15 +183,4 @@ fn watchdog_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<
     let line = format_args!("Watchdog timer fired for domain {}", domain.id);
     hv.machine.log(LogLevel::Warning, true, line);
     domain_shutdown(hv, domain, SHUTDOWN_WATCHDOG);
-}
-
-/// Seconds and nanoseconds at system time 0, given the date at some system time.
-#[must_use]
-pub fn wall_clock_at_boot(seconds: u64, nanoseconds: u32, at: Time) -> xenolith_hal::WallClock {
-    let total = u128::from(seconds) * u128::from(NS_PER_SECOND) + u128::from(nanoseconds);
-    let at_boot = total.saturating_sub(u128::from(at.0));
-    xenolith_hal::WallClock {
-        seconds: (at_boot / u128::from(NS_PER_SECOND)) as u64,
-        nanoseconds: (at_boot % u128::from(NS_PER_SECOND)) as u32,
-    }
 }

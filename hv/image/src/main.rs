@@ -2,8 +2,18 @@
 #![no_std]
 #![no_main]
 
-use xenolith_hal::{CpuId, Machine};
+extern crate alloc;
+
+mod launch;
+mod modules;
+
+use xenolith_core::hypervisor::Hypervisor;
+use xenolith_core::vcpu_loop;
+use xenolith_hal::CpuId;
+use xenolith_sync::Once;
 use xenolith_x86::{X86Machine, boot, crash};
+
+static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
 
 /// Where the entry code jumps once it has reached the high half, on the boot stack with interrupts off.
 #[unsafe(no_mangle)]
@@ -12,15 +22,21 @@ extern "C" fn xenolith_main(magic: u32, info: u32) -> ! {
     unsafe { boot::start(magic, info, run) }
 }
 
-/// The machine is up: everything else from here on.
-fn run(_booted: boot::Booted) -> ! {
+/// The machine is up: makes dom0, and has every CPU run.
+fn run(booted: boot::Booted) -> ! {
+    if let Err(hv) = launch::hypervisor(&booted).and_then(|hv| HYPERVISOR.set(hv).map_err(|_| launch::NoMemory)) {
+        panic!("{hv}");
+    }
+    if let Some(hv) = HYPERVISOR.get() {
+        launch::dom0(hv, &booted);
+    }
     boot::run_on_every_cpu(work)
 }
 
 fn work(_cpu: CpuId) -> ! {
-    loop {
-        X86Machine.take_events();
-        X86Machine.idle();
+    match HYPERVISOR.get() {
+        Some(hv) => vcpu_loop::run(hv),
+        None => panic!("a CPU runs before the hypervisor is there"),
     }
 }
 

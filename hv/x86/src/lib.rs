@@ -48,6 +48,8 @@ pub mod layout;
 pub mod local_apic;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(target_os = "none")]
+pub mod microcode;
 pub mod nested;
 #[cfg(target_os = "none")]
 pub mod paging;

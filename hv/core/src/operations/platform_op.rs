@@ -2,13 +2,14 @@
 
 use crate::hypercall::Call;
 use crate::outcome::{Answer, Outcome};
-use crate::time::{update_wall_clock, wall_clock_at_boot};
+use crate::time::update_wall_clock;
 use xen_abi::Errno;
 use xen_abi::platform::{
     PcpuFlags, PlatformOp, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_SETTIME32, XENPF_SETTIME64, XenpfPcpuinfo,
     XenpfSettime32, XenpfSettime64,
 };
-use xenolith_hal::{DomId, Machine, Time};
+use xenolith_devices::pvclock::wall_clock_at_zero;
+use xenolith_hal::{DomId, Machine, Time, WallClock};
 
 /// Does what the structure behind the first argument asks for.
 ///
@@ -42,7 +43,7 @@ pub fn platform_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Sets the date for everybody.
 fn set_time<M: Machine>(call: &Call<'_, M>, seconds: u64, nanoseconds: u32, at: Time) {
-    call.hv.set_wall_clock(wall_clock_at_boot(seconds, nanoseconds, at));
+    call.hv.set_wall_clock(wall_clock_at_zero(WallClock { seconds, nanoseconds }, at));
     let mut next = call.hv.domains.first_from(DomId(0));
     while let Some(domain) = next {
         update_wall_clock(call.hv, &domain);

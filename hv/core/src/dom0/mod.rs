@@ -1,0 +1,185 @@
+//! Making the first domain, before anything runs.
+
+mod kernel;
+mod memory;
+mod start_info;
+mod vcpus;
+
+pub use kernel::KernelError;
+pub use memory::HostRegion;
+
+use crate::domain::{Domain, DomainParts};
+use crate::event_channel::EventChannels;
+use crate::frames::PagingPool;
+use crate::grant::{GrantTable, Limits, Source};
+use crate::guest_memory::write_physical;
+use crate::guest_ports::PortRights;
+use crate::hypervisor::{DomainRef, Hypervisor};
+use crate::physmap::{Memory, Physmap};
+use crate::time::update_wall_clock;
+use core::fmt;
+use kernel::{Kernel, Segment};
+use start_info::Placed;
+use xenolith_devices::cpuid::{Capabilities, CpuidTable};
+use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, PAGE_SIZE, VcpuId};
+
+/// What dom0 is to be.
+pub struct Dom0Plan<'a> {
+    /// The file of its kernel.
+    pub kernel: &'a [u8],
+    /// Its kernel's command line.
+    pub command_line: &'a str,
+    /// Its initial file system.
+    pub ramdisk: Option<&'a [u8]>,
+    /// How much memory it gets at most, in pages.
+    pub pages: u64,
+    pub vcpus: u32,
+    /// The machine's memory map, lowest first.
+    pub host_map: &'a [HostRegion],
+    /// Ports that the hypervisor keeps for itself, as first and last.
+    pub denied_ports: &'a [(u16, u16)],
+    /// What the CPUs have that guests may use.
+    pub capabilities: Capabilities,
+}
+
+/// Why there is no dom0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dom0Error {
+    Kernel(KernelError),
+    /// The hypervisor's own memory, or the pool of dom0's page tables, is too small for this.
+    NoMemory(&'static str),
+    /// The memory that dom0 got is not where the kernel wants to lie, or has no room for the rest.
+    DoesNotFit,
+    /// The machine refused the state that a kernel starts in.
+    State,
+}
+
+impl fmt::Display for Dom0Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(error) => error.fmt(f),
+            Self::NoMemory(what) => write!(f, "not enough memory for dom0's {what}; give the machine more"),
+            Self::DoesNotFit => {
+                f.write_str("dom0's kernel and ramdisk do not fit in its memory; give it more by dom0_mem=")
+            }
+            Self::State => f.write_str("the processor refuses the state in which a PVH kernel starts"),
+        }
+    }
+}
+
+impl From<KernelError> for Dom0Error {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}
+
+/// Grant frames and maptrack frames of dom0. **Source:** Xen's `gnttab_max_frames` and `gnttab_max_maptrack_frames`.
+const GRANT_FRAMES: u32 = 64;
+const MAPTRACK_FRAMES: u32 = 1024;
+/// The highest event channel port of dom0.
+const HIGHEST_PORT: u32 = i32::MAX as u32;
+/// Pages of page tables: enough for every page of dom0's as 4 KiB ones, and as much again for what it maps of others.
+const fn pool_pages(pages: u64) -> u32 {
+    let tables = pages / 256 + 1024;
+    if tables > u32::MAX as u64 { u32::MAX } else { tables as u32 }
+}
+
+/// Makes dom0 and lets its first vCPU go as soon as a CPU runs its loop.
+///
+/// **Errors:** [`Dom0Error`]. Nothing can go on then.
+pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<DomainRef<M>, Dom0Error> {
+    let kernel = Kernel::parse(plan.kernel)?;
+    let domain = make_domain(hv, plan)?;
+    let memory = domain_memory(hv, &domain);
+    if let Some(account) = hv.frames.account(domain.id) {
+        account.set_max(u32::MAX);
+    }
+    let layout =
+        memory::populate(&memory, plan.host_map, plan.pages).map_err(|_| Dom0Error::NoMemory("page tables"))?;
+    memory::show_first_megabyte(&memory).map_err(|_| Dom0Error::NoMemory("first megabyte"))?;
+    domain.physmap.set_memory_map(start_info::memory_map(&layout));
+    hv.machine.log(
+        LogLevel::Info,
+        false,
+        format_args!("Dom0 has {} MiB of memory, {} vCPUs", layout.pages >> 8, plan.vcpus),
+    );
+    load(hv, &domain, &kernel)?;
+    let placed = start_info::place(hv, &domain, &layout, &kernel, plan)?;
+    start(hv, &domain, &kernel, &placed)?;
+    hv.domains.insert(domain.clone()).map_err(|_| Dom0Error::NoMemory("entry in the list of domains"))?;
+    update_wall_clock(hv, &domain);
+    if let Some(first) = domain.vcpu(VcpuId(0)) {
+        first.bring_up();
+        hv.scheduler.wake(hv, &domain, first);
+    }
+    Ok(domain)
+}
+
+fn domain_memory<'a, M: Machine>(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Memory<'a, M, M::Space> {
+    Memory { owner: domain.id, frames: &hv.frames, pages: &hv.machine, space: &domain.space, physmap: &domain.physmap }
+}
+
+fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<DomainRef<M>, Dom0Error> {
+    let id = DomId::DOM0;
+    let physmap = Physmap::new(PagingPool::new(pool_pages(plan.pages)));
+    let space = physmap
+        .with_pool(|pool| hv.machine.new_space(&mut pool.source(&hv.frames, &hv.machine, id)))
+        .ok_or(Dom0Error::NoMemory("translation"))?;
+    let shared = hv.frames.take_shared(&hv.machine, id).ok_or(Dom0Error::NoMemory("shared page"))?;
+    let shared_info = shared.mfn();
+    let vcpus = physmap.with_pool(|pool| vcpus::make(hv, plan.vcpus, id, pool, shared_info))?;
+    let limits = Limits { frames: GRANT_FRAMES, maptrack_frames: MAPTRACK_FRAMES, version: 2 };
+    let source = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
+    let grants = GrantTable::new(limits, &source).map_err(|_| Dom0Error::NoMemory("grant table"))?;
+    let host = |leaf, subleaf| hv.machine.cpuid(leaf, subleaf);
+    Ok(Domain::new(DomainParts {
+        events: EventChannels::new(id, plan.vcpus, HIGHEST_PORT).map_err(|_| Dom0Error::NoMemory("event channels"))?,
+        physmap,
+        grants,
+        privileged: true,
+        vcpus,
+        space,
+        shared_info,
+        cpuid: CpuidTable::for_guest(&host, plan.capabilities, true),
+        ports: PortRights::all_but(plan.denied_ports.to_vec()),
+    }))
+}
+
+/// Copies the kernel to where it wants to lie.
+fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, kernel: &Kernel<'_>) -> Result<(), Dom0Error> {
+    for Segment { to, bytes, zeros } in &kernel.segments {
+        write(hv, domain, *to, bytes)?;
+        let mut at = to.checked_add(bytes.len() as u64).ok_or(Dom0Error::DoesNotFit)?;
+        let mut left = *zeros;
+        while left > 0 {
+            let part = left.min(PAGE_SIZE as u64);
+            write(hv, domain, at, ZEROS.get(..part as usize).unwrap_or(&[]))?;
+            at = at.checked_add(part).ok_or(Dom0Error::DoesNotFit)?;
+            left -= part;
+        }
+    }
+    Ok(())
+}
+
+const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+fn write<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, to: Gpa, bytes: &[u8]) -> Result<(), Dom0Error> {
+    write_physical(&hv.machine, &domain.space, to, bytes).map_err(|_| Dom0Error::DoesNotFit)
+}
+
+fn start<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    kernel: &Kernel<'_>,
+    placed: &Placed,
+) -> Result<(), Dom0Error> {
+    let info = u32::try_from(placed.start_info.0).map_err(|_| Dom0Error::DoesNotFit)?;
+    let state = CpuState::at_pvh_entry(kernel.entry, info);
+    hv.machine.log(
+        LogLevel::Info,
+        false,
+        format_args!("Dom0 kernel: {:#x}-{:#x}, entry {:#x}", kernel.start.0, kernel.end.0, kernel.entry),
+    );
+    let first = domain.vcpu(VcpuId(0)).ok_or(Dom0Error::State)?;
+    first.with_core(|core| core.hardware.set_state(&state)).and_then(Result::ok).ok_or(Dom0Error::State)
+}

@@ -1,0 +1,109 @@
+//! What dom0's kernel is told when it starts, and where that lies.
+
+use super::kernel::Kernel;
+use super::memory::Layout;
+use super::{Dom0Error, Dom0Plan, write};
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use alloc::vec::Vec;
+use xen_abi::memory_map::{E820_RAM, MemmapEntry};
+use xen_abi::start_info::{
+    HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo, START_INFO_VERSION_1, StartInfoFlags, XEN_HVM_START_MAGIC_VALUE,
+};
+use xenolith_hal::{Gpa, Machine, PAGE_SIZE};
+use zerocopy::IntoBytes;
+
+/// Nothing but the kernel is put below this: firmware's data, and the place where other CPUs start.
+const FIRST_MEGABYTE: u64 = 1 << 20;
+/// All that the kernel is told must have a 32-bit address.
+const LIMIT: u64 = 1 << 32;
+
+/// Where things were put.
+pub struct Placed {
+    pub start_info: Gpa,
+}
+
+/// The memory map as `XENMEM_memory_map` gives it.
+pub fn memory_map(layout: &Layout) -> Vec<MemmapEntry> {
+    layout
+        .regions
+        .iter()
+        .map(|region| MemmapEntry::new(region.start, region.end.saturating_sub(region.start), region.kind))
+        .collect()
+}
+
+/// Puts ramdisk, start info and what it points to into the first stretch of RAM that has room and no kernel in it.
+///
+/// **Errors:** `DoesNotFit`.
+pub fn place<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    layout: &Layout,
+    kernel: &Kernel<'_>,
+    plan: &Dom0Plan<'_>,
+) -> Result<Placed, Dom0Error> {
+    let map: Vec<HvmMemmapTableEntry> = layout
+        .regions
+        .iter()
+        .map(|region| HvmMemmapTableEntry {
+            addr: region.start,
+            size: region.end.saturating_sub(region.start),
+            kind: region.kind,
+            reserved: 0,
+        })
+        .collect();
+    let ramdisk = plan.ramdisk.unwrap_or(&[]);
+    let sizes = [
+        ramdisk.len(),
+        size_of::<HvmStartInfo>(),
+        size_of::<HvmModlistEntry>(),
+        map.as_bytes().len(),
+        plan.command_line.len() + 1,
+    ];
+    let total = sizes.iter().map(|size| size.next_multiple_of(8)).sum::<usize>() + PAGE_SIZE;
+    let mut at = room(layout, kernel, total as u64).ok_or(Dom0Error::DoesNotFit)?.0;
+    let mut put = |bytes: &[u8]| -> Result<u64, Dom0Error> {
+        let here = at;
+        write(hv, domain, Gpa(here), bytes)?;
+        at += bytes.len().next_multiple_of(8) as u64;
+        Ok(here)
+    };
+    let ramdisk_at = put(ramdisk)?;
+    let mut line = Vec::from(plan.command_line.as_bytes());
+    line.push(0);
+    let command_line = put(&line)?;
+    let map_at = put(map.as_bytes())?;
+    let module = HvmModlistEntry { paddr: ramdisk_at, size: ramdisk.len() as u64, cmdline_paddr: 0, reserved: 0 };
+    let module_at = put(module.as_bytes())?;
+    let has_module = plan.ramdisk.is_some();
+    let info = HvmStartInfo {
+        magic: XEN_HVM_START_MAGIC_VALUE,
+        version: START_INFO_VERSION_1,
+        flags: StartInfoFlags::PRIVILEGED | StartInfoFlags::INITDOMAIN,
+        nr_modules: u32::from(has_module),
+        modlist_paddr: if has_module { module_at } else { 0 },
+        cmdline_paddr: command_line,
+        rsdp_paddr: 0,
+        memmap_paddr: map_at,
+        memmap_entries: map.len() as u32,
+        reserved: 0,
+    };
+    let start_info = Gpa(put(info.as_bytes())?);
+    Ok(Placed { start_info })
+}
+
+/// The first page of a stretch of RAM of this many bytes that the kernel does not touch.
+fn room(layout: &Layout, kernel: &Kernel<'_>, bytes: u64) -> Option<Gpa> {
+    let page = |at: u64| at.next_multiple_of(PAGE_SIZE as u64);
+    for region in layout.regions.iter().filter(|region| region.kind == E820_RAM) {
+        let (start, end) = (page(region.start.max(FIRST_MEGABYTE)), region.end.min(LIMIT));
+        let before = (start, end.min(kernel.start.0));
+        let after = (page(start.max(kernel.end.0)), end);
+        for (start, end) in [before, after] {
+            if end.checked_sub(start).is_some_and(|room| room >= bytes) {
+                return Some(Gpa(start));
+            }
+        }
+    }
+    None
+}
