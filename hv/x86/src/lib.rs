@@ -14,6 +14,10 @@ extern crate std;
 pub mod address_space;
 #[cfg(target_os = "none")]
 pub mod boot;
+#[cfg(any(target_os = "none", test))]
+mod byte_ring;
+#[cfg(any(target_os = "none", test))]
+mod calendar;
 #[cfg(target_os = "none")]
 mod calibration;
 #[cfg(target_os = "none")]
@@ -42,7 +46,7 @@ mod interrupt_controllers;
 pub mod interrupts;
 #[cfg(target_os = "none")]
 mod keys;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 pub mod layout;
 #[cfg(target_os = "none")]
 pub mod local_apic;
@@ -51,7 +55,7 @@ mod machine;
 #[cfg(target_os = "none")]
 pub mod microcode;
 pub mod nested;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 pub mod paging;
 #[cfg(target_os = "none")]
 mod physical;
@@ -68,6 +72,8 @@ pub mod shootdown;
 #[cfg(target_os = "none")]
 pub mod stacks;
 pub mod svm;
+#[cfg(any(target_os = "none", test))]
+mod symbol_table;
 #[cfg(target_os = "none")]
 pub mod timer;
 #[cfg(target_os = "none")]

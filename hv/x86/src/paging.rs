@@ -61,6 +61,8 @@ pub enum PagingError {
     Occupied,
     /// The addresses are not whole pages.
     Unaligned,
+    /// A page that can be written must not be executable.
+    WritableCode,
 }
 
 /// A tree of page tables.
@@ -131,6 +133,9 @@ impl PageTables {
     ) -> Result<(), PagingError> {
         if !(address | range.start | range.end).is_multiple_of(PAGE) {
             return Err(PagingError::Unaligned);
+        }
+        if flags.contains(EntryFlags::WRITABLE) && !flags.contains(EntryFlags::NO_EXECUTE) {
+            return Err(PagingError::WritableCode);
         }
         let mut done = 0;
         while done < range.length() {
@@ -225,4 +230,97 @@ pub fn forget(address: u64) {
 /// Forgets all translations on this CPU.
 pub fn forget_all() {
     tlb::flush_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::alloc::{Layout, alloc_zeroed};
+    use std::vec::Vec;
+
+    /// A page of the test's own memory, whose address stands for its machine address.
+    fn take() -> Option<u64> {
+        // SAFETY: the layout is not empty.
+        Some(unsafe { alloc_zeroed(Layout::from_size_align(4096, 4096).unwrap()) } as u64)
+    }
+
+    fn tables() -> PageTables {
+        // SAFETY: `take` gives zeroed pages that nobody else has, at their own addresses.
+        unsafe { PageTables::new(0, &mut take) }.unwrap()
+    }
+
+    /// What the CPU would find for `address`: the machine address, and the entry.
+    fn find(tables: &PageTables, address: u64) -> Option<(u64, EntryFlags)> {
+        let mut table = tables.root;
+        for level in (0..4).rev() {
+            let value = tables.entry(table, address, level).load(Ordering::Relaxed);
+            let flags = EntryFlags::from_bits_retain(value);
+            if !flags.contains(EntryFlags::PRESENT) {
+                return None;
+            }
+            if level == 0 || flags.contains(EntryFlags::LARGE) {
+                let inside = (1 << (12 + 9 * level)) - 1;
+                return Some((value & ADDRESS & !inside | address & inside, flags));
+            }
+            table = value & ADDRESS;
+        }
+        None
+    }
+
+    #[test]
+    fn a_page_that_is_writable_and_executable_is_refused() {
+        let range = MachineRange { start: 0, end: PAGE };
+        let flags = EntryFlags::PRESENT | EntryFlags::WRITABLE;
+        assert_eq!(tables().map(0, range, flags, &mut take), Err(PagingError::WritableCode));
+    }
+
+    #[test]
+    fn what_is_mapped_stays_as_it_is() {
+        let mut tables = tables();
+        let range = MachineRange { start: 0x20_0000, end: 0x40_0000 };
+        tables.map(0x20_0000, range, EntryFlags::DATA, &mut take).unwrap();
+        let inside = MachineRange { start: 0x30_0000, end: 0x30_1000 };
+        assert_eq!(tables.map(0x30_0000, inside, EntryFlags::DATA, &mut take), Err(PagingError::Occupied));
+        assert_eq!(tables.map(0x20_0000, range, EntryFlags::READ_ONLY, &mut take), Err(PagingError::Occupied));
+        assert_eq!(tables.map(0x20_0000, range, EntryFlags::DATA, &mut take), Ok(()));
+    }
+
+    #[test]
+    fn an_unmapped_page_is_gone_and_its_neighbours_are_not() {
+        let mut tables = tables();
+        tables.map(0x1000, MachineRange { start: 0x1000, end: 0x4000 }, EntryFlags::TEXT, &mut take).unwrap();
+        tables.unmap_page(0x2000);
+        let present = [0x1000, 0x2000, 0x3000].map(|address| find(&tables, address).is_some());
+        assert_eq!(present, [true, false, true]);
+    }
+
+    #[test]
+    fn no_frame_for_a_table_is_an_error() {
+        let range = MachineRange { start: 0, end: PAGE };
+        assert_eq!(tables().map(0, range, EntryFlags::DATA, &mut || None), Err(PagingError::NoFrame));
+    }
+
+    proptest! {
+        #[test]
+        fn every_page_of_a_range_and_no_other_is_found(
+            start in 0..2048_u64,
+            pages in 1..2048_u64,
+            shift in prop::sample::select(&[0_u64, 1, 512, 513][..]),
+            huge in any::<bool>(),
+        ) {
+            let mut tables = tables();
+            tables.large_1g = huge;
+            let range = MachineRange { start: start * PAGE, end: (start + pages) * PAGE };
+            let address = (1 << 40) + range.start + shift * PAGE;
+            tables.map(address, range, EntryFlags::DATA, &mut take).unwrap();
+            for page in 0..pages {
+                let (found, flags) = find(&tables, address + page * PAGE + 7).unwrap();
+                prop_assert_eq!(found, range.start + page * PAGE + 7);
+                prop_assert!(flags.contains(EntryFlags::DATA));
+            }
+            let outside: Vec<_> = [address - 1, address + pages * PAGE].into_iter().collect();
+            prop_assert!(outside.into_iter().all(|address| find(&tables, address).is_none()));
+        }
+    }
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 
+use crate::calendar::days;
 use crate::clock;
 
 const INDEX: u16 = 0x70;
@@ -47,14 +48,6 @@ fn reading() -> Option<Reading> {
 /// A number of the clock, which counts in decimal digits unless it says otherwise.
 const fn decoded(value: u8, mode: u8) -> u64 {
     if mode & BINARY != 0 { value as u64 } else { (value >> 4) as u64 * 10 + (value & 0xf) as u64 }
-}
-
-/// Days from 1970-01-01 to a date of the years 2000 to 2099, in which every fourth year is a leap year.
-const fn days(year: u64, month: u64, day: u64) -> u64 {
-    // Years are counted from March, so that the leap day comes last.
-    let (year, month) = if month > 2 { (2000 + year, month - 3) } else { (2000 + year - 1, month + 9) };
-    let before = (153 * month + 2) / 5;
-    365 * year + year / 4 - year / 100 + year / 400 + before + day - 1 - 719_468
 }
 
 /// Seconds since 1970 now; none when the clock gives no date.

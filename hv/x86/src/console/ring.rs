@@ -1,56 +1,19 @@
-//! The console ring: the last lines of the hypervisor, counted from boot on.
+//! The console ring: the last lines of the hypervisor, for `xl dmesg`.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_sync::{SpinLock, rank};
 
-/// The ring before there is a heap, in bytes.
-const FIRST: usize = 16 << 10;
+use crate::byte_ring::ByteRing;
 
-/// Bytes in a ring whose length is a power of two; `written` counts all that ever went in.
-struct Ring {
-    first: [u8; FIRST],
-    later: Option<Box<[u8]>>,
-    written: u64,
-}
+/// How often a writer looks for the ring to become free.
+const PATIENCE: u32 = 1_000_000;
 
-static RING: SpinLock<Ring, rank::ConsoleRing> = SpinLock::new(Ring { first: [0; FIRST], later: None, written: 0 });
-
-impl Ring {
-    fn bytes(&self) -> &[u8] {
-        self.later.as_deref().unwrap_or(&self.first)
-    }
-
-    fn oldest(&self) -> u64 {
-        self.written.saturating_sub(self.bytes().len() as u64)
-    }
-
-    fn byte(&self, index: u64) -> u8 {
-        let bytes = self.bytes();
-        let place = (index as usize) & bytes.len().wrapping_sub(1);
-        bytes.get(place).copied().unwrap_or_default()
-    }
-
-    fn append(&mut self, text: &[u8]) {
-        let written = self.written;
-        let bytes = match &mut self.later {
-            Some(later) => later,
-            None => &mut self.first[..],
-        };
-        let mask = bytes.len().wrapping_sub(1);
-        for (index, byte) in (written..).zip(text) {
-            if let Some(place) = bytes.get_mut((index as usize) & mask) {
-                *place = *byte;
-            }
-        }
-        self.written = written.saturating_add(text.len() as u64);
-    }
-}
+static RING: SpinLock<ByteRing, rank::ConsoleRing> = SpinLock::new(ByteRing::new());
 
 /// Adds text. When another CPU, or the code that an NMI interrupted, is at the ring for good, the text is lost.
 pub(super) fn append(text: &[u8]) {
-    for _ in 0..1_000_000 {
+    for _ in 0..PATIENCE {
         if let Some(mut ring) = RING.try_lock() {
             ring.append(text);
             return;
@@ -59,39 +22,21 @@ pub(super) fn append(text: &[u8]) {
     }
 }
 
-/// Copies from `index` on, which counts bytes since boot; what is gone already is passed over. Gives how many bytes
-/// were copied, and the index after them.
+/// As [`ByteRing::copy_from`].
 pub fn copy_from(index: u64, into: &mut [u8]) -> (usize, u64) {
-    let ring = RING.lock();
-    let mut next = index.clamp(ring.oldest(), ring.written);
-    let mut copied = 0_usize;
-    for place in into {
-        if next == ring.written {
-            break;
-        }
-        *place = ring.byte(next);
-        next = next.saturating_add(1);
-        copied = copied.saturating_add(1);
-    }
-    (copied, next)
+    RING.lock().copy_from(index, into)
 }
 
 /// Makes the ring `bytes` long (a power of two) and keeps what is in it. Without memory for it, nothing changes.
 pub fn grow(bytes: usize) {
-    if !bytes.is_power_of_two() || bytes <= FIRST {
+    if !bytes.is_power_of_two() || bytes <= ByteRing::first_length() {
         return;
     }
     let mut space = Vec::new();
     if space.try_reserve_exact(bytes).is_err() {
+        crate::log!(Warning, "no memory for a console ring of {} KiB", bytes >> 10);
         return;
     }
     space.resize(bytes, 0);
-    let mut ring = RING.lock();
-    for index in ring.oldest()..ring.written {
-        let byte = ring.byte(index);
-        if let Some(place) = space.get_mut((index as usize) & bytes.wrapping_sub(1)) {
-            *place = byte;
-        }
-    }
-    ring.later = Some(space.into_boxed_slice());
+    RING.lock().move_to(space);
 }
