@@ -378,6 +378,26 @@ fn a_step_over_an_instruction_ends_the_interrupt_shadow_and_traps_if_asked_to() 
 }
 
 #[test]
+fn a_refusal_of_a_sound_state_is_the_guests_fault_but_not_without_end() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    for round in 0..100 {
+        assert_eq!(run(&mut vcpu, &space, RunControl::default(), 0xffff_ffff), Exit::Interrupted, "{round}");
+    }
+    then(|_, vmcb| {
+        assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_030d);
+        vmcb.set(Field::EXIT_CODE, u64::MAX);
+    });
+    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::InvalidState);
+    run(&mut vcpu, &space, RunControl::default(), HLT);
+    then(|_, vmcb| {
+        vmcb.set(Field::CR4, 1 << 63);
+        vmcb.set(Field::EXIT_CODE, u64::MAX);
+    });
+    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::InvalidState, "an unsound state");
+}
+
+#[test]
 fn efer_is_guarded() {
     cpus();
     let mut vcpu = vcpu();

@@ -29,6 +29,9 @@ const SHADOW: u64 = 1;
 const DR7_ENABLED: u64 = 0xff;
 const NESTED_PAGING_ON: u64 = 1;
 
+/// How many refusals in a row are taken for the guest's own doing.
+const MISTAKEN_REFUSALS: u8 = 100;
+
 /// A frame, and the way to what it holds.
 pub type Frame = (Mfn, &'static PageWords);
 
@@ -53,6 +56,8 @@ pub struct SvmVcpu<P, A> {
     /// EVENTINJ of an event whose delivery was cut short, or 0.
     again: u64,
     next_rip: Option<u64>,
+    /// Runs in a row that ended because the state was refused.
+    refusals: u8,
     interrupt_taken: bool,
     nmi_taken: bool,
     /// From the delivery of an NMI to the handler's IRET.
@@ -94,6 +99,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             pending: None,
             again: 0,
             next_rip: None,
+            refusals: 0,
             interrupt_taken: false,
             nmi_taken: false,
             nmi_masked: false,
@@ -201,10 +207,23 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.next_rip = exits::next_instruction(self.vmcb, self.registers.rip, self.features.next_rip);
     }
 
+    /// QEMU 7.2 says that a guest's state was refused when the guest itself sets a reserved bit of a control or debug
+    /// register; a CPU raises #GP. So a refusal of a sound state is taken for that, but not without end.
+    fn is_mistaken_refusal(&mut self) -> bool {
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusals <= MISTAKEN_REFUSALS && state::checked(&self.state(), &self.features).is_ok()
+    }
+
     /// What the exit means to the core; what is no concern of the core's is done here.
     #[inline]
     fn conclude(&mut self) -> Exit {
-        match exits::decode(self.vmcb, &self.registers) {
+        let meaning = exits::decode(self.vmcb, &self.registers);
+        if meaning == Meaning::Core(Exit::InvalidState) && self.is_mistaken_refusal() {
+            self.pending = Some(Exception::GENERAL_PROTECTION);
+            return Exit::Interrupted;
+        }
+        self.refusals = 0;
+        match meaning {
             Meaning::Core(exit) => return exit,
             Meaning::HostInterrupt => P::open_interrupt_window(),
             Meaning::MachineCheck => P::machine_check(),
