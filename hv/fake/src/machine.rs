@@ -29,6 +29,8 @@ pub struct FakeMachine {
     cpus: Vec<Cpu>,
     this_cpu: AtomicU32,
     now: AtomicU64,
+    /// Nanoseconds that pass with each look at the clock.
+    pace_ns: AtomicU64,
     console: Mutex<Console>,
     power: Mutex<Option<PowerAction>>,
     /// What changes guest memory while the core looks at it.
@@ -55,6 +57,7 @@ impl FakeMachine {
             cpus: std::iter::repeat_with(Cpu::default).take(cpus).collect(),
             this_cpu: AtomicU32::new(0),
             now: AtomicU64::new(1),
+            pace_ns: AtomicU64::new(0),
             console: Mutex::default(),
             power: Mutex::new(None),
             disturbance: Disturbance::default(),
@@ -69,6 +72,11 @@ impl FakeMachine {
     /// Moves time on.
     pub fn pass_ns(&self, ns: u64) {
         self.now.fetch_add(ns, Ordering::SeqCst);
+    }
+
+    /// Lets time pass with each look at the clock, for work that is to be interrupted by it. At first none does.
+    pub fn set_pace(&self, ns_a_look: u64) {
+        self.pace_ns.store(ns_a_look, Ordering::SeqCst);
     }
 
     /// Makes something happen to a CPU.
@@ -153,7 +161,7 @@ impl Machine for FakeMachine {
     fn open_interrupt_window(&self) {}
 
     fn now(&self) -> Time {
-        Time(self.now.load(Ordering::SeqCst))
+        Time(self.now.fetch_add(self.pace_ns.load(Ordering::SeqCst), Ordering::SeqCst))
     }
 
     fn time_base(&self) -> TimeBase {
