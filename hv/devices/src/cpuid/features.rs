@@ -130,6 +130,8 @@ pub(super) const HYPERVISOR: u32 = 1 << 31;
 pub(super) const OSXSAVE: u32 = 1 << 27;
 /// Word 7: the time stamp counter runs at one rate.
 pub(super) const INVARIANT_TSC: u32 = 1 << 8;
+/// Word 8: EFER.LMSLE cannot be set.
+const NO_SEGMENT_LIMITS: u32 = 1 << 20;
 /// Word 11: LFENCE waits until all that stands before it is done.
 pub(super) const LFENCE_SERIALIZING: u32 = 1 << 2;
 const RDTSCP: u32 = 1 << 27;
@@ -164,9 +166,9 @@ impl FeatureSet {
         set
     }
 
-    /// What a guest is shown of it.
+    /// What a guest is shown of it. `amd` says that the CPU is AMD's or one of its kin.
     #[must_use]
-    pub fn for_guest(mut self, capabilities: Capabilities) -> Self {
+    pub fn for_guest(mut self, capabilities: Capabilities, amd: bool) -> Self {
         for ((word, offered), withheld) in self.0.iter_mut().zip(OFFERED).zip(WITHOUT_THEIR_MSRS) {
             *word &= offered & !withheld;
         }
@@ -178,6 +180,10 @@ impl FeatureSet {
         self.limit_to_components(capabilities.xsave_components);
         if capabilities.lfence_serializing {
             self.set(11, LFENCE_SERIALIZING);
+        }
+        if amd {
+            // No guest can set it, whatever the CPU could do.
+            self.set(8, NO_SEGMENT_LIMITS);
         }
         self.set(0, APIC);
         self.set(1, X2APIC | HYPERVISOR);

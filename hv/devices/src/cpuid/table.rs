@@ -57,7 +57,8 @@ impl CpuidTable {
         let mut table = Self::of_host(host);
         let invariant = table.leaf(EXTENDED_BASE | 7, 0).edx & INVARIANT_TSC;
         let raw = table.clone();
-        let mut set = FeatureSet::read(&|leaf, subleaf| raw.leaf(leaf, subleaf)).for_guest(capabilities);
+        let mut set =
+            FeatureSet::read(&|leaf, subleaf| raw.leaf(leaf, subleaf)).for_guest(capabilities, table.is_amd());
         if is_dom0 && let Some(power) = set.0.get_mut(7) {
             *power |= invariant;
         }

@@ -25,7 +25,7 @@ fn small_amd(leaf: u32, _subleaf: u32) -> CpuidRegisters {
         0x8000_0000 => registers(0x8000_000a, 0x6874_7541, 0x444d_4163, 0x6974_6e65),
         0x8000_0001 => registers(0x60fb1, 0, 0x7, 0x2193_fbfd),
         0x8000_0002 => registers(0x554d_4551, 0, 0, 0),
-        0x8000_0008 => registers(0x3028, 0, 1, 0),
+        0x8000_0008 => registers(0x3028, 0, 0x1001, 0),
         0x8000_000a => registers(1, 16, 0, 1),
         _ => CpuidRegisters::default(),
     }
@@ -80,7 +80,7 @@ fn a_guest_sees_what_real_xen_showed_it_on_the_same_cpu() {
     assert_eq!(leaf(0x8000_0001).ecx, 3);
     assert_eq!(leaf(0x8000_0001).edx, 0x2193_fbfd);
     assert_eq!(leaf(0x8000_0002).eax, 0x554d_4551);
-    assert_eq!(leaf(0x8000_0008), registers(0x3028, 0, 1, 0));
+    assert_eq!(leaf(0x8000_0008), registers(0x3028, 0x10_0000, 0x1001, 0));
     assert_eq!(leaf(0x8000_0021).eax, 4);
 }
 

@@ -1,11 +1,12 @@
 //! The APIC_BASE MSR and the three modes: off, xAPIC, x2APIC.
 
 use xen_abi::VcpuId;
+use xenolith_hal::Gpa;
 
 use super::Lapic;
 use crate::GeneralProtection;
 
-const ADDRESS: u64 = 0xfee0_0000;
+const ADDRESS: u64 = super::XAPIC_PAGE.0;
 const BOOT_CPU: u64 = 1 << 8;
 const X2APIC: u64 = 1 << 10;
 const ENABLE: u64 = 1 << 11;
@@ -17,6 +18,7 @@ pub(super) const fn at_reset(vcpu: VcpuId) -> u64 {
 }
 
 impl Lapic {
+    /// Enabled in the APIC_BASE MSR, in either mode.
     #[must_use]
     pub const fn is_hardware_enabled(&self) -> bool {
         self.base & ENABLE != 0
@@ -28,7 +30,7 @@ impl Lapic {
         self.base & (ENABLE | X2APIC) == ENABLE | X2APIC
     }
 
-    /// In xAPIC mode: registers are in the page at 0xfee00000.
+    /// In xAPIC mode: registers are in the page that [`Lapic::page`] names.
     #[must_use]
     pub const fn is_xapic(&self) -> bool {
         self.base & (ENABLE | X2APIC) == ENABLE
@@ -40,14 +42,22 @@ impl Lapic {
         self.base
     }
 
+    /// The page of the registers in xAPIC mode; none in the other modes.
+    #[must_use]
+    pub const fn page(&self) -> Option<Gpa> {
+        if self.is_xapic() { Some(Gpa(self.base & ADDRESS_MASK)) } else { None }
+    }
+
     /// Writes the APIC_BASE MSR.
     ///
-    /// **Errors:** a general protection fault for a reserved bit, another address of the page, and every change of
-    /// mode but off to xAPIC, xAPIC to x2APIC, and either of them to off.
+    /// The page may be moved: [`Lapic::page`].
     ///
-    /// **Source:** AMD manual volume 2, 16.9.1; the page is not to be moved, as in Xen.
+    /// **Errors:** a general protection fault for a reserved bit, and every change of mode but off to xAPIC, xAPIC to
+    /// x2APIC, and either of them to off.
+    ///
+    /// **Source:** AMD manual volume 2, 16.9.1.
     pub fn write_base_msr(&mut self, value: u64) -> Result<(), GeneralProtection> {
-        if value & !(ADDRESS_MASK | ENABLE | BOOT_CPU | X2APIC) != 0 || value & ADDRESS_MASK != ADDRESS {
+        if value & !(ADDRESS_MASK | ENABLE | BOOT_CPU | X2APIC) != 0 {
             return Err(GeneralProtection);
         }
         let change = self.base ^ value;

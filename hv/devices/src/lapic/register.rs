@@ -66,7 +66,8 @@ impl Lvt {
 }
 
 pub(super) const SPURIOUS_ENABLE: u32 = 1 << 8;
-pub(super) const SPURIOUS_MASK: u32 = SPURIOUS_ENABLE | 0xff;
+/// The vector, the enable bit, and the bit that turned focus checking off in old local APICs.
+pub(super) const SPURIOUS_MASK: u32 = SPURIOUS_ENABLE | (1 << 9) | 0xff;
 pub(super) const DIVIDE_MASK: u32 = 0xb;
 pub(super) const TASK_PRIORITY_MASK: u32 = 0xff;
 

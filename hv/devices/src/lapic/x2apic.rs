@@ -68,7 +68,8 @@ const fn writable_bits(register: Register) -> Option<u64> {
         Register::SpuriousVector => SPURIOUS_MASK,
         Register::CorrectedMachineCheck => Lvt::Thermal.mask(),
         Register::Local(entry) => entry.mask(),
-        Register::InitialCount => u32::MAX,
+        // The upper half is dropped, not refused.
+        Register::InitialCount => return Some(u64::MAX),
         Register::DivideConfiguration => DIVIDE_MASK,
         Register::SelfIpi => 0xff,
         Register::CommandLow => return Some((u32::MAX as u64) << 32 | COMMAND_MASK as u64),

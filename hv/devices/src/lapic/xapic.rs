@@ -1,11 +1,11 @@
-//! xAPIC mode: registers in a page of guest physical memory at 0xfee00000.
+//! xAPIC mode: registers in a page of guest physical memory.
 
 use xenolith_hal::{Gpa, TimeBase};
 
 use super::register::Register;
 use super::{Effect, Lapic};
 
-/// The page of the registers.
+/// The page of the registers after reset.
 pub const PAGE: Gpa = Gpa(0xfee0_0000);
 
 /// Clears the part of `value` that the access does not reach and places it in its register.

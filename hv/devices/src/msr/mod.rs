@@ -28,6 +28,11 @@ const PLATFORM_CPUID_FAULTING: u64 = 1 << 31;
 const ENABLE_CPUID_FAULTING: u64 = 1;
 /// HWCR: the counter runs at the highest rate, as it does on all CPUs from family 0x10.
 const HWCR_TSC_AT_FULL_RATE: u64 = 1 << 24;
+/// MC4_MISC: error thresholds are the firmware's.
+const THRESHOLD_LOCKED: u64 = 1 << 61;
+const PAGE_OFFSET: u64 = 0xfff;
+/// TSC_RATIO: 8 bits before the point, 32 after it.
+const TSC_RATIO_BITS: u64 = 0xff_ffff_ffff;
 /// DE_CFG: LFENCE serialises.
 const DE_CFG_LFENCE: u64 = 2;
 
@@ -95,6 +100,10 @@ pub struct MsrState {
     misc_features: u64,
     tsc_adjust: u64,
     tsc_aux: u32,
+    /// Where a hypervisor in the guest would keep its state, and how it would scale time: kept as written, since
+    /// guests write them before they find that there is no SVM.
+    host_save: u64,
+    tsc_ratio: u64,
 }
 
 impl MsrContext<'_> {
@@ -139,7 +148,8 @@ const fn hardware(msr: u32) -> Option<HardwareMsr> {
     })
 }
 
-/// MSRs of AMD's CPUs that read 0 and drop what is written: performance counters, thresholds, memory layout.
+/// MSRs of AMD's CPUs that drop what is written, and read 0 but for those of thresholds: performance counters,
+/// memory layout, set-up of the core.
 const fn is_silent(msr: u32) -> bool {
     matches!(
         msr,
@@ -152,6 +162,9 @@ const fn is_silent(msr: u32) -> bool {
             | nr::TOP_MEM2
             | nr::VM_CR
             | nr::NB_CFG
+            | nr::BU_CFG
+            | nr::BU_CFG2
+            | nr::EX_CFG
     )
 }
 
@@ -175,7 +188,11 @@ impl MsrState {
             nr::PATCH_LEVEL => context.patch_level,
             nr::PLATFORM_INFO => PLATFORM_CPUID_FAULTING,
             nr::MISC_FEATURES_ENABLES => self.misc_features,
+            // Other processors have these; systems that came from one may look for them.
+            nr::OLD_MACHINE_CHECK_ADDRESS | nr::OLD_MACHINE_CHECK_TYPE | nr::BUS_FREQUENCY => 0,
             HYPERCALL_PAGE_MSR => 0,
+            nr::VM_HSAVE if context.cpuid.is_amd() => self.host_save,
+            nr::TSC_RATIO if context.cpuid.is_amd() => self.tsc_ratio,
             msr if Mtrr::has(msr) && context.has_mtrr() => self.mtrr.read(msr)?,
             msr if MachineCheck::has(msr) => self.machine_check.read(msr),
             msr if context.cpuid.is_amd() => read_amd(msr, context)?,
@@ -204,6 +221,9 @@ impl MsrState {
             }
             nr::MISC_FEATURES_ENABLES if value & !ENABLE_CPUID_FAULTING == 0 => self.misc_features = value,
             HYPERCALL_PAGE_MSR => return write_hypercall_page(value),
+            nr::SYSENTER_ESP | nr::SYSENTER_EIP if !is_canonical(value) => return Err(GeneralProtection),
+            nr::VM_HSAVE if context.cpuid.is_amd() && value & PAGE_OFFSET == 0 => self.host_save = value,
+            nr::TSC_RATIO if context.cpuid.is_amd() && value & !TSC_RATIO_BITS == 0 => self.tsc_ratio = value,
             msr if Mtrr::has(msr) && context.has_mtrr() => self.mtrr.write(msr, value, context.address_bits())?,
             msr if MachineCheck::has(msr) => self.machine_check.write(msr, value)?,
             msr if context.cpuid.is_amd() && is_dropped_on_amd(msr) => {}
@@ -227,7 +247,10 @@ impl MsrState {
 fn read_amd(msr: u32, context: &MsrContext<'_>) -> Result<u64, GeneralProtection> {
     match msr {
         nr::HWCR if context.cpuid.family() >= 0x10 => Ok(HWCR_TSC_AT_FULL_RATE),
-        nr::HWCR | nr::INTERRUPT_PENDING => Ok(0),
+        nr::MC4_MISC1..=nr::MC4_MISC3 => Ok(THRESHOLD_LOCKED),
+        nr::HWCR | nr::INTERRUPT_PENDING | nr::IO_RANGE_FIRST..=nr::IO_RANGE_LAST | nr::SMM_ADDRESS | nr::SMM_MASK => {
+            Ok(0)
+        }
         nr::DE_CFG => Ok(DE_CFG_LFENCE),
         msr if is_silent(msr) => Ok(0),
         _ => Err(GeneralProtection),
@@ -237,6 +260,11 @@ fn read_amd(msr: u32, context: &MsrContext<'_>) -> Result<u64, GeneralProtection
 /// Loading microcode is not for guests, but it must seem to work; LFENCE stays as it is.
 const fn is_dropped_on_amd(msr: u32) -> bool {
     matches!(msr, nr::PATCH_LOADER | nr::DE_CFG) || is_silent(msr)
+}
+
+/// The upper 17 bits are alike, as in every address of 48 bits.
+const fn is_canonical(address: u64) -> bool {
+    (address << 16).cast_signed() >> 16 == address.cast_signed()
 }
 
 fn write_efer(value: u64, context: &MsrContext<'_>) -> Result<MsrWrite, GeneralProtection> {
@@ -249,7 +277,7 @@ fn write_efer(value: u64, context: &MsrContext<'_>) -> Result<MsrWrite, GeneralP
 
 fn write_hypercall_page(value: u64) -> Result<MsrWrite, GeneralProtection> {
     // The low bits name one of several pages, of which there is one.
-    if value & 0xfff != 0 {
+    if value & PAGE_OFFSET != 0 {
         return Err(GeneralProtection);
     }
     Ok(MsrWrite::HypercallPage(Gfn(value >> 12)))

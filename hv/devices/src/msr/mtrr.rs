@@ -54,6 +54,19 @@ fn place(msr: u32) -> Option<Place> {
 }
 
 impl Mtrr {
+    /// The machine's own, which the control domain is shown: `read` gives an MSR of the machine. What a guest could not
+    /// have written stays 0.
+    #[must_use]
+    pub fn of_machine(read: impl Fn(u32) -> u64, address_bits: u32) -> Self {
+        let mut mtrr = Self::default();
+        let fixed = [MTRR_FIXED_64K, MTRR_FIXED_16K_80000, MTRR_FIXED_16K_A0000];
+        let ranges = (MTRR_FIXED_4K..=MTRR_FIXED_4K_LAST).chain(MTRR_VARIABLE..=MTRR_VARIABLE_LAST);
+        for msr in fixed.into_iter().chain(ranges).chain([MTRR_DEFAULT_TYPE]) {
+            let _ = mtrr.write(msr, read(msr), address_bits);
+        }
+        mtrr
+    }
+
     /// Whether an MSR is one of these registers.
     #[must_use]
     pub fn has(msr: u32) -> bool {
