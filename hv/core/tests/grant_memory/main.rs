@@ -3,5 +3,6 @@
 
 mod grants;
 mod memory;
+mod memory_model;
 mod model;
 mod world;
