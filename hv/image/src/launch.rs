@@ -76,11 +76,14 @@ fn settings(booted: &Booted) -> Settings {
     }
 }
 
-/// Makes dom0 of the first module, with the second as its ramdisk. Without a dom0 there is nothing to do but say so.
+/// Makes dom0 of the first module, with the second as its ramdisk.
 pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     let modules = booted.info.modules();
     let Some(kernel) = modules.first() else {
-        panic!("no kernel for dom0: the boot loader must give one as the first module");
+        // The hypervisor stays, so that somebody at the console can look around.
+        let line = format_args!("No kernel for dom0: the boot loader must bring one as the first module.");
+        hv.machine.log(LogLevel::Error, false, line);
+        return;
     };
     let kept = Kept::take(&hv.frames, modules);
     let host_map = host_map(booted);
