@@ -21,8 +21,12 @@ pub enum MsrAnswer {
     Apic(Effect),
 }
 
-fn context<'a, M: Machine>(hv: &Hypervisor<M>, domain: &'a Domain<M>) -> MsrContext<'a> {
-    MsrContext { cpuid: &domain.cpuid, patch_level: hv.settings.microcode, tsc: hv.machine.time_base().tsc }
+fn context<'a, M: Machine>(hv: &Hypervisor<M>, domain: &'a Domain<M>, core: &VcpuCore<M>) -> MsrContext<'a> {
+    MsrContext {
+        cpuid: &domain.cpuid,
+        patch_level: hv.settings.microcode,
+        tsc: hv.machine.time_base().tsc.wrapping_add_signed(core.tsc_offset),
+    }
 }
 
 /// The value that RDMSR gives.
@@ -34,7 +38,7 @@ pub fn read<M: Machine>(
     core: &VcpuCore<M>,
     msr: u32,
 ) -> Result<u64, GeneralProtection> {
-    let context = context(hv, domain);
+    let context = context(hv, domain, core);
     Ok(match core.msrs.read(msr, &context)? {
         MsrRead::Value(value) => value,
         MsrRead::Hardware(register) => core.hardware.msr(register),
@@ -56,7 +60,8 @@ pub fn write<M: Machine>(
     msr: u32,
     value: u64,
 ) -> Result<MsrAnswer, GeneralProtection> {
-    match core.msrs.write(msr, value, &context(hv, domain))? {
+    let context = context(hv, domain, core);
+    match core.msrs.write(msr, value, &context)? {
         MsrWrite::Done => {}
         MsrWrite::Hardware(register, value) => {
             core.hardware.set_msr(register, value).map_err(|_| GeneralProtection)?;
@@ -69,7 +74,10 @@ pub fn write<M: Machine>(
             return Ok(MsrAnswer::Apic(core.lapic.write_msr(msr, value, hv.machine.time_base())?));
         }
         MsrWrite::TscDeadline(value) => core.lapic.set_tsc_deadline(value, hv.machine.time_base()),
-        MsrWrite::ShiftTsc(ticks) => core.hardware.shift_tsc(ticks),
+        MsrWrite::ShiftTsc(ticks) => {
+            core.tsc_offset = core.tsc_offset.wrapping_add(ticks);
+            core.hardware.shift_tsc(ticks);
+        }
         // No guest is shown RDTSCP or RDPID, which are all that read it.
         MsrWrite::TscAux(_) => return Err(GeneralProtection),
         MsrWrite::HypercallPage(gfn) => write_hypercall_page(hv, domain, gfn)?,

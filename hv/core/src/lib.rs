@@ -15,6 +15,7 @@ pub mod domain_table;
 pub mod event_channel;
 pub mod frames;
 pub mod grant;
+pub mod guest_code;
 pub mod guest_cpuid;
 pub mod guest_memory;
 pub mod guest_msr;

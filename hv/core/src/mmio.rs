@@ -1,22 +1,91 @@
-//! Accesses to guest physical addresses behind which there is no memory.
+//! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and nothing else yet.
+//! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
 
 use crate::domain::Domain;
+use crate::guest_code::fetch;
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::outcome::CrashReason;
 use crate::vcpu::{Vcpu, VcpuCore};
-use xenolith_hal::{Access, Gpa, LogLevel, Machine};
+use crate::vcpu_loop::apic_effect;
+use xenolith_devices::lapic::XAPIC_PAGE;
+use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
+use xenolith_hal::{Access, Exception, Gpa, GuestCpu, LogLevel, Machine};
 
 /// Answers an access that the nested page tables forbade.
 pub fn access<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
     vcpu: &Vcpu<M>,
-    _core: &mut VcpuCore<M>,
+    core: &mut VcpuCore<M>,
     at: Gpa,
     access: Access,
 ) -> After {
-    let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
-    hv.machine.log(LogLevel::Warning, true, line);
-    After::Crash(CrashReason::BadAccess)
+    if access.execute || access.page_walk {
+        let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
+        hv.machine.log(LogLevel::Warning, true, line);
+        return After::Crash(CrashReason::BadAccess);
+    }
+    let (bytes, length, size) = fetch(hv, domain, core);
+    let code = bytes.get(..length).unwrap_or(&[]);
+    let Ok(instruction) = MmioInstruction::decode(code, size, core.hardware.registers()) else {
+        let line = format_args!(
+            "d{}v{}: the instruction at {:#x} cannot be done to {:#x}",
+            domain.id,
+            vcpu.id,
+            core.hardware.registers().rip,
+            at.0
+        );
+        hv.machine.log(LogLevel::Warning, true, line);
+        core.hardware.inject(Exception::INVALID_OPCODE);
+        return After::Resume;
+    };
+    match instruction.access() {
+        MmioAccess::Read { bytes } => {
+            let value = read(hv, core, at, bytes);
+            instruction.finish_read(value, core.hardware.registers_mut());
+        }
+        MmioAccess::Write { bytes, value } => {
+            write(hv, domain, vcpu, core, at, bytes, value);
+            instruction.finish_write(core.hardware.registers_mut());
+        }
+        MmioAccess::Modify { bytes } => {
+            let old = read(hv, core, at, bytes);
+            if let Some(value) = instruction.modify(old, core.hardware.registers_mut()) {
+                write(hv, domain, vcpu, core, at, bytes, value);
+            }
+        }
+        // Nothing stands where a copy would be to or from, so it moves nothing.
+        MmioAccess::Copy { .. } => instruction.finish_copy(core.hardware.registers_mut()),
+        MmioAccess::Nothing => instruction.finish_write(core.hardware.registers_mut()),
+    }
+    After::Resume
+}
+
+fn is_apic_page(at: Gpa) -> bool {
+    at.0 & !0xfff == XAPIC_PAGE.0
+}
+
+fn read<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>, at: Gpa, bytes: u32) -> u64 {
+    if is_apic_page(at) && core.lapic.is_xapic() {
+        let low = core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
+        return u64::from(low);
+    }
+    u64::MAX
+}
+
+fn write<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    at: Gpa,
+    bytes: u32,
+    value: u64,
+) {
+    if is_apic_page(at) {
+        let now = hv.machine.time_base();
+        let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
+        apic_effect(hv, domain, vcpu, core, effect);
+    }
 }

@@ -30,6 +30,8 @@ pub struct VcpuCore<M: Machine> {
     pub hardware: M::Vcpu,
     pub lapic: Lapic,
     pub msrs: VcpuMsrs,
+    /// By how many ticks the guest has moved its time stamp counter.
+    pub tsc_offset: i64,
     /// An NMI waits to be taken.
     pub nmi_pending: bool,
     /// In the state after INIT: nothing but a start-up IPI starts it.

@@ -32,6 +32,7 @@ pub fn make<M: Machine>(
             hardware,
             lapic: Lapic::new(id),
             msrs: VcpuMsrs::default(),
+            tsc_offset: 0,
             nmi_pending: false,
             waits_for_startup: true,
         };

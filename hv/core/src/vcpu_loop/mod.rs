@@ -5,6 +5,7 @@ mod interrupts;
 mod run;
 mod turn;
 
+pub(crate) use exits::apic_effect;
 pub use interrupts::send_message;
 pub use turn::CpuLoop;
 

@@ -124,6 +124,7 @@ impl World {
             hardware: FakeVcpu::new(),
             lapic: Lapic::new(id),
             msrs: VcpuMsrs::default(),
+            tsc_offset: 0,
             nmi_pending: false,
             waits_for_startup: false,
         };
