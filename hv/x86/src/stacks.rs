@@ -25,13 +25,20 @@ pub enum StackUse {
 
 const USES: [StackUse; 4] = [StackUse::Main, StackUse::Nmi, StackUse::DoubleFault, StackUse::MachineCheck];
 /// The distance from one stack to the next.
-const SLOT: u64 = 128 << 10;
+const SLOT: u64 = 512 << 10;
 const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
 
 impl StackUse {
     const fn bytes(self) -> u64 {
         match self {
-            Self::Main => 64 << 10,
+            // Unoptimised code keeps every temporary of a function apart on the stack.
+            Self::Main => {
+                if cfg!(debug_assertions) {
+                    256 << 10
+                } else {
+                    64 << 10
+                }
+            }
             _ => 16 << 10,
         }
     }
