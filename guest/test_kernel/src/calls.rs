@@ -1,6 +1,6 @@
 //! Hypercalls as the cases make them: safe, because all memory named in them is the pool's or the window's.
 
-use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, VCPU_OP};
+use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, SCHED_OP, VCPU_OP};
 use xenolith_guest_kit::hypercall;
 use xenolith_guest_kit::pages::Page;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -40,6 +40,11 @@ pub fn memory<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(MEMORY_OP, number, value)
 }
 
+/// A scheduling operation.
+pub fn sched<T: Plain>(number: u32, value: &mut T) -> i64 {
+    operation(SCHED_OP, number, value)
+}
+
 /// An operation of fully virtualised domains.
 pub fn hvm<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(HVM_OP, number, value)
@@ -51,6 +56,11 @@ pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
     let result = call(VCPU_OP, [u64::from(number), u64::from(vcpu), ARGUMENT.address()]);
     *value = ARGUMENT.read(0);
     result
+}
+
+/// A vCPU operation without arguments.
+pub fn vcpu_plain(number: u32, vcpu: u32) -> i64 {
+    call(VCPU_OP, [u64::from(number), u64::from(vcpu)])
 }
 
 /// A grant table operation on one element.

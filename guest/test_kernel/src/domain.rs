@@ -1,5 +1,7 @@
 //! What the domain shares with the hypervisor: the shared page, events, time.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use xen_abi::event_channel::*;
 use xen_abi::memory::XENMEM_ADD_TO_PHYSMAP;
 use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_SHARED_INFO};
@@ -47,9 +49,20 @@ pub fn shared<T: zerocopy::FromBytes + Copy>(offset: usize) -> T {
     read_at(address(SHARED_INFO) + offset as u64)
 }
 
-/// Where vCPU `vcpu`'s information lies while it is in the shared page.
-pub const fn vcpu_info(vcpu: u64) -> u64 {
-    address(SHARED_INFO) + vcpu * VCPU_INFO_SIZE as u64
+/// Where vCPU 0's information was moved to; 0 while it is in the shared page.
+static MOVED: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers where vCPU 0's information lies from now on.
+pub fn vcpu_info_moved(to: u64) {
+    MOVED.store(to, Ordering::Relaxed);
+}
+
+/// Where vCPU `vcpu`'s information lies; that of others than vCPU 0 is taken to be in the shared page.
+pub fn vcpu_info(vcpu: u64) -> u64 {
+    match MOVED.load(Ordering::Relaxed) {
+        moved if vcpu == 0 && moved != 0 => moved,
+        _ => address(SHARED_INFO) + vcpu * VCPU_INFO_SIZE as u64,
+    }
 }
 
 /// Whether the upcall of vCPU 0 is pending.

@@ -13,6 +13,9 @@ mod instruction;
 mod lapic;
 mod msr;
 mod port;
+mod sched;
+mod vcpu;
+mod version;
 
 /// Runs all of them, in an order that lets later ones rely on what earlier ones set up.
 pub fn run(t: &mut Runner) {
@@ -28,5 +31,9 @@ pub fn run(t: &mut Runner) {
     grant::run(t);
     grant_map::run(t);
     grant_copy::run(t);
+    version::run(t);
+    vcpu::run(t);
+    sched::run(t);
+    vcpu::run_last(t);
     evtchn_delivery::run_last(t);
 }
