@@ -12,6 +12,8 @@ pub const MAX_PROCESSORS: usize = 8;
 pub const STACK_BYTES: usize = 64 * 1024;
 const TRAP_STACK_BYTES: usize = 32 * 1024;
 
+const AFTER_INIT_TICKS: u64 = 60_000_000;
+
 /// What a started processor is to run.
 pub type Work = fn(usize);
 
@@ -129,6 +131,8 @@ pub fn start(index: usize, apic_id: u32, work: Work, bound_ticks: u64) -> bool {
     }
     let before = started();
     lapic::send_init(apic_id);
+    // The time that processors' manuals give it: some hundredths of a second.
+    crate::wait_until(AFTER_INIT_TICKS, || false);
     for _ in 0..2 {
         lapic::send_startup(apic_id, (TRAMPOLINE >> 12) as u8);
         if crate::wait_until(bound_ticks / 2, || started() != before) {

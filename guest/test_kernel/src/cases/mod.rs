@@ -9,11 +9,17 @@ mod evtchn_fifo;
 mod grant;
 mod grant_copy;
 mod grant_map;
+mod hvm;
 mod instruction;
 mod lapic;
+mod memory;
 mod msr;
+mod multicall;
+mod number;
+mod pointer;
 mod port;
 mod sched;
+mod smp;
 mod vcpu;
 mod version;
 
@@ -34,6 +40,12 @@ pub fn run(t: &mut Runner) {
     version::run(t);
     vcpu::run(t);
     sched::run(t);
+    hvm::run(t);
+    number::run(t);
+    multicall::run(t);
+    pointer::run(t);
+    memory::run(t);
     vcpu::run_last(t);
+    smp::run(t);
     evtchn_delivery::run_last(t);
 }
