@@ -136,6 +136,11 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
+    /// The way to frames that the tables were made with.
+    pub const fn access(&self) -> &A {
+        &self.access
+    }
+
     /// Who is inside.
     pub const fn residency(&self) -> &Residency {
         &self.residency

@@ -2,6 +2,7 @@
 //!
 //! **Source:** AMD manual volume 2, appendix C, and 15.9 to 15.13 for what comes with each.
 
+use super::features::Features;
 use super::vmcb::{Field, Vmcb};
 use xenolith_hal::{Access, Exception, Exit, Gpa, IoAccess, IoSize, Registers};
 
@@ -11,6 +12,7 @@ mod first {
     pub const NMI: u64 = 1 << 1;
     pub const SMI: u64 = 1 << 2;
     pub const INIT: u64 = 1 << 3;
+    pub const CR0_SELECTED: u64 = 1 << 5;
     pub const RDPMC: u64 = 1 << 15;
     pub const CPUID: u64 = 1 << 18;
     pub const IRET: u64 = 1 << 20;
@@ -40,15 +42,23 @@ const ALWAYS: u64 = first::INTR
     | first::SHUTDOWN;
 
 /// Intercepts for exceptions, events and the first word of instructions.
-pub(super) const INTERCEPTS: u64 = EXCEPTIONS | ALWAYS << 32;
-/// The bit of [`INTERCEPTS`] for IRET, set while an NMI is handled.
+pub(super) const fn intercepts(features: &Features) -> u64 {
+    let watched = if features.watches_control_writes() { first::CR0_SELECTED } else { 0 };
+    EXCEPTIONS | (ALWAYS | watched) << 32
+}
+
+/// Intercepts for accesses to control registers (CR4 written at most) and, if so wanted, debug registers.
+pub(super) const fn register_intercepts(features: &Features, debug_registers: bool) -> u64 {
+    const WRITE_CR4: u64 = 1 << (16 + 4);
+    let control = if features.watches_control_writes() { WRITE_CR4 } else { 0 };
+    if debug_registers { control | 0xffff_ffff << 32 } else { control }
+}
+
+/// The bit of [`intercepts`] for IRET, set while an NMI is handled.
 pub(super) const INTERCEPT_IRET: u64 = first::IRET << 32;
 /// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; WBINVD, MONITOR, MWAIT twice, XSETBV, RDPRU; then INVLPGB,
 /// MCOMMIT and TLBSYNC.
 pub(super) const MORE_INTERCEPTS: u64 = 0x7f | 0x7e00 | (1 | 1 << 3 | 1 << 4) << 32;
-/// All reads and writes of debug registers.
-pub(super) const DEBUG_REGISTERS: u64 = 0xffff_ffff << 32;
-
 /// What to do about an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Meaning {
@@ -62,6 +72,8 @@ pub(super) enum Meaning {
     Inject(Exception),
     /// The guest touches its debug registers.
     DebugRegisters,
+    /// The guest writes CR0 or CR4, on a CPU that does not check the value.
+    ControlRegister,
     /// The guest is about to return from its NMI handler.
     InterruptReturn,
 }
@@ -128,6 +140,7 @@ fn exception(vector: u8, error: u64) -> Meaning {
 pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     let (code, info) = (vmcb.get(Field::EXIT_CODE), vmcb.get(Field::EXIT_INFO_1));
     Meaning::Core(match code {
+        0x14 | 0x65 => return Meaning::ControlRegister,
         0x20..=0x3f => return Meaning::DebugRegisters,
         DIVIDE_FROM..=LAST_EXCEPTION => return exception((code - DIVIDE_FROM) as u8, info),
         0x60..=0x63 => return Meaning::HostInterrupt,
@@ -269,12 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn time_stamps_and_control_registers_are_not_intercepted() {
+    fn time_stamps_and_a_real_cpus_control_registers_are_not_intercepted() {
         const RDTSC: u64 = 1 << (32 + 14);
         const RDTSCP: u64 = 1 << 7;
-        assert_eq!(INTERCEPTS & RDTSC, 0);
+        const CR0_SELECTED: u64 = 1 << (32 + 5);
+        let cpu = Features { decode_assists: true, ..Features::default() };
+        assert_eq!(intercepts(&cpu) & (RDTSC | CR0_SELECTED | INTERCEPT_IRET), 0);
         assert_eq!(MORE_INTERCEPTS & RDTSCP, 0);
-        assert_eq!(DEBUG_REGISTERS & 0xffff_ffff, 0);
-        assert_eq!(INTERCEPTS & INTERCEPT_IRET, 0);
+        assert_eq!(register_intercepts(&cpu, false), 0);
+        assert_eq!(register_intercepts(&cpu, true) & 0xffff_ffff, 0);
     }
 }

@@ -97,6 +97,12 @@ const EFER_BITS: [(u64, u32, usize, u32); 6] = [
 ];
 
 impl Features {
+    /// True for an emulated CPU, whose checks of control registers must be made up for. Every real CPU with nested
+    /// paging that is in use has decode assists; QEMU's, of any version, has not.
+    pub(super) const fn watches_control_writes(&self) -> bool {
+        !self.decode_assists
+    }
+
     /// Asks CPUID, which `cpuid` runs with a leaf and a sub-leaf.
     ///
     /// **Errors:** [`Unfit::NoSvm`], [`Unfit::NoNestedPaging`]. What the firmware did is seen only in

@@ -5,8 +5,10 @@
 
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "used by `hardware` alone"))]
 mod asid;
+mod control_writes;
 mod exits;
 mod features;
+mod fetch;
 mod interrupt;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "used by `hardware` alone"))]
 mod per_cpu;

@@ -6,7 +6,7 @@ use super::processor::Processor;
 use super::vcpu::SvmVcpu;
 use super::vmcb::{Field, Vmcb};
 use crate::nested::pool::Pool;
-use crate::nested::{NestedTables, TableLimits};
+use crate::nested::{FrameAccess, NestedTables, TableLimits};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -27,6 +27,8 @@ thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
     static FPU: Cell<u64> = const { Cell::new(0) };
     static DEBUG: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+    /// The CPU is one whose checks of control registers cannot be trusted.
+    static EMULATED: Cell<bool> = const { Cell::new(false) };
     static WINDOWS: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -42,7 +44,15 @@ impl Processor for Scripted {
     }
 
     fn features() -> Features {
-        Features { asids: 16, clean_bits: true, cr4: 0x7ff, efer: 0xd01, address_bits: 40, ..Features::default() }
+        Features {
+            asids: 16,
+            clean_bits: true,
+            decode_assists: !EMULATED.get(),
+            cr4: 0x7ff,
+            efer: 0xd01,
+            address_bits: 40,
+            ..Features::default()
+        }
     }
 
     unsafe fn enter(registers: &mut Registers, guest: Mpa, _host: Mpa) {
@@ -395,6 +405,33 @@ fn a_refusal_of_a_sound_state_is_the_guests_fault_but_not_without_end() {
         vmcb.set(Field::EXIT_CODE, u64::MAX);
     });
     assert_eq!(vcpu.run(&space, RunControl::default()), Exit::InvalidState, "an unsound state");
+}
+
+#[test]
+fn an_emulated_cpus_control_registers_are_written_as_a_real_one_would() {
+    const WRITE_CR4: u64 = 0x14;
+    cpus();
+    EMULATED.set(true);
+    let ((space, mut pool), mut vcpu) = (space(), vcpu());
+    let mfn = pool.take().unwrap();
+    // mov cr4, ecx
+    assert!(space.access().frame(mfn).unwrap().write_bytes(0, &[0x0f, 0x22, 0xe1]));
+    let mapping = Mapping { mfn, order: PageOrder::SIZE_4K, rights: Rights::ALL, kind: PageKind::Ram };
+    space.map(Gfn(1), mapping, &mut pool).unwrap();
+    vcpu.set_state(&CpuState::after_startup_ipi(1)).unwrap();
+    vcpu.registers_mut().rcx = 0x20;
+    assert_eq!(run(&mut vcpu, &space, RunControl::default(), WRITE_CR4), Exit::Interrupted);
+    assert_eq!((vcpu.state().cr4, vcpu.registers().rip), (0x20, 3));
+    vcpu.registers_mut().rip = 0;
+    vcpu.registers_mut().rcx = 1 << 20;
+    assert_eq!(run(&mut vcpu, &space, RunControl::default(), WRITE_CR4), Exit::Interrupted);
+    assert_eq!((vcpu.state().cr4, vcpu.registers().rip), (0x20, 0));
+    then(|_, vmcb| {
+        assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_030d);
+        vmcb.set(Field::RIP, 0x10_0000);
+        vmcb.set(Field::EXIT_CODE, WRITE_CR4);
+    });
+    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::Unknown { code: WRITE_CR4 }, "no code is there");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! A virtual CPU: enters the guest, reads why it came back, keeps what the hardware does not.
 
 use super::asid::Tag;
+use super::control_writes;
 use super::exits::{self, Meaning};
 use super::features::Features;
+use super::fetch;
 use super::interrupt::{self, CutShort};
 use super::per_cpu::CpuData;
 use super::permissions::PermissionMaps;
@@ -77,9 +79,10 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     pub unsafe fn new(block: Frame, fpu: Frame, maps: PermissionMaps) -> Self {
         let vmcb = Vmcb::new(block.1);
         P::reset_fpu(fpu.1);
-        vmcb.set(Field::INTERCEPTS, exits::INTERCEPTS);
+        let features = P::features();
+        vmcb.set(Field::INTERCEPTS, exits::intercepts(&features));
         vmcb.set(Field::MORE_INTERCEPTS, exits::MORE_INTERCEPTS);
-        vmcb.set(Field::REGISTER_INTERCEPTS, exits::DEBUG_REGISTERS);
+        vmcb.set(Field::REGISTER_INTERCEPTS, exits::register_intercepts(&features, true));
         vmcb.set(Field::IO_PERMISSIONS, maps.ports.0);
         vmcb.set(Field::MSR_PERMISSIONS, maps.msrs.0);
         vmcb.set(Field::NESTED_PAGING, NESTED_PAGING_ON);
@@ -90,7 +93,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             vmcb,
             frames: Some([block.0, fpu.0]),
             fpu: fpu.1,
-            features: P::features(),
+            features,
             registers: start.registers,
             tag: Tag::default(),
             clean: 0,
@@ -161,14 +164,14 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Whether DR0 to DR3 are the guest's while it runs, or another's and out of its reach.
     fn use_debug_registers(&mut self, used: bool) {
         self.debug_in_use = used;
-        let intercepts = if used { 0 } else { exits::DEBUG_REGISTERS };
+        let intercepts = exits::register_intercepts(&self.features, !used);
         self.change(Field::REGISTER_INTERCEPTS, intercepts, clean::INTERCEPTS);
     }
 
     fn mask_nmi(&mut self, masked: bool) {
         self.nmi_masked = masked;
         let also = if masked { exits::INTERCEPT_IRET } else { 0 };
-        self.change(Field::INTERCEPTS, exits::INTERCEPTS | also, clean::INTERCEPTS);
+        self.change(Field::INTERCEPTS, exits::intercepts(&self.features) | also, clean::INTERCEPTS);
     }
 
     /// Writes into the block what this entry needs. RIP, RSP, RAX and RFLAGS are never cached by the CPU.
@@ -216,7 +219,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
 
     /// What the exit means to the core; what is no concern of the core's is done here.
     #[inline]
-    fn conclude(&mut self) -> Exit {
+    fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
         let meaning = exits::decode(self.vmcb, &self.registers);
         if meaning == Meaning::Core(Exit::InvalidState) && self.is_mistaken_refusal() {
             self.pending = Some(Exception::GENERAL_PROTECTION);
@@ -228,6 +231,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             Meaning::HostInterrupt => P::open_interrupt_window(),
             Meaning::MachineCheck => P::machine_check(),
             Meaning::Inject(exception) => self.pending = Some(exception),
+            Meaning::ControlRegister => return self.write_control_register(space),
             Meaning::DebugRegisters => {
                 P::set_debug_addresses(&self.debug_addresses);
                 self.use_debug_registers(true);
@@ -239,6 +243,35 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
                 self.vmcb.set(Field::INTERRUPT_SHADOW, shadow | SHADOW);
             }
         }
+        Exit::Interrupted
+    }
+
+    /// Does a MOV to CR0 or CR4 as a CPU would.
+    fn write_control_register(&mut self, space: &NestedTables<A>) -> Exit {
+        let now = self.paging();
+        let base = if now.long_code { 0 } else { self.vmcb.segment(Field::CS).base };
+        let (bytes, count) = fetch::instruction(space, &now, base.wrapping_add(self.registers.rip));
+        let code = bytes.get(..count).and_then(|bytes| control_writes::decode(bytes, now.long_code));
+        let Some(code) = code else { return Exit::Unknown { code: self.vmcb.get(Field::EXIT_CODE) } };
+        let value = control_writes::general(&self.registers, code.source);
+        let value = if now.long_code { value } else { value & 0xffff_ffff };
+        let changed = if code.register == 0 {
+            control_writes::cr0_after(value, &now)
+                .map(|(cr0, efer)| [(Field::CR0, cr0), (Field::EFER, efer | state::efer::SVME)])
+        } else {
+            control_writes::cr4_fits(value, &now, &self.features).then_some([(Field::CR4, value); 2])
+        };
+        let Some(changed) = changed else {
+            self.pending = Some(Exception::GENERAL_PROTECTION);
+            return Exit::Interrupted;
+        };
+        for (field, value) in changed {
+            self.change(field, value, clean::CONTROL_REGISTERS);
+        }
+        // Such a write drops what the CPU has cached of the guest's translations.
+        self.tag = Tag::default();
+        self.next_rip = Some(self.registers.rip.wrapping_add(code.length));
+        self.skip_instruction();
         Exit::Interrupted
     }
 
@@ -283,7 +316,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
         space.residency().leave(cpu);
         self.collect(control);
-        self.conclude()
+        self.conclude(space)
     }
 
     fn interrupt_taken(&self) -> bool {
