@@ -7,11 +7,11 @@ use crate::time::Runstate;
 use crate::vcpu_timers::VcpuTimers;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xenolith_devices::lapic::{Identity, Lapic};
 use xenolith_hal::{CpuId, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
+use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::{SpinLock, rank};
 
 /// Waits for an event: HLT, SCHEDOP_block or SCHEDOP_poll.

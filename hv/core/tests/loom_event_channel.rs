@@ -1,5 +1,5 @@
 //! Every interleaving of a few threads at event channels, the code that is shipped:
-//! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --test loom_event_channel --release`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --profile checked --test loom_event_channel`.
 //!
 //! Only the pages are made for the model: the few words that it touches, each an atomic that loom watches.
 #![cfg(loom)]

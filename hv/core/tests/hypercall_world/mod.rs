@@ -29,8 +29,10 @@ use xenolith_sync::SpinLock;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine, and how many of them each domain gets, from guest frame 0 on.
-const MACHINE_PAGES: usize = 1024;
-pub const GUEST_PAGES: u64 = 32;
+const MACHINE_PAGES: usize = if cfg!(loom) { 8 } else { 1024 };
+pub const GUEST_PAGES: u64 = if cfg!(loom) { 1 } else { 32 };
+/// One past the highest number of a domain.
+const DOMAINS: u16 = if cfg!(loom) { 1 } else { 16 };
 /// Guest frame of the shared page.
 pub const SHARED_INFO: Gfn = Gfn(GUEST_PAGES);
 /// Guest address of the structure that a call is given.
@@ -74,7 +76,7 @@ impl World {
     pub fn new(domains: &[u32]) -> Self {
         let machine = FakeMachine::new(1, MACHINE_PAGES);
         let ram = [Mfn(1)..Mfn(MACHINE_PAGES as u64)];
-        let frames = Frames::new(Mfn(MACHINE_PAGES as u64), &ram, 1).unwrap();
+        let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, 1, DOMAINS).unwrap();
         let hv = Hypervisor {
             machine,
             settings: settings(),

@@ -1,0 +1,74 @@
+//! Every interleaving of a CPU's loop that puts a vCPU to sleep with somebody who wakes it, the code that is shipped:
+//! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --profile checked --test loom_block_and_wake`.
+#![cfg(loom)]
+
+mod hypercall_world;
+
+use hypercall_world::World;
+use loom::sync::Arc;
+use loom::thread;
+use xen_abi::VcpuId;
+use xenolith_core::vcpu_loop::CpuLoop;
+use xenolith_hal::CpuId;
+
+const VECTOR: u8 = 0xf3;
+
+fn model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(body);
+}
+
+/// A guest of one vCPU that halts whenever it is entered.
+fn halting_guest() -> Arc<World> {
+    let world = Arc::new(World::new(&[1]));
+    let domain = world.domain(0);
+    let vcpu = domain.vcpu(VcpuId(0)).unwrap();
+    vcpu.bring_up();
+    world.hv.scheduler.wake(&world.hv, &domain, vcpu);
+    world
+}
+
+#[test]
+fn an_interrupt_that_meets_a_halt_is_taken() {
+    model(|| {
+        let world = halting_guest();
+        let raiser = Arc::clone(&world);
+        let thread = thread::spawn(move || {
+            let domain = raiser.domain(0);
+            domain.vcpu(VcpuId(0)).unwrap().requests.post_vector(VECTOR);
+            domain.notify(&raiser.hv, VcpuId(0));
+        });
+        let mut cpu = CpuLoop::new(CpuId(0));
+        cpu.turn(&world.hv);
+        cpu.turn(&world.hv);
+        thread.join().unwrap();
+        // The CPU is let out of its idling by the wake, and looks again.
+        cpu.turn(&world.hv);
+        let domain = world.domain(0);
+        assert!(!domain.vcpu(VcpuId(0)).unwrap().requests.pending(), "the vCPU sleeps through its interrupt");
+    });
+}
+
+#[test]
+fn a_vcpu_that_is_paused_and_let_go_while_it_halts_is_not_forgotten() {
+    model(|| {
+        let world = halting_guest();
+        let other = Arc::clone(&world);
+        let thread = thread::spawn(move || {
+            let domain = other.domain(0);
+            domain.pause_all(&other.hv);
+            domain.unpause_all(&other.hv);
+            domain.vcpu(VcpuId(0)).unwrap().requests.post_vector(VECTOR);
+            domain.notify(&other.hv, VcpuId(0));
+        });
+        let mut cpu = CpuLoop::new(CpuId(0));
+        cpu.turn(&world.hv);
+        thread.join().unwrap();
+        cpu.turn(&world.hv);
+        cpu.turn(&world.hv);
+        let domain = world.domain(0);
+        assert!(!domain.vcpu(VcpuId(0)).unwrap().requests.pending(), "the vCPU sleeps through its interrupt");
+    });
+}
