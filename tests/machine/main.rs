@@ -10,3 +10,5 @@ mod grub_script;
 mod image;
 mod memory;
 mod options;
+mod serial_line;
+mod spinning_kernel;
