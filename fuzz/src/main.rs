@@ -7,6 +7,8 @@
 mod boot_tables;
 mod command_line;
 mod engine;
+mod guests;
+mod hypercalls;
 mod mutation;
 
 use std::process::ExitCode;
@@ -14,8 +16,11 @@ use std::process::ExitCode;
 use engine::{Plan, Target};
 
 /// Everything that is fuzzed.
-const TARGETS: &[Target] =
-    &[Target { name: "bootinfo", run: boot_tables::run }, Target { name: "command-line", run: command_line::run }];
+const TARGETS: &[Target] = &[
+    Target { name: "bootinfo", run: boot_tables::run },
+    Target { name: "hypercalls", run: hypercalls::run },
+    Target { name: "command-line", run: command_line::run },
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

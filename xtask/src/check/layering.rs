@@ -38,7 +38,15 @@ const RULES: &[Rule] = &[
     ("xenolith-tests", &[], &[]),
     (
         "xenolith-fuzz",
-        &["xen-abi", "xenolith-hal", "xenolith-sync", "xenolith-bootinfo", "xenolith-core", "xenolith-fake"],
+        &[
+            "xen-abi",
+            "xenolith-hal",
+            "xenolith-sync",
+            "xenolith-devices",
+            "xenolith-bootinfo",
+            "xenolith-core",
+            "xenolith-fake",
+        ],
         &[],
     ),
     ("xtask", &["xenolith-tests"], &[]),

@@ -105,7 +105,7 @@ fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     let VcpuSetPeriodicTimer { period_ns } = call.read_arg(2)?;
-    if period_ns < SHORTEST_PERIOD_NS || period_ns > LONGEST_PERIOD_NS {
+    if !(SHORTEST_PERIOD_NS..=LONGEST_PERIOD_NS).contains(&period_ns) {
         return Err(Errno::EINVAL);
     }
     vcpu.timers.set_periodic(period_ns, call.hv.machine.now());
