@@ -6,9 +6,11 @@
 
 mod boot_tables;
 mod command_line;
+mod devices;
 mod engine;
 mod guests;
 mod hypercalls;
+mod instructions;
 mod mutation;
 
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ const TARGETS: &[Target] = &[
     Target { name: "bootinfo", run: boot_tables::run },
     Target { name: "hypercalls", run: hypercalls::run },
     Target { name: "command-line", run: command_line::run },
+    Target { name: "devices", run: devices::run },
+    Target { name: "instructions", run: instructions::run },
 ];
 
 fn main() -> ExitCode {
