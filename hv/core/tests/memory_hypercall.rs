@@ -8,6 +8,7 @@ use xen_abi::grant_entry::*;
 use xen_abi::grant_table::*;
 use xen_abi::hypercall::{GRANT_TABLE_OP, MEMORY_OP};
 use xen_abi::memory::*;
+use xen_abi::memory_access::MemAccessOp;
 use xen_abi::memory_map::*;
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GrantHandle, GrantRef, GuestHandle};
@@ -120,6 +121,9 @@ fn a_domain_does_not_grow_past_its_maximum_and_not_on_demand_by_itself() {
     write_list(&world, 0, LIST, &[HOLE]);
     on_demand.domid = DomId(1);
     assert_eq!(memory(&world, 0, XENMEM_POPULATE_PHYSMAP, &mut on_demand), Ok(1));
+    let mut elsewhere = reservation(DomId::SELF, 1, 0);
+    elsewhere.mem_flags = MemFlags::from_bits_retain(6 << 8 | MemFlags::EXACT_NODE_REQUEST.bits());
+    assert_eq!(memory(&world, 1, XENMEM_POPULATE_PHYSMAP, &mut elsewhere), Ok(0), "there is one node");
     let mut low = reservation(DomId::SELF, 1, 0);
     low.mem_flags = MemFlags::from_bits_retain(12);
     assert_eq!(memory(&world, 1, XENMEM_POPULATE_PHYSMAP, &mut low), Ok(0), "no frame is that low");
@@ -155,6 +159,10 @@ fn operations_that_a_translated_guest_does_not_have_are_refused() {
     for op in [GNTTABOP_TRANSFER, 13, 14, 100].map(|op| op as u64) {
         assert_eq!(world.call(0, GRANT_TABLE_OP, [op, 0xdead_0000, 1, 0, 0, 0]), Err(Errno::ENOSYS));
     }
+    let compat = [XENMEM_MACHPHYS_COMPAT_MFN_LIST.into(), 0, 0, 0, 0, 0];
+    assert_eq!(world.call(0, MEMORY_OP, compat), Err(Errno::EOPNOTSUPP));
+    let mut watch = MemAccessOp { domid: DomId(0), ..MemAccessOp::default() };
+    assert_eq!(memory(&world, 0, XENMEM_ACCESS_OP, &mut watch), Err(Errno::EPERM));
     let high = u64::from(u32::MAX);
     assert_eq!(world.call(0, GRANT_TABLE_OP, [high, 0xdead_0000, 1, 0, 0, 0]), Err(Errno::ENOSYS));
 }
@@ -253,7 +261,8 @@ fn the_toolstack_maps_a_grant_table_and_writes_into_it() {
     };
     write_list(&world, 0, LIST, &[HOLE]);
     assert_eq!(acquire(1, |op| op.domid = DomId(0)), Err(Errno::EPERM));
-    assert_eq!(acquire(0, |op| op.domid = DomId::SELF), Err(Errno::EPERM));
+    assert_eq!(acquire(0, |op| op.domid = DomId::SELF), Err(Errno::ESRCH));
+    assert_eq!(acquire(0, |op| op.domid = DomId(0)), Err(Errno::EPERM));
     assert_eq!(acquire(0, |op| op.domid = DomId(9)), Err(Errno::ESRCH));
     assert_eq!(acquire(0, |op| op.padding = 1), Err(Errno::EINVAL));
     assert_eq!(acquire(0, |op| op.frame = 1 << 32), Err(Errno::EINVAL));

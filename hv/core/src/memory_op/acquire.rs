@@ -23,7 +23,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if op.padding != 0 || op.frame >> 32 != 0 || end.is_none_or(|end| end >> 32 != 0) {
         return Err(Errno::EINVAL);
     }
-    if call.is_self(op.domid) {
+    if op.domid == call.domain.id {
         return Err(Errno::EPERM);
     }
     let owner = call.hv.domain(op.domid)?;

@@ -15,7 +15,8 @@ impl From<PlaceError> for Errno {
     fn from(error: PlaceError) -> Self {
         match error {
             PlaceError::NoMemory => Self::ENOMEM,
-            PlaceError::Busy | PlaceError::OutOfRange => Self::EINVAL,
+            PlaceError::Busy => Self::EINVAL,
+            PlaceError::OutOfRange => Self::ENOENT,
         }
     }
 }
@@ -32,10 +33,14 @@ pub struct Item {
 /// Lets one page appear at a frame of `target`, at the wish of `caller`. What memory of its own stood there is given
 /// up; a page that stood elsewhere leaves that place.
 ///
-/// **Errors:** `EINVAL` for an item that does not exist, and a frame that cannot be; `EXDEV`, `ENXIO` and `EPERM` as
-/// Xen's; `ESRCH` for a domain that does not exist; `ENOMEM`.
+/// **Errors:** `EINVAL` for an item that does not exist, for the frame of all ones, and over a device or a grant;
+/// `ENOENT` beyond what the domain can address; `ENXIO` over a foreign page; `ESRCH` for a domain that does not exist;
+/// `EPERM` for the target itself as a foreign domain, and for a caller that is not the control domain; `ENOMEM`.
 /// **Source:** `memory.h`.
 pub fn place<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: Item, gfn: Gfn) -> Result<(), Errno> {
+    if gfn == Gfn::INVALID {
+        return Err(Errno::EINVAL);
+    }
     let memory = world.memory(target);
     match item.space {
         XENMAPSPACE_SHARED_INFO if item.index == 0 => {
@@ -113,11 +118,12 @@ fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to:
 
 /// Maps a page of another domain.
 fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: Item, gfn: Gfn) -> Result<(), Errno> {
-    if item.foreign == DomId::SELF || item.foreign == target.id() {
+    if item.foreign == DomId::XEN {
+        // The hypervisor's own pages: none of them is to be had.
         return Err(Errno::EINVAL);
     }
     let owner = world.party(item.foreign).ok_or(Errno::ESRCH)?;
-    if !caller.privileged() {
+    if !caller.privileged() || item.foreign == target.id() {
         return Err(Errno::EPERM);
     }
     let page = world.memory(&owner).own_page(Gfn(item.index), true).ok_or(Errno::EINVAL)?;

@@ -61,6 +61,11 @@ fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(Target<'a, 
     }
     let target = permitted(call, reservation.domid).ok()?;
     below(call, reservation.mem_flags)?;
+    // There is one node.
+    let elsewhere = reservation.mem_flags.node().is_some_and(|node| node != 0);
+    if elsewhere && reservation.mem_flags.contains(MemFlags::EXACT_NODE_REQUEST) {
+        return None;
+    }
     (reservation.extent_order <= max_order(call)).then_some((target, reservation))
 }
 

@@ -6,6 +6,7 @@ use crate::hypercall::Call;
 use crate::outcome::{Answer, Outcome};
 use alloc::vec::Vec;
 use xen_abi::memory::{MemFlags, MemoryDomain, MemoryReservation, PodTarget};
+use xen_abi::memory_access::MemAccessOp;
 use xen_abi::memory_map::{
     ForeignMemoryMap, MemmapEntry, MemoryMap, ReservedDeviceMemoryMap, VnumaTopologyInfo, XENMEM_RDM_ALL,
 };
@@ -137,6 +138,20 @@ pub(super) fn get_vnumainfo<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let _: DomId = permitted(call, op.domid)?.id;
     Err(Errno::EOPNOTSUPP)
+}
+
+/// Nobody watches accesses to memory.
+///
+/// **Errors:** `EFAULT`; `ESRCH`; `EPERM` for the caller itself and for a caller that is not the control domain; else
+/// `ENODEV`.
+pub(super) fn access_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: MemAccessOp = call.read_arg(1)?;
+    if op.domid == call.domain.id {
+        return Err(Errno::EPERM);
+    }
+    call.hv.domain(op.domid)?;
+    call.require_control()?;
+    Err(Errno::ENODEV)
 }
 
 /// No device needs memory where it is.

@@ -62,7 +62,8 @@ fn items_that_do_not_exist_are_invalid() {
         assert_eq!(put(&machine, 1, 1, wrong, HOLE), Err(Errno::EINVAL), "{wrong:?}");
         assert_eq!(at(&machine, 1, HOLE), None);
     }
-    assert_eq!(put(&machine, 1, 1, item(XENMAPSPACE_SHARED_INFO, 0), Gfn(GFN_LIMIT)), Err(Errno::EINVAL));
+    assert_eq!(put(&machine, 1, 1, item(XENMAPSPACE_SHARED_INFO, 0), Gfn(GFN_LIMIT)), Err(Errno::ENOENT));
+    assert_eq!(put(&machine, 1, 1, item(XENMAPSPACE_SHARED_INFO, 0), Gfn(u64::MAX)), Err(Errno::EINVAL));
 }
 
 #[test]
@@ -96,7 +97,9 @@ fn the_control_domain_maps_foreign_pages_and_others_do_not() {
     let machine = machine();
     assert_eq!(put(&machine, 1, 1, foreign(2, 4), HOLE), Err(Errno::EPERM));
     assert_eq!(put(&machine, 0, 0, foreign(9, 4), HOLE), Err(Errno::ESRCH));
-    assert_eq!(put(&machine, 0, 0, foreign(0, 4), HOLE), Err(Errno::EINVAL));
+    assert_eq!(put(&machine, 0, 0, foreign(0, 4), HOLE), Err(Errno::EPERM), "itself");
+    assert_eq!(put(&machine, 0, 0, foreign(DomId::SELF.0, 4), HOLE), Err(Errno::ESRCH));
+    assert_eq!(put(&machine, 0, 0, foreign(DomId::XEN.0, 4), HOLE), Err(Errno::EINVAL));
     assert_eq!(put(&machine, 0, 0, foreign(2, 0x999), HOLE), Err(Errno::EINVAL));
     put(&machine, 0, 0, foreign(2, 4), HOLE).unwrap();
     let mfn = machine.mfn(2, 4);
