@@ -13,7 +13,7 @@ use xenolith_core::settings::Settings;
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_hal::{LogLevel, Machine, Mfn, PAGE_SHIFT};
 use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, microcode};
+use xenolith_x86::{X86Machine, console, microcode};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -103,6 +103,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         Err(error) => panic!("Could not construct domain 0: {error}"),
     }
     hv.machine.log(LogLevel::Info, false, format_args!("*** Dom0 starts on {} CPUs", hv.machine.cpu_count()));
+    console::input::hand_to_dom0();
 }
 
 fn host_map(booted: &Booted) -> Vec<HostRegion> {
