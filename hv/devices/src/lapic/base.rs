@@ -17,6 +17,11 @@ pub(super) const fn at_reset(vcpu: VcpuId) -> u64 {
     ADDRESS | ENABLE | if vcpu.0 == 0 { BOOT_CPU } else { 0 }
 }
 
+/// Whether a guest could have brought the MSR to this value.
+pub(super) const fn is_valid_base(value: u64) -> bool {
+    value & !(ADDRESS_MASK | ENABLE | BOOT_CPU | X2APIC) == 0 && value & (ENABLE | X2APIC) != X2APIC
+}
+
 impl Lapic {
     /// Enabled in the APIC_BASE MSR, in either mode.
     #[must_use]

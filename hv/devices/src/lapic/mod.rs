@@ -9,6 +9,7 @@ mod base;
 mod delivery;
 mod identity;
 mod register;
+mod saved;
 mod timer;
 mod vector_set;
 mod x2apic;
@@ -25,6 +26,7 @@ use register::{LVT_COUNT, LVT_MASKED, Lvt, SPURIOUS_ENABLE};
 use timer::{Timer, TimerMode};
 
 pub use identity::Identity;
+pub use saved::InvalidRecord;
 pub use vector_set::VectorSet;
 pub use x2apic::MSRS as X2APIC_MSRS;
 pub use xapic::PAGE as XAPIC_PAGE;

@@ -57,6 +57,28 @@ impl Timer {
         self.deadline
     }
 
+    /// One that was stopped and goes on: with these counts left, of the initial ones.
+    pub(super) fn resume(initial_count: u32, left: u32, divide: u32, now: Time, mode: TimerMode) -> Self {
+        let mut timer = Self { initial_count, divide, ..Self::default() };
+        match mode {
+            // Its deadline is not a count.
+            TimerMode::TscDeadline => timer.initial_count = 0,
+            TimerMode::Stopped => {}
+            TimerMode::OneShot | TimerMode::Periodic => {
+                // A periodic timer that had just run down starts over.
+                let left = if left == 0 && matches!(mode, TimerMode::Periodic) { initial_count } else { left };
+                let left = left.min(initial_count);
+                timer.deadline = (left != 0).then(|| now.after_ns(u64::from(left) * timer.count_ns()));
+            }
+        }
+        timer
+    }
+
+    /// What the input clock is divided by: 1 to 128.
+    pub(super) const fn divisor(&self) -> u32 {
+        (self.count_ns() / TICK_NS) as u32
+    }
+
     /// Nanoseconds of one count. **Source:** AMD manual volume 2, table 16-3.
     const fn count_ns(&self) -> u64 {
         let code = (self.divide & 3) | ((self.divide & 8) >> 1);

@@ -7,6 +7,7 @@
 mod machine_check;
 mod mtrr;
 mod number;
+mod saved;
 
 #[cfg(test)]
 mod tests;
