@@ -16,34 +16,64 @@ const CR3_PCID: u64 = 0xfff;
 const REX_B: u8 = 1;
 const REX_R: u8 = 1 << 2;
 
-/// MOV to a control register.
+/// What is to be written. General registers are named by the number that encodes them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct MoveTo {
-    /// 0 or 4.
-    pub register: u8,
-    /// The general register with the value, as encoded.
-    pub source: u8,
-    /// Bytes of the instruction.
-    pub length: u64,
+pub(super) enum Write {
+    /// MOV to CR0.
+    Cr0(u8),
+    /// MOV to CR4.
+    Cr4(u8),
+    /// CLTS.
+    ClearTaskSwitched,
+    /// LMSW: the four lowest bits of CR0, of which PE can be set and not cleared.
+    MachineStatus(u8),
 }
 
-/// Reads the instruction; none for another one than MOV to CR0 or CR4.
-pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<MoveTo> {
+const MACHINE_STATUS: u64 = 0xf;
+
+/// Reads the instruction, and gives its length in bytes too. None for another one, and for LMSW from memory, which
+/// nothing has used since there are 32-bit systems.
+pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<(Write, u64)> {
     const PREFIXES: [u8; 10] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3];
     let prefixes = bytes.iter().take_while(|byte| PREFIXES.contains(byte)).count();
     let rest = bytes.get(prefixes..)?;
     let (rex, rest, length) = match rest {
-        [rex @ 0x40..=0x4f, rest @ ..] if long_code => (*rex, rest, 4),
-        _ => (0, rest, 3),
+        [rex @ 0x40..=0x4f, rest @ ..] if long_code => (*rex, rest, 1),
+        _ => (0, rest, 0),
     };
-    let [0x0f, 0x22, operands, ..] = rest else { return None };
-    let register = ((operands >> 3) & 7) | if rex & REX_R != 0 { 8 } else { 0 };
-    let source = (operands & 7) | if rex & REX_B != 0 { 8 } else { 0 };
-    matches!(register, 0 | 4).then_some(MoveTo { register, source, length: length + prefixes as u64 })
+    let fields = |operands: u8| {
+        let register = ((operands >> 3) & 7) | if rex & REX_R != 0 { 8 } else { 0 };
+        (register, (operands & 7) | if rex & REX_B != 0 { 8 } else { 0 })
+    };
+    let (write, code) = match *rest {
+        [0x0f, 0x06, ..] => (Write::ClearTaskSwitched, 2),
+        [0x0f, 0x01, operands @ 0xf0..=0xf7, ..] => (Write::MachineStatus(fields(operands).1), 3),
+        [0x0f, 0x22, operands, ..] => match fields(operands) {
+            (0, source) => (Write::Cr0(source), 3),
+            (4, source) => (Write::Cr4(source), 3),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((write, length + code + prefixes as u64))
+}
+
+impl Write {
+    /// The value for the register, which holds `now`. `wide` is true in 64-bit code.
+    pub(super) const fn value(self, now: u64, registers: &Registers, wide: bool) -> u64 {
+        let mask = if wide { u64::MAX } else { 0xffff_ffff };
+        match self {
+            Self::Cr0(source) | Self::Cr4(source) => general(registers, source) & mask,
+            Self::ClearTaskSwitched => now & !cr0::TS,
+            Self::MachineStatus(source) => {
+                (now & !MACHINE_STATUS) | (general(registers, source) & MACHINE_STATUS) | (now & cr0::PE)
+            }
+        }
+    }
 }
 
 /// The value of a general register as it is encoded.
-pub(super) const fn general(registers: &Registers, number: u8) -> u64 {
+const fn general(registers: &Registers, number: u8) -> u64 {
     match number & 15 {
         0 => registers.rax,
         1 => registers.rcx,
@@ -96,16 +126,39 @@ mod tests {
 
     #[test]
     fn moves_to_cr0_and_cr4_are_understood() {
-        let mov = |register, source, length| Some(MoveTo { register, source, length });
-        assert_eq!(decode(&[0x0f, 0x22, 0xe1, 0x90], true), mov(4, 1, 3));
-        assert_eq!(decode(&[0x0f, 0x22, 0xc0], false), mov(0, 0, 3));
-        assert_eq!(decode(&[0x41, 0x0f, 0x22, 0xe7], true), mov(4, 15, 4));
-        assert_eq!(decode(&[0x66, 0x0f, 0x22, 0xe6], false), mov(4, 6, 4));
+        assert_eq!(decode(&[0x0f, 0x22, 0xe1, 0x90], true), Some((Write::Cr4(1), 3)));
+        assert_eq!(decode(&[0x0f, 0x22, 0xc0], false), Some((Write::Cr0(0), 3)));
+        assert_eq!(decode(&[0x41, 0x0f, 0x22, 0xe7], true), Some((Write::Cr4(15), 4)));
+        assert_eq!(decode(&[0x66, 0x0f, 0x22, 0xe6], false), Some((Write::Cr4(6), 4)));
+        assert_eq!(decode(&[0x0f, 0x06], false), Some((Write::ClearTaskSwitched, 2)));
+        assert_eq!(decode(&[0x0f, 0x01, 0xf3], false), Some((Write::MachineStatus(3), 3)));
+    }
+
+    #[test]
+    fn protection_is_switched_on_by_lmsw_and_never_off() {
+        let registers = Registers { rbx: 0xffff_fff0, rcx: 0xf, ..Registers::default() };
+        assert_eq!(Write::MachineStatus(3).value(0x1f, &registers, false), 0x11);
+        assert_eq!(Write::MachineStatus(1).value(0x10, &registers, false), 0x1f);
+        assert_eq!(Write::ClearTaskSwitched.value(0x19, &registers, false), 0x11);
+    }
+
+    #[test]
+    fn the_upper_half_counts_in_64_bit_code_alone() {
+        let registers = Registers { rax: 1 << 32 | 5, ..Registers::default() };
+        assert_eq!(Write::Cr0(0).value(0, &registers, true), 1 << 32 | 5);
+        assert_eq!(Write::Cr0(0).value(0, &registers, false), 5);
     }
 
     #[test]
     fn other_instructions_are_not_taken_for_them() {
-        for bytes in [&[0x0f, 0x22, 0xd8][..], &[0x0f, 0x20, 0xe0], &[0x44, 0x0f, 0x22, 0xc0], &[0x0f, 0x22], &[]] {
+        for bytes in [
+            &[0x0f, 0x22, 0xd8][..],
+            &[0x0f, 0x20, 0xe0],
+            &[0x44, 0x0f, 0x22, 0xc0],
+            &[0x0f, 0x22],
+            &[0x0f, 1, 0x30],
+            &[],
+        ] {
             assert_eq!(decode(bytes, true), None);
         }
         assert_eq!(decode(&[0x41, 0x0f, 0x22, 0xe7], false), None);

@@ -12,7 +12,6 @@ mod first {
     pub const NMI: u64 = 1 << 1;
     pub const SMI: u64 = 1 << 2;
     pub const INIT: u64 = 1 << 3;
-    pub const CR0_SELECTED: u64 = 1 << 5;
     pub const RDPMC: u64 = 1 << 15;
     pub const CPUID: u64 = 1 << 18;
     pub const IRET: u64 = 1 << 20;
@@ -42,19 +41,16 @@ const ALWAYS: u64 = first::INTR
     | first::SHUTDOWN;
 
 /// Intercepts for exceptions, events and the first word of instructions.
-pub(super) const fn intercepts(features: &Features) -> u64 {
-    let watched = if features.watches_control_writes() { first::CR0_SELECTED } else { 0 };
-    EXCEPTIONS | (ALWAYS | watched) << 32
-}
+pub(super) const INTERCEPTS: u64 = EXCEPTIONS | ALWAYS << 32;
 
-/// Intercepts for accesses to control registers (CR4 written at most) and, if so wanted, debug registers.
+/// Intercepts for accesses to control registers (CR0 and CR4 written at most) and, if so wanted, debug registers.
 pub(super) const fn register_intercepts(features: &Features, debug_registers: bool) -> u64 {
-    const WRITE_CR4: u64 = 1 << (16 + 4);
-    let control = if features.watches_control_writes() { WRITE_CR4 } else { 0 };
+    const WRITE_CR0_CR4: u64 = 1 << 16 | 1 << (16 + 4);
+    let control = if features.watches_control_writes() { WRITE_CR0_CR4 } else { 0 };
     if debug_registers { control | 0xffff_ffff << 32 } else { control }
 }
 
-/// The bit of [`intercepts`] for IRET, set while an NMI is handled.
+/// The bit of [`INTERCEPTS`] for IRET, set while an NMI is handled.
 pub(super) const INTERCEPT_IRET: u64 = first::IRET << 32;
 /// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; WBINVD, MONITOR, MWAIT twice, XSETBV, RDPRU; then INVLPGB,
 /// MCOMMIT and TLBSYNC.
@@ -140,12 +136,10 @@ fn exception(vector: u8, error: u64) -> Meaning {
 pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     let (code, info) = (vmcb.get(Field::EXIT_CODE), vmcb.get(Field::EXIT_INFO_1));
     Meaning::Core(match code {
-        0x14 | 0x65 => return Meaning::ControlRegister,
+        0x10 | 0x14 => return Meaning::ControlRegister,
         0x20..=0x3f => return Meaning::DebugRegisters,
         DIVIDE_FROM..=LAST_EXCEPTION => return exception((code - DIVIDE_FROM) as u8, info),
         0x60..=0x63 => return Meaning::HostInterrupt,
-        // RDPMC: there are no counters.
-        0x6f => return Meaning::Inject(Exception::GENERAL_PROTECTION),
         0x72 => Exit::Cpuid { leaf: registers.rax as u32, subleaf: registers.rcx as u32 },
         0x74 => return Meaning::InterruptReturn,
         0x76 | 0x89 => Exit::CacheFlush,
@@ -157,8 +151,8 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
         0x7c => msr(info, registers),
         0x7f => Exit::Shutdown,
         0x81 => Exit::Hypercall,
-        // INVLPGA, VMRUN, VMLOAD to SKINIT, MONITOR, MWAIT, RDPRU, INVLPGB, MCOMMIT, TLBSYNC.
-        0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa3 | 0xa4 => Exit::UndefinedInstruction,
+        // RDPMC (there are no counters, and Xen answers so), INVLPGA, VMRUN, VMLOAD to SKINIT, MONITOR, MWAIT, RDPRU, INVLPGB, MCOMMIT, TLBSYNC.
+        0x6f | 0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa3 | 0xa4 => Exit::UndefinedInstruction,
         0x8d if registers.rcx as u32 != 0 => return Meaning::Inject(Exception::GENERAL_PROTECTION),
         0x8d => Exit::SetXcr0 { value: wide(registers.rdx, registers.rax) },
         NESTED_FAULT => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
@@ -285,9 +279,8 @@ mod tests {
     fn time_stamps_and_a_real_cpus_control_registers_are_not_intercepted() {
         const RDTSC: u64 = 1 << (32 + 14);
         const RDTSCP: u64 = 1 << 7;
-        const CR0_SELECTED: u64 = 1 << (32 + 5);
         let cpu = Features { decode_assists: true, ..Features::default() };
-        assert_eq!(intercepts(&cpu) & (RDTSC | CR0_SELECTED | INTERCEPT_IRET), 0);
+        assert_eq!(INTERCEPTS & (RDTSC | INTERCEPT_IRET), 0);
         assert_eq!(MORE_INTERCEPTS & RDTSCP, 0);
         assert_eq!(register_intercepts(&cpu, false), 0);
         assert_eq!(register_intercepts(&cpu, true) & 0xffff_ffff, 0);

@@ -18,10 +18,8 @@ pub struct PermissionMaps {
 }
 
 /// MSRs that the CPU switches with the guest (by VMLOAD and VMSAVE), so that the guest may have them for itself.
-const GUEST_OWNED: [u32; 10] = [
-    0x0000_0174, // SYSENTER_CS
-    0x0000_0175, // SYSENTER_ESP
-    0x0000_0176, // SYSENTER_EIP
+/// Not those of SYSENTER: not every CPU refuses a bad address there.
+const GUEST_OWNED: [u32; 7] = [
     0xc000_0081, // STAR
     0xc000_0082, // LSTAR
     0xc000_0083, // CSTAR

@@ -15,6 +15,7 @@ pub(super) mod efer {
 /// CR0 bits. **Source:** AMD manual volume 2, 3.1.1.
 pub(super) mod cr0 {
     pub const PE: u64 = 1;
+    pub const TS: u64 = 1 << 3;
     pub const ET: u64 = 1 << 4;
     pub const NW: u64 = 1 << 29;
     pub const CD: u64 = 1 << 30;

@@ -1,7 +1,7 @@
 //! A virtual CPU: enters the guest, reads why it came back, keeps what the hardware does not.
 
 use super::asid::Tag;
-use super::control_writes;
+use super::control_writes::{self, Write};
 use super::exits::{self, Meaning};
 use super::features::Features;
 use super::fetch;
@@ -80,7 +80,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         let vmcb = Vmcb::new(block.1);
         P::reset_fpu(fpu.1);
         let features = P::features();
-        vmcb.set(Field::INTERCEPTS, exits::intercepts(&features));
+        vmcb.set(Field::INTERCEPTS, exits::INTERCEPTS);
         vmcb.set(Field::MORE_INTERCEPTS, exits::MORE_INTERCEPTS);
         vmcb.set(Field::REGISTER_INTERCEPTS, exits::register_intercepts(&features, true));
         vmcb.set(Field::IO_PERMISSIONS, maps.ports.0);
@@ -171,7 +171,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     fn mask_nmi(&mut self, masked: bool) {
         self.nmi_masked = masked;
         let also = if masked { exits::INTERCEPT_IRET } else { 0 };
-        self.change(Field::INTERCEPTS, exits::intercepts(&self.features) | also, clean::INTERCEPTS);
+        self.change(Field::INTERCEPTS, exits::INTERCEPTS | also, clean::INTERCEPTS);
     }
 
     /// Writes into the block what this entry needs. RIP, RSP, RAX and RFLAGS are never cached by the CPU.
@@ -246,20 +246,19 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         Exit::Interrupted
     }
 
-    /// Does a MOV to CR0 or CR4 as a CPU would.
+    /// Writes CR0 or CR4 as a CPU would.
     fn write_control_register(&mut self, space: &NestedTables<A>) -> Exit {
         let now = self.paging();
         let base = if now.long_code { 0 } else { self.vmcb.segment(Field::CS).base };
         let (bytes, count) = fetch::instruction(space, &now, base.wrapping_add(self.registers.rip));
         let code = bytes.get(..count).and_then(|bytes| control_writes::decode(bytes, now.long_code));
-        let Some(code) = code else { return Exit::Unknown { code: self.vmcb.get(Field::EXIT_CODE) } };
-        let value = control_writes::general(&self.registers, code.source);
-        let value = if now.long_code { value } else { value & 0xffff_ffff };
-        let changed = if code.register == 0 {
+        let Some((write, length)) = code else { return Exit::Unknown { code: self.vmcb.get(Field::EXIT_CODE) } };
+        let value = write.value(now.cr0, &self.registers, now.long_code);
+        let changed = if matches!(write, Write::Cr4(_)) {
+            control_writes::cr4_fits(value, &now, &self.features).then_some([(Field::CR4, value); 2])
+        } else {
             control_writes::cr0_after(value, &now)
                 .map(|(cr0, efer)| [(Field::CR0, cr0), (Field::EFER, efer | state::efer::SVME)])
-        } else {
-            control_writes::cr4_fits(value, &now, &self.features).then_some([(Field::CR4, value); 2])
         };
         let Some(changed) = changed else {
             self.pending = Some(Exception::GENERAL_PROTECTION);
@@ -270,7 +269,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         }
         // Such a write drops what the CPU has cached of the guest's translations.
         self.tag = Tag::default();
-        self.next_rip = Some(self.registers.rip.wrapping_add(code.length));
+        self.next_rip = Some(self.registers.rip.wrapping_add(length));
         self.skip_instruction();
         Exit::Interrupted
     }
@@ -413,7 +412,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             HardwareMsr::SysenterCs => value,
             HardwareMsr::SysenterEsp | HardwareMsr::SysenterEip if state::canonical(value) => value,
             // Kept, and without effect: branch records are not virtualised.
-            HardwareMsr::DebugControl if value & !0x3f == 0 => value,
+            HardwareMsr::DebugControl => value,
             _ => return Err(InvalidState),
         };
         self.change(field, value, part);
