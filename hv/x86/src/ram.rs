@@ -16,8 +16,12 @@ use crate::nested::FrameAccess;
 
 const WORD_BITS: u64 = 64;
 
-/// A bit for each frame below the highest that is usable.
-struct UsableFrames(Box<[AtomicU64]>);
+/// A bit for each frame of RAM: set for those that are usable.
+struct UsableFrames {
+    bits: Box<[AtomicU64]>,
+    /// One past the highest frame of RAM.
+    limit: u64,
+}
 
 static USABLE: Once<UsableFrames> = Once::new();
 
@@ -27,11 +31,11 @@ impl UsableFrames {
         let mut bits = Vec::new();
         bits.try_reserve_exact(words).ok()?;
         bits.extend((0..words).map(|_| AtomicU64::new(0)));
-        Some(Self(bits.into_boxed_slice()))
+        Some(Self { bits: bits.into_boxed_slice(), limit })
     }
 
     fn word(&self, frame: u64) -> Option<&AtomicU64> {
-        self.0.get(usize::try_from(frame / WORD_BITS).ok()?)
+        self.bits.get(usize::try_from(frame / WORD_BITS).ok()?)
     }
 
     fn mark(&self, range: MachineRange) {
@@ -66,7 +70,8 @@ pub fn set_up(booted: &Booted) -> bool {
         module.range.grow_to(PAGE).intersection(reach)
     });
     let ranges = || booted.plan.free.iter().copied().chain(modules.clone()).chain(low_memory(booted));
-    let limit = ranges().map(|range| range.end.div_ceil(PAGE)).max().unwrap_or(0);
+    let ram = booted.info.memory.ram().filter_map(|range| range.intersection(reach));
+    let limit = ram.map(|range| range.end / PAGE).max().unwrap_or(0);
     let Some(usable) = UsableFrames::new(limit) else { return false };
     for range in ranges() {
         usable.mark(range);
@@ -74,10 +79,10 @@ pub fn set_up(booted: &Booted) -> bool {
     USABLE.set(usable).is_ok()
 }
 
-/// One past the highest frame that may be usable.
+/// One past the highest frame of RAM, be it usable or the hypervisor's own.
 #[must_use]
 pub fn limit() -> Mfn {
-    Mfn(USABLE.get().map_or(0, |usable| (usable.0.len() as u64).saturating_mul(WORD_BITS)))
+    Mfn(USABLE.get().map_or(0, |usable| usable.limit))
 }
 
 /// What a frame holds; none for one that is not usable.
