@@ -75,9 +75,6 @@ pub struct DomainParts<M: Machine> {
     pub ports: PortRights,
 }
 
-/// The kind of callback that is a vector. **Source:** `hvm/params.h`, `HVM_PARAM_CALLBACK_TYPE_VECTOR`.
-const CALLBACK_TYPE_VECTOR: u64 = 2;
-
 impl<M: Machine> Domain<M> {
     /// A domain whose vCPUs are all down. Its number is that of `events`.
     pub fn new(parts: DomainParts<M>) -> Arc<Self> {
@@ -166,9 +163,7 @@ impl<M: Machine> Domain<M> {
 
     /// The vector that events raise on every vCPU, if the guest asked for that.
     pub fn callback_vector(&self) -> Option<u8> {
-        let callback = self.params.callback();
-        let vector = callback as u8;
-        (callback >> 56 == CALLBACK_TYPE_VECTOR && vector != 0).then_some(vector)
+        self.params.callback_vector()
     }
 
     /// True if run states are marked while they are being written.

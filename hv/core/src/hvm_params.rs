@@ -1,13 +1,13 @@
 //! The numbered parameters of a domain. **Source:** `hvm/params.h`.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use xen_abi::Errno;
 use xen_abi::hvm_param::{
-    HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CONSOLE_EVTCHN,
-    HVM_PARAM_CONSOLE_PFN, HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_MCA_CAP, HVM_PARAM_NR_IOREQ_SERVER_PAGES,
-    HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN, HVM_PARAM_TIMER_MODE, HVM_PARAM_VIRIDIAN,
-    HVM_PARAM_VM_GENERATION_ID_ADDR, HVM_PARAM_VM86_TSS, HVM_PARAM_VM86_TSS_SIZED, HVM_PARAM_X87_FIP_WIDTH,
-    HVMPTM_ONE_MISSED_TICK_PENDING,
+    HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_CALLBACK_IRQ,
+    HVM_PARAM_CALLBACK_IRQ_TYPE_MASK, HVM_PARAM_CALLBACK_TYPE_VECTOR, HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN,
+    HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_MCA_CAP, HVM_PARAM_NR_IOREQ_SERVER_PAGES, HVM_PARAM_STORE_EVTCHN,
+    HVM_PARAM_STORE_PFN, HVM_PARAM_TIMER_MODE, HVM_PARAM_VIRIDIAN, HVM_PARAM_VM_GENERATION_ID_ADDR, HVM_PARAM_VM86_TSS,
+    HVM_PARAM_VM86_TSS_SIZED, HVM_PARAM_X87_FIP_WIDTH, HVMPTM_ONE_MISSED_TICK_PENDING,
 };
 
 /// Those that a domain may set for itself.
@@ -45,18 +45,22 @@ const SET_ONCE: &[u32] = &[
     HVM_PARAM_MCA_CAP,
 ];
 
-/// The values.
-pub struct HvmParams([AtomicU64; HVM_NR_PARAMS as usize]);
+/// The values, and what follows from them.
+pub struct HvmParams {
+    values: [AtomicU64; HVM_NR_PARAMS as usize],
+    /// 0 for none.
+    callback_vector: AtomicU8,
+}
 
 impl Default for HvmParams {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize])
+        Self { values: [const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize], callback_vector: AtomicU8::new(0) }
     }
 }
 
 impl HvmParams {
     fn slot(&self, index: u32) -> Result<&AtomicU64, Errno> {
-        self.0.get(index as usize).ok_or(Errno::EINVAL)
+        self.values.get(index as usize).ok_or(Errno::EINVAL)
     }
 
     /// The value of a parameter. `own` says that a domain asks for its own.
@@ -92,12 +96,21 @@ impl HvmParams {
             return Err(Errno::EINVAL);
         }
         slot.store(value, Ordering::SeqCst);
+        let kind = (value & HVM_PARAM_CALLBACK_IRQ_TYPE_MASK) >> HVM_PARAM_CALLBACK_IRQ_TYPE_MASK.trailing_zeros();
+        if index == HVM_PARAM_CALLBACK_IRQ && kind == HVM_PARAM_CALLBACK_TYPE_VECTOR {
+            self.callback_vector.store(value as u8, Ordering::SeqCst);
+        }
         Ok(())
     }
 
-    /// How the guest wants to be told of events.
-    pub fn callback(&self) -> u64 {
-        self.slot(HVM_PARAM_CALLBACK_IRQ).map_or(0, |slot| slot.load(Ordering::SeqCst))
+    /// The vector that events raise on every vCPU, if the guest asked for one. A guest without the old chip set, as all
+    /// are, cannot ask for another kind of callback, nor take the vector back: real Xen stores what it asks, and goes
+    /// on as before.
+    pub fn callback_vector(&self) -> Option<u8> {
+        match self.callback_vector.load(Ordering::SeqCst) {
+            0 => None,
+            vector => Some(vector),
+        }
     }
 }
 
@@ -113,6 +126,20 @@ mod tests {
         assert_eq!(params.set(HVM_PARAM_STORE_PFN, 8, true), Err(Errno::EPERM));
         assert_eq!(params.get(HVM_PARAM_STORE_PFN, true), Ok(7));
         assert_eq!(params.get(HVM_PARAM_IDENT_PT, true), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn the_callback_by_vector_outlives_other_kinds() {
+        let params = HvmParams::default();
+        let by_vector = |vector| HVM_PARAM_CALLBACK_TYPE_VECTOR << 56 | vector;
+        assert_eq!(params.set(HVM_PARAM_CALLBACK_IRQ, 1, true), Ok(()));
+        assert_eq!(params.callback_vector(), None);
+        assert_eq!(params.set(HVM_PARAM_CALLBACK_IRQ, by_vector(0xe3), true), Ok(()));
+        assert_eq!(params.set(HVM_PARAM_CALLBACK_IRQ, 0, true), Ok(()));
+        assert_eq!(params.callback_vector(), Some(0xe3));
+        assert_eq!(params.get(HVM_PARAM_CALLBACK_IRQ, true), Ok(0));
+        assert_eq!(params.set(HVM_PARAM_CALLBACK_IRQ, by_vector(0xe4), true), Ok(()));
+        assert_eq!(params.callback_vector(), Some(0xe4));
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use crate::domain::Domain;
 use crate::hypercall::{Call, Operation, control, operation, refused};
-use crate::hypervisor::DomainRef;
+use crate::hypervisor::{DomainRef, Hypervisor};
 use crate::outcome::{Answer, Outcome};
+use crate::vcpu::Vcpu;
 use core::sync::atomic::Ordering;
 use xen_abi::hvm_op::{
     HVMOP_ALTP2M, HVMOP_FLUSH_TLBS, HVMOP_GET_MEM_TYPE, HVMOP_GET_PARAM, HVMOP_GET_TIME, HVMOP_GUEST_REQUEST_VM_EVENT,
     HVMOP_PAGETABLE_DYING, HVMOP_SET_EVTCHN_UPCALL_VECTOR, HVMOP_SET_PARAM, HVMOP_XENTRACE, HvmEvtchnUpcallVector,
     HvmGetTime, HvmParam,
 };
+use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
@@ -53,6 +55,11 @@ fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     domain.params.set(wanted.index, wanted.value, domain.id == call.domain.id)?;
+    if wanted.index == HVM_PARAM_CALLBACK_IRQ && wanted.value >> 56 == HVM_PARAM_CALLBACK_TYPE_VECTOR {
+        for vcpu in domain.vcpus.iter().filter(|vcpu| vcpu.is_up()) {
+            raise_upcall(call.hv, domain, vcpu);
+        }
+    }
     Ok(Outcome::OK)
 }
 
@@ -105,11 +112,17 @@ fn set_upcall_vector<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let vcpu = call.domain.vcpu(wanted.vcpu).ok_or(Errno::ENOENT)?;
     vcpu.upcall_vector.store(wanted.vector, Ordering::SeqCst);
-    if vcpu.upcall_pending(&call.hv.machine) {
-        vcpu.requests.post_vector(wanted.vector);
-        call.domain.notify(call.hv, vcpu.id);
-    }
+    raise_upcall(call.hv, call.domain, vcpu);
     Ok(Outcome::OK)
+}
+
+/// Has a vCPU look at its events in the way that was just chosen, whether there are any or not: as in real Xen.
+fn raise_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    let vector = vcpu.upcall_vector.load(Ordering::SeqCst);
+    if vector != 0 {
+        vcpu.requests.post_vector(vector);
+    }
+    domain.notify(hv, vcpu.id);
 }
 
 /// Nobody listens yet, so nothing happens.
