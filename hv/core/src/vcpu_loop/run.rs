@@ -20,12 +20,13 @@ pub(super) enum Stop {
     Yielded,
 }
 
-/// Runs a vCPU. `armed` is what the machine's timer is set to.
+/// Runs a vCPU. `armed` is what the machine's timer is set to; `alone` says that no other vCPU waited for the CPU then.
 pub(super) fn run_vcpu<M: Machine>(
     hv: &Hypervisor<M>,
     entry: &VcpuRef<M>,
     core: &mut VcpuCore<M>,
     armed: Time,
+    alone: bool,
 ) -> Stop {
     let domain = &*entry.domain;
     let Some(vcpu) = entry.vcpu() else { return Stop::Interrupted };
@@ -57,8 +58,10 @@ pub(super) fn run_vcpu<M: Machine>(
                 return Stop::Interrupted;
             }
         }
-        // The guest may have asked for an earlier timer.
-        if vcpu.timers.deadline() < armed || core.lapic.deadline() < armed {
+        // The guest may have asked for an earlier timer, or woken another vCPU of this CPU, which gets its share only
+        // when the timer knows of it.
+        let earlier = vcpu.timers.deadline() < armed || core.lapic.deadline() < armed;
+        if earlier || (alone && hv.scheduler.has_waiting(vcpu.processor())) {
             return Stop::Interrupted;
         }
     }

@@ -40,13 +40,15 @@ impl<M: Machine> CpuLoop<M> {
         let now = hv.machine.now();
         self.wake_sleepers(hv, now);
         self.choose(hv, now);
+        // Whoever comes after this was looked at is seen by `run_vcpu`, or kicks.
+        let alone = !hv.scheduler.has_waiting(self.cpu);
         let deadline = self.deadline(hv).min(frames_due);
         let Some(current) = &mut self.current else {
             self.idle(hv, deadline);
             return;
         };
         hv.machine.set_timer(deadline);
-        match run_vcpu(hv, &current.entry, &mut current.core, deadline) {
+        match run_vcpu(hv, &current.entry, &mut current.core, deadline, alone) {
             Stop::Interrupted => {}
             Stop::Yielded => current.slice_end = Time(0),
         }
