@@ -6,6 +6,7 @@ mod boot_disc;
 mod boot_loaders;
 mod cpus;
 mod crash;
+mod dom0;
 mod grub_script;
 mod image;
 mod memory;

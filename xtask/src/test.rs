@@ -11,6 +11,7 @@ use xenolith_tests::places;
 
 use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments};
+use crate::diff::{self, DiffArguments};
 use crate::fuzz::{self, FuzzArguments};
 use crate::process;
 use crate::setup;
@@ -21,6 +22,9 @@ pub struct TestArguments {
     /// Only the tests that need no emulator and no image
     #[arg(long)]
     pub host: bool,
+    /// Compare with real Xen at the end, as `cargo xtask diff` does; every difference must be explained then
+    #[arg(long, conflicts_with = "host")]
+    pub diff: bool,
 }
 
 /// Crates that exist for bare metal only; they are tested in an emulated machine.
@@ -46,6 +50,9 @@ const PARTS: &[Part] = &[
     Part { name: "whole machines", on_images: true, run: whole_machines },
 ];
 
+/// What `--diff` adds.
+const COMPARISON: Part = Part { name: "comparison with Xen", on_images: true, run: compare };
+
 /// How one part came out.
 enum Outcome {
     Passed,
@@ -65,7 +72,8 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
     let began = Instant::now();
     let mut account = Vec::new();
     let mut images = !arguments.host;
-    for part in PARTS {
+    let comparison = Some(&COMPARISON).filter(|_| arguments.diff);
+    for part in PARTS.iter().chain(comparison) {
         let part_began = Instant::now();
         let outcome = if part.on_images && !images { Outcome::LeftOut } else { attempt(part) };
         if part.name == "images" && !matches!(outcome, Outcome::Passed) {
@@ -77,7 +85,7 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
     println!("{:.0} s in all", began.elapsed().as_secs_f32());
     match account.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).count() {
         0 => Ok(()),
-        failed => bail!("{failed} of {} parts failed", PARTS.len()),
+        failed => bail!("{failed} of {} parts failed", account.len()),
     }
 }
 
@@ -152,6 +160,10 @@ fn packages_with_models(directory: &Path) -> Result<Vec<String>> {
 
 fn short_fuzzing() -> Result<()> {
     fuzz::command(&FuzzArguments { seconds: FUZZ_SECONDS, ..FuzzArguments::default() })
+}
+
+fn compare() -> Result<()> {
+    diff::command(&DiffArguments { no_build: true, ..DiffArguments::default() })
 }
 
 fn whole_machines() -> Result<()> {
