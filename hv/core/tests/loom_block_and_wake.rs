@@ -9,7 +9,7 @@ use loom::sync::Arc;
 use loom::thread;
 use xen_abi::VcpuId;
 use xenolith_core::vcpu_loop::CpuLoop;
-use xenolith_hal::CpuId;
+use xenolith_hal::{CpuId, GuestCpu};
 
 const VECTOR: u8 = 0xf3;
 
@@ -20,12 +20,16 @@ fn model(body: impl Fn() + Sync + Send + 'static) {
     builder.check(body);
 }
 
-/// A guest of one vCPU that halts whenever it is entered.
+/// The guest takes interrupts.
+const RFLAGS_IF: u64 = 1 << 9;
+
+/// A guest of one vCPU that halts, with interrupts on, whenever it is entered.
 fn halting_guest() -> Arc<World> {
     let world = Arc::new(World::new(&[1]));
     let domain = world.domain(0);
     let vcpu = domain.vcpu(VcpuId(0)).unwrap();
     vcpu.bring_up();
+    vcpu.with_core(|core| core.hardware.registers_mut().rflags |= RFLAGS_IF);
     world.hv.scheduler.wake(&world.hv, &domain, vcpu);
     world
 }

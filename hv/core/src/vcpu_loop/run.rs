@@ -11,6 +11,9 @@ use crate::vcpu::{Vcpu, VcpuCore, VcpuRef};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
 use xenolith_hal::{Exit, GuestCpu, LogLevel, Machine, RunControl, Time};
 
+/// The guest takes interrupts.
+const RFLAGS_IF: u64 = 1 << 9;
+
 /// Why a vCPU was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
@@ -101,9 +104,11 @@ fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
     take_requests(vcpu, core);
     let now = hv.machine.now();
     core.lapic.advance(now);
+    // With interrupts off a vCPU sleeps on beside what it cannot take; only what comes anew wakes it.
+    let takes_interrupts = core.hardware.registers().rflags & RFLAGS_IF != 0;
+    let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
     let something = core.nmi_pending
-        || core.lapic.highest_deliverable().is_some()
-        || (domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine))
+        || (takes_interrupts && (core.lapic.highest_deliverable().is_some() || upcall()))
         || vcpu.timers.deadline() <= now
         || poll::was_woken(&HostedDomain::new(hv, domain), vcpu.id);
     if something {
