@@ -10,7 +10,7 @@ use crate::vcpu::{Vcpu, VcpuCore};
 use crate::vcpu_loop::apic_effect;
 use xenolith_devices::lapic::XAPIC_PAGE;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
-use xenolith_hal::{Access, Exception, Gpa, GuestCpu, LogLevel, Machine};
+use xenolith_hal::{Access, Exception, Gpa, GuestCpu, LogLevel, Machine, NestedSpace, PageKind};
 
 /// Answers an access that the nested page tables forbade.
 pub fn access<M: Machine>(
@@ -25,6 +25,12 @@ pub fn access<M: Machine>(
         let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
         hv.machine.log(LogLevel::Warning, true, line);
         return After::Crash(CrashReason::BadAccess);
+    }
+    let there = domain.space.lookup(at.gfn());
+    if access.write && there.is_some_and(|there| there.kind == PageKind::Grant) {
+        // It was granted for reading alone.
+        core.hardware.inject(Exception::GENERAL_PROTECTION);
+        return After::Resume;
     }
     let (bytes, length, size) = fetch(hv, domain, core);
     let code = bytes.get(..length).unwrap_or(&[]);

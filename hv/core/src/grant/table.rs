@@ -262,6 +262,16 @@ impl GrantTable {
         self.shape.read().part(part).get(index as usize)?.mapped_at(memory)
     }
 
+    /// Notes where the domain sees a frame of its table from now on, if the page is one.
+    pub fn note_moved(&self, mfn: Mfn, place: Gfn) {
+        let mut shape = self.shape.write();
+        for part in [Part::Entries, Part::Status] {
+            if let Some(frame) = shape.part_mut(part).iter_mut().find(|frame| frame.frame.mfn() == mfn) {
+                frame.place = Some(place);
+            }
+        }
+    }
+
     /// Notes where the domain sees a frame of its table from now on.
     pub fn note_place(&self, part: Part, index: u32, place: Gfn) {
         if let Some(frame) = self.shape.write().part_mut(part).get_mut(index as usize) {

@@ -50,7 +50,13 @@ pub fn place<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: It
             move_here(&memory, mfn, before, gfn, PageKind::Shared)
         }
         XENMAPSPACE_GRANT_TABLE => place_grant_frame(world, target, item.index, gfn),
-        XENMAPSPACE_GMFN => place_own(&memory, Gfn(item.index), gfn),
+        XENMAPSPACE_GMFN => {
+            let moved = place_own(&memory, Gfn(item.index), gfn)?;
+            if moved.kind == PageKind::Shared {
+                note_shared(target, moved.mfn, gfn);
+            }
+            Ok(())
+        }
         XENMAPSPACE_GMFN_FOREIGN => place_foreign(world, caller, target, item, gfn),
         _ => Err(Errno::EINVAL),
     }
@@ -101,18 +107,27 @@ fn place_grant_frame<W: World>(world: &W, target: &W::Party, index: u64, gfn: Gf
     Ok(())
 }
 
-/// Moves a page of the domain's own.
-fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to: Gfn) -> Result<(), Errno> {
+/// A page of the hypervisor's stands at another frame now, where it is looked for when it is placed again.
+fn note_shared(target: &impl Party, mfn: Mfn, gfn: Gfn) {
+    if mfn == target.shared_info() {
+        target.physmap().note_shared_info(gfn);
+    } else {
+        target.grants().note_moved(mfn, gfn);
+    }
+}
+
+/// Moves a page of the domain's own, or of the hypervisor's that it sees; gives which.
+fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to: Gfn) -> Result<Mapping, Errno> {
     memory.edit(|editor| {
         let own = |at: &Mapping| matches!(at.kind, PageKind::Ram | PageKind::Shared);
         let moved = editor.lookup(from).filter(own).ok_or(Errno::EINVAL)?;
         if from == to {
-            return Ok(());
+            return Ok(moved);
         }
         vacate(editor, to)?;
         editor.unmap(from).map_err(PlaceError::from)?;
         editor.place(to, moved.mfn, moved.rights, moved.kind)?;
-        Ok(())
+        Ok(moved)
     })
 }
 

@@ -48,6 +48,18 @@ fn the_shared_page_moves_and_frees_the_page_it_covers() {
 }
 
 #[test]
+fn a_page_of_the_hypervisors_is_found_where_the_domain_moved_it() {
+    let machine = machine();
+    for (shared, first) in [(item(XENMAPSPACE_SHARED_INFO, 0), 0x100), (item(XENMAPSPACE_GRANT_TABLE, 1), 0x200)] {
+        put(&machine, 1, 1, shared, Gfn(first)).unwrap();
+        put(&machine, 1, 1, item(XENMAPSPACE_GMFN, first), Gfn(first + 1)).unwrap();
+        put(&machine, 1, 1, shared, Gfn(first + 2)).unwrap();
+        let kinds = [0, 1, 2].map(|n| at(&machine, 1, Gfn(first + n)));
+        assert_eq!(kinds, [None, None, Some(PageKind::Shared)], "at one place alone");
+    }
+}
+
+#[test]
 fn items_that_do_not_exist_are_invalid() {
     let machine = machine();
     for wrong in [

@@ -1,0 +1,80 @@
+//! Free frames, and those that are promised to somebody.
+
+use super::Frames;
+use super::account::Account;
+use super::buddy::Buddy;
+use super::level_bitmap::LevelBitmap;
+use core::ops::Range;
+use xenolith_hal::{DomId, Mfn, PageOrder};
+
+/// Frames that are free, and those promised to somebody.
+#[derive(Debug)]
+pub(super) struct Heap {
+    pub(super) buddy: Buddy,
+    /// Regions of 2 MiB in which free frames may be dirty.
+    pub(super) dirty_regions: LevelBitmap,
+    /// The sum of all accounts' claims.
+    pub(super) claims: u64,
+}
+
+/// Why a claim was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClaimError {
+    /// The domain has a claim, or has as many pages already, or may not have that many.
+    Invalid,
+    /// So much is not free.
+    NoMemory,
+}
+
+impl Heap {
+    fn unclaimed(&self) -> u64 {
+        self.buddy.free_frames().saturating_sub(self.claims)
+    }
+
+    pub(super) fn take(&mut self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+        let count = order.pages();
+        let claimed = claimant.map_or(0, |account| u64::from(account.claimed()));
+        if self.unclaimed() < count && claimed < count {
+            return None;
+        }
+        let mfn = self.buddy.take(order, below)?;
+        if let Some(account) = claimant {
+            let used = claimed.min(count);
+            account.set_claimed(claimed.saturating_sub(used) as u32);
+            self.claims = self.claims.saturating_sub(used);
+        }
+        Some(mfn)
+    }
+
+    pub(super) fn note_dirty(&mut self, frames: Range<u64>) {
+        let first = frames.start >> PageOrder::SIZE_2M.0;
+        let last = frames.end.saturating_sub(1) >> PageOrder::SIZE_2M.0;
+        for region in first..=last {
+            self.dirty_regions.insert(region as usize);
+        }
+    }
+}
+
+impl Frames {
+    /// Keeps free memory for a domain until it has `pages` pages in all; 0 ends the claim.
+    ///
+    /// **Errors:** [`ClaimError`].
+    pub fn claim(&self, domain: DomId, pages: u64) -> Result<(), ClaimError> {
+        let account = self.accounts.get(domain).ok_or(ClaimError::Invalid)?;
+        let mut heap = self.heap.lock();
+        if pages == 0 {
+            heap.claims = heap.claims.saturating_sub(u64::from(account.claimed()));
+            account.set_claimed(0);
+            return Ok(());
+        }
+        let total = account.total();
+        let wanted = u32::try_from(pages).ok().filter(|pages| *pages > total && *pages <= account.max());
+        let more = wanted.filter(|_| account.claimed() == 0).ok_or(ClaimError::Invalid)?.saturating_sub(total);
+        if u64::from(more) > heap.unclaimed() {
+            return Err(ClaimError::NoMemory);
+        }
+        heap.claims = heap.claims.saturating_add(u64::from(more));
+        account.set_claimed(more);
+        Ok(())
+    }
+}
