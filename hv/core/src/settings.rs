@@ -1,6 +1,7 @@
 //! What the boot options and the build decided, and what a guest may ask of it.
 
 use alloc::string::String;
+use xenolith_devices::msr::Mtrr;
 
 /// The version of Xen's interface that is spoken.
 pub const XEN_MAJOR: u16 = 4;
@@ -26,4 +27,6 @@ pub struct Settings {
     pub tsc_khz: u32,
     /// The level of the CPUs' microcode, as MSR 0x8b gives it.
     pub microcode: u64,
+    /// The machine's memory type ranges, which dom0 is shown.
+    pub mtrr: Mtrr,
 }

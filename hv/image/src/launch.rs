@@ -11,12 +11,15 @@ use xenolith_core::frames::Frames;
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::settings::Settings;
 use xenolith_devices::cpuid::Capabilities;
+use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{LogLevel, Machine, Mfn, PAGE_SHIFT};
 use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, console, microcode};
+use xenolith_x86::{X86Machine, console, memory_types, microcode};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
+/// The CPUID leaf whose lowest byte is the width of machine addresses; every CPU with nested paging has it.
+const ADDRESS_SIZES: u32 = 0x8000_0008;
 const PAGE: u64 = 1 << PAGE_SHIFT;
 const MIB: u64 = 1 << 20;
 /// What dom0 leaves to the hypervisor and to other domains' bookkeeping when nobody says how much it gets.
@@ -73,6 +76,7 @@ fn settings(booted: &Booted) -> Settings {
         no_reboot: booted.options.no_reboot,
         tsc_khz: X86Machine.time_base().tsc_khz,
         microcode: microcode::level(),
+        mtrr: Mtrr::of_machine(memory_types::read, X86Machine.cpuid(ADDRESS_SIZES, 0).eax & 0xff),
     }
 }
 

@@ -53,6 +53,7 @@ pub mod local_apic;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
+pub mod memory_types;
 pub mod microcode;
 pub mod nested;
 #[cfg(any(target_os = "none", test))]

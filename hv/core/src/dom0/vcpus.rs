@@ -31,7 +31,7 @@ pub fn make<M: Machine>(
         let core = VcpuCore {
             hardware,
             lapic: Lapic::new(id),
-            msrs: VcpuMsrs::default(),
+            msrs: VcpuMsrs::with_mtrr(hv.settings.mtrr),
             tsc_offset: 0,
             nmi_pending: false,
             waits_for_startup: true,

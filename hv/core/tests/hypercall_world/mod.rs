@@ -20,6 +20,7 @@ use xenolith_core::settings::Settings;
 use xenolith_core::vcpu::{Vcpu, VcpuCore};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::lapic::Lapic;
+use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuidRegisters, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords,
@@ -68,6 +69,7 @@ fn settings() -> Settings {
         no_reboot: true,
         tsc_khz: 1_000_000,
         microcode: 0,
+        mtrr: Mtrr::default(),
     }
 }
 

@@ -54,8 +54,8 @@ impl CpuidTable {
                 }
             }
             7 if subleaf == 0 && asker.protection_keys => out.ecx |= 1 << 4,
-            // Belongs to x2APIC mode, and exists without topology in it.
-            0xb if self.has_leaf(0xb) => {
+            // Belongs to x2APIC mode, and has its two levels without topology in them.
+            0xb if self.has_leaf(0xb) && subleaf < 2 => {
                 out = CpuidRegisters { ecx: subleaf & 0xff, edx: apic_id, ..CpuidRegisters::default() };
             }
             0xd if subleaf == 0 && out.eax != 0 => out.ebx = self.xsave_size(asker.xcr0),

@@ -166,6 +166,7 @@ fn what_depends_on_the_vcpu_shows_at_once() {
     assert_eq!(table.answer(1, 0, &asker).ecx & (1 << 27), 0);
     assert_eq!(table.answer(1, 0, &asker).ebx, 0x0a10_0800);
     assert_eq!(table.answer(0xb, 1, &asker), registers(0, 0, 1, 10));
+    assert_eq!(table.answer(0xb, 2, &asker), CpuidRegisters::default());
     asker.osxsave = true;
     asker.apic_enabled = false;
     let leaf = table.answer(1, 0, &asker);

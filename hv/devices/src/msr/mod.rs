@@ -170,6 +170,12 @@ const fn is_silent(msr: u32) -> bool {
 }
 
 impl MsrState {
+    /// After power-on, but with these memory types.
+    #[must_use]
+    pub fn with_mtrr(mtrr: Mtrr) -> Self {
+        Self { mtrr, ..Self::default() }
+    }
+
     /// RDMSR.
     ///
     /// **Errors:** a general protection fault for an MSR that the guest does not have, or can only write.
