@@ -10,6 +10,8 @@ const WORDS: u64 = 20;
 const WORDS_PER_LINE: u64 = 4;
 /// How many calls are shown.
 const CALLS: usize = 40;
+/// How many words of the stack are searched for return addresses where there is no frame pointer.
+const SEARCHED: u64 = 512;
 
 /// The word at `address`, if it lies on one of our stacks.
 fn word(address: u64) -> Option<u64> {
@@ -31,7 +33,8 @@ pub(super) fn show_stack(frame: &InterruptFrame) {
     }
 }
 
-/// Shows the calls, innermost first: `R` is where the CPU stands, `F` is a frame.
+/// Shows the calls, innermost first: `R` is where the CPU stands, `F` is a frame, `S` only lies
+/// on the stack.
 pub(super) fn show_calls(frame: &InterruptFrame) {
     crate::print!("Xen call trace:");
     crate::print!("   [<{:016x}>] R {}", frame.rip, Place(frame.rip));
@@ -40,6 +43,9 @@ pub(super) fn show_calls(frame: &InterruptFrame) {
         && let Some(caller) = word(frame.rsp).filter(|caller| image::text().holds(*caller))
     {
         crate::print!("   [<{caller:016x}>] S {}", Place(caller));
+    }
+    if stacks::around(frame.rbp).is_none() {
+        show_likely_calls(frame.rsp);
     }
     let mut pointer = frame.rbp;
     for _ in 0..CALLS {
@@ -56,4 +62,13 @@ pub(super) fn show_calls(frame: &InterruptFrame) {
         pointer = outer;
     }
     crate::print!("");
+}
+
+/// Shows what looks like return addresses, all marked `S`: around the entry to a guest the frame pointer is the
+/// guest's.
+fn show_likely_calls(stack: u64) {
+    let words = (0..SEARCHED).map_while(|index| word((stack & !(WORD - 1)).wrapping_add(index.wrapping_mul(WORD))));
+    for address in words.filter(|word| image::text().holds(*word)).take(CALLS) {
+        crate::print!("   [<{address:016x}>] S {}", Place(address));
+    }
 }
