@@ -58,14 +58,28 @@ impl<M: Machine> Scheduler<M> {
     /// Puts a vCPU that can run into its CPU's queue and lets that CPU know. Harmless for one that stands there, that
     /// runs, or that cannot run after all.
     pub fn wake(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
-        let cpu = vcpu.processor();
-        let (Some(queue), Some(entry)) = (self.queue(cpu), domain.vcpu_ref(vcpu.id)) else { return };
-        if vcpu.enter_queue() {
-            queue.lock().ready.push_back(entry);
-            if cpu != hv.machine.this_cpu() {
-                hv.machine.kick(cpu);
-            }
+        if self.enqueue(domain, vcpu) {
+            // This very CPU as well: a vCPU that runs here and woke this one must not keep the CPU past its slice.
+            hv.machine.kick(vcpu.processor());
         }
+    }
+
+    /// Puts a vCPU that lost its CPU back into its queue. The CPU that calls chooses anew right afterwards.
+    pub fn put_back(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        let cpu = vcpu.processor();
+        if self.enqueue(domain, vcpu) && cpu != hv.machine.this_cpu() {
+            hv.machine.kick(cpu);
+        }
+    }
+
+    /// False when it stands in its queue already.
+    fn enqueue(&self, domain: &Domain<M>, vcpu: &Vcpu<M>) -> bool {
+        let (Some(queue), Some(entry)) = (self.queue(vcpu.processor()), domain.vcpu_ref(vcpu.id)) else { return false };
+        let entered = vcpu.enter_queue();
+        if entered {
+            queue.lock().ready.push_back(entry);
+        }
+        entered
     }
 
     /// Remembers a vCPU that waits, for its timer.

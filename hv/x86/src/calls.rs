@@ -107,13 +107,14 @@ fn serve_one(from: CpuIndex) {
     });
 }
 
-/// Makes a CPU look at its events soon; never waits.
+/// Makes a CPU look at its events soon, out of a guest or out of idling; never waits. A CPU can ask itself: the
+/// interrupt waits until it enters a guest or lets interrupts in.
 pub fn kick(cpu: CpuId) {
     use xenolith_hal::HostEvents;
     let Some(area) = cpu_area::of(cpu) else { return };
     let before = area.events.fetch_or(HostEvents::KICK.bits(), Ordering::AcqRel);
     // One interrupt is enough until the CPU has looked.
-    if before & HostEvents::KICK.bits() == 0 && cpu != cpu_area::this_cpu() {
+    if before & HostEvents::KICK.bits() == 0 {
         local_apic::send(area.apic_id.load(Ordering::Relaxed), vector::KICK);
     }
 }

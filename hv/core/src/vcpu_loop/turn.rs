@@ -107,7 +107,7 @@ impl<M: Machine> CpuLoop<M> {
         }
         vcpu.put_core(core);
         if vcpu.is_runnable() {
-            hv.scheduler.wake(hv, &entry.domain, vcpu);
+            hv.scheduler.put_back(hv, &entry.domain, vcpu);
         } else if vcpu.timers.deadline() != Time::NEVER {
             hv.scheduler.sleep(entry);
         }
