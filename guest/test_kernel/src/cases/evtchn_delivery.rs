@@ -24,7 +24,7 @@ pub fn run_last(t: &mut Runner) {
         state(r, p);
         r.holds("requested", lapic::requested(CALLBACK));
         r.holds("taken", wait_until(LONG, || traps::count(0, CALLBACK) != before));
-        r.holds("own", wait_until(SHORT, || upcalls() != own));
+        r.holds("own", wait_until(LONG, || upcalls() != own));
         r.holds("in-service", lapic::in_service(CALLBACK)).holds("upcall", upcall_pending());
         let after = traps::count(0, CALLBACK);
         r.holds("again", wait_until(SHORT, || traps::count(0, CALLBACK) != after));
@@ -37,7 +37,7 @@ pub fn run_last(t: &mut Runner) {
             r.result(set_callback(value));
             let (_, p) = bind_ipi(0);
             let before = (upcalls(), traps::count(0, CALLBACK));
-            r.result(send(p)).holds("callback", wait_until(SHORT, || traps::count(0, CALLBACK) != before.1));
+            r.result(send(p)).holds("callback", wait_until(LONG, || traps::count(0, CALLBACK) != before.1));
             r.holds("own", upcalls() != before.0);
             close(p);
             quiet();
@@ -154,7 +154,7 @@ fn plain(t: &mut Runner) {
         let before = upcalls();
         r.result(send(p));
         consume(p);
-        r.holds("taken", upcall_after(before, SHORT));
+        r.holds("taken", upcall_after(before, LONG));
         close(p);
         quiet();
     });
@@ -209,9 +209,9 @@ fn masks(t: &mut Runner) {
         let before = upcalls();
         r.result(send(p));
         state(r, p);
-        r.holds("taken", upcall_after(before, SHORT));
+        r.holds("taken", upcall_after(before, LONG));
         write_at(at, 0_u8);
-        r.holds("after-unmask", upcall_after(before, SHORT));
+        r.holds("after-unmask", upcall_after(before, LONG));
         close(p);
         quiet();
     });
@@ -290,7 +290,10 @@ fn vectors(t: &mut Runner) {
             let before = traps::count(0, vector);
             r.result(set_vector(vcpu, vector));
             if vcpu == 0 {
-                r.holds("raised-at-once", wait_until(SHORT / 4, || traps::count(0, vector) != before));
+                r.holds(
+                    "raised-at-once",
+                    wait_until(if vector < 16 { SHORT } else { LONG }, || traps::count(0, vector) != before),
+                );
             }
             r.named_result("back", set_vector(0, UPCALL));
         });
@@ -311,7 +314,7 @@ fn vectors(t: &mut Runner) {
         let taken = upcalls();
         upcall_after(taken, LONG);
         let before = traps::count(0, 0xe2);
-        r.result(set_vector(0, 0xe2)).holds("raised", wait_until(SHORT, || traps::count(0, 0xe2) != before));
+        r.result(set_vector(0, 0xe2)).holds("raised", wait_until(LONG, || traps::count(0, 0xe2) != before));
         r.result(set_vector(0, UPCALL));
         close(p);
         quiet();

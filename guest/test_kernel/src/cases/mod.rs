@@ -12,6 +12,7 @@ mod grant_map;
 mod hvm;
 mod instruction;
 mod lapic;
+mod machine;
 mod memory;
 mod msr;
 mod multicall;
@@ -48,4 +49,5 @@ pub fn run(t: &mut Runner) {
     vcpu::run_last(t);
     smp::run(t);
     evtchn_delivery::run_last(t);
+    machine::run(t);
 }
