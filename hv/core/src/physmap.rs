@@ -36,10 +36,14 @@ impl Physmap {
         Gfn(self.highest.load(Ordering::Relaxed))
     }
 
-    /// Notes where the domain sees its shared page from now on; gives where it was noted before.
-    pub fn note_shared_info(&self, gfn: Gfn) -> Option<Gfn> {
-        let before = Gfn(self.shared_info.swap(gfn.0, Ordering::AcqRel));
-        (before != Gfn::INVALID).then_some(before)
+    /// Where the domain saw its shared page last.
+    pub fn shared_info_place(&self) -> Option<Gfn> {
+        Some(Gfn(self.shared_info.load(Ordering::Acquire))).filter(|place| *place != Gfn::INVALID)
+    }
+
+    /// Notes where the domain sees its shared page from now on.
+    pub fn note_shared_info(&self, gfn: Gfn) {
+        self.shared_info.store(gfn.0, Ordering::Release);
     }
 
     /// A copy of the domain's memory map; none if memory is short.
@@ -142,24 +146,42 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         self.memory.space.lookup(gfn)
     }
 
-    /// Maps a block where nothing is.
+    /// Maps a block where nothing is. A page of the hypervisor's is referenced for as long as it is mapped, so it is
+    /// never free while the domain sees it, wherever and however often.
     ///
-    /// **Errors:** see [`MapError`].
+    /// **Errors:** see [`MapError`]; out of range too for a page of the hypervisor's that is not the domain's to see.
     pub fn map(&mut self, gfn: Gfn, mapping: Mapping) -> Result<(), MapError> {
         let memory = self.memory;
+        let shared = match mapping.kind {
+            PageKind::Shared => Some(memory.frames.reference(mapping.mfn, memory.owner).ok_or(MapError::OutOfRange)?),
+            _ => None,
+        };
         let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
-        memory.space.map(gfn, mapping, &mut source as &mut dyn FrameSource)?;
+        let mapped = memory.space.map(gfn, mapping, &mut source as &mut dyn FrameSource);
+        match (shared, mapped) {
+            (Some(page), Err(_)) => memory.frames.put(page),
+            (Some(page), Ok(())) => {
+                let _ = page.into_mapping();
+            }
+            (None, _) => {}
+        }
+        mapped?;
         let last = gfn.0.saturating_add(mapping.order.pages()).saturating_sub(1);
         memory.physmap.highest.fetch_max(last, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes one page away and gives what it was. The caller disposes of the page or the reference.
+    /// Takes one page away and gives what it was. The caller disposes of the page or, for a grant and a foreign page,
+    /// of the reference.
     ///
     /// **Errors:** see [`MapError`].
     pub fn unmap(&mut self, gfn: Gfn) -> Result<Option<Mapping>, MapError> {
         let memory = self.memory;
-        memory.space.unmap(gfn, &mut self.pool.source(memory.frames, memory.pages, memory.owner))
+        let unmapped = memory.space.unmap(gfn, &mut self.pool.source(memory.frames, memory.pages, memory.owner))?;
+        if let Some(Mapping { mfn, kind: PageKind::Shared, .. }) = unmapped {
+            memory.frames.put_later(PageRef::of_mapping(mfn));
+        }
+        Ok(unmapped)
     }
 
     /// Puts one page at a guest frame in place of memory of the domain's own that may stand there, and gives that.

@@ -21,7 +21,7 @@ const USE_BITS: u64 = (GTF_READING | GTF_WRITING) as u64;
 /// Changes the form of the caller's table. What stood in it is gone, but for the entries of the toolstack.
 ///
 /// **Errors:** `EINVAL` for a form that does not exist; `ENOSYS` for one that the toolstack does not allow; `EBUSY` if
-/// an entry is in use other than the toolstack's, or a frame of status words is mapped by somebody; `ENOMEM`.
+/// an entry is in use other than the toolstack's; `ENOMEM`.
 /// **Source:** `grant_table.h`.
 pub fn set_version<W: World>(world: &W, caller: &W::Party, wanted: u32) -> Result<(), Errno> {
     let table = caller.grants();
@@ -61,17 +61,13 @@ pub fn set_version<W: World>(world: &W, caller: &W::Party, wanted: u32) -> Resul
     Ok(())
 }
 
-/// Takes the frames of status words out of the caller's translation.
+/// Takes the frames of status words out of the caller's translation. Who else has one mapped keeps it until he lets
+/// go.
 fn drop_status<W: World>(world: &W, caller: &W::Party, shape: &mut Shape) -> Result<(), Errno> {
-    let mapped_by_others =
-        |frame: &TableFrame| world.frames().state(frame.frame.mfn()).is_some_and(|state| state.references > 1);
-    if shape.part(Part::Status).iter().any(mapped_by_others) {
-        return Err(Errno::EBUSY);
-    }
     let memory = world.memory(caller);
     for frame in shape.part_mut(Part::Status) {
         if let Some(gfn) = frame.mapped_at(&memory) {
-            memory.edit(|editor| editor.unmap(gfn)).map_err(|_| Errno::EBUSY)?;
+            memory.edit(|editor| editor.unmap(gfn)).map_err(|_| Errno::ENOMEM)?;
         }
         frame.place = None;
     }

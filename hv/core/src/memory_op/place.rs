@@ -45,9 +45,11 @@ pub fn place<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: It
     match item.space {
         XENMAPSPACE_SHARED_INFO if item.index == 0 => {
             let mfn = target.shared_info();
-            let before = target.physmap().note_shared_info(gfn);
+            let before = target.physmap().shared_info_place();
             let before = before.filter(|before| memory.lookup(*before).is_some_and(|at| at.mfn == mfn));
-            move_here(&memory, mfn, before, gfn, PageKind::Shared)
+            move_here(&memory, mfn, before, gfn, PageKind::Shared)?;
+            target.physmap().note_shared_info(gfn);
+            Ok(())
         }
         XENMAPSPACE_GRANT_TABLE => place_grant_frame(world, target, item.index, gfn),
         XENMAPSPACE_GMFN => {

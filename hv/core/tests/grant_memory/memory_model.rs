@@ -63,7 +63,7 @@ fn make(machine: &Machine, step: Step) {
 
 fn check(machine: &Machine) {
     let mut at_home: BTreeMap<u64, u16> = BTreeMap::new();
-    let mut foreign: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut mapped: BTreeMap<u64, u32> = BTreeMap::new();
     for dom in 0..DOMAINS {
         for gfn in 0..RANGE + 4 {
             let Some(at) = machine.dom(dom).space.lookup(Gfn(gfn)) else { continue };
@@ -76,10 +76,11 @@ fn check(machine: &Machine) {
                 PageKind::Shared => {
                     assert_eq!((state.owner, state.used_as), (DomId(dom), FrameUse::Shared));
                     assert_eq!(at_home.insert(at.mfn.0, dom), None, "two places");
+                    *mapped.entry(at.mfn.0).or_default() += 1;
                 }
                 PageKind::Foreign => {
                     assert_ne!(state.owner, DomId(dom));
-                    *foreign.entry(at.mfn.0).or_default() += 1;
+                    *mapped.entry(at.mfn.0).or_default() += 1;
                 }
                 PageKind::Grant | PageKind::Mmio => panic!("nobody mapped one"),
             }
@@ -95,7 +96,7 @@ fn check(machine: &Machine) {
             FrameUse::Free => free += 1,
             other => panic!("{other:?}"),
         }
-        let expected = u32::from(state.allocated) + foreign.get(&mfn).copied().unwrap_or(0);
+        let expected = u32::from(state.allocated) + mapped.get(&mfn).copied().unwrap_or(0);
         assert_eq!(state.references, expected, "frame {mfn:#x}");
         assert_eq!(state.used_as == FrameUse::Free, expected == 0);
     }

@@ -107,7 +107,8 @@ impl World {
             map(Gfn(gfn), frame.into_mapping(), PageKind::Ram);
         }
         let shared_info = hv.frames.take_shared(&hv.machine, id).unwrap().mfn();
-        map(SHARED_INFO, shared_info, PageKind::Shared);
+        let seen = hv.frames.reference(shared_info, id).unwrap();
+        map(SHARED_INFO, seen.into_mapping(), PageKind::Shared);
         let grants = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
         let parts = DomainParts {
             events: EventChannels::new(id, vcpus, u32::MAX).unwrap(),
