@@ -86,7 +86,8 @@ fn add(hv: &Hypervisor<FakeMachine>, id: DomId, vcpus: u32) {
         map(Gfn(gfn), frame.into_mapping(), PageKind::Ram);
     }
     let shared_info = hv.frames.take_shared(&hv.machine, id).expect("there are frames").mfn();
-    map(SHARED_INFO, shared_info, PageKind::Shared);
+    let seen = hv.frames.reference(shared_info, id).expect("it is the domain's to see");
+    map(SHARED_INFO, seen.into_mapping(), PageKind::Shared);
     let grants = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
     let parts = DomainParts {
         events: EventChannels::new(id, vcpus, u32::MAX).expect("there is memory"),
