@@ -3,10 +3,17 @@
 use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, SCHED_OP, VCPU_OP};
 use xenolith_guest_kit::hypercall;
 use xenolith_guest_kit::pages::Page;
+use xenolith_guest_kit::processors::{self, MAX_PROCESSORS};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Where arguments are put for the hypervisor to read and write.
-static ARGUMENT: Page = Page::new();
+/// Where arguments are put for the hypervisor to read and write: a page for each processor.
+static ARGUMENTS: [Page; MAX_PROCESSORS] = [const { Page::new() }; MAX_PROCESSORS];
+
+/// The page for the arguments of the processor that runs this.
+fn argument_page() -> &'static Page {
+    let [first, ..] = &ARGUMENTS;
+    ARGUMENTS.get(processors::this()).unwrap_or(first)
+}
 
 /// What can be an argument: plain data.
 pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
@@ -24,9 +31,10 @@ pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
 
 /// Calls an operation of hypercall `number` that takes a pointer to its arguments; they come back changed.
 pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
-    ARGUMENT.write(0, *value);
-    let result = call(number, [u64::from(operation), ARGUMENT.address()]);
-    *value = ARGUMENT.read(0);
+    let page = argument_page();
+    page.write(0, *value);
+    let result = call(number, [u64::from(operation), page.address()]);
+    *value = page.read(0);
     result
 }
 
@@ -52,9 +60,10 @@ pub fn hvm<T: Plain>(number: u32, value: &mut T) -> i64 {
 
 /// A vCPU operation with arguments.
 pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
-    ARGUMENT.write(0, *value);
-    let result = call(VCPU_OP, [u64::from(number), u64::from(vcpu), ARGUMENT.address()]);
-    *value = ARGUMENT.read(0);
+    let page = argument_page();
+    page.write(0, *value);
+    let result = call(VCPU_OP, [u64::from(number), u64::from(vcpu), page.address()]);
+    *value = page.read(0);
     result
 }
 
@@ -65,8 +74,9 @@ pub fn vcpu_plain(number: u32, vcpu: u32) -> i64 {
 
 /// A grant table operation on one element.
 pub fn grant<T: Plain>(number: u32, value: &mut T) -> i64 {
-    ARGUMENT.write(0, *value);
-    let result = call(GRANT_TABLE_OP, [u64::from(number), ARGUMENT.address(), 1]);
-    *value = ARGUMENT.read(0);
+    let page = argument_page();
+    page.write(0, *value);
+    let result = call(GRANT_TABLE_OP, [u64::from(number), page.address(), 1]);
+    *value = page.read(0);
     result
 }
