@@ -9,8 +9,9 @@ use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
-/// `tsc_mode` of a domain whose RDTSC is never emulated. **Source:** Xen's `docs/man/xen-tscmode.7`.
-const TSC_MODE_NATIVE: u32 = 2;
+/// `tsc_mode` of a domain whose RDTSC is emulated only where it must be, which it never must here.
+/// **Source:** Xen's `docs/man/xen-tscmode.7`.
+const TSC_MODE_DEFAULT: u32 = 0;
 
 /// The answer to CPUID.
 pub fn read<M: Machine>(
@@ -41,9 +42,10 @@ fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {
         emulated: false,
         reliable: false,
         rdtscp: false,
-        mode: TSC_MODE_NATIVE,
+        mode: TSC_MODE_DEFAULT,
         guest_khz: khz,
-        incarnation: 0,
+        // A domain that was never moved is in its first.
+        incarnation: 1,
         offset: 0,
         multiplier: scale.multiplier,
         shift: scale.shift,
