@@ -3,6 +3,7 @@
 use crate::domain::Domain;
 use crate::guest_msr::VcpuMsrs;
 use crate::hypervisor::Hypervisor;
+use crate::scheduler::Slot;
 use crate::time::Runstate;
 use crate::vcpu_timers::VcpuTimers;
 use alloc::boxed::Box;
@@ -124,8 +125,8 @@ pub struct Vcpu<M: Machine> {
     /// The local APIC vector that events raise; 0 for none.
     pub upcall_vector: AtomicU8,
     pub timers: VcpuTimers,
-    /// The CPU that it asked to be pinned to; the largest number for none.
-    pinned: AtomicU32,
+    /// Its place with the scheduler.
+    pub schedule: Slot,
     lapic_identity: AtomicU64,
     /// How its time was spent, and what is it doing now.
     pub runstate: SpinLock<Runstate, rank::VcpuState>,
@@ -133,12 +134,10 @@ pub struct Vcpu<M: Machine> {
     pub runstate_area: AtomicU64,
     /// The guest virtual address where it wants to see the time; 0 for nowhere.
     pub time_area: AtomicU64,
-    /// The CPU whose queue it belongs to.
+    /// The CPU that it runs on, or in whose queue it stands or stood last.
     processor: AtomicU32,
     /// True while it has a CPU.
     running: AtomicBool,
-    /// True while it stands in its CPU's queue.
-    queued: AtomicBool,
 }
 
 impl<M: Machine> Vcpu<M> {
@@ -146,7 +145,7 @@ impl<M: Machine> Vcpu<M> {
     pub fn new(id: VcpuId, core: Box<VcpuCore<M>>, processor: CpuId, now: Time) -> Self {
         Self {
             timers: VcpuTimers::default(),
-            pinned: AtomicU32::new(u32::MAX),
+            schedule: Slot::default(),
             lapic_identity: AtomicU64::new(core.lapic.identity().pack()),
             runstate: SpinLock::new(Runstate::new(now)),
             runstate_area: AtomicU64::new(0),
@@ -161,7 +160,6 @@ impl<M: Machine> Vcpu<M> {
             upcall_vector: AtomicU8::new(0),
             processor: AtomicU32::new(processor.0),
             running: AtomicBool::new(false),
-            queued: AtomicBool::new(false),
         }
     }
 
@@ -243,40 +241,14 @@ impl<M: Machine> Vcpu<M> {
         before == Ok(1)
     }
 
-    /// Marks it as standing in its CPU's queue; false if it did already.
-    pub fn enter_queue(&self) -> bool {
-        !self.queued.swap(true, Ordering::SeqCst)
-    }
-
-    /// Marks it as taken from its CPU's queue.
-    pub fn leave_queue(&self) {
-        self.queued.store(false, Ordering::SeqCst);
-    }
-
-    /// The CPU whose queue it belongs to.
+    /// The CPU that it runs on, or in whose queue it stands or stood last.
     pub fn processor(&self) -> CpuId {
         CpuId(self.processor.load(Ordering::SeqCst))
     }
 
-    /// Moves it to another CPU's queue; only while it is in no queue.
-    pub fn set_processor(&self, cpu: CpuId) {
+    /// It has come into this CPU's queue. Called with that queue's lock held.
+    pub(crate) fn set_processor(&self, cpu: CpuId) {
         self.processor.store(cpu.0, Ordering::SeqCst);
-    }
-
-    /// The CPU that it asked to be pinned to.
-    pub fn pinned(&self) -> Option<CpuId> {
-        match self.pinned.load(Ordering::SeqCst) {
-            u32::MAX => None,
-            cpu => Some(CpuId(cpu)),
-        }
-    }
-
-    /// Pins it to a CPU, or frees it; gives where it was pinned before.
-    pub fn pin(&self, cpu: Option<CpuId>) -> Option<CpuId> {
-        match self.pinned.swap(cpu.map_or(u32::MAX, |cpu| cpu.0), Ordering::SeqCst) {
-            u32::MAX => None,
-            before => Some(CpuId(before)),
-        }
     }
 
     /// Whom interrupt messages must name to mean it.
@@ -332,6 +304,13 @@ pub struct VcpuRef<M: Machine> {
 impl<M: Machine> Clone for VcpuRef<M> {
     fn clone(&self) -> Self {
         Self { domain: Arc::clone(&self.domain), id: self.id }
+    }
+}
+
+/// The same vCPU of the same domain, not only of the same number.
+impl<M: Machine> PartialEq for VcpuRef<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.domain, &other.domain)
     }
 }
 

@@ -50,6 +50,30 @@ impl Settings {
         Ok(Self { weight, cap_percent, hard, soft })
     }
 
+    /// The same, but on these CPUs alone.
+    #[must_use]
+    pub const fn only_on(self, hard: CpuSet) -> Self {
+        Self { hard, ..self }
+    }
+
+    /// The CPUs that it may run on.
+    #[must_use]
+    pub const fn hard(&self) -> CpuSet {
+        self.hard
+    }
+
+    /// The CPUs that it rather runs on.
+    #[must_use]
+    pub const fn soft(&self) -> CpuSet {
+        self.soft
+    }
+
+    /// The most of one CPU that it gets, in percent; 0 for no limit.
+    #[must_use]
+    pub const fn cap_percent(&self) -> u16 {
+        self.cap_percent
+    }
+
     /// The weight, at least 1.
     #[must_use]
     pub const fn weight(&self) -> u16 {
@@ -100,6 +124,12 @@ impl<K> Entity<K> {
     /// What the core knows it by.
     pub const fn key(&self) -> &K {
         &self.key
+    }
+
+    /// The same under another key.
+    pub fn with_key<L>(self, key: L) -> Entity<L> {
+        let Self { key: _, settings, virtual_ns, left, budget } = self;
+        Entity { key, settings, virtual_ns, left, budget }
     }
 
     /// What the toolstack set.

@@ -295,11 +295,12 @@ impl<K: PartialEq> RunQueue<K> {
         if settings.allows(self.cpu) { None } else { self.remove(key, now) }
     }
 
-    /// Gives up an entity that waits, for another CPU that has less to do: one that may run there, by preference one
-    /// that rather does, and of those the one that would run here last.
-    pub fn give(&mut self, to: CpuId, now: Time) -> Option<Entity<K>> {
+    /// Gives up an entity that waits, for another CPU that has less to do: one that may run there and that `may` agrees
+    /// to, by preference one that rather runs there, and of those the one that would run here last.
+    pub fn give(&mut self, to: CpuId, now: Time, may: impl Fn(&K) -> bool) -> Option<Entity<K>> {
         self.account(now);
-        let candidates = self.ready.iter().enumerate().filter(|(_, entity)| entity.settings().allows(to));
+        let candidates = self.ready.iter().enumerate();
+        let candidates = candidates.filter(|(_, entity)| entity.settings().allows(to) && may(entity.key()));
         let chosen = candidates.max_by_key(|(_, entity)| {
             let (here, there) = (entity.settings().prefers(self.cpu), entity.settings().prefers(to));
             (there, !here, entity.virtual_ns)

@@ -115,7 +115,7 @@ impl Machine {
             let mut loads = self.loads();
             while loads[cpu].idle {
                 let Some(victim) = busiest(CpuId(cpu as u32), loads.iter().copied()) else { break };
-                match self.cpus[victim.index()].queue.give(CpuId(cpu as u32), Time(self.now)) {
+                match self.cpus[victim.index()].queue.give(CpuId(cpu as u32), Time(self.now), |_| true) {
                     Some(entity) => {
                         self.insert(cpu, entity);
                         break;
@@ -140,7 +140,7 @@ impl Machine {
         for cpu in 0..self.cpus.len() {
             if self.cpus[cpu].running.is_none() {
                 for other in 0..self.cpus.len() {
-                    let taken = self.cpus[other].queue.give(CpuId(cpu as u32), Time(self.now));
+                    let taken = self.cpus[other].queue.give(CpuId(cpu as u32), Time(self.now), |_| true);
                     assert!(taken.is_none(), "CPU {cpu} idles at {} while a task waits for CPU {other}", self.now);
                 }
             }

@@ -124,14 +124,15 @@ fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 fn pin_override<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedPinOverride { pcpu } = call.read_arg(1)?;
     let Ok(cpu) = u32::try_from(pcpu) else {
-        return call.vcpu.pin(None).map(|_| Outcome::OK).ok_or(Errno::EINVAL);
+        let before = call.hv.scheduler.pin(call.hv, call.domain, call.vcpu, None);
+        return before.map(|_| Outcome::OK).ok_or(Errno::EINVAL);
     };
     if cpu as usize >= call.hv.machine.cpu_count() {
         return Err(Errno::EINVAL);
     }
-    if call.vcpu.pinned().is_some() {
+    if call.vcpu.schedule.pinned().is_some() {
         return Err(Errno::EBUSY);
     }
-    call.vcpu.pin(Some(CpuId(cpu)));
-    Ok(Outcome::Yield(0))
+    call.hv.scheduler.pin(call.hv, call.domain, call.vcpu, Some(CpuId(cpu)));
+    Ok(Outcome::OK)
 }

@@ -109,6 +109,9 @@ fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EINVAL);
     }
     vcpu.timers.set_periodic(period_ns, call.hv.machine.now());
+    if vcpu.id != call.vcpu.id {
+        call.hv.scheduler.timer_changed(call.hv, call.domain, vcpu);
+    }
     Ok(Outcome::OK)
 }
 

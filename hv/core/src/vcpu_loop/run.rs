@@ -23,16 +23,16 @@ pub(super) enum Stop {
     Yielded,
 }
 
-/// Runs a vCPU. `armed` is what the machine's timer is set to; `alone` says that no other vCPU waited for the CPU then.
+/// Runs a vCPU. `armed` is what the machine's timer is set to.
 pub(super) fn run_vcpu<M: Machine>(
     hv: &Hypervisor<M>,
     entry: &VcpuRef<M>,
     core: &mut VcpuCore<M>,
     armed: Time,
-    alone: bool,
 ) -> Stop {
     let domain = &*entry.domain;
     let Some(vcpu) = entry.vcpu() else { return Stop::Interrupted };
+    let cpu = vcpu.processor();
     // Whatever woke it, it polls no longer.
     poll::end(&HostedDomain::new(hv, domain), vcpu.id);
     loop {
@@ -42,7 +42,10 @@ pub(super) fn run_vcpu<M: Machine>(
         if !vcpu.is_runnable() {
             return Stop::Interrupted;
         }
-        hv.frames.quiet(vcpu.processor());
+        if hv.scheduler.is_asked(cpu) {
+            return Stop::Interrupted;
+        }
+        hv.frames.quiet(cpu);
         let exit = enter(hv, domain, vcpu, core);
         if exit == Exit::Interrupted {
             return Stop::Interrupted;
@@ -61,10 +64,8 @@ pub(super) fn run_vcpu<M: Machine>(
                 return Stop::Interrupted;
             }
         }
-        // The guest may have asked for an earlier timer, or woken another vCPU of this CPU, which gets its share only
-        // when the timer knows of it.
-        let earlier = vcpu.timers.deadline() < armed || core.lapic.deadline() < armed;
-        if earlier || (alone && hv.scheduler.has_waiting(vcpu.processor())) {
+        // The guest may have asked for an earlier timer.
+        if vcpu.timers.deadline() < armed || core.lapic.deadline() < armed {
             return Stop::Interrupted;
         }
     }

@@ -3,19 +3,17 @@
 use super::run::{Stop, run_vcpu};
 use crate::hypervisor::Hypervisor;
 use crate::operations::console_io;
-use crate::scheduler::TIME_SLICE_NS;
+use crate::scheduler::Do;
 use crate::time;
 use crate::vcpu::{VcpuCore, VcpuRef};
 use crate::vcpu_timers::Timer;
 use alloc::boxed::Box;
-use xenolith_hal::{CpuId, GuestCpu, HostEvents, Machine, Time};
+use xenolith_hal::{CpuId, GuestCpu, HostEvents, LogLevel, Machine, Time};
 
 /// A vCPU that has the CPU.
 pub(super) struct Current<M: Machine> {
     pub(super) entry: VcpuRef<M>,
     pub(super) core: Box<VcpuCore<M>>,
-    /// When another one that waits may have the CPU.
-    slice_end: Time,
 }
 
 /// The state of one CPU's loop.
@@ -39,31 +37,29 @@ impl<M: Machine> CpuLoop<M> {
         }
         let now = hv.machine.now();
         self.wake_sleepers(hv, now);
-        self.choose(hv, now);
-        // Whoever comes after this was looked at is seen by `run_vcpu`, or kicks.
-        let alone = !hv.scheduler.has_waiting(self.cpu);
-        let deadline = self.deadline(hv).min(frames_due);
+        let asks_at = self.choose(hv, now);
+        let deadline = self.deadline(hv).min(asks_at).min(frames_due);
         let Some(current) = &mut self.current else {
             self.idle(hv, deadline);
             return;
         };
         hv.machine.set_timer(deadline);
-        match run_vcpu(hv, &current.entry, &mut current.core, deadline, alone) {
+        match run_vcpu(hv, &current.entry, &mut current.core, deadline) {
             Stop::Interrupted => {}
-            Stop::Yielded => current.slice_end = Time(0),
+            Stop::Yielded => hv.scheduler.yield_cpu(self.cpu, hv.machine.now()),
         }
     }
 
     /// Raises the timers that have run down, of sleeping vCPUs and of the one that runs.
     fn wake_sleepers(&self, hv: &Hypervisor<M>, now: Time) {
-        while let Some(entry) = hv.scheduler.take_due(self.cpu, now) {
-            if let Some(vcpu) = entry.vcpu() {
+        while let Some(entry) = hv.scheduler.take_due(hv, self.cpu, now) {
+            let Some(vcpu) = entry.vcpu() else { continue };
+            // One that does not wait looks at its timers itself.
+            if vcpu.is_blocked() {
                 time::fire_due(hv, &entry.domain, vcpu, now);
-                if vcpu.is_blocked() {
-                    hv.scheduler.sleep(entry);
-                } else {
-                    hv.scheduler.wake(hv, &entry.domain, vcpu);
-                }
+            }
+            if vcpu.is_blocked() {
+                hv.scheduler.sleep(hv, &entry.domain, vcpu);
             }
         }
         if let Some(current) = &self.current
@@ -73,58 +69,73 @@ impl<M: Machine> CpuLoop<M> {
         }
     }
 
-    /// Keeps the current vCPU, or puts it away and takes the next.
-    fn choose(&mut self, hv: &Hypervisor<M>, now: Time) {
-        if let Some(current) = &self.current {
-            let may_stay = |cpu: Option<CpuId>| cpu.is_none_or(|cpu| cpu == self.cpu);
-            let runnable = current.entry.vcpu().is_some_and(|vcpu| vcpu.is_runnable() && may_stay(vcpu.pinned()));
-            let slice_over = now >= current.slice_end && hv.scheduler.has_waiting(self.cpu);
-            if runnable && !slice_over {
-                return;
+    /// Keeps the current vCPU, or puts it away and takes the next. Gives when to choose again at the latest.
+    fn choose(&mut self, hv: &Hypervisor<M>, now: Time) -> Time {
+        let mut can_run = self
+            .current
+            .as_ref()
+            .and_then(|current| current.entry.vcpu())
+            .is_some_and(|vcpu| vcpu.is_runnable() && vcpu.schedule.effective().allows(self.cpu));
+        loop {
+            let choice = hv.scheduler.choose(self.cpu, now, can_run);
+            if matches!(choice.next, Do::Keep) {
+                return choice.deadline;
             }
             self.put_away(hv, now);
-        }
-        while let Some(entry) = hv.scheduler.next(self.cpu) {
-            let Some(mut core) = entry.vcpu().and_then(|vcpu| vcpu.take_core()) else { continue };
-            if let Some(vcpu) = entry.vcpu() {
-                vcpu.timers.set(Timer::Lapic, Time::NEVER);
+            if let Some(entity) = choice.left {
+                hv.scheduler.leave(hv, entity);
             }
-            time::switch_in(hv, &entry, &mut core, now);
-            self.current = Some(Current { entry, core, slice_end: now.after_ns(TIME_SLICE_NS) });
-            return;
+            match choice.next {
+                Do::Keep => return choice.deadline,
+                Do::Switch(entry) => {
+                    if self.take_up(hv, entry, now) {
+                        return choice.deadline;
+                    }
+                    // It was stopped while it waited for the CPU.
+                    can_run = false;
+                }
+                Do::Idle => {
+                    if !hv.scheduler.is_asked(self.cpu) && !hv.scheduler.steal(self.cpu, now) {
+                        return choice.deadline;
+                    }
+                }
+            }
         }
     }
 
-    /// Takes the CPU from the current vCPU: back to its queue if it can run, to sleep otherwise.
+    /// Lets a vCPU have the CPU; false if it cannot run.
+    fn take_up(&mut self, hv: &Hypervisor<M>, entry: VcpuRef<M>, now: Time) -> bool {
+        let Some(vcpu) = entry.vcpu().filter(|vcpu| vcpu.is_runnable()) else { return false };
+        let Some(mut core) = vcpu.take_core() else {
+            let line = format_args!("d{}v{} is to run on two CPUs: refused", entry.domain.id, vcpu.id);
+            hv.machine.log(LogLevel::Error, true, line);
+            return false;
+        };
+        vcpu.timers.set(Timer::Lapic, Time::NEVER);
+        time::switch_in(hv, &entry, &mut core, now);
+        self.current = Some(Current { entry, core });
+        true
+    }
+
+    /// Takes the CPU from the current vCPU.
     fn put_away(&mut self, hv: &Hypervisor<M>, now: Time) {
-        let Some(Current { entry, mut core, .. }) = self.current.take() else { return };
+        let Some(Current { entry, mut core }) = self.current.take() else { return };
         let Some(vcpu) = entry.vcpu() else { return };
         core.hardware.park();
         time::switch_out(hv, &entry, &mut core, now);
         vcpu.timers.set(Timer::Lapic, core.lapic.deadline());
-        if let Some(cpu) = vcpu.pinned() {
-            vcpu.set_processor(cpu);
-        }
         vcpu.put_core(core);
-        if vcpu.is_runnable() {
-            hv.scheduler.put_back(hv, &entry.domain, vcpu);
-        } else if vcpu.timers.deadline() != Time::NEVER {
-            hv.scheduler.sleep(entry);
+        if vcpu.is_blocked() {
+            hv.scheduler.sleep(hv, &entry.domain, vcpu);
         }
     }
 
-    /// When the machine must interrupt this CPU at the latest.
+    /// When the machine must interrupt this CPU at the latest, for the timers of vCPUs.
     fn deadline(&self, hv: &Hypervisor<M>) -> Time {
-        let mut deadline = hv.scheduler.next_deadline(self.cpu);
-        if let Some(current) = &self.current {
-            if let Some(vcpu) = current.entry.vcpu() {
-                deadline = deadline.min(vcpu.timers.deadline()).min(current.core.lapic.deadline());
-            }
-            if hv.scheduler.has_waiting(self.cpu) {
-                deadline = deadline.min(current.slice_end);
-            }
-        }
-        deadline
+        let sleepers = hv.scheduler.next_deadline(self.cpu);
+        let Some(current) = &self.current else { return sleepers };
+        let own = current.entry.vcpu().map_or(Time::NEVER, |vcpu| vcpu.timers.deadline());
+        sleepers.min(own).min(current.core.lapic.deadline())
     }
 
     fn idle(&self, hv: &Hypervisor<M>, deadline: Time) {

@@ -76,15 +76,20 @@ fn settings() -> Settings {
 impl World {
     /// A world with one domain for each number of vCPUs; the first is the control domain.
     pub fn new(domains: &[u32]) -> Self {
-        let machine = FakeMachine::new(1, MACHINE_PAGES);
+        Self::on_cpus(1, domains)
+    }
+
+    /// The same on a machine with more than one CPU.
+    pub fn on_cpus(cpus: usize, domains: &[u32]) -> Self {
+        let machine = FakeMachine::new(cpus, MACHINE_PAGES);
         let ram = [Mfn(1)..Mfn(MACHINE_PAGES as u64)];
-        let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, 1, DOMAINS).unwrap();
+        let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, cpus, DOMAINS).unwrap();
         let hv = Hypervisor {
             machine,
             settings: settings(),
             frames,
             domains: DomainTable::default(),
-            scheduler: Scheduler::new(1),
+            scheduler: Scheduler::new(cpus),
             wall_clock: SpinLock::new(WallClock { seconds: 0, nanoseconds: 0 }),
         };
         let world = Self { hv };
