@@ -6,9 +6,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod acpi;
 mod fault;
 mod info;
+pub mod kernel_file;
 mod memory_map;
 mod memory_plan;
 mod multiboot1;

@@ -1,5 +1,6 @@
 //! A domain.
 
+use crate::device_space::DeviceSpace;
 use crate::event_channel::EventChannels;
 use crate::frames::PageRef;
 use crate::grant::GrantTable;
@@ -14,8 +15,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_devices::cpuid::CpuidTable;
+use xenolith_devices::ports::PortDevices;
 use xenolith_hal::{Machine, Mfn};
-use xenolith_sync::{SpinLock, rank};
+use xenolith_sync::{Once, SpinLock, rank};
 
 /// How a domain ended its own life (`SHUTDOWN_*`), or [`Shutdown::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +49,10 @@ pub struct Domain<M: Machine> {
     pub cpuid: CpuidTable,
     /// Which ports of the machine it reaches.
     pub ports: PortRights,
+    /// Its own small devices behind ports.
+    pub port_devices: SpinLock<PortDevices, rank::Device>,
+    /// Which addresses of the machine it finds at their own place, if any.
+    pub device_space: Once<DeviceSpace>,
     pub watchdogs: Watchdogs,
     /// What the guest said before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for nothing.
     pub shutdown_code: AtomicU32,
@@ -93,6 +99,8 @@ impl<M: Machine> Domain<M> {
             grants,
             cpuid,
             ports,
+            port_devices: SpinLock::new(PortDevices::default()),
+            device_space: Once::new(),
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),

@@ -1,10 +1,12 @@
-//! IN and OUT. The control domain reaches the machine's own ports, save those that the hypervisor keeps for itself;
-//! for everybody else, and for those, there is nothing: reads give ones, writes are dropped.
+//! IN and OUT. The control domain reaches the machine's own ports, save those that the hypervisor keeps for itself; an
+//! ordinary guest has an interval timer to measure its clocks by. Where there is nothing, reads give ones and writes
+//! are dropped.
 
 use crate::domain::Domain;
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::VcpuCore;
+use xenolith_devices::ports::{Dom0Ports, PortOwner, guest_owner};
 use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
 
 /// Answers a port access.
@@ -14,15 +16,12 @@ pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut Vcp
         core.hardware.inject(Exception::GENERAL_PROTECTION);
         return After::Resume;
     }
-    let own = domain.ports.allows(access.port, access.size);
+    let owner = domain.ports.owner(access.port, access.size);
     let rax = core.hardware.registers().rax;
     if access.write {
-        if own {
-            hv.machine.port_write(access.port, access.size, rax as u32 & access.size.mask());
-        }
+        write(hv, domain, owner, access, rax as u32 & access.size.mask());
     } else {
-        let value = if own { hv.machine.port_read(access.port, access.size) } else { u32::MAX };
-        let value = u64::from(value & access.size.mask());
+        let value = u64::from(read(hv, domain, owner, access) & access.size.mask());
         core.hardware.registers_mut().rax = match access.size {
             IoSize::Byte => (rax & !0xff) | value,
             IoSize::Word => (rax & !0xffff) | value,
@@ -33,32 +32,57 @@ pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut Vcp
     After::Resume
 }
 
-/// Which ports of the machine a domain reaches.
-pub struct PortRights {
-    all: bool,
-    /// Ports that even the control domain does not reach, as (first, last).
-    denied: alloc::vec::Vec<(u16, u16)>,
+fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess) -> u32 {
+    match owner {
+        PortOwner::Nobody => u32::MAX,
+        PortOwner::Pit => {
+            let now = hv.machine.now();
+            domain.port_devices.lock().read(owner, access.port, access.size, now, hv.wall_clock())
+        }
+        PortOwner::Rtc | PortOwner::PmTimer | PortOwner::PciConfig | PortOwner::Machine => {
+            hv.machine.port_read(access.port, access.size)
+        }
+    }
 }
+
+fn write<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess, value: u32) {
+    match owner {
+        // The timer counts for the hypervisor as well.
+        PortOwner::Nobody | PortOwner::PmTimer => {}
+        PortOwner::Pit => {
+            let now = hv.machine.now();
+            domain.port_devices.lock().write(owner, access.port, access.size, value, now, hv.wall_clock());
+        }
+        PortOwner::Rtc | PortOwner::PciConfig | PortOwner::Machine => {
+            hv.machine.port_write(access.port, access.size, value);
+        }
+    }
+}
+
+/// Which ports of the machine a domain reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRights(Option<Dom0Ports>);
 
 impl PortRights {
     /// None.
     #[must_use]
     pub const fn none() -> Self {
-        Self { all: false, denied: alloc::vec::Vec::new() }
+        Self(None)
     }
 
-    /// All but these ranges, given as first and last port.
+    /// Those of the control domain.
     #[must_use]
-    pub const fn all_but(denied: alloc::vec::Vec<(u16, u16)>) -> Self {
-        Self { all: true, denied }
+    pub const fn control(ports: Dom0Ports) -> Self {
+        Self(Some(ports))
     }
 
-    /// True if every byte of the access may be made.
+    /// Who answers an access. One that touches the ports of two owners has nobody, and so has one past the last port.
     #[must_use]
-    pub fn allows(&self, port: u16, size: IoSize) -> bool {
-        let last = u32::from(port) + size.bytes() - 1;
-        let touches = |&(start, end): &(u16, u16)| u32::from(start) <= last && port <= end;
-        self.all && last <= 0xffff && !self.denied.iter().any(touches)
+    pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
+        let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));
+        let first = owner(port);
+        let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| owner(port) == first);
+        if (1..size.bytes()).all(alike) { first } else { PortOwner::Nobody }
     }
 }
 
@@ -66,24 +90,27 @@ impl PortRights {
 mod tests {
     use super::*;
 
+    const CONTROL: PortRights = PortRights::control(Dom0Ports { pm_timer: Some(0x608), console: Some(0x3f8) });
+
     #[test]
     fn an_access_that_touches_a_denied_port_is_refused_whole() {
-        let rights = PortRights::all_but(alloc::vec![(0x40, 0x43)]);
-        assert!(rights.allows(0x3f, IoSize::Byte));
-        assert!(!rights.allows(0x3f, IoSize::Word));
-        assert!(!rights.allows(0x43, IoSize::Byte));
-        assert!(rights.allows(0x44, IoSize::Dword));
+        assert_eq!(CONTROL.owner(0x1f, IoSize::Byte), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0x1f, IoSize::Word), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0x3f6, IoSize::Dword), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0x22, IoSize::Word), PortOwner::Machine);
     }
 
     #[test]
     fn nothing_wraps_around_the_last_port() {
-        let rights = PortRights::all_but(alloc::vec::Vec::new());
-        assert!(rights.allows(0xffff, IoSize::Byte));
-        assert!(!rights.allows(0xffff, IoSize::Word));
+        assert_eq!(CONTROL.owner(0xffff, IoSize::Byte), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0xffff, IoSize::Word), PortOwner::Nobody);
     }
 
     #[test]
-    fn an_ordinary_domain_reaches_no_port() {
-        assert!(!PortRights::none().allows(0x80, IoSize::Byte));
+    fn an_ordinary_domain_reaches_no_port_of_the_machine() {
+        for port in 0..=u16::MAX {
+            let owner = PortRights::none().owner(port, IoSize::Byte);
+            assert!(matches!(owner, PortOwner::Nobody | PortOwner::Pit), "{port:#x}");
+        }
     }
 }

@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod device_space;
 pub mod dom0;
 pub mod domain;
 pub mod domain_table;

@@ -1,6 +1,7 @@
 //! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and nothing else yet.
 //! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
 
+use crate::device_space;
 use crate::domain::Domain;
 use crate::guest_code::fetch;
 use crate::hypercall::After;
@@ -21,12 +22,15 @@ pub fn access<M: Machine>(
     at: Gpa,
     access: Access,
 ) -> After {
+    let there = domain.space.lookup(at.gfn());
+    if there.is_none() && device_space::show(hv, domain, at.gfn()) {
+        return After::Resume;
+    }
     if access.execute || access.page_walk {
         let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
         hv.machine.log(LogLevel::Warning, true, line);
         return After::Crash(CrashReason::BadAccess);
     }
-    let there = domain.space.lookup(at.gfn());
     if access.write && there.is_some_and(|there| there.kind == PageKind::Grant) {
         // It was granted for reading alone.
         core.hardware.inject(Exception::GENERAL_PROTECTION);

@@ -1,20 +1,23 @@
 //! From a machine that is up to a dom0 that can run.
 
-use super::modules::{self, Kept};
+use super::modules::{self, Kept, ModuleError, Room};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use xenolith_bootinfo::{Dom0Memory, MachineRange, VcpuCount};
-use xenolith_core::dom0::{self, Dom0Plan, HostRegion};
+use xenolith_bootinfo::acpi::AcpiTables;
+use xenolith_bootinfo::{ConsoleTarget, Dom0Memory, MachineRange, Module, Options, VcpuCount};
+use xenolith_core::dom0::{self, Dom0Plan, FirmwareTables, HostRegion};
 use xenolith_core::frames::Frames;
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::settings::Settings;
+use xenolith_devices::acpi::{InterruptOverride, IoApicEntry, Origin, is_passed_on};
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
+use xenolith_devices::ports::Dom0Ports;
 use xenolith_hal::{LogLevel, Machine, Mfn, PAGE_SHIFT};
 use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, console, memory_types, microcode};
+use xenolith_x86::{X86Machine, console, heap, memory_types, microcode};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -26,10 +29,6 @@ const MIB: u64 = 1 << 20;
 const LEFT_BY_DOM0: u64 = 64 * MIB;
 /// The most vCPUs that dom0 gets when nobody says how many.
 const MOST_VCPUS: u32 = 128;
-
-/// Ports that even dom0 does not reach: interrupt controllers, the interval timer with its gate, the PM timer's
-/// neighbours are the machine's own to refuse.
-const DENIED_PORTS: &[(u16, u16)] = &[(0x20, 0x21), (0xa0, 0xa1), (0x40, 0x43), (0x61, 0x61), (0xe9, 0xe9)];
 
 /// The heap is too small for the hypervisor's own tables.
 #[derive(Debug)]
@@ -89,25 +88,116 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         hv.machine.log(LogLevel::Error, false, line);
         return;
     };
-    let kept = Kept::take(&hv.frames, modules);
+    let command_line = booted.info.module_command_line(kernel);
+    let (kernel, ramdisk) = match unpack(&hv.frames, booted, kernel, modules.get(1)) {
+        Ok(found) => found,
+        Err(error) => panic!("Could not construct domain 0: {error}"),
+    };
     let host_map = host_map(booted);
     let free = hv.frames.free_pages() << PAGE_SHIFT;
+    let firmware = Firmware::new(booted.acpi);
     let plan = Dom0Plan {
-        kernel: kept.bytes(kernel),
-        command_line: booted.info.module_command_line(kernel),
-        ramdisk: modules.get(1).map(|module| kept.bytes(module)),
+        kernel: kernel.bytes(),
+        command_line,
+        ramdisk: ramdisk.as_ref().map(Room::bytes),
         pages: dom0_bytes(booted.options.dom0_memory, free) >> PAGE_SHIFT,
         vcpus: dom0_vcpus(booted.options.dom0_vcpus, hv.machine.cpu_count()),
         host_map: &host_map,
-        denied_ports: DENIED_PORTS,
+        firmware: firmware.tables(),
+        ports: dom0_ports(booted.options, booted.acpi),
+        hidden_pages: &hidden_pages(booted.acpi),
         capabilities: Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true },
     };
-    match dom0::build(hv, &plan) {
-        Ok(_) => kept.release(&hv.frames),
-        Err(error) => panic!("Could not construct domain 0: {error}"),
+    if let Err(error) = dom0::build(hv, &plan) {
+        panic!("Could not construct domain 0: {error}");
+    }
+    kernel.release(&hv.frames);
+    if let Some(ramdisk) = ramdisk {
+        ramdisk.release(&hv.frames);
     }
     hv.machine.log(LogLevel::Info, false, format_args!("*** Dom0 starts on {} CPUs", hv.machine.cpu_count()));
     console::input::hand_to_dom0();
+}
+
+/// The kernel's ELF file and the ramdisk in high memory. The modules' own memory is free afterwards.
+///
+/// **Errors:** [`ModuleError`].
+fn unpack(
+    frames: &Frames,
+    booted: &Booted,
+    kernel: &Module,
+    ramdisk: Option<&Module>,
+) -> Result<(Room, Option<Room>), ModuleError> {
+    let kept = Kept::take(frames, booted.info.modules());
+    let free = &booted.plan.free;
+    let kernel = kept.kernel(frames, free, kernel, heap::usage().free_bytes)?;
+    let ramdisk = ramdisk.map(|module| kept.copied(frames, free, module)).transpose()?;
+    kept.release(frames);
+    Ok((kernel, ramdisk))
+}
+
+/// What dom0 is told of the firmware's tables.
+struct Firmware {
+    origin: Origin,
+    passed_on: Vec<u64>,
+    io_apics: Vec<IoApicEntry>,
+    overrides: Vec<InterruptOverride>,
+}
+
+impl Firmware {
+    fn new(acpi: &AcpiTables) -> Self {
+        // The table of fixed hardware leads to these two.
+        let is_listed = |signature: &[u8; 4]| is_passed_on(signature) && !matches!(signature, b"DSDT" | b"FACS");
+        let controllers = &acpi.processors;
+        let io_apic = |found: &xenolith_bootinfo::acpi::IoApic| {
+            let address = u32::try_from(found.address).ok()?;
+            Some(IoApicEntry { id: found.id, address, first_interrupt: found.first_interrupt })
+        };
+        let moved = controllers.overrides.iter();
+        Self {
+            origin: Origin {
+                oem_id: acpi.maker.oem_id,
+                oem_table_id: acpi.maker.oem_table_id,
+                oem_revision: acpi.maker.oem_revision,
+            },
+            passed_on: acpi
+                .tables
+                .iter()
+                .filter(|table| is_listed(&table.signature))
+                .map(|table| table.address)
+                .collect(),
+            io_apics: controllers.io_apics.iter().filter_map(io_apic).collect(),
+            overrides: moved
+                .map(|moved| InterruptOverride { source: moved.source, interrupt: moved.global, flags: moved.flags })
+                .collect(),
+        }
+    }
+
+    fn tables(&self) -> FirmwareTables<'_> {
+        FirmwareTables {
+            origin: self.origin,
+            passed_on: &self.passed_on,
+            io_apics: &self.io_apics,
+            overrides: &self.overrides,
+        }
+    }
+}
+
+/// What of dom0's ports depends on the machine.
+fn dom0_ports(options: &Options, acpi: &AcpiTables) -> Dom0Ports {
+    let lines = options.consoles.iter().filter_map(|target| match target {
+        ConsoleTarget::Com1 => Some(options.com1.io_base),
+        ConsoleTarget::Com2 => Some(options.com2.io_base),
+        ConsoleTarget::Vga => None,
+    });
+    Dom0Ports { pm_timer: acpi.fixed.and_then(|fixed| fixed.pm_timer), console: lines.into_iter().next() }
+}
+
+/// The pages of devices that the hypervisor keeps to itself: interrupt controllers and its timer.
+fn hidden_pages(acpi: &AcpiTables) -> Vec<Mfn> {
+    let io_apics = acpi.processors.io_apics.iter().map(|io_apic| io_apic.address);
+    let local = [acpi.processors.local_apic, 0xfee0_0000];
+    io_apics.chain(local).chain(acpi.hpet).map(|address| Mfn(address >> PAGE_SHIFT)).collect()
 }
 
 fn host_map(booted: &Booted) -> Vec<HostRegion> {

@@ -1,13 +1,37 @@
-//! What the boot loader brought along.
+//! What the boot loader brought along, moved out of the way and unpacked.
+//!
+//! Loaders put modules where they like, which is often where dom0's kernel wants to lie. So what dom0 needs is copied
+//! to the highest memory there is, and the modules' own memory is free before dom0 gets any.
 
 use alloc::vec::Vec;
+use core::fmt;
+use xenolith_bootinfo::kernel_file::{KernelFile, KernelFileError};
 use xenolith_bootinfo::{MachineRange, Module};
 use xenolith_core::frames::{Frames, FreeFrame};
 use xenolith_hal::{Mfn, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 use xenolith_x86::layout;
 
-/// The frames of modules, kept from everybody else for as long as the modules are read.
-pub struct Kept(Vec<FreeFrame>);
+/// The blocks of which room is made.
+const BLOCK: u64 = PAGE_SIZE as u64 * PageOrder::SIZE_2M.pages();
+
+/// Why a module cannot be used.
+#[derive(Debug)]
+pub enum ModuleError {
+    Kernel(KernelFileError),
+    /// No free stretch of memory is as long as the module, unpacked.
+    NoRoom {
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for ModuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(error) => error.fmt(f),
+            Self::NoRoom { bytes } => write!(f, "no {} MiB of free memory for the boot modules", bytes >> 20),
+        }
+    }
+}
 
 /// The frames that a module touches.
 fn frames_of(range: MachineRange) -> core::ops::Range<u64> {
@@ -19,6 +43,9 @@ pub fn frame_range(range: MachineRange) -> core::ops::Range<Mfn> {
     let frames = frames_of(range);
     Mfn(frames.start)..Mfn(frames.end)
 }
+
+/// The frames of modules, kept from everybody else for as long as the modules are read.
+pub struct Kept(Vec<FreeFrame>);
 
 impl Kept {
     /// Takes the frames of all modules out of what is free.
@@ -32,7 +59,7 @@ impl Kept {
     }
 
     /// The bytes of a module.
-    pub fn bytes(&self, module: &Module) -> &[u8] {
+    fn bytes(&self, module: &Module) -> &[u8] {
         let length = module.range.end.saturating_sub(module.range.start) as usize;
         let start = layout::direct(module.range.start) as *const u8;
         // SAFETY: `validate` has refused modules outside of RAM, the direct map holds all RAM, and the frames are out
@@ -40,10 +67,94 @@ impl Kept {
         unsafe { core::slice::from_raw_parts(start, length) }
     }
 
+    /// A copy of a module in high memory.
+    ///
+    /// **Errors:** `NoRoom`.
+    pub fn copied(&self, frames: &Frames, free: &[MachineRange], module: &Module) -> Result<Room, ModuleError> {
+        let bytes = self.bytes(module);
+        let mut room = Room::take(frames, free, bytes.len())?;
+        room.bytes_mut().copy_from_slice(bytes);
+        Ok(room)
+    }
+
+    /// The kernel that a module holds, as an ELF file in high memory. Up to `heap_bytes` of the heap may be used.
+    ///
+    /// **Errors:** [`ModuleError`].
+    pub fn kernel(
+        &self,
+        frames: &Frames,
+        free: &[MachineRange],
+        module: &Module,
+        heap_bytes: usize,
+    ) -> Result<Room, ModuleError> {
+        let file = KernelFile::open(self.bytes(module)).map_err(ModuleError::Kernel)?;
+        let mut room = Room::take(frames, free, file.unpacked_bytes())?;
+        let mut work = Room::take(frames, free, file.work_bytes())?;
+        let unpacked = file.unpack(room.bytes_mut(), work.bytes_mut(), heap_bytes);
+        work.release(frames);
+        unpacked.map_err(ModuleError::Kernel)?;
+        Ok(room)
+    }
+
     /// Gives the frames back: the modules have been read.
     pub fn release(self, frames: &Frames) {
         for frame in self.0 {
             frames.give_back(frame);
+        }
+    }
+}
+
+/// A stretch of memory that nobody else reaches.
+pub struct Room {
+    blocks: Vec<FreeFrame>,
+    /// The machine address of the first byte.
+    start: u64,
+    length: usize,
+}
+
+impl Room {
+    /// Takes the highest free stretch of `length` bytes.
+    ///
+    /// **Errors:** `NoRoom`.
+    fn take(frames: &Frames, free: &[MachineRange], length: usize) -> Result<Self, ModuleError> {
+        let bytes = length as u64;
+        let count = bytes.div_ceil(BLOCK);
+        for range in free.iter().rev().filter_map(|range| range.shrink_to(BLOCK)) {
+            let mut blocks = Vec::new();
+            let mut at = range.end;
+            while blocks.len() as u64 != count && at.saturating_sub(range.start) >= BLOCK {
+                at -= BLOCK;
+                match frames.take_block(Mfn(at >> PAGE_SHIFT), PageOrder::SIZE_2M) {
+                    Some(block) => blocks.push(block),
+                    // A stretch must be of one piece: begin again below what is in use.
+                    None => blocks.drain(..).for_each(|block| frames.give_back(block)),
+                }
+            }
+            if blocks.len() as u64 == count {
+                return Ok(Self { blocks, start: at, length });
+            }
+            blocks.into_iter().for_each(|block| frames.give_back(block));
+        }
+        Err(ModuleError::NoRoom { bytes })
+    }
+
+    /// What it holds.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the blocks were taken one after the other downwards, so they are one stretch of at least `length`
+        // bytes from `start` on; they are RAM, which the direct map holds, and out of the allocator for as long as
+        // `self` lives.
+        unsafe { core::slice::from_raw_parts(layout::direct(self.start) as *const u8, self.length) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, and nobody else has it while `self` is borrowed for this.
+        unsafe { core::slice::from_raw_parts_mut(layout::direct(self.start) as *mut u8, self.length) }
+    }
+
+    /// Gives the memory back.
+    pub fn release(self, frames: &Frames) {
+        for block in self.blocks {
+            frames.give_back(block);
         }
     }
 }

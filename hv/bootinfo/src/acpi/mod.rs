@@ -63,6 +63,17 @@ impl TableLocation {
     }
 }
 
+/// Who made a table. **Source:** ACPI 6.5, 5.2.6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableMaker {
+    /// The maker.
+    pub oem_id: [u8; 6],
+    /// The maker's name for the machine.
+    pub oem_table_id: [u8; 8],
+    /// The maker's version of the table.
+    pub oem_revision: u32,
+}
+
 /// A range of PCI buses whose configuration space is memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PciRange {
@@ -83,6 +94,8 @@ pub struct AcpiTables {
     pub tables: ArrayVec<TableLocation, TABLES>,
     /// Processors and interrupt controllers.
     pub processors: Processors,
+    /// Who made the table of these.
+    pub maker: TableMaker,
     /// Fixed hardware: the PM timer, the reset register.
     pub fixed: Option<FixedHardware>,
     /// The two sleep types that switch the machine off, for the two control registers.
@@ -112,7 +125,14 @@ impl AcpiTables {
     fn take(&mut self, memory: &impl PhysicalMemory, location: TableLocation) -> Result<(), BootFault> {
         self.tables.try_push(location).map_err(|_| BootFault::TooManyEntries { table: Table::Acpi, limit: TABLES })?;
         match &location.signature {
-            b"APIC" => self.processors = Processors::read(memory, &location)?,
+            b"APIC" => {
+                self.processors = Processors::read(memory, &location)?;
+                self.maker = TableMaker {
+                    oem_id: location.bytes_at(memory, 10)?,
+                    oem_table_id: location.bytes_at(memory, 16)?,
+                    oem_revision: location.u32_at(memory, 24)?,
+                };
+            }
             b"FACP" => {
                 let fixed = FixedHardware::read(memory, &location)?;
                 self.fixed = Some(fixed);

@@ -1,10 +1,12 @@
 //! Which of the machine's memory dom0 gets: each frame at its own number.
 
+use crate::device_space::DeviceSpace;
 use crate::frames::{FrameUse, Frames};
 use crate::physmap::{Editor, Memory};
 use alloc::vec::Vec;
+use core::ops::Range;
 use xen_abi::memory_map::{E820_RAM, E820_UNUSABLE};
-use xenolith_hal::{Gfn, Machine, MapError, Mapping, Mfn, PAGE_SHIFT, PAGE_SIZE, PageKind, PageOrder, Rights};
+use xenolith_hal::{Gfn, Gpa, Machine, MapError, Mapping, Mfn, PAGE_SHIFT, PAGE_SIZE, PageKind, PageOrder, Rights};
 
 /// The first megabyte, in frames.
 const LOW_FRAMES: u64 = 256;
@@ -35,6 +37,35 @@ impl Layout {
             _ => {}
         }
     }
+
+    /// Takes whole pages for `bytes` of tables from the highest of dom0's RAM below `limit`, and names them so.
+    pub fn take_for_tables(&mut self, bytes: u64, limit: u64, kind: u32) -> Option<Gpa> {
+        let page = PAGE_SIZE as u64;
+        let bytes = bytes.checked_next_multiple_of(page)?;
+        let place = |region: &HostRegion| {
+            let start = (region.end.min(limit) & !(page - 1)).checked_sub(bytes)?;
+            (region.kind == E820_RAM && start >= region.start).then_some(start)
+        };
+        let (index, start) =
+            self.regions.iter().enumerate().rev().find_map(|(index, region)| Some((index, place(region)?)))?;
+        let end = start.checked_add(bytes)?;
+        let old = self.regions.get_mut(index)?;
+        let above = HostRegion { start: end, ..*old };
+        old.end = start;
+        let parts = [HostRegion { start, end, kind }, above].into_iter().filter(|part| part.start < part.end);
+        self.regions.splice(index + 1..index + 1, parts);
+        self.regions.retain(|region| region.start < region.end);
+        Some(Gpa(start))
+    }
+}
+
+/// What of the machine dom0 finds at its own place.
+pub fn device_space(host: &[HostRegion], hidden: &[Mfn]) -> DeviceSpace {
+    let frames =
+        |region: &HostRegion| -> Range<u64> { region.start >> PAGE_SHIFT..region.end.div_ceil(PAGE_SIZE as u64) };
+    let (ram, firmware): (Vec<&HostRegion>, Vec<&HostRegion>) = host.iter().partition(|region| region.kind == E820_RAM);
+    // A page that is partly RAM is no device's.
+    DeviceSpace::new(ram.into_iter().map(frames).collect(), firmware.into_iter().map(frames).collect(), hidden.to_vec())
 }
 
 /// Gives dom0 up to `pages` frames of RAM, lowest first. RAM that it does not get is named unusable, so that its
@@ -71,6 +102,10 @@ fn fill<M: Machine>(
     let end = region.end >> PAGE_SHIFT;
     while at < end {
         let left = (end - at).min(pages.saturating_sub(layout.pages));
+        if left == 0 {
+            layout.add(at << PAGE_SHIFT, end << PAGE_SHIFT, E820_UNUSABLE);
+            break;
+        }
         let taken = [PageOrder::SIZE_1G, PageOrder::SIZE_2M, PageOrder::SIZE_4K]
             .into_iter()
             .filter(|order| order.aligned(at) && order.pages() <= left)
@@ -112,4 +147,43 @@ pub fn show_first_megabyte<M: Machine>(memory: &Memory<'_, M, M::Space>) -> Resu
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xen_abi::memory_map::E820_ACPI;
+
+    const fn region(start: u64, end: u64, kind: u32) -> HostRegion {
+        HostRegion { start, end, kind }
+    }
+
+    fn layout() -> Layout {
+        let regions = alloc::vec![
+            region(0x1000, 0x9_f000, E820_RAM),
+            region(0x10_0000, 0x4000_0000, E820_RAM),
+            region(0x4000_0000, 0x7ffd_f000, E820_UNUSABLE),
+            region(0x1_0000_0000, 0x1_4000_0000, E820_RAM),
+        ];
+        Layout { regions, pages: 0 }
+    }
+
+    #[test]
+    fn tables_lie_at_the_end_of_the_highest_ram_with_a_short_address() {
+        let mut layout = layout();
+        assert_eq!(layout.take_for_tables(0x1800, 1 << 32, E820_ACPI), Some(Gpa(0x3fff_e000)));
+        assert_eq!(layout.regions[1], region(0x10_0000, 0x3fff_e000, E820_RAM));
+        assert_eq!(layout.regions[2], region(0x3fff_e000, 0x4000_0000, E820_ACPI));
+        assert_eq!(layout.regions.len(), 5);
+    }
+
+    #[test]
+    fn tables_split_the_ram_that_they_lie_in() {
+        let mut layout = layout();
+        assert_eq!(layout.take_for_tables(1, 0x20_0000, E820_ACPI), Some(Gpa(0x1f_f000)));
+        assert_eq!(layout.regions[3], region(0x20_0000, 0x4000_0000, E820_RAM));
+        assert_eq!(layout.take_for_tables(0x9_e000, 0x10_0000, E820_ACPI), Some(Gpa(0x1000)));
+        assert_eq!(layout.regions[0], region(0x1000, 0x9_f000, E820_ACPI));
+        assert_eq!(layout.take_for_tables(0x1000, 0x10_0000, E820_ACPI), None);
+    }
 }

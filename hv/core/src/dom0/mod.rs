@@ -1,10 +1,12 @@
 //! Making the first domain, before anything runs.
 
+mod firmware;
 mod kernel;
 mod memory;
 mod start_info;
 mod vcpus;
 
+pub use firmware::FirmwareTables;
 pub use kernel::KernelError;
 pub use memory::HostRegion;
 
@@ -21,7 +23,8 @@ use core::fmt;
 use kernel::{Kernel, Segment};
 use start_info::Placed;
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
-use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, PAGE_SIZE, VcpuId};
+use xenolith_devices::ports::Dom0Ports;
+use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, VcpuId};
 
 /// What dom0 is to be.
 pub struct Dom0Plan<'a> {
@@ -36,8 +39,12 @@ pub struct Dom0Plan<'a> {
     pub vcpus: u32,
     /// The machine's memory map, lowest first.
     pub host_map: &'a [HostRegion],
-    /// Ports that the hypervisor keeps for itself, as first and last.
-    pub denied_ports: &'a [(u16, u16)],
+    /// The firmware's tables of which dom0 is told.
+    pub firmware: FirmwareTables<'a>,
+    /// The machine's ports, as far as they are not the same everywhere.
+    pub ports: Dom0Ports,
+    /// Pages of devices that the hypervisor keeps to itself.
+    pub hidden_pages: &'a [Mfn],
     /// What the CPUs have that guests may use.
     pub capabilities: Capabilities,
 }
@@ -94,17 +101,19 @@ pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Doma
     if let Some(account) = hv.frames.account(domain.id) {
         account.set_max(u32::MAX);
     }
-    let layout =
+    let mut layout =
         memory::populate(&memory, plan.host_map, plan.pages).map_err(|_| Dom0Error::NoMemory("page tables"))?;
     memory::show_first_megabyte(&memory).map_err(|_| Dom0Error::NoMemory("first megabyte"))?;
-    domain.physmap.set_memory_map(start_info::memory_map(&layout));
+    let _ = domain.device_space.set(memory::device_space(plan.host_map, plan.hidden_pages));
     hv.machine.log(
         LogLevel::Info,
         false,
         format_args!("Dom0 has {} MiB of memory, {} vCPUs", layout.pages >> 8, plan.vcpus),
     );
     load(hv, &domain, &kernel)?;
-    let placed = start_info::place(hv, &domain, &layout, &kernel, plan)?;
+    let rsdp = firmware::place(hv, &domain, &mut layout, plan)?;
+    domain.physmap.set_memory_map(start_info::memory_map(&layout));
+    let placed = start_info::place(hv, &domain, &layout, &kernel, plan, rsdp)?;
     start(hv, &domain, &kernel, &placed)?;
     hv.domains.insert(domain.clone()).map_err(|_| Dom0Error::NoMemory("entry in the list of domains"))?;
     update_wall_clock(hv, &domain);
@@ -141,7 +150,7 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         space,
         shared_info,
         cpuid: CpuidTable::for_guest(&host, plan.capabilities, true),
-        ports: PortRights::all_but(plan.denied_ports.to_vec()),
+        ports: PortRights::control(plan.ports),
     }))
 }
 

@@ -41,6 +41,7 @@ pub fn place<M: Machine>(
     layout: &Layout,
     kernel: &Kernel<'_>,
     plan: &Dom0Plan<'_>,
+    rsdp: Gpa,
 ) -> Result<Placed, Dom0Error> {
     let map: Vec<HvmMemmapTableEntry> = layout
         .regions
@@ -83,7 +84,7 @@ pub fn place<M: Machine>(
         nr_modules: u32::from(has_module),
         modlist_paddr: if has_module { module_at } else { 0 },
         cmdline_paddr: command_line,
-        rsdp_paddr: 0,
+        rsdp_paddr: rsdp.0,
         memmap_paddr: map_at,
         memmap_entries: map.len() as u32,
         reserved: 0,

@@ -1,0 +1,55 @@
+//! The firmware's tables as dom0 sees them: those that the hypervisor makes anew lie in dom0's own memory, the others
+//! where the firmware put them.
+
+use super::memory::Layout;
+use super::{Dom0Error, Dom0Plan, write};
+use crate::domain::Domain;
+use crate::hypervisor::Hypervisor;
+use alloc::vec::Vec;
+use xen_abi::memory_map::E820_ACPI;
+use xenolith_devices::acpi::{InterruptOverride, IoApicEntry, MadtPlan, Origin, madt, rsdp, xsdt};
+use xenolith_hal::{Gpa, Machine};
+
+/// Kernels look for the tables below 4 GiB.
+const LIMIT: u64 = 1 << 32;
+/// Tables begin at multiples of this.
+const ALIGNMENT: usize = 16;
+
+/// What the firmware says that dom0 is told.
+#[derive(Clone, Copy, Debug)]
+pub struct FirmwareTables<'a> {
+    /// Who made the machine.
+    pub origin: Origin,
+    /// Machine addresses of the tables that dom0 sees as they are.
+    pub passed_on: &'a [u64],
+    pub io_apics: &'a [IoApicEntry],
+    pub overrides: &'a [InterruptOverride],
+}
+
+/// Makes the tables that are dom0's own and gives the address of the pointer to them.
+///
+/// **Errors:** `DoesNotFit`.
+pub fn place<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    layout: &mut Layout,
+    plan: &Dom0Plan<'_>,
+) -> Result<Gpa, Dom0Error> {
+    let tables = &plan.firmware;
+    let madt_plan = MadtPlan { vcpus: plan.vcpus, io_apics: tables.io_apics, overrides: tables.overrides };
+    let madt = madt(tables.origin, &madt_plan);
+    let listed = tables.passed_on.len() + 1;
+    let room = |bytes: usize| bytes.next_multiple_of(ALIGNMENT) as u64;
+    // A header and an address for each.
+    let list_bytes = 36 + listed * 8;
+    let pointer_bytes = 36;
+    let total = room(madt.len()) + room(list_bytes) + room(pointer_bytes);
+    let madt_at = layout.take_for_tables(total, LIMIT, E820_ACPI).ok_or(Dom0Error::DoesNotFit)?;
+    let list_at = madt_at.checked_add(room(madt.len())).ok_or(Dom0Error::DoesNotFit)?;
+    let pointer_at = list_at.checked_add(room(list_bytes)).ok_or(Dom0Error::DoesNotFit)?;
+    let addresses: Vec<u64> = core::iter::once(madt_at.0).chain(tables.passed_on.iter().copied()).collect();
+    write(hv, domain, madt_at, &madt)?;
+    write(hv, domain, list_at, &xsdt(tables.origin, &addresses))?;
+    write(hv, domain, pointer_at, &rsdp(tables.origin.oem_id, list_at.0))?;
+    Ok(pointer_at)
+}
