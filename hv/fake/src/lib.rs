@@ -5,11 +5,13 @@
 //! memory can be made to change while the core reads it.
 #![forbid(unsafe_code)]
 
+mod devices;
 mod disturbance;
 mod machine;
 mod space;
 mod vcpu;
 
+pub use devices::{FakeFunction, FakeLine};
 pub use disturbance::Disturbance;
 pub use machine::FakeMachine;
 pub use space::FakeSpace;

@@ -10,6 +10,7 @@ use xenolith_hal::{
     TimeBase, WallClock,
 };
 
+use crate::devices::FakeDevices;
 use crate::{Disturbance, FakeSpace, FakeVcpu};
 
 /// The rate of every CPU's time stamp counter: a tick a nanosecond.
@@ -33,6 +34,7 @@ pub struct FakeMachine {
     pace_ns: AtomicU64,
     console: Mutex<Console>,
     power: Mutex<Option<PowerAction>>,
+    pub(crate) devices: FakeDevices,
     /// What changes guest memory while the core looks at it.
     pub disturbance: Disturbance,
 }
@@ -60,6 +62,7 @@ impl FakeMachine {
             pace_ns: AtomicU64::new(0),
             console: Mutex::default(),
             power: Mutex::new(None),
+            devices: FakeDevices::default(),
             disturbance: Disturbance::default(),
         }
     }

@@ -33,5 +33,7 @@ bitflags! {
         const KICK = 1 << 1;
         /// The console has input.
         const CONSOLE = 1 << 2;
+        /// [`crate::Devices::take_interrupts`] has something to tell.
+        const DEVICE = 1 << 3;
     }
 }

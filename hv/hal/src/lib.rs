@@ -7,6 +7,7 @@
 
 mod address;
 mod cpu;
+mod devices;
 mod exit;
 mod machine;
 mod nested;
@@ -16,6 +17,7 @@ mod time;
 
 pub use address::{Gpa, Gva, Mpa, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 pub use cpu::{CpuId, CpuidRegisters, HostEvents};
+pub use devices::{Devices, HostInterrupt, IoApicPlace, LineMode, MessageAddress, PciFunction};
 pub use exit::{Access, Exception, Exit, IoAccess, IoSize, VECTOR_UD, vector};
 pub use machine::{ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl};
 pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights};

@@ -1,8 +1,8 @@
 //! The machine and its parts.
 
 use crate::{
-    CpuId, CpuState, CpuidRegisters, Exception, Exit, FrameSource, HostEvents, NestedSpace, PageWords, PagingRegisters,
-    Registers, Time, TimeBase, WallClock,
+    CpuId, CpuState, CpuidRegisters, Devices, Exception, Exit, FrameSource, HostEvents, NestedSpace, PageWords,
+    PagingRegisters, Registers, Time, TimeBase, WallClock,
 };
 use xen_abi::Mfn;
 
@@ -121,7 +121,7 @@ pub trait GuestCpu: Send {
 }
 
 /// One machine. All methods may be called on every CPU, with interrupts off.
-pub trait Machine: Sync + Sized + 'static {
+pub trait Machine: Devices + Sync + Sized + 'static {
     /// The hardware side of a virtual CPU.
     type Vcpu: GuestCpu<Space = Self::Space>;
     /// The translation of a domain.

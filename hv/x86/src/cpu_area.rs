@@ -25,6 +25,8 @@ pub struct CpuArea {
     pub deadline: AtomicU64,
     /// Functions that other CPUs asked it to call: one bit for each asking CPU.
     pub calls: [AtomicU64; MAX_CPUS / 64],
+    /// The vectors of devices that came since the core last asked: one bit each.
+    pub device_vectors: [AtomicU64; 4],
     /// How many NMIs came that nobody asked for.
     pub stray_nmis: AtomicU32,
     /// The ranks of the locks it holds.
@@ -40,6 +42,7 @@ impl CpuArea {
             events: AtomicU32::new(0),
             deadline: AtomicU64::new(u64::MAX),
             calls: [const { AtomicU64::new(0) }; MAX_CPUS / 64],
+            device_vectors: [const { AtomicU64::new(0) }; 4],
             stray_nmis: AtomicU32::new(0),
             held: HeldRanks::new(),
         }

@@ -1,6 +1,7 @@
 //! Device registers in memory.
 
 use xenolith_bootinfo::MachineRange;
+use xenolith_hal::IoSize;
 
 use crate::address_space;
 use crate::layout::{DEVICE_MAP, DIRECT_MAP_BYTES, PAGE};
@@ -70,5 +71,32 @@ impl DeviceRegisters {
         let Some(place) = self.place(offset, 8) else { return u64::MAX };
         // SAFETY: as in `read`.
         unsafe { (place as *const u64).read_volatile() }
+    }
+
+    /// Reads a register of this width at `offset`; ones when it does not lie in the block.
+    #[must_use]
+    pub fn read_sized(self, offset: u64, size: IoSize) -> u32 {
+        let Some(place) = self.place(offset, size.bytes().into()) else { return size.mask() };
+        // SAFETY: as in `read`.
+        unsafe {
+            match size {
+                IoSize::Byte => (place as *const u8).read_volatile().into(),
+                IoSize::Word => (place as *const u16).read_volatile().into(),
+                IoSize::Dword => (place as *const u32).read_volatile(),
+            }
+        }
+    }
+
+    /// Writes a register of this width at `offset`; nothing happens when it does not lie in the block.
+    pub fn write_sized(self, offset: u64, size: IoSize, value: u32) {
+        let Some(place) = self.place(offset, size.bytes().into()) else { return };
+        // SAFETY: as in `write`.
+        unsafe {
+            match size {
+                IoSize::Byte => (place as *mut u8).write_volatile(value as u8),
+                IoSize::Word => (place as *mut u16).write_volatile(value as u16),
+                IoSize::Dword => (place as *mut u32).write_volatile(value),
+            }
+        }
     }
 }

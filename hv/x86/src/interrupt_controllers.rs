@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use x86_64::instructions::port::PortWriteOnly;
 use xenolith_bootinfo::acpi::Processors;
+use xenolith_hal::{IoApicPlace, LineMode, Mpa};
 use xenolith_sync::{SpinLock, rank};
 
 use crate::devices::DeviceRegisters;
@@ -23,6 +24,10 @@ struct IoApic {
     registers: DeviceRegisters,
     first_interrupt: u32,
     pins: u32,
+    id: u8,
+    address: u64,
+    /// The low half of each pin's entry, as it was written last; none for a pin of the hypervisor's own.
+    entries: Vec<Option<u32>>,
 }
 
 static IO_APICS: SpinLock<Vec<IoApic>, rank::Interrupts> = SpinLock::new(Vec::new());
@@ -45,6 +50,11 @@ impl IoApic {
         self.write(register.wrapping_add(1), destination << 24);
         self.write(register, low);
     }
+
+    /// The pin of a global interrupt.
+    fn pin_of(&self, global: u32) -> Option<u32> {
+        global.checked_sub(self.first_interrupt).filter(|pin| *pin < self.pins)
+    }
 }
 
 /// Silences the 8259s and every pin of every I/O APIC.
@@ -63,11 +73,13 @@ pub fn silence(processors: &Processors) {
     for entry in &processors.io_apics {
         // SAFETY: it is where the firmware says an I/O APIC is.
         let Some(registers) = (unsafe { DeviceRegisters::map(entry.address, 0x20) }) else { continue };
-        let mut io_apic = IoApic { registers, first_interrupt: entry.first_interrupt, pins: 0 };
+        let (first_interrupt, id, address) = (entry.first_interrupt, entry.id, entry.address);
+        let mut io_apic = IoApic { registers, first_interrupt, pins: 0, id, address, entries: Vec::new() };
         let version = io_apic.read(VERSION);
         io_apic.pins = (version >> 16 & 0xff).wrapping_add(1);
         for pin in 0..io_apic.pins {
             io_apic.set_pin(pin, 0, MASKED);
+            io_apic.entries.push(Some(MASKED));
         }
         crate::log!(
             Info,
@@ -88,19 +100,78 @@ pub fn silence(processors: &Processors) {
 pub fn route_isa(processors: &Processors, isa: u8, apic_id: u32, vector: u8) -> bool {
     let moved = processors.overrides.iter().find(|moved| moved.source == isa);
     let (global, flags) = moved.map_or((u32::from(isa), 0), |moved| (moved.global, moved.flags));
-    let mut low = u32::from(vector);
-    if flags & 0b11 == 0b11 {
-        low |= ACTIVE_LOW;
-    }
-    if flags >> 2 & 0b11 == 0b11 {
-        low |= LEVEL_TRIGGERED;
-    }
-    let found = IO_APICS.lock();
-    let pin_of = |io_apic: &IoApic| global.checked_sub(io_apic.first_interrupt).filter(|pin| *pin < io_apic.pins);
-    let Some((io_apic, pin)) = found.iter().find_map(|io_apic| Some((io_apic, pin_of(io_apic)?))) else { return false };
+    let mode = LineMode { level: flags >> 2 & 0b11 == 0b11, active_low: flags & 0b11 == 0b11 };
+    let mut found = IO_APICS.lock();
+    let Some((io_apic, pin)) = found.iter_mut().find_map(|io_apic| io_apic.pin_of(global).map(|pin| (io_apic, pin)))
+    else {
+        return false;
+    };
     if apic_id > 0xff {
         return false;
     }
-    io_apic.set_pin(pin, apic_id, low);
+    if let Some(entry) = io_apic.entries.get_mut(pin as usize) {
+        *entry = None;
+    }
+    io_apic.set_pin(pin, apic_id, entry_of(vector, mode));
     true
+}
+
+fn entry_of(vector: u8, mode: LineMode) -> u32 {
+    let mut low = u32::from(vector);
+    if mode.active_low {
+        low |= ACTIVE_LOW;
+    }
+    if mode.level {
+        low |= LEVEL_TRIGGERED;
+    }
+    low
+}
+
+/// Where the I/O APICs are.
+#[must_use]
+pub fn places() -> Vec<IoApicPlace> {
+    let place = |io_apic: &IoApic| IoApicPlace {
+        id: io_apic.id,
+        address: Mpa(io_apic.address),
+        first_line: io_apic.first_interrupt,
+        pins: io_apic.pins,
+    };
+    IO_APICS.lock().iter().map(place).collect()
+}
+
+/// Works on the pin of a global interrupt that is not the hypervisor's own; none if there is none.
+fn with_pin<T>(global: u32, work: impl FnOnce(&IoApic, u32, u32) -> (u32, T)) -> Option<T> {
+    let mut found = IO_APICS.lock();
+    let (io_apic, pin) = found.iter_mut().find_map(|io_apic| io_apic.pin_of(global).map(|pin| (io_apic, pin)))?;
+    let before = (*io_apic.entries.get(pin as usize)?)?;
+    let (after, value) = work(io_apic, pin, before);
+    if let Some(entry) = io_apic.entries.get_mut(pin as usize) {
+        *entry = Some(after);
+    }
+    Some(value)
+}
+
+/// Sends a global interrupt to a CPU as `vector`, masked at first. False if there is no such pin, if it is the
+/// hypervisor's own, or if the CPU cannot be named.
+pub fn route(global: u32, mode: LineMode, apic_id: u32, vector: u8) -> bool {
+    if apic_id > 0xff {
+        return false;
+    }
+    let low = entry_of(vector, mode) | MASKED;
+    let routed = with_pin(global, |io_apic, pin, _| {
+        io_apic.set_pin(pin, apic_id, low);
+        (low, ())
+    });
+    routed.is_some()
+}
+
+/// Masks a global interrupt that was routed, or lets it through.
+pub fn mask(global: u32, masked: bool) {
+    let _ = with_pin(global, |io_apic, pin, before| {
+        let after = if masked { before | MASKED } else { before & !MASKED };
+        if after != before {
+            io_apic.write(FIRST_PIN.wrapping_add(pin.wrapping_mul(2)), after);
+        }
+        (after, ())
+    });
 }

@@ -33,6 +33,10 @@ pub mod crash;
 #[cfg(target_os = "none")]
 mod descriptors;
 #[cfg(target_os = "none")]
+mod device_access;
+#[cfg(target_os = "none")]
+mod device_interrupts;
+#[cfg(target_os = "none")]
 pub mod devices;
 #[cfg(target_os = "none")]
 pub mod heap;
@@ -41,7 +45,7 @@ pub mod idle;
 #[cfg(target_os = "none")]
 pub mod image;
 #[cfg(target_os = "none")]
-mod interrupt_controllers;
+pub mod interrupt_controllers;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(target_os = "none")]
@@ -58,6 +62,8 @@ pub mod microcode;
 pub mod nested;
 #[cfg(any(target_os = "none", test))]
 pub mod paging;
+#[cfg(target_os = "none")]
+mod pci_config;
 #[cfg(target_os = "none")]
 mod physical;
 #[cfg(target_os = "none")]

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use xenolith_hal::HostEvents;
 
-use crate::{calls, console, cpu_area, keys, local_apic, timer};
+use crate::{calls, console, cpu_area, device_interrupts, keys, local_apic, timer};
 
 pub use entry::{InterruptFrame, entry_of};
 
@@ -53,6 +53,7 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
             let status = local_apic::error_status();
             crate::log!(Warning, "CPU{}: APIC error {status:#04x}", cpu_area::this_index().as_u32());
         }
+        device if device_interrupts::VECTORS.contains(&device) => device_interrupts::note(device),
         other => {
             if UNEXPECTED.fetch_add(1, Ordering::Relaxed) < 8 {
                 crate::log!(Warning, "unexpected interrupt {other:#04x} on CPU{}", cpu_area::this_index().as_u32());
