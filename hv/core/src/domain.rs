@@ -7,6 +7,7 @@ use crate::grant::GrantTable;
 use crate::guest_ports::PortRights;
 use crate::hvm_params::HvmParams;
 use crate::hypervisor::Hypervisor;
+use crate::passthrough::HostDevices;
 use crate::physmap::Physmap;
 use crate::vcpu::{Vcpu, VcpuRef, notify};
 use crate::watchdog::Watchdogs;
@@ -53,6 +54,8 @@ pub struct Domain<M: Machine> {
     pub port_devices: SpinLock<PortDevices, rank::Device>,
     /// Which addresses of the machine it finds at their own place, if any.
     pub device_space: Once<DeviceSpace>,
+    /// The machine's devices, if they are its own.
+    pub devices: Once<HostDevices>,
     pub watchdogs: Watchdogs,
     /// What the guest said before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for nothing.
     pub shutdown_code: AtomicU32,
@@ -101,6 +104,7 @@ impl<M: Machine> Domain<M> {
             ports,
             port_devices: SpinLock::new(PortDevices::default()),
             device_space: Once::new(),
+            devices: Once::new(),
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),

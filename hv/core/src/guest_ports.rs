@@ -18,10 +18,15 @@ pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut Vcp
     }
     let owner = domain.ports.owner(access.port, access.size);
     let rax = core.hardware.registers().rax;
+    let value = rax as u32 & access.size.mask();
+    let configuration = domain.devices.get().and_then(|devices| devices.port(hv, domain, access, value));
     if access.write {
-        write(hv, domain, owner, access, rax as u32 & access.size.mask());
+        if configuration.is_none() {
+            write(hv, domain, owner, access, value);
+        }
     } else {
-        let value = u64::from(read(hv, domain, owner, access) & access.size.mask());
+        let value = configuration.unwrap_or_else(|| read(hv, domain, owner, access));
+        let value = u64::from(value & access.size.mask());
         core.hardware.registers_mut().rax = match access.size {
             IoSize::Byte => (rax & !0xff) | value,
             IoSize::Word => (rax & !0xffff) | value,

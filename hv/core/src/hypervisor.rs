@@ -2,6 +2,7 @@
 
 use crate::domain_table::DomainTable;
 use crate::frames::Frames;
+use crate::passthrough::DeviceInterrupts;
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use alloc::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Hypervisor<M: Machine> {
     pub domains: DomainTable<M>,
     /// Which vCPU runs where, and when.
     pub scheduler: Scheduler<M>,
+    /// Whose the interrupts of the machine's devices are.
+    pub device_interrupts: DeviceInterrupts,
     /// Date and time at system time 0.
     pub wall_clock: SpinLock<WallClock, rank::Timers>,
 }
@@ -34,7 +37,8 @@ impl<M: Machine> Hypervisor<M> {
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
         let scheduler = Scheduler::new(machine.cpu_count());
-        Self { machine, settings, frames, domains: DomainTable::default(), scheduler, wall_clock }
+        let device_interrupts = DeviceInterrupts::default();
+        Self { machine, settings, frames, domains: DomainTable::default(), scheduler, device_interrupts, wall_clock }
     }
 
     /// Date and time at system time 0.

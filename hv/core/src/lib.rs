@@ -28,6 +28,7 @@ pub mod memory_op;
 pub mod mmio;
 pub mod operations;
 pub mod outcome;
+pub mod passthrough;
 pub mod physmap;
 pub mod power;
 pub mod scheduler;

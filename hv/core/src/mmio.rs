@@ -1,4 +1,5 @@
-//! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and nothing else yet.
+//! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and what a domain
+//! sees of the machine's devices through the hypervisor.
 //! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
 
 use crate::device_space;
@@ -23,7 +24,7 @@ pub fn access<M: Machine>(
     access: Access,
 ) -> After {
     let there = domain.space.lookup(at.gfn());
-    if there.is_none() && device_space::show(hv, domain, at.gfn()) {
+    if there.is_none() && show(hv, domain, at) {
         return After::Resume;
     }
     if access.execute || access.page_walk {
@@ -52,7 +53,7 @@ pub fn access<M: Machine>(
     };
     match instruction.access() {
         MmioAccess::Read { bytes } => {
-            let value = read(hv, core, at, bytes);
+            let value = read(hv, domain, core, at, bytes);
             instruction.finish_read(value, core.hardware.registers_mut());
         }
         MmioAccess::Write { bytes, value } => {
@@ -60,7 +61,7 @@ pub fn access<M: Machine>(
             instruction.finish_write(core.hardware.registers_mut());
         }
         MmioAccess::Modify { bytes } => {
-            let old = read(hv, core, at, bytes);
+            let old = read(hv, domain, core, at, bytes);
             if let Some(value) = instruction.modify(old, core.hardware.registers_mut()) {
                 write(hv, domain, vcpu, core, at, bytes, value);
             }
@@ -72,16 +73,29 @@ pub fn access<M: Machine>(
     After::Resume
 }
 
+/// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
+fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
+    if let Some(devices) = domain.devices.get() {
+        if devices.answers(at) {
+            return false;
+        }
+        if devices.show(hv, domain, at.gfn()) {
+            return true;
+        }
+    }
+    device_space::show(hv, domain, at.gfn())
+}
+
 fn is_apic_page(at: Gpa) -> bool {
     at.0 & !0xfff == XAPIC_PAGE.0
 }
 
-fn read<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>, at: Gpa, bytes: u32) -> u64 {
+fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &VcpuCore<M>, at: Gpa, bytes: u32) -> u64 {
     if is_apic_page(at) && core.lapic.is_xapic() {
         let low = core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
         return u64::from(low);
     }
-    u64::MAX
+    domain.devices.get().and_then(|devices| devices.read(hv, at, bytes)).unwrap_or(u64::MAX)
 }
 
 fn write<M: Machine>(
@@ -97,5 +111,7 @@ fn write<M: Machine>(
         let now = hv.machine.time_base();
         let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
         apic_effect(hv, domain, vcpu, core, effect);
+    } else if let Some(devices) = domain.devices.get() {
+        devices.write(hv, domain, at, bytes, value);
     }
 }

@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xenolith_devices::interrupt::Trigger;
 use xenolith_devices::lapic::{Identity, Lapic};
 use xenolith_hal::{CpuId, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
 use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -44,6 +45,8 @@ pub struct VcpuCore<M: Machine> {
 pub struct Requests {
     /// Vectors to be raised in the local APIC.
     vectors: [AtomicU64; 4],
+    /// Those of them whose end must be reported to I/O APICs.
+    levels: [AtomicU64; 4],
     nmi: AtomicBool,
     start: AtomicU32,
     /// Any of them, so that one load tells that there is nothing.
@@ -65,6 +68,14 @@ impl Requests {
             word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
         }
         self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for an interrupt whose source stays active until it is served.
+    pub fn post_level_vector(&self, vector: u8) {
+        if let Some(word) = self.levels.get(usize::from(vector / 64)) {
+            word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
+        }
+        self.post_vector(vector);
     }
 
     /// Asks for a non-maskable interrupt.
@@ -91,14 +102,17 @@ impl Requests {
     }
 
     /// Takes what was asked for: each vector goes to `raise`; the rest is returned.
-    pub fn take(&self, mut raise: impl FnMut(u8)) -> (bool, Option<Start>) {
+    pub fn take(&self, mut raise: impl FnMut(u8, Trigger)) -> (bool, Option<Start>) {
         self.any.store(false, Ordering::SeqCst);
-        for (index, word) in self.vectors.iter().enumerate() {
+        for (index, (word, levels)) in self.vectors.iter().zip(&self.levels).enumerate() {
             let mut bits = word.swap(0, Ordering::SeqCst);
+            // The level is noted before the vector, so that it is never missed here.
+            let levels = if bits == 0 { 0 } else { levels.fetch_and(!bits, Ordering::SeqCst) };
             while bits != 0 {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
-                raise((index as u32 * 64 + bit) as u8);
+                let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
+                raise((index as u32 * 64 + bit) as u8, trigger);
             }
         }
         let start = self.start.swap(0, Ordering::SeqCst);

@@ -5,19 +5,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use xenolith_bootinfo::acpi::AcpiTables;
+use xenolith_bootinfo::acpi::{AcpiTables, PciRange};
 use xenolith_bootinfo::{ConsoleTarget, Dom0Memory, MachineRange, Module, Options, VcpuCount};
 use xenolith_core::dom0::{self, Dom0Plan, FirmwareTables, HostRegion};
 use xenolith_core::frames::Frames;
 use xenolith_core::hypervisor::Hypervisor;
+use xenolith_core::passthrough::{AddressRange, DevicePlan};
 use xenolith_core::settings::Settings;
 use xenolith_devices::acpi::{InterruptOverride, IoApicEntry, Origin, is_passed_on};
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
+use xenolith_devices::pci::Ecam;
 use xenolith_devices::ports::Dom0Ports;
-use xenolith_hal::{LogLevel, Machine, Mfn, PAGE_SHIFT};
+use xenolith_hal::{Gpa, LogLevel, Machine, Mfn, PAGE_SHIFT};
 use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, console, heap, memory_types, microcode};
+use xenolith_x86::{X86Machine, console, heap, interrupt_controllers, memory_types, microcode};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -94,6 +96,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         Err(error) => panic!("Could not construct domain 0: {error}"),
     };
     let host_map = host_map(booted);
+    let (io_apics, configuration, own) = (interrupt_controllers::places(), configuration(booted), kept_memory(booted));
     let free = hv.frames.free_pages() << PAGE_SHIFT;
     let firmware = Firmware::new(booted.acpi);
     let plan = Dom0Plan {
@@ -106,6 +109,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         firmware: firmware.tables(),
         ports: dom0_ports(booted.options, booted.acpi),
         hidden_pages: &hidden_pages(booted.acpi),
+        devices: DevicePlan { io_apics: &io_apics, configuration: &configuration, kept: &own },
         capabilities: Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true },
     };
     if let Err(error) = dom0::build(hv, &plan) {
@@ -205,6 +209,25 @@ fn host_map(booted: &Booted) -> Vec<HostRegion> {
     regions
         .map(|region| HostRegion { start: region.range.start, end: region.range.end, kind: region.kind.to_e820() })
         .collect()
+}
+
+/// Where PCI configuration is memory.
+fn configuration(booted: &Booted) -> Vec<Ecam> {
+    let area = |range: &PciRange| Ecam {
+        base: Gpa(range.address),
+        segment: range.segment,
+        first_bus: range.first_bus,
+        last_bus: range.last_bus,
+    };
+    booted.acpi.pci_ranges.iter().map(area).collect()
+}
+
+/// What no device of dom0's can make its own: RAM, the local APICs' page, and the timer that the clock was measured
+/// by.
+fn kept_memory(booted: &Booted) -> Vec<AddressRange> {
+    let ram = booted.info.memory.ram().map(|range| AddressRange { start: range.start, end: range.end });
+    let own = [booted.acpi.processors.local_apic].into_iter().chain(booted.acpi.hpet).map(AddressRange::page_of);
+    ram.chain(own).collect()
 }
 
 /// How much memory dom0 gets, in bytes: what was asked for, within the bounds that were asked for, and no more than

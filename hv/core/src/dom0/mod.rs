@@ -17,6 +17,7 @@ use crate::grant::{GrantTable, Limits, Source};
 use crate::guest_memory::write_physical;
 use crate::guest_ports::PortRights;
 use crate::hypervisor::{DomainRef, Hypervisor};
+use crate::passthrough::{DevicePlan, HostDevices};
 use crate::physmap::{Memory, Physmap};
 use crate::time::update_wall_clock;
 use core::fmt;
@@ -47,6 +48,8 @@ pub struct Dom0Plan<'a> {
     pub hidden_pages: &'a [Mfn],
     /// What the CPUs have that guests may use.
     pub capabilities: Capabilities,
+    /// The machine's devices, which are dom0's.
+    pub devices: DevicePlan<'a>,
 }
 
 /// Why there is no dom0.
@@ -110,6 +113,7 @@ pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Doma
         false,
         format_args!("Dom0 has {} MiB of memory, {} vCPUs", layout.pages >> 8, plan.vcpus),
     );
+    give_devices(hv, &domain, &plan.devices);
     load(hv, &domain, &kernel)?;
     let rsdp = firmware::place(hv, &domain, &mut layout, plan)?;
     domain.physmap.set_memory_map(start_info::memory_map(&layout));
@@ -152,6 +156,14 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         cpuid: CpuidTable::for_guest(&host, plan.capabilities, true),
         ports: PortRights::control(plan.ports),
     }))
+}
+
+/// Gives dom0 the machine's devices.
+fn give_devices<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, plan: &DevicePlan<'_>) {
+    let devices = HostDevices::new(&hv.machine, plan);
+    let found = devices.function_count();
+    hv.machine.log(LogLevel::Info, false, format_args!("Dom0 has {found} PCI functions"));
+    let _ = domain.devices.set(devices);
 }
 
 /// Copies the kernel to where it wants to lie.

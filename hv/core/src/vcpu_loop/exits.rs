@@ -99,8 +99,12 @@ pub(crate) fn apic_effect<M: Machine>(
     vcpu.set_lapic_identity(core.lapic.identity());
     match effect {
         Effect::Send(message) => send_message(hv, domain, Some(vcpu.id), message),
-        // No I/O APIC yet has a line that waits for it.
-        Effect::None | Effect::EndOfInterrupt(_) => {}
+        Effect::EndOfInterrupt(vector) => {
+            if let Some(devices) = domain.devices.get() {
+                devices.end_of_interrupt(hv, domain, vector);
+            }
+        }
+        Effect::None => {}
     }
 }
 

@@ -9,8 +9,8 @@ use xenolith_hal::{CpuState, GuestCpu, Machine};
 
 /// Does what others have asked of a vCPU.
 pub(super) fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
-    let (nmi, start) = vcpu.requests.take(|vector| {
-        core.lapic.raise(vector, Trigger::Edge);
+    let (nmi, start) = vcpu.requests.take(|vector, trigger| {
+        core.lapic.raise(vector, trigger);
     });
     core.nmi_pending |= nmi;
     match start {
@@ -36,16 +36,19 @@ pub fn send_message<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, from: Op
         if !vcpu.lapic_identity().is_meant(message.destination, from == Some(vcpu.id)) {
             continue;
         }
-        deliver(hv, domain, vcpu, message.delivery);
+        deliver(hv, domain, vcpu, message);
         if matches!(message.delivery, Delivery::LowestPriority(_)) {
             return;
         }
     }
 }
 
-fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, delivery: Delivery) {
-    match delivery {
-        Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => vcpu.requests.post_vector(vector),
+fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, message: Message) {
+    match message.delivery {
+        Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => match message.trigger {
+            Trigger::Edge => vcpu.requests.post_vector(vector),
+            Trigger::Level => vcpu.requests.post_level_vector(vector),
+        },
         Delivery::Nmi => vcpu.requests.post_nmi(),
         Delivery::Init => {
             // Down until the start-up IPI; what it did until now is forgotten then.

@@ -3,6 +3,7 @@
 use super::run::{Stop, run_vcpu};
 use crate::hypervisor::Hypervisor;
 use crate::operations::console_io;
+use crate::passthrough;
 use crate::scheduler::Do;
 use crate::time;
 use crate::vcpu::{VcpuCore, VcpuRef};
@@ -32,8 +33,12 @@ impl<M: Machine> CpuLoop<M> {
     pub fn turn(&mut self, hv: &Hypervisor<M>) {
         hv.frames.quiet(self.cpu);
         let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);
-        if hv.machine.take_events().contains(HostEvents::CONSOLE) {
+        let events = hv.machine.take_events();
+        if events.contains(HostEvents::CONSOLE) {
             console_io::input_arrived(hv);
+        }
+        if events.contains(HostEvents::DEVICE) {
+            passthrough::interrupts_arrived(hv);
         }
         let now = hv.machine.now();
         self.wake_sleepers(hv, now);

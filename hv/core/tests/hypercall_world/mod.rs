@@ -14,6 +14,7 @@ use xenolith_core::guest_ports::PortRights;
 use xenolith_core::hypercall::{Call, make};
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::outcome::Outcome;
+use xenolith_core::passthrough::DeviceInterrupts;
 use xenolith_core::physmap::Physmap;
 use xenolith_core::scheduler::Scheduler;
 use xenolith_core::settings::Settings;
@@ -90,6 +91,7 @@ impl World {
             frames,
             domains: DomainTable::default(),
             scheduler: Scheduler::new(cpus),
+            device_interrupts: DeviceInterrupts::default(),
             wall_clock: SpinLock::new(WallClock { seconds: 0, nanoseconds: 0 }),
         };
         let world = Self { hv };

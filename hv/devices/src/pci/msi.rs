@@ -1,5 +1,7 @@
 //! The MSI capability as a guest sees it.
 
+use xenolith_hal::{IoSize, MessageAddress};
+
 use super::ConfigAccess;
 use crate::interrupt::Message;
 
@@ -77,12 +79,40 @@ impl Msi {
     /// wrote names no interrupt.
     #[must_use]
     pub fn message(&self, vector: u32) -> Option<Message> {
-        if !self.enabled || vector >= self.vectors() || self.mask & (1 << vector) != 0 {
+        self.target(vector).filter(|_| self.mask & (1 << vector) == 0)
+    }
+
+    /// As [`Msi::message`], for a masked vector as well.
+    #[must_use]
+    pub fn target(&self, vector: u32) -> Option<Message> {
+        if !self.enabled || vector >= self.vectors() {
             return None;
         }
         // A device with several vectors changes the lowest bits of the data.
         let low = self.vectors() - 1;
         Message::from_msi(self.address, u32::from(self.data) & !low | vector)
+    }
+
+    /// What must be written to the device, in this order, so that it sends this address and data on its one vector,
+    /// masked as the guest wants; without a message, so that it sends none. `write` gets the offset in the
+    /// configuration.
+    pub fn program(&self, message: Option<MessageAddress>, mut write: impl FnMut(u16, IoSize, u32)) {
+        let at = |place: u16| self.register + 4 * place;
+        let off = self.control() & !(ENABLE | 7 << MULTIPLE_SHIFT);
+        let Some(message) = message else {
+            write(self.register + 2, IoSize::Word, off.into());
+            return;
+        };
+        let (upper, data, mask) = self.places();
+        write(at(1), IoSize::Dword, message.address as u32);
+        if let Some(upper) = upper {
+            write(at(upper), IoSize::Dword, (message.address >> 32) as u32);
+        }
+        write(at(data), IoSize::Word, message.data & 0xffff);
+        if let Some(mask) = mask {
+            write(at(mask), IoSize::Dword, self.mask);
+        }
+        write(self.register + 2, IoSize::Word, (off | ENABLE).into());
     }
 
     /// Places of the fields after the header, counted in doublewords: upper address, data, mask.
@@ -138,6 +168,8 @@ impl Msi {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::interrupt::{Delivery, Destination, Trigger};
     use crate::pci::PciAddress;
@@ -195,6 +227,31 @@ mod tests {
         assert_eq!((msi.read(0x58), msi.read(0x5c)), (Some(0x33), None));
         assert!(!msi.contains(0x4f) && msi.contains(0x5b) && !msi.contains(0x5c));
         assert!(!msi.write(access(0x5c, 4), 1));
+    }
+
+    #[test]
+    fn the_device_is_given_its_own_message_before_it_is_turned_on() {
+        let mut written = Vec::new();
+        let message = MessageAddress { address: 0x1_fee0_0000, data: 0x31 };
+        msi().program(Some(message), |register, _, value| written.push((register, value)));
+        assert_eq!(written, [(0x84, 0xfee0_0000), (0x88, 1), (0x8c, 0x31), (0x90, 0), (0x82, 0x0185)]);
+        written.clear();
+        Msi::new(0x50, 5).program(Some(message), |register, _, value| written.push((register, value)));
+        assert_eq!(written, [(0x54, 0xfee0_0000), (0x58, 0x31), (0x52, 1)]);
+        written.clear();
+        msi().program(None, |register, _, value| written.push((register, value)));
+        assert_eq!(written, [(0x82, 0x0184)]);
+    }
+
+    #[test]
+    fn a_masked_vector_keeps_its_target() {
+        let mut msi = msi();
+        msi.write(access(0x84, 4), 0xfee0_0000);
+        msi.write(access(0x8c, 2), 0x41);
+        msi.write(access(0x90, 4), 1);
+        assert_eq!(msi.target(0), None, "not turned on");
+        msi.write(access(0x82, 2), 1);
+        assert!(msi.target(0).is_some() && msi.message(0).is_none());
     }
 
     #[test]

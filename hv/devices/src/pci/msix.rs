@@ -65,11 +65,27 @@ impl MsiX {
     /// interrupt.
     #[must_use]
     pub fn message(&self, entry: usize) -> Option<Message> {
+        self.target(entry).filter(|_| self.enabled && !self.masked && !self.is_entry_masked(entry))
+    }
+
+    /// What the guest wrote to an entry, be it masked or not. None past the last, or if it names no interrupt.
+    #[must_use]
+    pub fn target(&self, entry: usize) -> Option<Message> {
         let entry = self.entries.get(entry)?;
-        if !self.enabled || self.masked || entry.control & ENTRY_MASKED != 0 {
-            return None;
-        }
         Message::from_msi(entry.address, entry.data)
+    }
+
+    /// Whether an entry is masked by itself; so are those past the last.
+    #[must_use]
+    pub fn is_entry_masked(&self, entry: usize) -> bool {
+        self.entries.get(entry).is_none_or(|entry| entry.control & ENTRY_MASKED != 0)
+    }
+
+    /// The offset of the control word, and what the guest wants in it.
+    #[must_use]
+    pub const fn control(&self) -> (u16, u32) {
+        let enable = if self.enabled { ENABLE } else { 0 };
+        (self.register + 2, (enable | if self.masked { FUNCTION_MASK } else { 0 }) >> 16)
     }
 
     /// Reads a doubleword of the configuration; none if it does not belong to it.
@@ -184,6 +200,8 @@ mod tests {
         assert!(msix.message(0).is_some());
         assert!(msix.write(control(2), 0xc000));
         assert_eq!((msix.message(0), msix.read(0xa0)), (None, Some(0xc004_0011)));
+        assert!(msix.target(0).is_some() && !msix.is_entry_masked(0) && msix.is_entry_masked(1));
+        assert_eq!(msix.control(), (0xa2, 0xc000));
         assert!(msix.write(control(4), 0));
         assert_eq!((msix.is_enabled(), msix.read(0xa0)), (false, Some(0x0004_0011)));
         assert!(!msix.write(control(4), 0));
