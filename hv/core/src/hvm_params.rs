@@ -3,10 +3,13 @@
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use xen_abi::Errno;
 use xen_abi::hvm_param::{
-    HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_CALLBACK_IRQ,
-    HVM_PARAM_CALLBACK_IRQ_TYPE_MASK, HVM_PARAM_CALLBACK_TYPE_VECTOR, HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN,
-    HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_MCA_CAP, HVM_PARAM_NR_IOREQ_SERVER_PAGES, HVM_PARAM_STORE_EVTCHN,
-    HVM_PARAM_STORE_PFN, HVM_PARAM_TIMER_MODE, HVM_PARAM_VIRIDIAN, HVM_PARAM_VM_GENERATION_ID_ADDR, HVM_PARAM_VM86_TSS,
+    HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_BUFIOREQ_EVTCHN,
+    HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_IRQ_TYPE_MASK, HVM_PARAM_CALLBACK_TYPE_VECTOR, HVM_PARAM_CONSOLE_EVTCHN,
+    HVM_PARAM_CONSOLE_PFN, HVM_PARAM_DM_DOMAIN, HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_MCA_CAP,
+    HVM_PARAM_MEMORY_EVENT_CR0, HVM_PARAM_MEMORY_EVENT_CR3, HVM_PARAM_MEMORY_EVENT_CR4, HVM_PARAM_MEMORY_EVENT_INT3,
+    HVM_PARAM_MEMORY_EVENT_MSR, HVM_PARAM_MEMORY_EVENT_SINGLE_STEP, HVM_PARAM_NESTEDHVM,
+    HVM_PARAM_NR_IOREQ_SERVER_PAGES, HVM_PARAM_PAE_ENABLED, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
+    HVM_PARAM_TIMER_MODE, HVM_PARAM_VIRIDIAN, HVM_PARAM_VM_GENERATION_ID_ADDR, HVM_PARAM_VM86_TSS,
     HVM_PARAM_VM86_TSS_SIZED, HVM_PARAM_X87_FIP_WIDTH, HVMPTM_ONE_MISSED_TICK_PENDING,
 };
 
@@ -22,6 +25,20 @@ const OWN_TO_SET: &[u32] = &[
     HVM_PARAM_X87_FIP_WIDTH,
 ];
 
+/// Numbers that stand for nothing any more: nobody can set or read them.
+const GONE: &[u32] = &[
+    HVM_PARAM_PAE_ENABLED,
+    HVM_PARAM_DM_DOMAIN,
+    HVM_PARAM_MEMORY_EVENT_CR0,
+    HVM_PARAM_MEMORY_EVENT_CR3,
+    HVM_PARAM_MEMORY_EVENT_CR4,
+    HVM_PARAM_MEMORY_EVENT_INT3,
+    HVM_PARAM_NESTEDHVM,
+    HVM_PARAM_MEMORY_EVENT_SINGLE_STEP,
+    HVM_PARAM_BUFIOREQ_EVTCHN,
+    HVM_PARAM_MEMORY_EVENT_MSR,
+];
+
 /// Those that a domain may read of itself.
 const OWN_TO_GET: &[u32] = &[
     HVM_PARAM_CALLBACK_IRQ,
@@ -33,6 +50,7 @@ const OWN_TO_GET: &[u32] = &[
     HVM_PARAM_STORE_EVTCHN,
     HVM_PARAM_CONSOLE_PFN,
     HVM_PARAM_CONSOLE_EVTCHN,
+    HVM_PARAM_ALTP2M,
     HVM_PARAM_X87_FIP_WIDTH,
 ];
 
@@ -60,6 +78,9 @@ impl Default for HvmParams {
 
 impl HvmParams {
     fn slot(&self, index: u32) -> Result<&AtomicU64, Errno> {
+        if GONE.contains(&index) {
+            return Err(Errno::EINVAL);
+        }
         self.values.get(index as usize).ok_or(Errno::EINVAL)
     }
 
@@ -77,11 +98,15 @@ impl HvmParams {
     /// Sets a parameter. `own` says that a domain sets its own.
     ///
     /// **Errors:** `EINVAL` for a number that does not exist or a value that it cannot have, `EPERM` for one that is
-    /// not the domain's own to set, `EEXIST` for another value of one that is set once and for all.
+    /// not the domain's own to set, `EEXIST` for another value of one that is set once and for all, `ENODEV` for where
+    /// the power management block lies, which no guest has.
     pub fn set(&self, index: u32, value: u64, own: bool) -> Result<(), Errno> {
         let slot = self.slot(index)?;
         if own && !OWN_TO_SET.contains(&index) {
             return Err(Errno::EPERM);
+        }
+        if index == HVM_PARAM_ACPI_IOPORTS_LOCATION {
+            return Err(Errno::ENODEV);
         }
         let before = slot.load(Ordering::SeqCst);
         if SET_ONCE.contains(&index) && before != 0 && before != value {
@@ -140,6 +165,31 @@ mod tests {
         assert_eq!(params.get(HVM_PARAM_CALLBACK_IRQ, true), Ok(0));
         assert_eq!(params.set(HVM_PARAM_CALLBACK_IRQ, by_vector(0xe4), true), Ok(()));
         assert_eq!(params.callback_vector(), Some(0xe4));
+    }
+
+    #[test]
+    fn what_is_gone_is_for_nobody() {
+        let params = HvmParams::default();
+        for index in GONE {
+            for own in [false, true] {
+                assert_eq!(params.get(*index, own), Err(Errno::EINVAL), "{index}");
+                assert_eq!(params.set(*index, 0, own), Err(Errno::EINVAL), "{index}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_views_of_memory_can_be_read_of_but_not_set_by_the_domain() {
+        let params = HvmParams::default();
+        assert_eq!(params.get(HVM_PARAM_ALTP2M, true), Ok(0));
+        assert_eq!(params.set(HVM_PARAM_ALTP2M, 0, true), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn there_is_no_power_management_block_to_move() {
+        let params = HvmParams::default();
+        assert_eq!(params.set(HVM_PARAM_ACPI_IOPORTS_LOCATION, 1, true), Err(Errno::ENODEV));
+        assert_eq!(params.get(HVM_PARAM_ACPI_IOPORTS_LOCATION, true), Ok(0));
     }
 
     #[test]

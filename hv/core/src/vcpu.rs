@@ -20,6 +20,8 @@ use xenolith_sync::{SpinLock, rank};
 const BLOCKED: u32 = 1;
 /// Not brought up, or taken down.
 const DOWN: u32 = 1 << 1;
+/// It has a state to run in: it was brought up once since it was made or since the last INIT, or was given one.
+const INITIALISED: u32 = 1 << 2;
 
 /// A request for INIT, and none for a start-up IPI.
 const START_INIT: u32 = 1 << 8;
@@ -234,9 +236,31 @@ impl<M: Machine> Vcpu<M> {
         self.flags.fetch_and(!BLOCKED, Ordering::SeqCst) & BLOCKED != 0
     }
 
-    /// Brings it up; true if it was down.
+    /// Brings it up, in whatever state it was given; true if it was down.
     pub fn bring_up(&self) -> bool {
+        self.mark_initialised();
         self.flags.fetch_and(!(DOWN | BLOCKED), Ordering::SeqCst) & DOWN != 0
+    }
+
+    /// Brings it up where it was when it was taken down; true if it was down and has something to run.
+    pub fn bring_back_up(&self) -> bool {
+        self.flags.fetch_and(!DOWN, Ordering::SeqCst) & (DOWN | BLOCKED) == DOWN
+    }
+
+    /// True if it has a state to run in.
+    pub fn is_initialised(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & INITIALISED != 0
+    }
+
+    /// Notes that it has a state to run in.
+    pub fn mark_initialised(&self) {
+        self.flags.fetch_or(INITIALISED, Ordering::SeqCst);
+    }
+
+    /// Takes it down and notes that what it was doing is over, as INIT does.
+    pub fn reset(&self) {
+        self.flags.fetch_and(!INITIALISED, Ordering::SeqCst);
+        self.take_down();
     }
 
     /// Takes it down; true if it was up.

@@ -19,8 +19,8 @@ impl Default for Watchdogs {
 impl Watchdogs {
     /// Makes one (`id` 0), renews one (`id` from 1) or stops it (`timeout` 0). Gives the number of a new one, 0 else.
     ///
-    /// **Errors:** `ENOSPC` if all are in use, `EEXIST` for one that is not in use, `EINVAL` for a number that none
-    /// can have, and for making one that never runs down.
+    /// **Errors:** `ENOSPC` if all are in use; `EINVAL` for one that is not in use, for a number that none can have, and
+    /// for making one that never runs down.
     pub fn set(&self, id: u32, timeout: u32, deadline: Time) -> Result<u64, Errno> {
         let mut slots = self.0.lock();
         if id == 0 {
@@ -35,7 +35,7 @@ impl Watchdogs {
         }
         let slot = slots.get_mut(id as usize - 1).ok_or(Errno::EINVAL)?;
         if slot.is_none() {
-            return Err(Errno::EEXIST);
+            return Err(Errno::EINVAL);
         }
         *slot = (timeout != 0).then_some(deadline);
         Ok(0)
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(dogs.deadline(), Time(40));
         assert_eq!(dogs.set(2, 0, Time(0)), Ok(0));
         assert_eq!(dogs.deadline(), Time(50));
-        assert_eq!(dogs.set(2, 1, Time(0)), Err(Errno::EEXIST));
+        assert_eq!(dogs.set(2, 1, Time(0)), Err(Errno::EINVAL));
         assert_eq!(dogs.set(3, 1, Time(0)), Err(Errno::EINVAL));
     }
 }

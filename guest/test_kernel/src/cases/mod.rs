@@ -50,4 +50,5 @@ pub fn run(t: &mut Runner) {
     smp::run(t);
     evtchn_delivery::run_last(t);
     machine::run(t);
+    memory::run_last(t);
 }

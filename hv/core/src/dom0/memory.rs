@@ -1,7 +1,8 @@
-//! Which of the machine's memory dom0 gets: each frame at its own number.
+//! Which of the machine's memory dom0 gets: each frame at its own number, but for what of the first megabyte the
+//! hypervisor needs for itself.
 
 use crate::device_space::DeviceSpace;
-use crate::frames::{FrameUse, Frames};
+use crate::frames::{ANYWHERE, FrameUse, Frames};
 use crate::physmap::{Editor, Memory};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -10,6 +11,8 @@ use xenolith_hal::{Gfn, Gpa, Machine, MapError, Mapping, Mfn, PAGE_SHIFT, PAGE_S
 
 /// The first megabyte, in frames.
 const LOW_FRAMES: u64 = 256;
+/// Where the firmware keeps its vectors and what it found out.
+const FIRMWARE_DATA: Gfn = Gfn(0);
 
 /// A stretch of the machine's address space, as its firmware describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +30,8 @@ pub struct HostRegion {
 pub struct Layout {
     pub regions: Vec<HostRegion>,
     pub pages: u64,
+    /// Frames of the first megabyte's RAM that are not dom0's: it gets others in their places.
+    replaced: Vec<Gfn>,
 }
 
 impl Layout {
@@ -71,6 +76,9 @@ pub fn device_space(host: &[HostRegion], hidden: &[Mfn]) -> DeviceSpace {
 /// Gives dom0 up to `pages` frames of RAM, lowest first. RAM that it does not get is named unusable, so that its
 /// kernel puts no device there; what is not RAM stays as the firmware says.
 ///
+/// The first megabyte has no holes where its RAM is the hypervisor's: another frame stands there, with what the firmware
+/// left in the first one. A device would not find it at that address; but kernels keep devices away from there.
+///
 /// The frames are not cleared: since the machine was switched on nobody but firmware and boot loader wrote to them.
 ///
 /// **Errors:** [`MapError`].
@@ -87,7 +95,25 @@ pub fn populate<M: Machine>(
         }
         memory.edit(|editor| fill(memory.frames, memory, editor, *region, pages, &mut layout))?;
     }
+    // Afterwards, so that these frames are none that dom0 could have at their own numbers.
+    for gfn in &layout.replaced {
+        replace(memory, *gfn)?;
+    }
     Ok(layout)
+}
+
+/// Puts a frame from anywhere at `gfn`, as a copy of the machine's frame of that number as far as it can be read.
+fn replace<M: Machine>(memory: &Memory<'_, M, M::Space>, gfn: Gfn) -> Result<(), MapError> {
+    let (frames, pages, order) = (memory.frames, memory.pages, PageOrder::SIZE_4K);
+    let owned = frames.allocate(pages, memory.owner, order, ANYWHERE).map_err(|_| MapError::NoMemory)?;
+    let mfn = owned.into_mapping();
+    if gfn == FIRMWARE_DATA
+        && let (Some(from), Some(to)) = (pages.page(Mfn(gfn.0)), pages.page(mfn))
+    {
+        let mut bytes = [0; PAGE_SIZE];
+        let _ = from.read_bytes(0, &mut bytes) && to.write_bytes(0, &bytes);
+    }
+    memory.edit(|editor| editor.map(gfn, Mapping { mfn, order, rights: Rights::ALL, kind: PageKind::Ram }))
 }
 
 fn fill<M: Machine>(
@@ -111,6 +137,13 @@ fn fill<M: Machine>(
             .filter(|order| order.aligned(at) && order.pages() <= left)
             .find_map(|order| frames.take_block(Mfn(at), order));
         let Some(block) = taken else {
+            if at < LOW_FRAMES && left > 0 {
+                layout.replaced.push(Gfn(at));
+                layout.add(at << PAGE_SHIFT, (at + 1) << PAGE_SHIFT, E820_RAM);
+                layout.pages += 1;
+                at += 1;
+                continue;
+            }
             layout.add(at << PAGE_SHIFT, (at + 1) << PAGE_SHIFT, E820_UNUSABLE);
             at += 1;
             continue;

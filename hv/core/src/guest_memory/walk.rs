@@ -63,7 +63,10 @@ const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
 /// Translates a guest virtual address, from the guest's tables as they stand at this moment; a guest may change them
 /// meanwhile, and then gets what one order or another of the two gives. Accessed and dirty bits are not set.
 ///
-/// **Errors:** [`Fault`] where the processor would raise a page fault or a general protection fault.
+/// Only the bits that index tables count: an address that is not canonical leads where the canonical one does, as in
+/// real Xen. The guest gets no further by it than by its own tables.
+///
+/// **Errors:** [`Fault`] where the processor would raise a page fault.
 /// **Source:** AMD manual volume 2, chapter 5.
 pub fn translate<M: Machine>(
     machine: &M,
@@ -77,9 +80,6 @@ pub fn translate<M: Machine>(
     }
     let long = paging.efer & EFER_LMA != 0;
     let (levels, entry_size): (&[Level], usize) = if long {
-        if !is_canonical(at, paging.cr4 & CR4_LA57 != 0) {
-            return Err(Fault);
-        }
         (if paging.cr4 & CR4_LA57 != 0 { &LONG } else { LONG.get(1..).unwrap_or(&[]) }, 8)
     } else if at.0 >> 32 != 0 {
         return Err(Fault);
@@ -90,11 +90,6 @@ pub fn translate<M: Machine>(
     };
     let walk = Walk { machine, space, paging, long, entry_size };
     walk.down(levels, at, wanted)
-}
-
-const fn is_canonical(at: Gva, five_levels: bool) -> bool {
-    let unused = if five_levels { 7 } else { 16 };
-    ((at.0 << unused) as i64 >> unused) as u64 == at.0
 }
 
 struct Walk<'a, M: Machine> {

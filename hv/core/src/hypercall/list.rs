@@ -5,7 +5,9 @@ use super::{Handler, Operation, multicall};
 use crate::event_channel;
 use crate::grant;
 use crate::memory_op;
-use crate::operations::{console_io, hvm_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist};
+use crate::operations::{
+    console_io, dm_op, hvm_op, mmuext_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist,
+};
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
 use xenolith_hal::Machine;
@@ -17,15 +19,15 @@ const COUNT: usize = 64;
 pub struct Table<M>(PhantomData<M>);
 
 const fn does<M: Machine>(number: u32, name: &'static str, caller: Caller, handler: Handler<M>) -> Hypercall<M> {
-    Hypercall { number, name, caller, mask: u32::MAX, body: Body::Does(handler) }
+    Hypercall { number, name, caller, mask: u32::MAX, precondition: None, body: Body::Does(handler) }
 }
 
 const fn refused<M: Machine>(number: u32, name: &'static str, errno: Errno) -> Hypercall<M> {
-    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, body: Body::Refused(errno) }
+    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, precondition: None, body: Body::Refused(errno) }
 }
 
 const fn operations<M: Machine>(number: u32, name: &'static str, list: &'static [Operation<M>]) -> Hypercall<M> {
-    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, body: Body::Operations(list) }
+    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, precondition: None, body: Body::Operations(list) }
 }
 
 impl<M: Machine> Table<M> {
@@ -35,24 +37,34 @@ impl<M: Machine> Table<M> {
         does(number::MULTICALL, "multicall", Caller::Any, multicall),
         operations(number::XEN_VERSION, "xen_version", version::operations()),
         refused(number::EVENT_CHANNEL_OP_COMPAT, "event_channel_op_compat", Errno::ENOSYS),
+        does(number::SET_TIMER_OP, "set_timer_op", Caller::Any, vcpu_op::set_timer_op),
         operations(number::CONSOLE_IO, "console_io", console_io::operations()),
         does(number::VM_ASSIST, "vm_assist", Caller::Any, vm_assist::vm_assist),
-        operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations()),
+        Hypercall {
+            precondition: Some(vcpu_op::is_of_a_vcpu),
+            ..operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations())
+        },
         Hypercall {
             number: number::MEMORY_OP,
             name: "memory_op",
             caller: Caller::Any,
             mask: xen_abi::memory::MEMOP_CMD_MASK,
+            precondition: None,
             body: Body::Operations(memory_op::hypercall::operations()),
         },
         operations(number::GRANT_TABLE_OP, "grant_table_op", grant::hypercall::operations()),
+        does(number::MMUEXT_OP, "mmuext_op", Caller::Any, mmuext_op::mmuext_op),
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
         operations(number::SCHED_OP, "sched_op", sched_op::operations()),
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),
         operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
         operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
         refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),
+        does(number::DM_OP, "dm_op", Caller::Any, dm_op::dm_op),
+        // Real Xen's answer to a path that it cannot take: there is no tree of settings.
+        refused(number::HYPFS_OP, "hypfs_op", Errno::EINVAL),
         refused(number::ARCH_0, "mca", Errno::ENOSYS),
+        refused(number::ARCH_1, "paging_domctl_continuation", Errno::EOPNOTSUPP),
     ];
 
     /// The same by number.

@@ -10,4 +10,6 @@ pub use call::Call;
 pub use dispatch::{After, answer, make};
 pub use list::Table;
 pub use multicall::multicall;
-pub use table::{Body, Caller, Handler, Hypercall, Operation, OperationBody, control, operation, refused};
+pub use table::{
+    Body, Caller, Handler, Hypercall, Operation, OperationBody, Precondition, control, operation, refused,
+};

@@ -8,6 +8,9 @@ use xenolith_hal::Machine;
 /// What does a call.
 pub type Handler<M> = fn(&mut Call<'_, M>) -> Answer;
 
+/// What must hold for a call, whatever it is to do.
+pub type Precondition<M> = fn(&Call<'_, M>) -> Result<(), Errno>;
+
 /// Who may call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Caller {
@@ -53,6 +56,8 @@ pub struct Hypercall<M: Machine> {
     pub caller: Caller,
     /// The bits of the first argument that tell operations apart; the rest carries progress.
     pub mask: u32,
+    /// What is looked at before the operation is.
+    pub precondition: Option<Precondition<M>>,
     pub body: Body<M>,
 }
 
@@ -84,9 +89,12 @@ impl<M: Machine> Hypercall<M> {
     /// Makes the call.
     ///
     /// **Errors:** `ENOSYS` for an operation that does not exist, `EPERM` for one that is not the caller's to make,
-    /// and whatever the handler says.
+    /// and whatever the precondition and the handler say.
     pub fn run(&self, call: &mut Call<'_, M>) -> Answer {
         permit(self.caller, call)?;
+        if let Some(check) = self.precondition {
+            check(call)?;
+        }
         match &self.body {
             Body::Does(handler) => handler(call),
             Body::Refused(errno) => Err(*errno),

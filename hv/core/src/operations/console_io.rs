@@ -21,12 +21,9 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
 
 /// Writes bytes as they are. A long text is written in parts.
 ///
-/// **Errors:** `EFAULT`; what came before was written. `EINVAL` for a count that is negative as C's `int`.
+/// **Errors:** `EFAULT`; what came before was written.
 fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (mut at, mut left) = (call.arg(2), call.arg_u32(1));
-    if i32::try_from(left).is_err() {
-        return Err(Errno::EINVAL);
-    }
     let mut written: u32 = 0;
     while left > 0 {
         if written >= PREEMPT_AFTER {
@@ -47,11 +44,12 @@ fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Gives what was typed, at most as many bytes as asked for; returns how many.
 ///
-/// **Errors:** `EFAULT`, and what was typed is lost; `EINVAL` for a count that is negative as C's `int`.
+/// **Errors:** `EFAULT`, and what was typed is lost; `E2BIG` for a count that is negative as C's `int`, since what is
+/// returned could not be told from an error.
 fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (to, wanted): (GuestHandle, _) = (call.handle(2), call.arg_u32(1));
     if i32::try_from(wanted).is_err() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::E2BIG);
     }
     let mut done: u64 = 0;
     while done < u64::from(wanted) {

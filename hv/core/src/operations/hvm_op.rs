@@ -1,7 +1,7 @@
 //! `hvm_op`: what belongs to fully virtualised domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
 
 use crate::domain::Domain;
-use crate::hypercall::{Call, Operation, control, operation, refused};
+use crate::hypercall::{Call, Operation, operation, refused};
 use crate::hypervisor::{DomainRef, Hypervisor};
 use crate::outcome::{Answer, Outcome};
 use crate::vcpu::Vcpu;
@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use xen_abi::hvm_op::{
     HVMOP_ALTP2M, HVMOP_FLUSH_TLBS, HVMOP_GET_MEM_TYPE, HVMOP_GET_PARAM, HVMOP_GET_TIME, HVMOP_GUEST_REQUEST_VM_EVENT,
     HVMOP_PAGETABLE_DYING, HVMOP_SET_EVTCHN_UPCALL_VECTOR, HVMOP_SET_PARAM, HVMOP_XENTRACE, HvmEvtchnUpcallVector,
-    HvmGetTime, HvmParam,
+    HvmGetTime, HvmParam, HvmXentrace,
 };
 use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
 use xen_abi::{DomId, Errno};
@@ -17,6 +17,9 @@ use xenolith_hal::Machine;
 
 /// Vectors below this are the processor's own.
 const FIRST_VECTOR: u8 = 16;
+
+/// Events of the trace from this number on belong to a class, which a guest cannot choose. **Source:** `trace.h`.
+const TRACE_CLASSES: u16 = 1 << 12;
 
 /// Every operation.
 pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
@@ -27,8 +30,8 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
             operation(HVMOP_FLUSH_TLBS, "HVMOP_flush_tlbs", flush_tlbs),
             refused(HVMOP_PAGETABLE_DYING, "HVMOP_pagetable_dying", Errno::EINVAL),
             operation(HVMOP_GET_TIME, "HVMOP_get_time", get_time),
-            refused(HVMOP_XENTRACE, "HVMOP_xentrace", Errno::EINVAL),
-            control(HVMOP_GET_MEM_TYPE, "HVMOP_get_mem_type", get_mem_type),
+            operation(HVMOP_XENTRACE, "HVMOP_xentrace", xentrace),
+            operation(HVMOP_GET_MEM_TYPE, "HVMOP_get_mem_type", get_mem_type),
             operation(HVMOP_SET_EVTCHN_UPCALL_VECTOR, "HVMOP_set_evtchn_upcall_vector", set_upcall_vector),
             operation(HVMOP_GUEST_REQUEST_VM_EVENT, "HVMOP_guest_request_vm_event", guest_request_vm_event),
             refused(HVMOP_ALTP2M, "HVMOP_altp2m", Errno::EOPNOTSUPP),
@@ -84,14 +87,24 @@ fn get_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// An event of the guest's own for the trace, which nobody takes: it is looked at and dropped.
+///
+/// **Errors:** `EINVAL` for more bytes than the structure has or an event that is not the guest's to name, `EFAULT`.
+fn xentrace<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let event: HvmXentrace = call.read_arg(1)?;
+    let too_long = usize::from(event.extra_bytes) > event.extra.len();
+    if too_long || event.event >= TRACE_CLASSES { Err(Errno::EINVAL) } else { Ok(Outcome::OK) }
+}
+
 /// What kind of memory a frame is.
 ///
-/// **Errors:** `ESRCH`, `EPERM` for the caller itself, `EFAULT`.
+/// **Errors:** `ESRCH`, `EPERM`, `EFAULT`.
 fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     use xen_abi::hvm_op::{HVMMEM_MMIO_DM, HVMMEM_RAM_RO, HVMMEM_RAM_RW, HvmGetMemType};
     use xenolith_hal::{NestedSpace, PageKind, Rights};
     let mut wanted: HvmGetMemType = call.read_arg(1)?;
-    let domain = call.hv.domain(wanted.domid)?;
+    let other = other(call, wanted.domid)?;
+    let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     wanted.mem_type = match domain.space.lookup(wanted.pfn) {
         Some(mapping) if mapping.kind == PageKind::Mmio => HVMMEM_MMIO_DM,
         Some(mapping) if mapping.rights.contains(Rights::WRITE) => HVMMEM_RAM_RW,

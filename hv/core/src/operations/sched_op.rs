@@ -109,11 +109,15 @@ fn remote_shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Arms, renews or stops a watchdog that ends the domain when it is not renewed in time: `id` 0 makes a new one.
 ///
-/// **Errors:** `ENOSPC` if both are in use, `EEXIST` for one that was never made, `EINVAL` for a number above 2.
+/// **Errors:** `EINVAL` for one that is not in use and for a number above 2. If both are in use, `ENOSPC` as a number of
+/// 32 bits, not negative as one of 64 bits: real Xen has it so, and callers compare with that.
 fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedWatchdog { id, timeout } = call.read_arg(1)?;
     let deadline = call.hv.machine.now().after_ns(u64::from(timeout) * NS_PER_SECOND);
-    let made = call.domain.watchdogs.set(id, timeout, deadline)?;
+    let made = match call.domain.watchdogs.set(id, timeout, deadline) {
+        Err(Errno::ENOSPC) => u64::from((Errno::ENOSPC.as_return() as i32).cast_unsigned()),
+        made => made?,
+    };
     call.vcpu.timers.set(Timer::Watchdog, call.domain.watchdogs.deadline());
     Ok(Outcome::Done(made))
 }

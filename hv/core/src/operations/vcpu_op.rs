@@ -1,6 +1,7 @@
 //! `vcpu_op`: a domain's own vCPUs. **Source:** `vcpu.h`.
 
-use crate::event_channel::{HostedDomain, mark_everything};
+use super::vcpu_start::initialise;
+use crate::event_channel::{HostedDomain, mark_everything, raise_vcpu};
 use crate::guest_memory::GuestView;
 use crate::hypercall::{Call, Operation, operation, refused};
 use crate::outcome::{Answer, Outcome};
@@ -11,25 +12,30 @@ use crate::vcpu_timers::Timer;
 use core::sync::atomic::Ordering;
 use xen_abi::shared_info::{VCPU_INFO_SIZE, VcpuInfo};
 use xen_abi::vcpu::{
-    SingleshotFlags, VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
+    VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
     VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA,
     VCPUOP_SEND_NMI, VCPUOP_SET_PERIODIC_TIMER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER,
     VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
     VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
 };
+use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{Errno, Mfn, VcpuId};
 use xenolith_hal::{Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
 
 /// The shortest period of the periodic timer.
 const SHORTEST_PERIOD_NS: u64 = 1_000_000;
 /// Longer periods than this are taken for mistakes.
-const LONGEST_PERIOD_NS: u64 = i64::MAX as u64;
+const LONGEST_PERIOD_NS: u64 = u64::MAX >> 2;
+/// A moment further away than this (13 days) is taken for one that lies in the past by a guest's counter that wrapped.
+const FURTHEST_NS: u64 = 1 << 50;
+/// When the timer fires then: such guests have something to do, or no timer at all, and nobody knows which.
+const MIDDLE_WAY_NS: u64 = 100_000_000;
 
 /// Every operation: first argument the operation, second the vCPU, third a structure.
 pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
     const {
         &[
-            refused(VCPUOP_INITIALISE, "VCPUOP_initialise", Errno::ENOSYS),
+            operation(VCPUOP_INITIALISE, "VCPUOP_initialise", initialise),
             operation(VCPUOP_UP, "VCPUOP_up", up),
             operation(VCPUOP_DOWN, "VCPUOP_down", down),
             operation(VCPUOP_IS_UP, "VCPUOP_is_up", is_up),
@@ -41,16 +47,24 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
             operation(VCPUOP_STOP_SINGLESHOT_TIMER, "VCPUOP_stop_singleshot_timer", stop_singleshot_timer),
             operation(VCPUOP_REGISTER_VCPU_INFO, "VCPUOP_register_vcpu_info", register_vcpu_info),
             operation(VCPUOP_SEND_NMI, "VCPUOP_send_nmi", send_nmi),
-            refused(VCPUOP_GET_PHYSID, "VCPUOP_get_physid", Errno::ENOSYS),
+            // For a domain whose vCPUs are each pinned to one CPU for ever; none is.
+            refused(VCPUOP_GET_PHYSID, "VCPUOP_get_physid", Errno::EINVAL),
             operation(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, "VCPUOP_register_vcpu_time_memory_area", register_time),
         ]
     }
 }
 
+/// What must hold for every operation, be it one that does not exist.
+///
+/// **Errors:** `ENOENT` unless the second argument names a vCPU of the caller's domain.
+pub fn is_of_a_vcpu<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
+    target(call).map(|_| ())
+}
+
 /// The vCPU that the second argument names.
 ///
 /// **Errors:** `ENOENT`.
-fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
+pub(super) fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
     call.domain.vcpu(VcpuId(call.arg_u32(1))).ok_or(Errno::ENOENT)
 }
 
@@ -65,7 +79,13 @@ fn oneself<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
 /// **Errors:** `EINVAL` for one that was never given a state to start in.
 fn up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
-    if vcpu.is_up() { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
+    if !vcpu.is_initialised() {
+        return Err(Errno::EINVAL);
+    }
+    if vcpu.bring_back_up() {
+        call.hv.scheduler.wake(call.hv, call.domain, vcpu);
+    }
+    Ok(Outcome::OK)
 }
 
 fn down<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -101,7 +121,7 @@ fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// **Errors:** `EINVAL` for a period under 1 ms or one that is negative as a signed number.
+/// **Errors:** `EINVAL` for a period under 1 ms or from 2^62 ns on.
 fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     let VcpuSetPeriodicTimer { period_ns } = call.read_arg(2)?;
@@ -120,14 +140,31 @@ fn stop_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// **Errors:** `EINVAL` for another vCPU, `ETIME` for a moment that is over where the flags ask for it.
+/// A moment that is over fires at once, whatever the flags say.
+///
+/// **Errors:** `EINVAL` for another vCPU, `EFAULT`.
 fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = oneself(call)?;
     let wanted: VcpuSetSingleshotTimer = call.read_arg(2)?;
-    if wanted.flags.contains(SingleshotFlags::FUTURE) && wanted.timeout_abs_ns < call.hv.machine.now().0 {
-        return Err(Errno::ETIME);
+    let is_over = i64::try_from(wanted.timeout_abs_ns).is_err() || wanted.timeout_abs_ns < call.hv.machine.now().0;
+    if is_over {
+        vcpu.timers.set(Timer::OneShot, Time::NEVER);
+        raise_vcpu(&HostedDomain::new(call.hv, call.domain), vcpu.id, VIRQ_TIMER);
+    } else {
+        vcpu.timers.set(Timer::OneShot, Time(wanted.timeout_abs_ns));
     }
-    vcpu.timers.set(Timer::OneShot, Time(wanted.timeout_abs_ns));
+    Ok(Outcome::OK)
+}
+
+/// `set_timer_op(moment)`, the old way to the calling vCPU's one-shot timer: 0 stops it.
+pub fn set_timer_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let (now, wanted) = (call.hv.machine.now(), call.arg(0));
+    let deadline = match i64::try_from(wanted) {
+        Ok(0) => Time::NEVER,
+        Ok(_) if Time(wanted).since_ns(now) < FURTHEST_NS => Time(wanted),
+        _ => now.after_ns(MIDDLE_WAY_NS),
+    };
+    call.vcpu.timers.set(Timer::OneShot, deadline);
     Ok(Outcome::OK)
 }
 
@@ -139,13 +176,16 @@ fn stop_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 /// Moves a vCPU's `vcpu_info` to a place of the guest's own choice, once and for all. What stands in the old place is
 /// taken along, and everything is marked as pending, so that nothing is lost on the way.
 ///
-/// **Errors:** `EINVAL` when it was moved before, crosses a page's end, is not aligned or is not the guest's RAM;
-/// `EPERM`, `EFAULT`.
+/// **Errors:** `ENXIO` when it crosses a page's end or is not aligned; `EINVAL` when it was moved before, or is not the
+/// guest's RAM; `EPERM`, `EFAULT`.
 fn register_vcpu_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     let wanted: VcpuRegisterVcpuInfo = call.read_arg(2)?;
     let offset = wanted.offset as usize;
-    if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(align_of::<VcpuInfo>()) || vcpu.has_own_info() {
+    if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(align_of::<VcpuInfo>()) {
+        return Err(Errno::ENXIO);
+    }
+    if vcpu.has_own_info() {
         return Err(Errno::EINVAL);
     }
     if vcpu.id != call.vcpu.id && vcpu.is_up() {

@@ -17,6 +17,9 @@ const CAPABILITIES_SIZE: usize = 1024;
 const CHANGE_SET_SIZE: usize = 64;
 const COMMAND_LINE_SIZE: usize = 1024;
 
+/// Where the part of a PV guest's address space begins that is the hypervisor's.
+const VIRT_START: u64 = 0xffff_8000_0000_0000;
+
 /// What kinds of guest there are. The toolstack looks here for the kind that it is to build.
 const CAPABILITIES: &str = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 
@@ -79,9 +82,9 @@ fn change_set<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// A guest with nested paging has no part of its address space taken away: 0.
+/// The same for every guest. One with nested paging has no part of its address space taken away, and passes over it.
 fn platform_parameters<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    call.write_arg(1, &PlatformParameters { virt_start: 0 })?;
+    call.write_arg(1, &PlatformParameters { virt_start: VIRT_START })?;
     Ok(Outcome::OK)
 }
 
@@ -104,7 +107,11 @@ fn get_features<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-fn page_size<M: Machine>(_: &mut Call<'_, M>) -> Answer {
+/// **Errors:** `EINVAL` for a pointer, since there is nothing to write.
+fn page_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    if call.arg(1) != 0 {
+        return Err(Errno::EINVAL);
+    }
     Ok(Outcome::Done(PAGE_SIZE as u64))
 }
 

@@ -52,7 +52,7 @@ fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, m
         Delivery::Nmi => vcpu.requests.post_nmi(),
         Delivery::Init => {
             // Down until the start-up IPI; what it did until now is forgotten then.
-            vcpu.take_down();
+            vcpu.reset();
             vcpu.requests.post_init();
             if vcpu.is_running() {
                 hv.machine.kick(vcpu.processor());
