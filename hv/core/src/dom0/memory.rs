@@ -137,7 +137,7 @@ fn fill<M: Machine>(
             .filter(|order| order.aligned(at) && order.pages() <= left)
             .find_map(|order| frames.take_block(Mfn(at), order));
         let Some(block) = taken else {
-            if at < LOW_FRAMES && left > 0 {
+            if at < LOW_FRAMES {
                 layout.replaced.push(Gfn(at));
                 layout.add(at << PAGE_SHIFT, (at + 1) << PAGE_SHIFT, E820_RAM);
                 layout.pages += 1;
