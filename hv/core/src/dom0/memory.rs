@@ -198,7 +198,7 @@ mod tests {
             region(0x4000_0000, 0x7ffd_f000, E820_UNUSABLE),
             region(0x1_0000_0000, 0x1_4000_0000, E820_RAM),
         ];
-        Layout { regions, pages: 0 }
+        Layout { regions, ..Layout::default() }
     }
 
     #[test]
