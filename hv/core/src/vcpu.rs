@@ -55,12 +55,33 @@ pub struct Requests {
     any: AtomicBool,
 }
 
-/// A start request taken from [`Requests`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Start {
-    Init,
-    /// Start in real mode at `vector << 12`.
-    Sipi(u8),
+/// What was taken from [`Requests`], to be done in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// INIT came.
+    pub init: bool,
+    /// Vectors to be raised in the local APIC, a bit for each.
+    vectors: [u64; 4],
+    /// Those of them that are level-triggered.
+    levels: [u64; 4],
+    pub nmi: bool,
+    /// A start-up IPI came after that: start in real mode at this `vector << 12`.
+    pub startup: Option<u8>,
+}
+
+impl Taken {
+    /// The vectors, lowest first.
+    pub fn vectors(&self) -> impl Iterator<Item = (u8, Trigger)> + '_ {
+        (0_u8..4).zip(self.vectors.iter().zip(&self.levels)).flat_map(|(index, (word, levels))| {
+            let mut bits = *word;
+            core::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+                bits &= bits.wrapping_sub(1);
+                let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
+                Some((index * 64 + bit as u8, trigger))
+            })
+        })
+    }
 }
 
 impl Requests {
@@ -103,27 +124,26 @@ impl Requests {
         self.any.load(Ordering::SeqCst)
     }
 
-    /// Takes what was asked for: each vector goes to `raise`; the rest is returned.
-    pub fn take(&self, mut raise: impl FnMut(u8, Trigger)) -> (bool, Option<Start>) {
+    /// Takes what was asked for.
+    pub fn take(&self) -> Taken {
         self.any.store(false, Ordering::SeqCst);
-        for (index, (word, levels)) in self.vectors.iter().zip(&self.levels).enumerate() {
-            let mut bits = word.swap(0, Ordering::SeqCst);
+        let start = self.start.swap(0, Ordering::SeqCst);
+        let (mut vectors, mut taken_levels) = ([0; 4], [0; 4]);
+        let taken = vectors.iter_mut().zip(&mut taken_levels);
+        for ((bits, level_bits), (word, levels)) in taken.zip(self.vectors.iter().zip(&self.levels)) {
+            *bits = word.swap(0, Ordering::SeqCst);
             // The level is noted before the vector, so that it is never missed here.
-            let levels = if bits == 0 { 0 } else { levels.fetch_and(!bits, Ordering::SeqCst) };
-            while bits != 0 {
-                let bit = bits.trailing_zeros();
-                bits &= bits - 1;
-                let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
-                raise((index as u32 * 64 + bit) as u8, trigger);
+            if *bits != 0 {
+                *level_bits = levels.fetch_and(!*bits, Ordering::SeqCst);
             }
         }
-        let start = self.start.swap(0, Ordering::SeqCst);
-        let start = if start & START_SIPI != 0 {
-            Some(Start::Sipi(start as u8))
-        } else {
-            (start & START_INIT != 0).then_some(Start::Init)
-        };
-        (self.nmi.swap(false, Ordering::SeqCst), start)
+        Taken {
+            init: start & START_INIT != 0,
+            vectors,
+            levels: taken_levels,
+            nmi: self.nmi.swap(false, Ordering::SeqCst),
+            startup: (start & START_SIPI != 0).then_some(start as u8),
+        }
     }
 }
 

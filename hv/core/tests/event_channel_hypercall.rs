@@ -130,7 +130,7 @@ fn an_event_raises_the_vector_that_the_guest_chose_and_wakes_the_vcpu() {
     raise_vcpu(&HostedDomain::new(&world.hv, &domain), VcpuId(1), VIRQ_TIMER);
     assert!(!vcpu.is_blocked());
     let mut raised = Vec::new();
-    vcpu.requests.take(|vector, _| raised.push(vector));
+    raised.extend(vcpu.requests.take().vectors().map(|(vector, _)| vector));
     assert_eq!(raised, [0xf3]);
     assert!(vcpu.upcall_pending(&world.hv.machine));
 }

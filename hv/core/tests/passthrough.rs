@@ -115,7 +115,14 @@ impl Dom0 {
     fn received(&self) -> Vec<(u8, Trigger)> {
         interrupts_arrived(&self.world.hv);
         let mut received = Vec::new();
-        self.world.domain(0).vcpu(VcpuId(0)).unwrap().requests.take(|vector, trigger| received.push((vector, trigger)));
+        self.world
+            .domain(0)
+            .vcpu(VcpuId(0))
+            .unwrap()
+            .requests
+            .take()
+            .vectors()
+            .for_each(|vector| received.push(vector));
         received
     }
 

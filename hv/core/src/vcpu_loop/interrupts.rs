@@ -2,31 +2,31 @@
 
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{Start, Vcpu, VcpuCore, notify};
+use crate::vcpu::{Vcpu, VcpuCore, notify};
 use xen_abi::VcpuId;
 use xenolith_devices::interrupt::{Delivery, Message, Trigger};
 use xenolith_hal::{CpuState, GuestCpu, Machine};
 
 /// Does what others have asked of a vCPU.
-pub(super) fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
-    let (nmi, start) = vcpu.requests.take(|vector, trigger| {
+///
+/// A vCPU that waits for its start already is as INIT makes it, so another INIT changes nothing: what is raised on it
+/// before its first start is still there afterwards, as in real Xen. Linux raises the upcall so.
+pub fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
+    let taken = vcpu.requests.take();
+    if taken.init && !core.waits_for_startup {
+        core.lapic.init();
+        core.nmi_pending = false;
+        core.waits_for_startup = true;
+    }
+    for (vector, trigger) in taken.vectors() {
         core.lapic.raise(vector, trigger);
-    });
-    core.nmi_pending |= nmi;
-    match start {
-        Some(Start::Init) => {
-            core.lapic.init();
-            core.nmi_pending = false;
-            core.waits_for_startup = true;
-        }
-        Some(Start::Sipi(page)) => {
-            // The state is one that every machine takes.
-            let _ = core.hardware.set_state(&CpuState::after_startup_ipi(page));
-            core.lapic.init();
-            core.nmi_pending = false;
-            core.waits_for_startup = false;
-        }
-        None => {}
+    }
+    core.nmi_pending |= taken.nmi;
+    if let Some(page) = taken.startup {
+        // The state is one that every machine takes.
+        let _ = core.hardware.set_state(&CpuState::after_startup_ipi(page));
+        core.nmi_pending = false;
+        core.waits_for_startup = false;
     }
 }
 

@@ -6,7 +6,7 @@ mod run;
 mod turn;
 
 pub(crate) use exits::apic_effect;
-pub use interrupts::send_message;
+pub use interrupts::{send_message, take_requests};
 pub use turn::CpuLoop;
 
 use crate::hypervisor::Hypervisor;

@@ -1,0 +1,86 @@
+//! INIT and start-up IPIs, as a vCPU takes them.
+
+mod hypercall_world;
+
+use hypercall_world::World;
+use xen_abi::VcpuId;
+use xenolith_core::vcpu_loop::take_requests;
+use xenolith_hal::TimeBase;
+
+const UPCALL: u8 = 0xf3;
+/// The spurious vector register, whose bit 8 turns the local APIC on.
+const SPURIOUS: u32 = 0xf0;
+
+/// The highest vector that waits once the guest has turned its local APIC on.
+fn pending_after(waits_for_startup: bool, ask: impl Fn(&World)) -> (Option<u8>, bool) {
+    let world = World::new(&[2]);
+    let domain = world.domain(0);
+    let vcpu = domain.vcpu(VcpuId(1)).unwrap();
+    let mut core = vcpu.take_core().unwrap();
+    core.waits_for_startup = waits_for_startup;
+    ask(&world);
+    take_requests(vcpu, &mut core);
+    let _ = core.lapic.write_page(SPURIOUS, 4, 0x1ff, TimeBase::default());
+    let found = (core.lapic.highest_pending(), core.waits_for_startup);
+    vcpu.put_core(core);
+    found
+}
+
+fn raise(world: &World) {
+    world.domain(0).vcpu(VcpuId(1)).unwrap().requests.post_vector(UPCALL);
+}
+
+fn init(world: &World) {
+    world.domain(0).vcpu(VcpuId(1)).unwrap().requests.post_init();
+}
+
+fn start(world: &World) {
+    world.domain(0).vcpu(VcpuId(1)).unwrap().requests.post_sipi(0x98);
+}
+
+#[test]
+fn what_is_raised_before_the_first_start_is_still_there_afterwards() {
+    let ask = |world: &World| {
+        raise(world);
+        init(world);
+        start(world);
+    };
+    assert_eq!(pending_after(true, ask), (Some(UPCALL), false));
+}
+
+#[test]
+fn init_makes_a_vcpu_that_ran_wait_for_its_start() {
+    assert_eq!(pending_after(false, init), (None, true));
+    let ask = |world: &World| {
+        init(world);
+        start(world);
+    };
+    assert_eq!(pending_after(false, ask), (None, false));
+}
+
+#[test]
+fn init_forgets_what_the_local_apic_had() {
+    let world = World::new(&[2]);
+    let domain = world.domain(0);
+    let vcpu = domain.vcpu(VcpuId(1)).unwrap();
+    let mut core = vcpu.take_core().unwrap();
+    raise(&world);
+    take_requests(vcpu, &mut core);
+    init(&world);
+    take_requests(vcpu, &mut core);
+    let _ = core.lapic.write_page(SPURIOUS, 4, 0x1ff, TimeBase::default());
+    assert_eq!(core.lapic.highest_pending(), None);
+    vcpu.put_core(core);
+}
+
+#[test]
+fn every_vector_that_was_asked_for_is_raised_once() {
+    let world = World::new(&[1]);
+    let domain = world.domain(0);
+    let requests = &domain.vcpu(VcpuId(0)).unwrap().requests;
+    for vector in [0x10, 0x3f, 0x40, 0xf3, 0xff, 0x40] {
+        requests.post_vector(vector);
+    }
+    assert_eq!(requests.take().vectors().map(|(vector, _)| vector).collect::<Vec<_>>(), [0x10, 0x3f, 0x40, 0xf3, 0xff]);
+    assert_eq!(requests.take().vectors().next(), None);
+}
