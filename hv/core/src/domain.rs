@@ -1,8 +1,10 @@
 //! A domain.
 
+use crate::destruction::Stage;
 use crate::device_space::DeviceSpace;
+use crate::domain_control::{CreateOptions, DomainControl};
 use crate::event_channel::EventChannels;
-use crate::frames::PageRef;
+use crate::frames::{PageRef, SharedFrame};
 use crate::grant::GrantTable;
 use crate::guest_ports::PortRights;
 use crate::hvm_params::HvmParams;
@@ -10,10 +12,11 @@ use crate::hypervisor::Hypervisor;
 use crate::passthrough::HostDevices;
 use crate::physmap::Physmap;
 use crate::vcpu::{Vcpu, VcpuRef, notify};
+use crate::vcpus::Vcpus;
 use crate::watchdog::Watchdogs;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::ports::PortDevices;
@@ -35,7 +38,9 @@ pub struct Domain<M: Machine> {
     /// The control domain, which may do what others may not.
     pub privileged: bool,
     this: Weak<Self>,
-    pub vcpus: Vec<Vcpu<M>>,
+    pub vcpus: Vcpus<M>,
+    /// What the toolstack said about it.
+    pub control: DomainControl,
     /// Its second-level translation.
     pub space: M::Space,
     /// The page that it shares with the hypervisor (`shared_info`).
@@ -62,12 +67,27 @@ pub struct Domain<M: Machine> {
     runstate_updates: AtomicBool,
     /// References to its own pages that are held for as long as it lives.
     kept: SpinLock<Vec<PageRef>, rank::DomainPages>,
+    /// The frame of `shared_info`, for domains that can end.
+    shared_page: SpinLock<Option<SharedFrame>, rank::DomainPages>,
+    /// How far taking it apart has come.
+    pub(crate) destruction: SpinLock<Stage, rank::DomainControl>,
     shutdown: AtomicU32,
-    dying: AtomicBool,
+    life: AtomicU8,
+    /// How many reasons there are for none of its vCPUs to run. Those that are made later take them over.
+    pauses: SpinLock<u32, rank::DomainControl>,
     /// How far its clock is ahead of the machine's, in seconds.
     pub time_offset_seconds: AtomicU64,
-    /// The number by which the toolstack knows it.
-    handle: SpinLock<[u8; 16], rank::DomainControl>,
+}
+
+/// How far the life of a domain has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Life {
+    Alive = 0,
+    /// It is being taken apart, and gets nothing new.
+    Dying = 1,
+    /// Nothing is left of it but pages that others still use.
+    Dead = 2,
 }
 
 /// What a domain is made of.
@@ -85,15 +105,23 @@ pub struct DomainParts<M: Machine> {
 }
 
 impl<M: Machine> Domain<M> {
-    /// A domain whose vCPUs are all down. Its number is that of `events`.
+    /// A PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`.
     pub fn new(parts: DomainParts<M>) -> Arc<Self> {
+        let options = CreateOptions::pvh(u32::try_from(parts.vcpus.len()).unwrap_or(u32::MAX));
+        Self::controlled(parts, DomainControl::new(options, 0))
+    }
+
+    /// A domain whose vCPUs are all down, and which is paused as often as `control` says.
+    pub fn controlled(parts: DomainParts<M>, control: DomainControl) -> Arc<Self> {
         let DomainParts { events, physmap, grants, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();
         Arc::new_cyclic(|this| Self {
             id,
             privileged,
             this: this.clone(),
-            vcpus,
+            vcpus: Vcpus::new(vcpus),
+            pauses: SpinLock::new(control.state().pauses),
+            control,
             space,
             shared_info,
             params: HvmParams::default(),
@@ -109,10 +137,11 @@ impl<M: Machine> Domain<M> {
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),
             kept: SpinLock::new(Vec::new()),
+            shared_page: SpinLock::new(None),
+            destruction: SpinLock::new(Stage::FIRST),
             shutdown: AtomicU32::new(Shutdown::NONE.0),
-            dying: AtomicBool::new(false),
+            life: AtomicU8::new(Life::Alive as u8),
             time_offset_seconds: AtomicU64::new(0),
-            handle: SpinLock::new([0; 16]),
         })
     }
 
@@ -132,9 +161,23 @@ impl<M: Machine> Domain<M> {
         Shutdown(self.shutdown.load(Ordering::SeqCst))
     }
 
+    /// How far its life has come.
+    pub fn life(&self) -> Life {
+        match self.life.load(Ordering::SeqCst) {
+            0 => Life::Alive,
+            1 => Life::Dying,
+            _ => Life::Dead,
+        }
+    }
+
+    /// Its life goes on to `next`, never back. True if it was not there yet.
+    pub(crate) fn pass_on(&self, next: Life) -> bool {
+        self.life.fetch_max(next as u8, Ordering::SeqCst) < next as u8
+    }
+
     /// True once the domain is being taken apart.
     pub fn is_dying(&self) -> bool {
-        self.dying.load(Ordering::SeqCst)
+        self.life() != Life::Alive
     }
 
     /// Stops all vCPUs for the domain's own reason; the first reason stays. False if it was shut down already.
@@ -147,8 +190,20 @@ impl<M: Machine> Domain<M> {
         first
     }
 
+    /// Lets a domain that was shut down go on. False if it was not.
+    pub fn resume(&self, hv: &Hypervisor<M>) -> bool {
+        let was_down = self.shutdown.swap(Shutdown::NONE.0, Ordering::SeqCst) != Shutdown::NONE.0;
+        if was_down {
+            self.shutdown_code.store(Shutdown::NONE.0, Ordering::SeqCst);
+            self.unpause_all(hv);
+        }
+        was_down
+    }
+
     /// Adds a reason not to run to every vCPU, and makes those that run stop soon.
     pub fn pause_all(&self, hv: &Hypervisor<M>) {
+        let mut pauses = self.pauses.lock();
+        *pauses = pauses.saturating_add(1);
         for vcpu in &self.vcpus {
             vcpu.pause();
             if vcpu.is_running() {
@@ -159,11 +214,29 @@ impl<M: Machine> Domain<M> {
 
     /// Takes a reason not to run away from every vCPU.
     pub fn unpause_all(&self, hv: &Hypervisor<M>) {
+        let mut pauses = self.pauses.lock();
+        *pauses = pauses.saturating_sub(1);
         for vcpu in &self.vcpus {
             if vcpu.unpause() {
                 hv.scheduler.wake(hv, self, vcpu);
             }
         }
+    }
+
+    /// True while there is a reason for none of its vCPUs to run.
+    pub fn is_paused(&self) -> bool {
+        *self.pauses.lock() != 0
+    }
+
+    /// Gives the domain its vCPUs, which are as paused as it is.
+    ///
+    /// **Errors:** they come back if it has some already.
+    pub(crate) fn set_vcpus(&self, vcpus: Vec<Vcpu<M>>) -> Result<(), Vec<Vcpu<M>>> {
+        let pauses = self.pauses.lock();
+        for vcpu in &vcpus {
+            vcpu.pause_times(*pauses);
+        }
+        self.vcpus.set(vcpus)
     }
 
     /// Makes a vCPU look at what it was sent.
@@ -200,8 +273,24 @@ impl<M: Machine> Domain<M> {
         Ok(())
     }
 
+    /// Gives the domain the frame of `shared_info`, which goes back when it ends.
+    pub(crate) fn own_shared_page(&self, page: SharedFrame) {
+        *self.shared_page.lock() = Some(page);
+    }
+
+    /// The frame of `shared_info`, once: nobody writes there from now on.
+    pub(crate) fn give_up_shared_page(&self) -> Option<SharedFrame> {
+        self.shared_page.lock().take()
+    }
+
     /// The number by which the toolstack knows it.
     pub fn handle(&self) -> [u8; 16] {
-        *self.handle.lock()
+        self.control.state().handle
+    }
+
+    /// Gives up what was to be held for as long as the domain lives: its vCPUs run no more, and nobody looks at their
+    /// `vcpu_info`.
+    pub(crate) fn let_go(&self) -> Option<PageRef> {
+        self.kept.lock().pop()
     }
 }

@@ -9,10 +9,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod ctl_bitmap;
+pub mod destruction;
 pub mod device_space;
 pub mod dom0;
 pub mod domain;
+pub mod domain_control;
 pub mod domain_table;
+pub mod domctl;
 pub mod event_channel;
 pub mod frames;
 pub mod grant;
@@ -33,8 +37,10 @@ pub mod physmap;
 pub mod power;
 pub mod scheduler;
 pub mod settings;
+pub mod stopped;
 pub mod time;
 pub mod vcpu;
 pub mod vcpu_loop;
 pub mod vcpu_timers;
+pub mod vcpus;
 pub mod watchdog;

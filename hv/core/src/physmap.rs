@@ -184,6 +184,24 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         Ok(unmapped)
     }
 
+    /// Takes the first page at or above a frame away, whole, and gives its first frame and what it was. The caller
+    /// disposes of it as of what [`Editor::unmap`] gives.
+    pub fn take_next(&mut self, from: Gfn) -> Option<(Gfn, Mapping)> {
+        let memory = self.memory;
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        let (gfn, taken) = memory.space.take_next(from, &mut source)?;
+        if taken.kind == PageKind::Shared {
+            memory.frames.put_later(PageRef::of_mapping(taken.mfn));
+        }
+        Some((gfn, taken))
+    }
+
+    /// Gives the page tables back; nothing can be mapped any more. Nothing is mapped, and no vCPU runs.
+    pub fn tear_down(&mut self) {
+        let memory = self.memory;
+        memory.space.tear_down(&mut self.pool.source(memory.frames, memory.pages, memory.owner));
+    }
+
     /// Puts one page at a guest frame in place of memory of the domain's own that may stand there, and gives that.
     /// What was there stays the domain's: the caller decides what becomes of it.
     ///

@@ -135,7 +135,8 @@ fn write_clock<M: Machine>(hv: &Hypervisor<M>, page: &PageWords, at: usize) -> O
 
 /// Writes the date and time of system time 0 to a domain's shared page.
 pub fn update_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
-    if let Some(page) = hv.machine.page(domain.shared_info) {
+    // The page of a domain that is going may be another's before this CPU is next quiet, but not sooner.
+    if let Some(page) = hv.machine.page(domain.shared_info).filter(|_| !domain.is_dying()) {
         let _ = write_wall_clock(hv, domain, page);
     }
 }

@@ -293,6 +293,11 @@ impl<M: Machine> Vcpu<M> {
         self.pause_count.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Adds this many reasons not to run.
+    pub(crate) fn pause_times(&self, reasons: u32) {
+        self.pause_count.fetch_add(reasons, Ordering::SeqCst);
+    }
+
     /// Takes a reason not to run away; true if it was the last.
     pub fn unpause(&self) -> bool {
         let before = self.pause_count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
@@ -344,6 +349,11 @@ impl<M: Machine> Vcpu<M> {
     /// Says where its `vcpu_info` lies; the caller has pinned the frame.
     pub fn set_info_place(&self, frame: Mfn, offset: usize) {
         self.info.store((frame.0 << PAGE_SHIFT) | offset as u64, Ordering::SeqCst);
+    }
+
+    /// It has no `vcpu_info` any more. Who looked at it before may do so until its CPU is quiet.
+    pub(crate) fn forget_info(&self) {
+        self.info.store(0, Ordering::SeqCst);
     }
 
     /// The page and offset of its `vcpu_info`.

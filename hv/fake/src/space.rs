@@ -25,6 +25,7 @@ struct Inner {
     pages: BTreeMap<u64, Mapping>,
     /// A frame for each GiB with something in it, as a real translation takes frames for its tables.
     tables: BTreeMap<u64, Mfn>,
+    torn_down: bool,
 }
 
 impl Inner {
@@ -71,6 +72,9 @@ impl NestedSpace for FakeSpace {
             return Err(MapError::OutOfRange);
         }
         let mut inner = self.inner();
+        if inner.torn_down {
+            return Err(MapError::OutOfRange);
+        }
         if !inner.is_free(gfn.0, pages) {
             return Err(MapError::Occupied);
         }
@@ -95,12 +99,22 @@ impl NestedSpace for FakeSpace {
         Ok(None)
     }
 
+    fn take_next(&self, from: Gfn, _frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
+        let mut inner = self.inner();
+        let holder = inner.holder(from.0).map(|(first, _)| first);
+        let first = holder.or_else(|| inner.pages.range(from.0..).next().map(|(first, _)| *first))?;
+        let taken = inner.pages.remove(&first)?;
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        Some((Gfn(first), taken))
+    }
+
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
     fn tear_down(&self, frames: &mut dyn FrameSource) {
         let mut inner = self.inner();
+        inner.torn_down = true;
         inner.pages.clear();
         for table in std::mem::take(&mut inner.tables).into_values() {
             frames.give_back(table);
@@ -147,6 +161,17 @@ mod tests {
         assert_eq!(space.map(Gfn(0x200), page(0x400, PageOrder::SIZE_2M), &mut pool), Err(MapError::Occupied));
         assert_eq!(space.map(Gfn(0x401), page(0x400, PageOrder::SIZE_2M), &mut pool), Err(MapError::Unaligned));
         assert_eq!(space.map(Gfn(LIMIT), page(1, PageOrder::SIZE_4K), &mut pool), Err(MapError::OutOfRange));
+    }
+
+    #[test]
+    fn the_next_page_is_taken_whole_and_holes_are_passed_over() {
+        let (space, mut pool) = (FakeSpace::default(), Pool(vec![Mfn(9), Mfn(8)]));
+        let far = Gfn(1 << 30);
+        space.map(Gfn(0x200), page(0x400, PageOrder::SIZE_2M), &mut pool).unwrap();
+        space.map(far, page(1, PageOrder::SIZE_4K), &mut pool).unwrap();
+        assert_eq!(space.take_next(Gfn(0x300), &mut pool), Some((Gfn(0x200), page(0x400, PageOrder::SIZE_2M))));
+        assert_eq!(space.take_next(Gfn(0), &mut pool), Some((far, page(1, PageOrder::SIZE_4K))));
+        assert_eq!(space.take_next(Gfn(0), &mut pool), None);
     }
 
     #[test]

@@ -101,6 +101,10 @@ pub trait NestedSpace: Send + Sync {
     /// **Errors:** see [`MapError`].
     fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError>;
 
+    /// Takes the first page at or above a frame away, whole, whatever its size, and gives what it was with its first
+    /// frame; none if there is nothing. Holes cost nothing. Raises [`NestedSpace::generation`] when it took something.
+    fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)>;
+
     /// Counts the changes that make what a CPU may have cached wrong. A vCPU drops its cached translations when it
     /// enters with another number than the last time.
     fn generation(&self) -> u64;

@@ -4,13 +4,13 @@ mod firmware;
 mod kernel;
 mod memory;
 mod start_info;
-mod vcpus;
 
 pub use firmware::FirmwareTables;
 pub use kernel::KernelError;
 pub use memory::HostRegion;
 
 use crate::domain::{Domain, DomainParts};
+use crate::domain_control::{CreateOptions, DomainControl};
 use crate::event_channel::EventChannels;
 use crate::frames::PagingPool;
 use crate::grant::{GrantTable, Limits, Source};
@@ -20,9 +20,11 @@ use crate::hypervisor::{DomainRef, Hypervisor};
 use crate::passthrough::{DevicePlan, HostDevices};
 use crate::physmap::{Memory, Physmap};
 use crate::time::update_wall_clock;
+use crate::vcpus::{self, VcpuPlan};
 use core::fmt;
 use kernel::{Kernel, Segment};
 use start_info::Placed;
+use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::Dom0Ports;
 use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, VcpuId};
@@ -140,12 +142,17 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         .ok_or(Dom0Error::NoMemory("translation"))?;
     let shared = hv.frames.take_shared(&hv.machine, id).ok_or(Dom0Error::NoMemory("shared page"))?;
     let shared_info = shared.mfn();
-    let vcpus = physmap.with_pool(|pool| vcpus::make(hv, plan.vcpus, id, pool, shared_info))?;
+    let vcpu_plan = VcpuPlan { count: plan.vcpus, owner: id, shared_info, mtrr: hv.settings.mtrr };
+    let vcpus =
+        physmap.with_pool(|pool| vcpus::make(hv, &vcpu_plan, pool)).map_err(|_| Dom0Error::NoMemory("vCPUs"))?;
     let limits = Limits { frames: GRANT_FRAMES, maptrack_frames: MAPTRACK_FRAMES, version: 2 };
     let source = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
     let grants = GrantTable::new(limits, &source).map_err(|_| Dom0Error::NoMemory("grant table"))?;
     let host = |leaf, subleaf| hv.machine.cpuid(leaf, subleaf);
-    Ok(Domain::new(DomainParts {
+    let emulation_flags = EmulationFlags::LAPIC | EmulationFlags::IOAPIC | EmulationFlags::VPCI;
+    let arch = ArchDomainconfig { emulation_flags, misc_flags: MiscFlags(0) };
+    let options = CreateOptions { arch, ..CreateOptions::pvh(plan.vcpus) };
+    let parts = DomainParts {
         events: EventChannels::new(id, plan.vcpus, HIGHEST_PORT).map_err(|_| Dom0Error::NoMemory("event channels"))?,
         physmap,
         grants,
@@ -155,7 +162,8 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         shared_info,
         cpuid: CpuidTable::for_guest(&host, plan.capabilities, true),
         ports: PortRights::control(plan.ports),
-    }))
+    };
+    Ok(Domain::controlled(parts, DomainControl::new(options, 0)))
 }
 
 /// Gives dom0 the machine's devices.

@@ -83,6 +83,8 @@ pub struct Shape {
     entries: Vec<TableFrame>,
     status: Vec<TableFrame>,
     active: Vec<ActiveFrame>,
+    /// The frames were given up, and there will be no others.
+    closed: bool,
 }
 
 /// The table cannot grow: past its limit, or memory is short.
@@ -158,6 +160,9 @@ impl Shape {
     ///
     /// **Errors:** [`CannotGrow`]; what was added stays.
     pub(super) fn grow(&mut self, to: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
+        if self.closed {
+            return Err(CannotGrow);
+        }
         while self.frame_count() < to {
             self.active.try_reserve(1).map_err(|_| CannotGrow)?;
             self.entries.try_reserve(1).map_err(|_| CannotGrow)?;
@@ -173,6 +178,9 @@ impl Shape {
 
     /// Adds the status words that the entries of form 2 need.
     pub(super) fn grow_status(&mut self, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
+        if self.closed {
+            return Err(CannotGrow);
+        }
         while self.status.len() < status_frames_for(self.frame_count()) as usize {
             self.status.try_reserve(1).map_err(|_| CannotGrow)?;
             self.status.push(TableFrame { frame: from.take()?, place: None });
@@ -216,7 +224,8 @@ impl GrantTable {
     ///
     /// **Errors:** [`CannotGrow`].
     pub fn new(limits: Limits, from: &Source<'_, impl Pages>) -> Result<Self, CannotGrow> {
-        let mut shape = Shape { version: Version::V1, entries: Vec::new(), status: Vec::new(), active: Vec::new() };
+        let mut shape =
+            Shape { version: Version::V1, entries: Vec::new(), status: Vec::new(), active: Vec::new(), closed: false };
         shape.grow(1.min(limits.frames), from)?;
         let mappings = SpinLock::new(Maptrack::new(limits.maptrack_frames));
         Ok(Self { limits, shape: RwSpinLock::new(shape), mappings })
@@ -255,6 +264,18 @@ impl GrantTable {
             let _ = shape.grow(needed, from);
         }
         Some(shape.part(part).get(index as usize)?.frame.mfn())
+    }
+
+    /// Gives up every frame, of a domain that grants nothing any more. Those that others map stay until they do not.
+    /// What others hold of its grants ends without a mark.
+    pub fn give_up(&self, frames: &Frames) {
+        let mut shape = self.shape.write();
+        shape.closed = true;
+        for part in [Part::Entries, Part::Status] {
+            while let Some(TableFrame { frame, .. }) = shape.part_mut(part).pop() {
+                frames.release_shared(frame);
+            }
+        }
     }
 
     /// Where the domain sees a frame of its table.

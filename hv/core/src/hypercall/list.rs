@@ -2,6 +2,7 @@
 
 use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
+use crate::domctl::domctl;
 use crate::event_channel;
 use crate::grant;
 use crate::memory_op;
@@ -59,6 +60,8 @@ impl<M: Machine> Table<M> {
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),
         operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
         operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
+        // Who may call is asked when the domain that it names was found.
+        does(number::DOMCTL, "domctl", Caller::Any, domctl),
         refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),
         does(number::DM_OP, "dm_op", Caller::Any, dm_op::dm_op),
         // Real Xen's answer to a path that it cannot take: there is no tree of settings.

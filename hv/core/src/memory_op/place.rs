@@ -9,7 +9,7 @@ use xen_abi::physmap::{
     XENMAPSPACE_SHARED_INFO,
 };
 use xen_abi::{DomId, Errno};
-use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, Rights};
+use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
 
 impl From<PlaceError> for Errno {
     fn from(error: PlaceError) -> Self {
@@ -199,32 +199,31 @@ pub fn unplace<W: World>(world: &W, target: &W::Party, gfn: Gfn) -> Result<(), E
 }
 
 /// Takes everything out of the translation of a domain whose vCPUs run no more, and gives its memory up. At most
-/// `budget` steps; gives the frame to go on at, or none when all is done. Mappings of grants must be gone before.
+/// `budget` steps, of at most 512 frames each; gives the frame to go on at, or none when all is done. Mappings of
+/// grants must be gone before. Pages of 1 GiB lose their place and stay the domain's:
+/// [`release_strays`](crate::frames::Frames::release_strays) finds them.
 pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u32) -> Option<Gfn> {
     let memory = world.memory(dead);
     let mut gfn = from;
     for _ in 0..budget {
-        if gfn > dead.physmap().highest() {
-            return None;
-        }
-        if let Some(there) = memory.lookup(gfn) {
-            // First out of the translation, so that a step that is repeated finds nothing; if that fails for want of
-            // a table the page is found again by its owner at the very end.
-            if memory.edit(|editor| editor.unmap(gfn)).is_ok() {
-                give_up(world, dead, there);
-            }
-        }
-        gfn = gfn.checked_add(1)?;
+        let (first, there) = memory.edit(|editor| editor.take_next(gfn))?;
+        give_up(world, dead, there);
+        gfn = first.checked_add(there.order.pages())?;
     }
     Some(gfn)
 }
 
-fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
+/// Disposes of what was taken out of the translation of a domain that is going.
+pub(crate) fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
     match there.kind {
-        PageKind::Ram => {
-            world.frames().release(there.mfn, dead.id());
+        PageKind::Ram if there.order <= PageOrder::SIZE_2M => {
+            for offset in 0..there.order.pages() {
+                if let Some(mfn) = there.mfn.checked_add(offset) {
+                    world.frames().release(mfn, dead.id());
+                }
+            }
         }
         PageKind::Foreign => world.frames().put_later(PageRef::of_mapping(there.mfn)),
-        PageKind::Grant | PageKind::Shared | PageKind::Mmio => {}
+        PageKind::Ram | PageKind::Grant | PageKind::Shared | PageKind::Mmio => {}
     }
 }

@@ -7,6 +7,7 @@ use crate::event_channel::{HostedDomain, poll};
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::outcome::CrashReason;
+use crate::power::domain_shutdown;
 use crate::vcpu::{Vcpu, VcpuCore, VcpuRef};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
 use xenolith_hal::{Exit, GuestCpu, LogLevel, Machine, RunControl, Time};
@@ -131,5 +132,5 @@ fn crash<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
         ),
     );
     let shutdown = if reason == CrashReason::TripleFault { SHUTDOWN_REBOOT } else { SHUTDOWN_CRASH };
-    domain.shut_down(hv, shutdown);
+    domain_shutdown(hv, domain, shutdown);
 }

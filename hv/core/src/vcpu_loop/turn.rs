@@ -1,6 +1,7 @@
 //! One turn of a CPU: what has come in, which vCPU is next, and running it until something calls for another turn.
 
 use super::run::{Stop, run_vcpu};
+use crate::destruction;
 use crate::hypervisor::Hypervisor;
 use crate::operations::console_io;
 use crate::passthrough;
@@ -33,6 +34,7 @@ impl<M: Machine> CpuLoop<M> {
     pub fn turn(&mut self, hv: &Hypervisor<M>) {
         hv.frames.quiet(self.cpu);
         let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);
+        let frames_due = destruction::reap(hv).map_or(frames_due, |again| again.min(frames_due));
         let events = hv.machine.take_events();
         if events.contains(HostEvents::CONSOLE) {
             console_io::input_arrived(hv);

@@ -57,6 +57,13 @@ impl NestedSpace for Space {
         Ok(self.map.lock().unwrap().remove(&gfn.0))
     }
 
+    fn take_next(&self, from: Gfn, _: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
+        let mut map = self.map.lock().unwrap();
+        let first = *map.range(from.0..).next()?.0;
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        Some((Gfn(first), map.remove(&first)?))
+    }
+
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }

@@ -354,6 +354,22 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
+    /// The first frame and the level of the first page at or above `from` in a table of `level` whose first frame is
+    /// `base`. A page that begins below `from` and reaches it counts.
+    fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
+        let pages = 1 << (9 * (level - 1));
+        let begin = from.saturating_sub(base) / pages;
+        let words = self.access.frame(table)?.words();
+        (begin..).zip(words.iter().skip(begin as usize)).find_map(|(index, word)| {
+            let first = base + index * pages;
+            match Entry(word.load(Ordering::Acquire)).meaning(level) {
+                Meaning::Empty => None,
+                Meaning::Page => Some((first, level)),
+                Meaning::Table { frame, .. } => self.first_page(frame, level - 1, first, from),
+            }
+        })
+    }
+
     fn give_back_below(&self, table: Mfn, level: Level, frames: &mut dyn FrameSource) {
         if let Some(page) = self.access.frame(table).filter(|_| level > 1) {
             for word in page.words() {
@@ -421,6 +437,16 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         }
         self.residency.advance();
         Ok(found)
+    }
+
+    fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
+        let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
+        let path = self.descend(first, level).filter(|path| path.level == level)?;
+        let found = path.entry.mapping(level, 0)?;
+        path.slot(level)?.set(Entry::EMPTY);
+        self.prune(&path, frames);
+        self.residency.advance();
+        Some((Gfn(first), found))
     }
 
     fn generation(&self) -> u64 {

@@ -62,6 +62,28 @@ fn frames_must_be_aligned_and_within_reach() {
 }
 
 #[test]
+fn the_next_page_is_taken_whole_and_holes_are_passed_over() {
+    let (space, mut pool) = tables(32, LIMITS);
+    let pages = [
+        (0x401, ram(7, PageOrder::SIZE_4K)),
+        (0x600, ram(0x200, PageOrder::SIZE_2M)),
+        (0x8_0000, ram(1 << 18, PageOrder::SIZE_1G)),
+        ((1 << 36) - 1, ram(9, PageOrder::SIZE_4K)),
+    ];
+    for (gfn, page) in pages {
+        space.map(Gfn(gfn), page, &mut pool).unwrap();
+    }
+    assert_eq!(space.take_next(Gfn(0x402), &mut pool), Some((Gfn(0x600), pages[1].1)));
+    assert_eq!(space.lookup(Gfn(0x601)), None);
+    // A page that begins before the frame is taken too.
+    assert_eq!(space.take_next(Gfn(0x8_0005), &mut pool), Some((Gfn(0x8_0000), pages[2].1)));
+    assert_eq!(space.take_next(Gfn(0), &mut pool), Some((Gfn(0x401), pages[0].1)));
+    assert_eq!(space.take_next(Gfn(0), &mut pool), Some((Gfn((1 << 36) - 1), pages[3].1)));
+    assert_eq!(space.take_next(Gfn(0), &mut pool), None);
+    assert_eq!(pool.taken(), 1);
+}
+
+#[test]
 fn a_pool_that_runs_dry_changes_nothing() {
     let (space, mut pool) = tables(3, LIMITS);
     assert_eq!(space.map(Gfn(0), ram(0, PageOrder::SIZE_4K), &mut pool), Err(MapError::NoMemory));

@@ -1,0 +1,13 @@
+//! `domctl` as a toolstack makes it, on a machine of vectors and maps.
+#![cfg(not(loom))]
+
+#[path = "../hypercall_world/mod.rs"]
+mod hypercall_world;
+
+mod affinity;
+mod creating;
+mod ending;
+mod entry;
+mod running;
+mod settings;
+mod toolstack;
