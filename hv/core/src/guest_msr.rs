@@ -3,6 +3,7 @@
 use crate::domain::Domain;
 use crate::guest_memory::ram_page;
 use crate::hypervisor::Hypervisor;
+use crate::time::update_clock;
 use crate::vcpu::{Vcpu, VcpuCore};
 use xenolith_devices::GeneralProtection;
 use xenolith_devices::lapic::Effect;
@@ -77,6 +78,7 @@ pub fn write<M: Machine>(
         MsrWrite::ShiftTsc(ticks) => {
             core.tsc_offset = core.tsc_offset.wrapping_add(ticks);
             core.hardware.shift_tsc(ticks);
+            update_clock(hv, vcpu, core.tsc_offset);
         }
         // No guest is shown RDTSCP or RDPID, which are all that read it.
         MsrWrite::TscAux(_) => return Err(GeneralProtection),

@@ -19,7 +19,7 @@ use xen_abi::vcpu::{
     RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo, XEN_RUNSTATE_UPDATE,
 };
 use xen_abi::virq::VIRQ_TIMER;
-use xenolith_devices::pvclock::{TscScale, time_info};
+use xenolith_devices::pvclock::time_info;
 use xenolith_hal::{GuestCpu, LogLevel, Machine, PageWords, Time};
 
 /// What a vCPU is doing, since when, and for how long it did what before.
@@ -72,7 +72,7 @@ pub fn switch_in<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut 
     let Some(vcpu) = entry.vcpu() else { return };
     vcpu.runstate.lock().change(RUNSTATE_RUNNING, now);
     show_runstate(hv, &entry.domain, vcpu, core);
-    update_clock(hv, vcpu);
+    update_clock(hv, vcpu, core.tsc_offset);
 }
 
 /// A vCPU loses its CPU.
@@ -107,28 +107,27 @@ pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &
     let _ = view.write(at, &info);
 }
 
-/// What a guest needs to read the time from its time stamp counter, as of now.
-pub fn clock<M: Machine>(hv: &Hypervisor<M>) -> VcpuTimeInfo {
-    time_info(hv.machine.time_base(), 0, PvclockFlags::empty())
+/// What a guest needs to read the time from its time stamp counter, as of now. `tsc_offset` is by how many ticks it has
+/// moved that.
+pub fn clock<M: Machine>(hv: &Hypervisor<M>, tsc_offset: i64) -> VcpuTimeInfo {
+    time_info(hv.machine.time_base(), tsc_offset.cast_unsigned(), PvclockFlags::empty())
 }
 
-/// Writes what the guest needs to read the time from its time stamp counter.
-pub fn update_clock<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>) {
+/// Writes what the guest needs to read the time from its time stamp counter; see [`clock`].
+pub fn update_clock<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, tsc_offset: i64) {
     if let Some((page, offset)) = vcpu.info(&hv.machine) {
-        let _ = write_clock(hv, page, offset + VCPU_INFO_TIME);
+        let _ = write_clock(&clock(hv, tsc_offset), page, offset + VCPU_INFO_TIME);
     }
 }
 
 /// The version is odd while the rest changes. What the guest writes there meanwhile harms only itself.
-fn write_clock<M: Machine>(hv: &Hypervisor<M>, page: &PageWords, at: usize) -> Option<()> {
-    let base = hv.machine.time_base();
-    let scale = TscScale::from_khz(base.tsc_khz);
+fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> {
     let version = page.load_u32(at + TIME_VERSION)? | 1;
     page.store_u32(at + TIME_VERSION, version)?;
-    page.store_u64(at + TIME_TSC_TIMESTAMP, base.tsc)?;
-    page.store_u64(at + TIME_SYSTEM_TIME, base.time.0)?;
-    page.store_u32(at + TIME_TSC_TO_SYSTEM_MUL, scale.multiplier)?;
-    page.store_u8(at + TIME_TSC_SHIFT, scale.shift.cast_unsigned())?;
+    page.store_u64(at + TIME_TSC_TIMESTAMP, clock.tsc_timestamp)?;
+    page.store_u64(at + TIME_SYSTEM_TIME, clock.system_time)?;
+    page.store_u32(at + TIME_TSC_TO_SYSTEM_MUL, clock.tsc_to_system_mul)?;
+    page.store_u8(at + TIME_TSC_SHIFT, clock.tsc_shift.cast_unsigned())?;
     page.store_u8(at + TIME_FLAGS, 0)?;
     page.store_u32(at + TIME_VERSION, version.wrapping_add(1))
 }

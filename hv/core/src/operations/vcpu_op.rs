@@ -202,7 +202,10 @@ fn register_vcpu_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     move_info(call, vcpu, mapping.mfn, offset);
     vcpu.mark_own_info();
-    update_clock(call.hv, vcpu);
+    // Another one is down, so its offset stays as it is.
+    let offset =
+        if vcpu.id == call.vcpu.id { Some(call.core.tsc_offset) } else { vcpu.with_core(|core| core.tsc_offset) };
+    update_clock(call.hv, vcpu, offset.unwrap_or(0));
     mark_everything(&HostedDomain::new(call.hv, call.domain), vcpu.id);
     Ok(Outcome::OK)
 }
@@ -232,6 +235,6 @@ fn register_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let area: VcpuRegisterTimeMemoryArea = call.read_arg(2)?;
     vcpu.time_area.store(area.addr.address, Ordering::SeqCst);
     let view: GuestView<'_, M> = call.memory();
-    let _ = view.write(area.addr, &crate::time::clock(call.hv));
+    let _ = view.write(area.addr, &crate::time::clock(call.hv, call.core.tsc_offset));
     Ok(Outcome::OK)
 }
