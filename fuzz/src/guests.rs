@@ -16,7 +16,6 @@ use xenolith_core::settings::Settings;
 use xenolith_core::vcpu::{Vcpu, VcpuCore};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuState, CpuidRegisters, FrameSource, GuestCpu, Machine, Mapping, NestedSpace, PageKind, PageOrder,
@@ -61,16 +60,10 @@ fn settings() -> Settings {
     Settings {
         command_line: "com1=115200".into(),
         extra_version: ".0",
-        compiler: "",
-        compiled_by: "",
-        compile_domain: "",
-        compile_date: "",
-        change_set: "",
-        build_id: [0; 20],
         no_reboot: true,
         tsc_khz: 1_000_000,
-        microcode: 0,
-        mtrr: Mtrr::default(),
+        ram_pages: MACHINE_PAGES as u64,
+        ..Settings::default()
     }
 }
 

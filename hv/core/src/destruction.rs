@@ -129,6 +129,7 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
         account.set_max(0);
     }
     let _ = hv.frames.claim(domain.id, 0);
+    hv.global_virqs.forget(domain.id);
     domain.pause_all(hv);
 }
 

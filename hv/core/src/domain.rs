@@ -1,5 +1,6 @@
 //! A domain.
 
+use crate::cpu_policy::KeptCpuid;
 use crate::destruction::Stage;
 use crate::device_space::DeviceSpace;
 use crate::domain_control::{CreateOptions, DomainControl};
@@ -52,7 +53,7 @@ pub struct Domain<M: Machine> {
     /// What it grants, and what it has mapped of others.
     pub grants: GrantTable,
     /// What CPUID says to it.
-    pub cpuid: CpuidTable,
+    pub cpuid: KeptCpuid,
     /// Which ports of the machine it reaches.
     pub ports: PortRights,
     /// Its own small devices behind ports.
@@ -128,7 +129,7 @@ impl<M: Machine> Domain<M> {
             events,
             physmap,
             grants,
-            cpuid,
+            cpuid: KeptCpuid::new(cpuid),
             ports,
             port_devices: SpinLock::new(PortDevices::default()),
             device_space: Once::new(),

@@ -48,6 +48,8 @@ pub struct ControlState {
     pub debugged: bool,
     /// How often the toolstack paused it and did not let it go.
     pub pauses: u32,
+    /// It was let go once, so what it was told about its CPU holds.
+    pub started: bool,
 }
 
 /// What the toolstack said about a domain.
@@ -62,7 +64,7 @@ impl DomainControl {
     pub fn new(options: CreateOptions, pauses: u32) -> Self {
         let share = Share { weight: WEIGHT_DEFAULT, cap: 0 };
         let tsc = DomctlTscInfo { incarnation: 1, ..DomctlTscInfo::default() };
-        let state = ControlState { handle: options.handle, share, tsc, debugged: false, pauses };
+        let state = ControlState { handle: options.handle, share, tsc, debugged: false, pauses, started: pauses == 0 };
         Self { options, state: SpinLock::new(state) }
     }
 

@@ -70,6 +70,11 @@ impl<M: Machine> DomainTable<M> {
         list.get(place).cloned()
     }
 
+    /// How many domains there are.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.list.read().len()).unwrap_or(u32::MAX)
+    }
+
     /// Adds a domain.
     ///
     /// **Errors:** `EEXIST` if the number is taken, `ENOMEM` if memory is short.

@@ -32,7 +32,7 @@ pub fn read<M: Machine>(
         apic_enabled: core.lapic.is_hardware_enabled(),
         tsc: tsc_info(hv),
     };
-    domain.cpuid.answer(leaf, subleaf, &asker)
+    domain.cpuid.table().answer(leaf, subleaf, &asker)
 }
 
 fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {

@@ -24,7 +24,7 @@ pub enum MsrAnswer {
 
 fn context<'a, M: Machine>(hv: &Hypervisor<M>, domain: &'a Domain<M>, core: &VcpuCore<M>) -> MsrContext<'a> {
     MsrContext {
-        cpuid: &domain.cpuid,
+        cpuid: domain.cpuid.table(),
         patch_level: hv.settings.microcode,
         tsc: hv.machine.time_base().tsc.wrapping_add_signed(core.tsc_offset),
     }

@@ -1,10 +1,13 @@
 //! The hypervisor as a whole.
 
+use crate::cpu_policy::SystemPolicies;
 use crate::domain_table::DomainTable;
+use crate::event_channel::GlobalVirqs;
 use crate::frames::Frames;
 use crate::passthrough::DeviceInterrupts;
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
+use crate::sysctl::SysctlState;
 use alloc::sync::Arc;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Machine, WallClock};
@@ -27,6 +30,12 @@ pub struct Hypervisor<M: Machine> {
     pub device_interrupts: DeviceInterrupts,
     /// Date and time at system time 0.
     pub wall_clock: SpinLock<WallClock, rank::Timers>,
+    /// What domains can be told about the CPU.
+    pub policies: SystemPolicies,
+    /// Who handles the machine's virtual interrupts.
+    pub global_virqs: GlobalVirqs,
+    /// What the toolstack set for the machine as a whole.
+    pub sysctl: SysctlState,
 }
 
 /// A domain, shared by whoever works on it.
@@ -37,8 +46,18 @@ impl<M: Machine> Hypervisor<M> {
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
         let scheduler = Scheduler::new(machine.cpu_count());
-        let device_interrupts = DeviceInterrupts::default();
-        Self { machine, settings, frames, domains: DomainTable::default(), scheduler, device_interrupts, wall_clock }
+        Self {
+            machine,
+            settings,
+            frames,
+            domains: DomainTable::default(),
+            scheduler,
+            device_interrupts: DeviceInterrupts::default(),
+            wall_clock,
+            policies: SystemPolicies::default(),
+            global_virqs: GlobalVirqs::default(),
+            sysctl: SysctlState::default(),
+        }
     }
 
     /// Date and time at system time 0.

@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cpu_policy;
 pub mod ctl_bitmap;
 pub mod destruction;
 pub mod device_space;
@@ -28,6 +29,7 @@ pub mod guest_ports;
 pub mod hvm_params;
 pub mod hypercall;
 pub mod hypervisor;
+pub mod idle_time;
 pub mod memory_op;
 pub mod mmio;
 pub mod operations;
@@ -38,6 +40,7 @@ pub mod power;
 pub mod scheduler;
 pub mod settings;
 pub mod stopped;
+pub mod sysctl;
 pub mod time;
 pub mod vcpu;
 pub mod vcpu_loop;

@@ -1,5 +1,6 @@
 //! What stands at each guest frame of a domain: changes to its translation, one at a time.
 
+use crate::frames::epoch::Epoch;
 use crate::frames::{Frames, PageRef, Pages, PagingPool};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +8,23 @@ use xen_abi::memory_map::MemmapEntry;
 use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
 use xenolith_sync::{SpinLock, rank};
 
+/// When something was last taken out of a translation, as moments by which every CPU has dropped it.
+#[derive(Debug, Default)]
+struct Removals {
+    last: AtomicU64,
+    /// The last one for which CPUs were made to hurry.
+    asked: AtomicU64,
+    /// The last one that was seen to have passed.
+    settled: AtomicU64,
+}
+
 /// The lock over a domain's translation, and the pool that pays for its page tables.
 #[derive(Debug)]
 pub struct Physmap {
     pool: SpinLock<PagingPool, rank::P2m>,
     /// The highest guest frame that was ever mapped.
     highest: AtomicU64,
+    removals: Removals,
     /// Where the domain saw its shared page last; all ones for nowhere.
     shared_info: AtomicU64,
     /// The memory map that the toolstack gave it.
@@ -26,6 +38,7 @@ impl Physmap {
         Self {
             pool: SpinLock::new(pool),
             highest: AtomicU64::new(0),
+            removals: Removals::default(),
             shared_info: AtomicU64::new(Gfn::INVALID.0),
             map: SpinLock::new(Vec::new()),
         }
@@ -34,6 +47,21 @@ impl Physmap {
     /// The highest guest frame that was ever mapped; 0 if none was.
     pub fn highest(&self) -> Gfn {
         Gfn(self.highest.load(Ordering::Relaxed))
+    }
+
+    /// The moment after everything that was taken out so far, if it was not seen to have passed; and whether this is
+    /// the first time that somebody asks for it.
+    pub fn unsettled(&self) -> Option<(Epoch, bool)> {
+        let last = self.removals.last.load(Ordering::Acquire);
+        if last <= self.removals.settled.load(Ordering::Acquire) {
+            return None;
+        }
+        Some((Epoch::from_bits(last), self.removals.asked.fetch_max(last, Ordering::AcqRel) < last))
+    }
+
+    /// Every CPU has passed this moment.
+    pub fn note_settled(&self, moment: Epoch) {
+        self.removals.settled.fetch_max(moment.to_bits(), Ordering::AcqRel);
     }
 
     /// Where the domain saw its shared page last.
@@ -178,6 +206,9 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
     pub fn unmap(&mut self, gfn: Gfn) -> Result<Option<Mapping>, MapError> {
         let memory = self.memory;
         let unmapped = memory.space.unmap(gfn, &mut self.pool.source(memory.frames, memory.pages, memory.owner))?;
+        if unmapped.is_some() {
+            memory.physmap.removals.last.store(memory.frames.coming_moment().to_bits(), Ordering::Release);
+        }
         if let Some(Mapping { mfn, kind: PageKind::Shared, .. }) = unmapped {
             memory.frames.put_later(PageRef::of_mapping(mfn));
         }

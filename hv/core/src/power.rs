@@ -1,12 +1,12 @@
 //! The end: of a vCPU, of a domain, of the machine.
 
 use crate::domain::Domain;
-use crate::event_channel::{HostedDomain, raise_global};
+use crate::event_channel::raise_for_handler;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::Vcpu;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
 use xen_abi::virq::VIRQ_DOM_EXC;
-use xenolith_hal::{DomId, LogLevel, Machine, PowerAction};
+use xenolith_hal::{LogLevel, Machine, PowerAction};
 
 /// Takes a vCPU down for good, until somebody starts it again. When the last one of a domain goes, the domain has
 /// powered off: that is how a PVH kernel ends.
@@ -31,9 +31,7 @@ pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reaso
 
 /// Tells the control domain that some domain has changed in a way that it must look at.
 pub fn tell_control_domain<M: Machine>(hv: &Hypervisor<M>) {
-    if let Some(control) = hv.domains.get(DomId::DOM0) {
-        raise_global(&HostedDomain::of(hv, control), VIRQ_DOM_EXC);
-    }
+    raise_for_handler(hv, VIRQ_DOM_EXC);
 }
 
 fn machine_shutdown<M: Machine>(hv: &Hypervisor<M>, reason: u32) {

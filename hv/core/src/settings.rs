@@ -1,6 +1,7 @@
 //! What the boot options and the build decided, and what a guest may ask of it.
 
 use alloc::string::String;
+use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
 
 /// The version of Xen's interface that is spoken.
@@ -9,6 +10,7 @@ pub const XEN_MAJOR: u16 = 4;
 pub const XEN_MINOR: u16 = 17;
 
 /// What a guest sees of the build, and how the hypervisor was told to behave.
+#[derive(Default)]
 pub struct Settings {
     /// The command line, as `xl info` shows it.
     pub command_line: String,
@@ -29,4 +31,8 @@ pub struct Settings {
     pub microcode: u64,
     /// The machine's memory type ranges, which dom0 is shown.
     pub mtrr: Mtrr,
+    /// What the machine does for guests besides showing its CPU's features.
+    pub capabilities: Capabilities,
+    /// Frames of RAM in the machine, the hypervisor's own among them.
+    pub ram_pages: u64,
 }

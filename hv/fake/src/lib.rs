@@ -5,6 +5,7 @@
 //! memory can be made to change while the core reads it.
 #![forbid(unsafe_code)]
 
+mod cpuid;
 mod devices;
 mod disturbance;
 mod machine;

@@ -44,6 +44,7 @@ struct Console {
     written: Vec<u8>,
     typed: VecDeque<u8>,
     log: Vec<String>,
+    pressed: Vec<u8>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,11 +119,18 @@ impl FakeMachine {
         locked(&self.console).log.clone()
     }
 
+    /// The keys that were pressed for the hypervisor.
+    #[must_use]
+    pub fn pressed(&self) -> Vec<u8> {
+        locked(&self.console).pressed.clone()
+    }
+
     /// Forgets console and log, which grow otherwise.
     pub fn forget_output(&self) {
         let mut console = locked(&self.console);
         console.written.clear();
         console.log.clear();
+        console.pressed.clear();
     }
 
     /// How the machine was ended, if it was.
@@ -207,8 +215,8 @@ impl Machine for FakeMachine {
         }
     }
 
-    fn cpuid(&self, _leaf: u32, _subleaf: u32) -> CpuidRegisters {
-        CpuidRegisters::default()
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
+        crate::cpuid::read(leaf, subleaf)
     }
 
     fn console_write(&self, bytes: &[u8]) {
@@ -233,6 +241,10 @@ impl Machine for FakeMachine {
         let count = into.len().min(rest.len());
         into.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         (count, (from + count) as u64)
+    }
+
+    fn press_key(&self, key: u8) {
+        locked(&self.console).pressed.push(key);
     }
 
     fn port_read(&self, _port: u16, size: IoSize) -> u32 {

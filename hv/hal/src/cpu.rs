@@ -35,5 +35,7 @@ bitflags! {
         const CONSOLE = 1 << 2;
         /// [`crate::Devices::take_interrupts`] has something to tell.
         const DEVICE = 1 << 3;
+        /// This CPU wrote to the console ring.
+        const LOG = 1 << 4;
     }
 }

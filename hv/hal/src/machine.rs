@@ -183,6 +183,9 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     /// index after them.
     fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64);
 
+    /// Does what a key that is typed on the hypervisor's console stands for.
+    fn press_key(&self, key: u8);
+
     /// Reads a port of a device that dom0 may use.
     fn port_read(&self, port: u16, size: crate::IoSize) -> u32;
     /// Writes a port of a device that dom0 may use.

@@ -64,6 +64,12 @@ fn low_memory(booted: &Booted) -> impl Iterator<Item = Range<Mfn>> {
     booted.info.memory.ram().filter_map(move |range| Some(whole_frames(&range.intersection(low)?)))
 }
 
+/// Whole frames of a range.
+fn pages_of(range: &MachineRange) -> u64 {
+    let frames = whole_frames(range);
+    frames.end.0.saturating_sub(frames.start.0)
+}
+
 fn settings(booted: &Booted) -> Settings {
     Settings {
         command_line: String::from(booted.info.command_line()),
@@ -78,6 +84,8 @@ fn settings(booted: &Booted) -> Settings {
         tsc_khz: X86Machine.time_base().tsc_khz,
         microcode: microcode::level(),
         mtrr: Mtrr::of_machine(memory_types::read, X86Machine.cpuid(ADDRESS_SIZES, 0).eax & 0xff),
+        capabilities: Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true },
+        ram_pages: booted.info.memory.ram().map(|range| pages_of(&range)).sum(),
     }
 }
 
@@ -110,7 +118,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         ports: dom0_ports(booted.options, booted.acpi),
         hidden_pages: &hidden_pages(booted.acpi),
         devices: DevicePlan { io_apics: &io_apics, configuration: &configuration, kept: &own },
-        capabilities: Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true },
+        capabilities: hv.settings.capabilities,
     };
     if let Err(error) = dom0::build(hv, &plan) {
         panic!("Could not construct domain 0: {error}");

@@ -10,7 +10,7 @@ use xenolith_hal::{
 };
 
 use crate::svm::{self, hypercall_page};
-use crate::{calls, clock, console, cpu_area, crash, idle, power, ram, reboot, timer, wall_clock};
+use crate::{calls, clock, console, cpu_area, crash, idle, keys, power, ram, reboot, timer, wall_clock};
 
 /// The x86-64 machine that the hypervisor runs on. There is one; its parts are found without going through this.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +117,10 @@ impl Machine for X86Machine {
 
     fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64) {
         console::copy_from_ring(index, into)
+    }
+
+    fn press_key(&self, key: u8) {
+        keys::press(key);
     }
 
     fn port_read(&self, port: u16, size: IoSize) -> u32 {

@@ -2,6 +2,7 @@
 
 use super::scheduling::apply_share;
 use super::{Request, chosen};
+use crate::cpu_policy;
 use crate::domain::{Domain, DomainParts};
 use crate::domain_control::{CreateOptions, DomainControl};
 use crate::event_channel::EventChannels;
@@ -17,7 +18,6 @@ use xen_abi::domctl::{
     CreateFlags, DomctlCreatedomain, EmulationFlags, IommuOptions, MiscFlags, XEN_DOMCTL_GRANT_VERSION_MASK,
 };
 use xen_abi::{DomId, Errno};
-use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{Machine, NestedSpace};
 
@@ -25,8 +25,6 @@ use xenolith_hal::{Machine, NestedSpace};
 const MOST_VCPUS: u32 = 128;
 /// Pages of bookkeeping that a domain may use before the toolstack gives it its pool. **Source:** Xen's `hap_enable`.
 const FIRST_POOL_PAGES: u32 = 256;
-/// What guests may use of the CPUs until the toolstack says what this one gets.
-const CAPABILITIES: Capabilities = Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true };
 /// The only pool of CPUs, and none at all.
 const POOLS: [u32; 2] = [0, u32::MAX];
 
@@ -95,8 +93,7 @@ fn make<M: Machine>(
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
-    let host = |leaf, subleaf| hv.machine.cpuid(leaf, subleaf);
-    let cpuid = CpuidTable::for_guest(&host, CAPABILITIES, false);
+    let cpuid = cpu_policy::default(hv).clone();
     let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));
     // From here on frames are taken, which must go back if one of them is missing.
     let grants = GrantTable::new(limits, &hv.grant_source(id)).map_err(|_| Errno::ENOMEM)?;

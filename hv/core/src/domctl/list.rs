@@ -1,6 +1,6 @@
 //! Every operation of `domctl`.
 
-use super::{Request, affinity, create, info, memory, page_kinds, running, scheduling, settings, vcpu_context};
+use super::{Request, affinity, create, info, memory, page_kinds, policy, running, scheduling, settings, vcpu_context};
 use crate::outcome::Answer;
 use xen_abi::Errno;
 use xen_abi::domctl::*;
@@ -68,12 +68,15 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             does(XEN_DOMCTL_SETTSCINFO, "settscinfo", settings::set_tsc_info),
             does(XEN_DOMCTL_GETPAGEFRAMEINFO3, "getpageframeinfo3", page_kinds::get_page_frame_info),
             refused(XEN_DOMCTL_SET_ACCESS_REQUIRED, "set_access_required", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_SET_VIRQ_HANDLER, "set_virq_handler", policy::set_virq_handler),
             does(XEN_DOMCTL_SETNODEAFFINITY, "setnodeaffinity", affinity::set_node_affinity),
             does(XEN_DOMCTL_GETNODEAFFINITY, "getnodeaffinity", affinity::get_node_affinity),
             refused(XEN_DOMCTL_PSR_CMT_OP, "psr_cmt_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_MONITOR_OP, "monitor_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_PSR_ALLOC, "psr_alloc", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_SOFT_RESET, "soft_reset", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_GET_CPU_POLICY, "get_cpu_policy", policy::get_cpu_policy),
+            does(XEN_DOMCTL_SET_CPU_POLICY, "set_cpu_policy", policy::set_cpu_policy),
             does(XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE, "get_paging_mempool_size", memory::get_paging_mempool_size),
             does(XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, "set_paging_mempool_size", memory::set_paging_mempool_size),
         ]

@@ -10,6 +10,7 @@ mod info;
 mod list;
 mod memory;
 mod page_kinds;
+mod policy;
 mod running;
 mod scheduling;
 mod settings;

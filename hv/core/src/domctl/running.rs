@@ -41,6 +41,7 @@ pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let domain = request.domain()?;
     domain.control.change(|state| {
         state.pauses = state.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
+        state.started |= state.pauses == 0;
         Ok::<(), Errno>(())
     })?;
     domain.unpause_all(request.call.hv);

@@ -26,6 +26,7 @@ mod domain;
 mod event_array;
 mod fifo;
 mod fifo_setup;
+mod global_virq;
 mod guest_words;
 mod hosted;
 pub mod hypercall;
@@ -45,6 +46,7 @@ pub use closing::{Progress, ResetStart, close, close_for_hypervisor, may_reset, 
 pub use delivery::{is_pending, mark_everything, send, send_from_hypervisor, unmask};
 pub use domain::EventDomain;
 pub use fifo_setup::{expand_array, init_control, set_priority};
+pub use global_virq::{GlobalVirqs, raise_for_handler};
 pub use guest_words::GuestWords;
 pub use hosted::HostedDomain;
 pub use port_table::PORTS_PER_BUCKET;

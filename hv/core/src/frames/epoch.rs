@@ -19,6 +19,18 @@ const OFFLINE: u64 = u64::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Epoch(u64);
 
+impl Epoch {
+    /// As a number; 0 is before every moment.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The moment with this number.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 /// The epoch of the machine and what each CPU has seen of it.
 #[derive(Debug)]
 pub struct Epochs {
@@ -62,6 +74,19 @@ impl Epochs {
         Epoch(self.now.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
 
+    /// A moment after everything that this CPU did so far, and that nobody has begun: it cannot pass before
+    /// [`Epochs::begin`]. So noting it costs one load.
+    pub fn coming(&self) -> Epoch {
+        Epoch(self.now.load(Ordering::Acquire).wrapping_add(1))
+    }
+
+    /// Begins a moment that was coming, if it has not begun.
+    pub fn begin(&self, epoch: Epoch) {
+        if self.now.load(Ordering::Acquire) < epoch.0 {
+            self.now.fetch_max(epoch.0, Ordering::AcqRel);
+        }
+    }
+
     /// The CPUs that have not passed the epoch.
     pub fn laggards(&self, epoch: Epoch) -> impl Iterator<Item = CpuId> + '_ {
         fence(Ordering::SeqCst);
@@ -98,6 +123,21 @@ mod tests {
         assert!(!epochs.passed(epoch));
         epochs.idle(CpuId(1));
         assert!(epochs.passed(epoch));
+    }
+
+    #[test]
+    fn a_moment_that_is_only_coming_is_not_passed_before_it_begins() {
+        let epochs = Epochs::new(1).unwrap();
+        epochs.quiet(CpuId(0));
+        let coming = epochs.coming();
+        epochs.quiet(CpuId(0));
+        assert!(!epochs.passed(coming));
+        epochs.begin(coming);
+        assert!(!epochs.passed(coming));
+        epochs.quiet(CpuId(0));
+        assert!(epochs.passed(coming));
+        epochs.begin(coming);
+        assert_eq!(epochs.coming().to_bits(), coming.to_bits() + 1, "it began once");
     }
 
     #[test]

@@ -32,6 +32,17 @@ impl Frames {
         self.epochs.next()
     }
 
+    /// As [`Frames::moment`], but it cannot pass before [`Frames::begin`]: for what happens often and is looked at
+    /// seldom.
+    pub fn coming_moment(&self) -> Epoch {
+        self.epochs.coming()
+    }
+
+    /// Begins a moment of [`Frames::coming_moment`], if nobody has.
+    pub fn begin(&self, moment: Epoch) {
+        self.epochs.begin(moment);
+    }
+
     /// True when the CPU has been quiet since the moment, or idles.
     pub fn has_passed(&self, cpu: CpuId, moment: Epoch) -> bool {
         self.epochs.has_passed(cpu, moment)

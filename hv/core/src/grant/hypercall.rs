@@ -7,6 +7,7 @@ use super::{End, Named, copy, set_version, swap};
 use crate::domain::Domain;
 use crate::hypercall::{Call, Operation, operation, refused};
 use crate::hypervisor::DomainRef;
+use crate::memory_op::settle::is_settled;
 use crate::outcome::{Answer, Outcome};
 use arrayvec::ArrayVec;
 use core::mem::offset_of;
@@ -78,12 +79,20 @@ impl<T> List<T> {
     }
 }
 
-/// Does `step` with each element of a list; what it returns is written back.
-fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(call: &Call<'_, M>, step: impl Fn(&mut T)) -> Answer {
+/// Does `step` with each element of a list; what it returns is written back. Before each one `ready` is asked, and the
+/// call made again if it says no.
+fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
+    call: &Call<'_, M>,
+    ready: impl Fn() -> bool,
+    step: impl Fn(&mut T),
+) -> Answer {
     let list = List::<T>::of(call)?;
     for index in 0..list.count {
         if let Some(again) = list.preempted(call, index) {
             return Ok(again);
+        }
+        if !ready() {
+            return Ok(list.again(call, index));
         }
         let mut element = call.memory().read_at(list.at, u64::from(index))?;
         step(&mut element);
@@ -122,7 +131,8 @@ fn write_status<M: Machine, T>(
 }
 
 fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    each(call, |op: &mut GnttabMapGrantRef| {
+    let ready = || is_settled(call.hv, call.domain);
+    each(call, ready, |op: &mut GnttabMapGrantRef| {
         let request = MapRequest { at: Gpa(op.host_addr), flags: op.flags, reference: op.gref, granter: op.dom };
         let mapped = map(call.hv, call.domain, request);
         op.status = status_of(&mapped);

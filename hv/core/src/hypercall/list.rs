@@ -9,6 +9,7 @@ use crate::memory_op;
 use crate::operations::{
     console_io, dm_op, hvm_op, mmuext_op, physdev_op, platform_op, sched_op, vcpu_op, version, vm_assist,
 };
+use crate::sysctl;
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
 use xenolith_hal::Machine;
@@ -60,6 +61,7 @@ impl<M: Machine> Table<M> {
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::hypercall::operations()),
         operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
         operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
+        does(number::SYSCTL, "sysctl", Caller::Any, sysctl::sysctl),
         // Who may call is asked when the domain that it names was found.
         does(number::DOMCTL, "domctl", Caller::Any, domctl),
         refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),

@@ -2,6 +2,7 @@
 
 use super::hypercall::{Budget, again, extents_done};
 use super::place::{Displaced, map_foreign};
+use super::settle::is_settled;
 use crate::domain::Domain;
 use crate::grant::{Part, status_frames_for};
 use crate::hypercall::Call;
@@ -42,7 +43,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     owner.grants.frame(part, last, &source).ok_or(Errno::EINVAL)?;
     let mut budget = Budget::new(call);
     for step in done..u64::from(op.nr_frames) {
-        if budget.is_spent(call) {
+        if budget.is_spent(call) || !is_settled(call.hv, call.domain) {
             return Ok(again(call, step));
         }
         let gfn: Gfn = call.memory().read_at(op.frame_list, step)?;

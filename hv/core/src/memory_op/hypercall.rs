@@ -119,7 +119,16 @@ impl Budget {
 
     /// True when the guest should get its interrupts; asked before each step, the first one excepted.
     pub(super) fn is_spent<M: Machine>(&mut self, call: &Call<'_, M>) -> bool {
-        self.steps = self.steps.wrapping_add(1);
-        self.steps.is_multiple_of(STEPS_A_LOOK) && call.hv.machine.now().since_ns(self.started) >= BUDGET_NS
+        self.is_spent_by(call, 1)
+    }
+
+    /// The same before a step that is worth so many ordinary ones.
+    pub(super) fn is_spent_by<M: Machine>(&mut self, call: &Call<'_, M>, worth: u32) -> bool {
+        self.steps = self.steps.saturating_add(worth);
+        if self.steps < STEPS_A_LOOK {
+            return false;
+        }
+        self.steps = 0;
+        call.hv.machine.now().since_ns(self.started) >= BUDGET_NS
     }
 }

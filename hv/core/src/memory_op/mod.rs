@@ -9,3 +9,4 @@ mod place_calls;
 pub mod populate;
 mod reservation;
 mod settings;
+pub mod settle;

@@ -2,6 +2,7 @@
 
 use super::hypercall::{Budget, Target, again, extents_done, named, no_progress, permitted};
 use super::place::{Item, place, unplace};
+use super::settle::is_settled;
 use crate::hypercall::Call;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::physmap::*;
@@ -37,6 +38,9 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let target = target(call, op.domid, op.space)?;
     if op.space != XENMAPSPACE_GMFN_RANGE {
+        if !is_settled(call.hv, &*target) {
+            return Ok(again(call, start.into()));
+        }
         let item = Item { space: op.space, index: op.idx, foreign: DomId::INVALID };
         place(call.hv, call.domain, &target, item, op.gpfn)?;
         return Ok(Outcome::OK);
@@ -48,7 +52,7 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let mut budget = Budget::new(call);
     for step in u64::from(start)..u64::from(start) + u64::from(left) {
-        if budget.is_spent(call) {
+        if budget.is_spent(call) || (step == u64::from(start) && !is_settled(call.hv, &*target)) {
             return Ok(again(call, step));
         }
         let item = Item { space: XENMAPSPACE_GMFN, index: op.idx + step, foreign: DomId::INVALID };
@@ -77,7 +81,7 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
     }
     let mut budget = Budget::new(call);
     for step in u64::from(start)..u64::from(op.size) {
-        if budget.is_spent(call) {
+        if budget.is_spent(call) || !is_settled(call.hv, &*target) {
             return Ok(again(call, step));
         }
         let index = call.memory().read_at(op.idxs, step)?;

@@ -4,6 +4,7 @@
 
 use super::hypercall::{Budget, Target, again, extents_done, permitted};
 use super::populate::{Extent, populate_extent, remove_extent};
+use super::settle::is_settled;
 use crate::frames::{ANYWHERE, AllocationError};
 use crate::grant::World;
 use crate::hypercall::Call;
@@ -40,8 +41,9 @@ fn each_extent<M: Machine>(
     let mut done = extents_done(call);
     let Some((target, reservation)) = prepare(call, done) else { return Ok(Outcome::Done(done)) };
     let mut budget = Budget::new(call);
+    let pages = 1 << reservation.extent_order;
     while done < reservation.nr_extents {
-        if budget.is_spent(call) {
+        if budget.is_spent_by(call, pages) {
             return Ok(again(call, done));
         }
         match step(&target, &reservation, done) {
@@ -125,6 +127,9 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         else {
             return Step::Stop;
         };
+        if !is_settled(call.hv, target) {
+            return Step::Wait;
+        }
         match populate_extent(&call.hv.memory(target), extent, below) {
             Ok(()) => Step::Done,
             Err(Errno::ENOMEM) => short_of_memory(call),

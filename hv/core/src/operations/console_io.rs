@@ -1,12 +1,12 @@
 //! `console_io`: the hypervisor's console, for the control domain. **Source:** `xen.h`, `CONSOLEIO_*`.
 
-use crate::event_channel::{HostedDomain, raise_global};
+use crate::event_channel::raise_for_handler;
 use crate::hypercall::{Call, Operation, control};
 use crate::hypervisor::Hypervisor;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use xen_abi::virq::VIRQ_CONSOLE;
-use xen_abi::{DomId, Errno, GuestHandle};
+use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::Machine;
 
 /// Bytes that are copied in at a time.
@@ -65,7 +65,5 @@ fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Something was typed: tells the control domain.
 pub fn input_arrived<M: Machine>(hv: &Hypervisor<M>) {
-    if let Some(control) = hv.domains.get(DomId::DOM0) {
-        raise_global(&HostedDomain::of(hv, control), VIRQ_CONSOLE);
-    }
+    raise_for_handler(hv, VIRQ_CONSOLE);
 }

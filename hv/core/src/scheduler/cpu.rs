@@ -1,6 +1,7 @@
 //! What the scheduler keeps for each CPU.
 
 use super::sleepers::Sleepers;
+use crate::idle_time::IdleTime;
 use crate::vcpu::VcpuRef;
 use core::sync::atomic::Ordering;
 use xenolith_hal::{CpuId, Machine, Time};
@@ -21,6 +22,8 @@ pub struct Cpu<M: Machine> {
     weight: AtomicU64,
     waiting: AtomicUsize,
     idle: AtomicBool,
+    /// How long it had nothing to do.
+    pub idle_time: IdleTime,
 }
 
 impl<M: Machine> Cpu<M> {
@@ -34,6 +37,7 @@ impl<M: Machine> Cpu<M> {
             weight: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             idle: AtomicBool::new(true),
+            idle_time: IdleTime::of_busy_cpu(),
         }
     }
 

@@ -166,6 +166,25 @@ impl<M: Machine> Scheduler<M> {
         self.cpu(cpu).is_some_and(Cpu::is_asked)
     }
 
+    /// A CPU has nothing to do from now on.
+    pub fn idle_begins(&self, cpu: CpuId, now: Time) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.idle_time.begin(now);
+        }
+    }
+
+    /// A CPU looks around again.
+    pub fn idle_ends(&self, cpu: CpuId, now: Time) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.idle_time.end(now);
+        }
+    }
+
+    /// For how long a CPU has had nothing to do since it started, in nanoseconds.
+    pub fn idle_ns(&self, cpu: CpuId, now: Time) -> u64 {
+        self.cpu(cpu).map_or(0, |cpu| cpu.idle_time.total_ns(now))
+    }
+
     /// What the calling CPU does next. `can_run` says whether the vCPU that it runs can run on.
     pub fn choose(&self, cpu: CpuId, now: Time, can_run: bool) -> Choice<M> {
         let Some(own) = self.cpu(cpu) else { return Choice { next: Do::Idle, deadline: Time::NEVER, left: None } };

@@ -6,6 +6,7 @@ use crate::hypervisor::Hypervisor;
 use crate::operations::console_io;
 use crate::passthrough;
 use crate::scheduler::Do;
+use crate::sysctl;
 use crate::time;
 use crate::vcpu::{VcpuCore, VcpuRef};
 use crate::vcpu_timers::Timer;
@@ -41,6 +42,9 @@ impl<M: Machine> CpuLoop<M> {
         }
         if events.contains(HostEvents::DEVICE) {
             passthrough::interrupts_arrived(hv);
+        }
+        if events.contains(HostEvents::LOG) {
+            sysctl::ring_grew(hv);
         }
         let now = hv.machine.now();
         self.wake_sleepers(hv, now);
@@ -148,6 +152,8 @@ impl<M: Machine> CpuLoop<M> {
     fn idle(&self, hv: &Hypervisor<M>, deadline: Time) {
         hv.frames.idle(self.cpu);
         hv.machine.set_timer(deadline);
+        hv.scheduler.idle_begins(self.cpu, hv.machine.now());
         hv.machine.idle();
+        hv.scheduler.idle_ends(self.cpu, hv.machine.now());
     }
 }

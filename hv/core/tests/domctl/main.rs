@@ -8,6 +8,7 @@ mod affinity;
 mod creating;
 mod ending;
 mod entry;
+mod policy;
 mod running;
 mod settings;
 mod toolstack;

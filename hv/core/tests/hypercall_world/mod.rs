@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::{DomId, Errno, Gfn, VcpuId};
+use xenolith_core::cpu_policy;
 use xenolith_core::domain::{Domain, DomainParts};
-use xenolith_core::domain_table::DomainTable;
 use xenolith_core::event_channel::EventChannels;
 use xenolith_core::frames::{ANYWHERE, Frames, PagingPool};
 use xenolith_core::grant::{GrantTable, Limits, Source};
@@ -14,20 +14,15 @@ use xenolith_core::guest_ports::PortRights;
 use xenolith_core::hypercall::{Call, make};
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::outcome::Outcome;
-use xenolith_core::passthrough::DeviceInterrupts;
 use xenolith_core::physmap::Physmap;
-use xenolith_core::scheduler::Scheduler;
 use xenolith_core::settings::Settings;
 use xenolith_core::vcpu::{Vcpu, VcpuCore};
-use xenolith_devices::cpuid::CpuidTable;
+use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
-    CpuId, CpuidRegisters, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords,
-    Rights, Time, WallClock,
+    CpuId, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords, Rights, Time,
 };
-use xenolith_sync::SpinLock;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine, and how many of them each domain gets, from guest frame 0 on.
@@ -59,18 +54,11 @@ impl FrameSource for NoTables {
 
 fn settings() -> Settings {
     Settings {
-        command_line: String::new(),
-        extra_version: "",
-        compiler: "",
-        compiled_by: "",
-        compile_domain: "",
-        compile_date: "",
-        change_set: "",
-        build_id: [0; 20],
         no_reboot: true,
         tsc_khz: 1_000_000,
-        microcode: 0,
-        mtrr: Mtrr::default(),
+        ram_pages: MACHINE_PAGES as u64,
+        capabilities: Capabilities { lfence_serializing: true, ..Capabilities::default() },
+        ..Settings::default()
     }
 }
 
@@ -85,15 +73,7 @@ impl World {
         let machine = FakeMachine::new(cpus, MACHINE_PAGES);
         let ram = [Mfn(1)..Mfn(MACHINE_PAGES as u64)];
         let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, cpus, DOMAINS).unwrap();
-        let hv = Hypervisor {
-            machine,
-            settings: settings(),
-            frames,
-            domains: DomainTable::default(),
-            scheduler: Scheduler::new(cpus),
-            device_interrupts: DeviceInterrupts::default(),
-            wall_clock: SpinLock::new(WallClock { seconds: 0, nanoseconds: 0 }),
-        };
+        let hv = Hypervisor::new(machine, frames, settings());
         let world = Self { hv };
         for (id, vcpus) in domains.iter().enumerate() {
             world.add(DomId(id as u16), *vcpus);
@@ -122,16 +102,16 @@ impl World {
             physmap: Physmap::new(PagingPool::new(16)),
             grants: GrantTable::new(Limits::DEFAULT, &grants).unwrap(),
             privileged: id == DomId::DOM0,
-            vcpus: (0..vcpus).map(|vcpu| Self::vcpu(VcpuId(vcpu), shared_info)).collect(),
+            vcpus: (0..vcpus).map(|vcpu| self.vcpu(VcpuId(vcpu), shared_info)).collect(),
             space,
             shared_info,
-            cpuid: CpuidTable::of_host(&|_, _| CpuidRegisters::default()),
+            cpuid: cpu_policy::default(hv).clone(),
             ports: PortRights::none(),
         };
         hv.domains.insert(Domain::new(parts)).unwrap();
     }
 
-    fn vcpu(id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
+    fn vcpu(&self, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
         let core = VcpuCore {
             hardware: FakeVcpu::new(),
             lapic: Lapic::new(id),
@@ -140,7 +120,7 @@ impl World {
             nmi_pending: false,
             waits_for_startup: false,
         };
-        let vcpu = Vcpu::new(id, Box::new(core), CpuId(0), Time(0));
+        let vcpu = Vcpu::new(id, Box::new(core), CpuId(id.0 % self.hv.machine.cpu_count() as u32), Time(0));
         vcpu.set_info_place(shared_info, id.0 as usize * VCPU_INFO_SIZE);
         vcpu
     }
@@ -171,6 +151,17 @@ impl World {
         };
         vcpu.put_core(core);
         answer
+    }
+
+    /// Does something with a hypercall that a domain's vCPU 0 is making.
+    pub fn with_call<T>(&self, id: u16, work: impl FnOnce(&mut Call<'_, FakeMachine>) -> T) -> T {
+        let domain = self.domain(id);
+        let vcpu = domain.vcpu(VcpuId(0)).unwrap();
+        let mut core = vcpu.take_core().unwrap();
+        let (hv, args) = (&self.hv, [0; 6]);
+        let done = work(&mut Call { hv, domain: &domain, vcpu, core: &mut core, args, in_multicall: false });
+        vcpu.put_core(core);
+        done
     }
 
     /// Makes a hypercall whose second argument points to a structure, which comes back as the call left it.

@@ -117,6 +117,7 @@ const NEEDS_XSAVE: [(usize, u32); 3] = [(1, 3 << 26), (4, u32::MAX), (6, 1 << 3)
 /// AVX-VNNI.
 const NEEDS_AVX2: (usize, u32) = (10, 1 << 4);
 
+const XCR0_X87_AND_SSE: u64 = 3;
 const XCR0_AVX: u64 = 1 << 2;
 const XCR0_AVX512: u64 = 7 << 5;
 const XCR0_PROTECTION_KEYS: u64 = 1 << 9;
@@ -190,7 +191,7 @@ impl FeatureSet {
         self
     }
 
-    fn limit_to_components(&mut self, components: u64) {
+    pub(super) fn limit_to_components(&mut self, components: u64) {
         if components == 0 {
             self.clear_all(&NEEDS_XSAVE);
         }
@@ -218,6 +219,11 @@ impl FeatureSet {
         }
     }
 
+    /// Adds features.
+    pub(super) fn allow(&mut self, index: usize, bits: u32) {
+        self.set(index, bits);
+    }
+
     fn set(&mut self, index: usize, bits: u32) {
         if let Some(word) = self.0.get_mut(index) {
             *word |= bits;
@@ -229,6 +235,19 @@ impl FeatureSet {
     pub fn word(&self, index: usize) -> u32 {
         self.0.get(index).copied().unwrap_or(0)
     }
+}
+
+/// The components of XSAVE whose features are in the set: none without XSAVE itself.
+pub(super) fn components_of(set: &FeatureSet) -> u64 {
+    let has = |index: usize, bit: u32| set.word(index) & (1 << bit) != 0;
+    if !has(1, 26) {
+        return 0;
+    }
+    let when = |feature: bool, components: u64| if feature { components } else { 0 };
+    XCR0_X87_AND_SSE
+        | when(has(1, 28), XCR0_AVX)
+        | when(has(5, 16), XCR0_AVX512)
+        | when(has(6, 3), XCR0_PROTECTION_KEYS)
 }
 
 impl Field {

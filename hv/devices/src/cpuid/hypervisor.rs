@@ -1,11 +1,17 @@
 //! The leaves from 0x40000000, by which a guest finds the hypervisor.
 
 use xen_abi::cpuid as abi;
-use xen_abi::{DomId, VcpuId};
 use xenolith_hal::CpuidRegisters;
+
+use super::Asker;
 
 /// The version that guests are told: 4.17.
 const VERSION: u32 = (4 << 16) | 17;
+
+/// The last leaf that there is.
+const LAST: u32 = abi::XEN_CPUID_FIRST_LEAF + abi::XEN_CPUID_MAX_NUM_LEAVES;
+/// The toolstack cannot ask for fewer leaves than these, counted from the first.
+const FEWEST: u32 = 2;
 
 /// What the time leaf says. **Source:** `arch-x86/cpuid.h`, leaf 4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,26 +39,33 @@ pub struct TscInfo {
 }
 
 /// The answer for a leaf counted from 0x40000000; zeros past the last one.
-pub(super) fn leaf(leaf: u32, subleaf: u32, domain: DomId, vcpu: VcpuId, tsc: &TscInfo) -> CpuidRegisters {
+pub(super) fn leaf(leaf: u32, subleaf: u32, asker: &Asker, limits: [u32; 2]) -> CpuidRegisters {
     let zero = CpuidRegisters::default();
+    let last = match limits {
+        [0, _] => LAST,
+        [asked, _] => abi::XEN_CPUID_FIRST_LEAF + asked.clamp(FEWEST, abi::XEN_CPUID_MAX_NUM_LEAVES),
+    };
+    if leaf > last {
+        return zero;
+    }
     match leaf {
         abi::LEAF_SIGNATURE => CpuidRegisters {
-            eax: abi::XEN_CPUID_FIRST_LEAF + abi::XEN_CPUID_MAX_NUM_LEAVES,
+            eax: last,
             ebx: abi::XEN_CPUID_SIGNATURE_EBX,
             ecx: abi::XEN_CPUID_SIGNATURE_ECX,
             edx: abi::XEN_CPUID_SIGNATURE_EDX,
         },
         abi::LEAF_VERSION => CpuidRegisters { eax: VERSION, ..zero },
         abi::LEAF_HYPERCALL => CpuidRegisters { eax: 1, ebx: abi::HYPERCALL_PAGE_MSR, ..zero },
-        abi::LEAF_TIME => time(subleaf, tsc),
+        abi::LEAF_TIME => time(subleaf, &asker.tsc),
         abi::LEAF_HVM if subleaf == 0 => CpuidRegisters {
             eax: (abi::HvmFeatures::IOMMU_MAPPINGS
                 | abi::HvmFeatures::VCPU_ID_PRESENT
                 | abi::HvmFeatures::DOMID_PRESENT
                 | abi::HvmFeatures::UPCALL_VECTOR)
                 .bits(),
-            ebx: vcpu.0,
-            ecx: u32::from(domain.0),
+            ebx: asker.vcpu.0,
+            ecx: u32::from(asker.domain.0),
             edx: 0,
         },
         // Leaf 5 speaks to PV guests only.

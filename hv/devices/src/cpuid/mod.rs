@@ -5,6 +5,8 @@
 
 mod features;
 mod hypervisor;
+mod limit;
+mod listed;
 mod table;
 
 #[cfg(test)]
@@ -15,6 +17,8 @@ use xenolith_hal::CpuidRegisters;
 
 pub use features::{Capabilities, FeatureSet};
 pub use hypervisor::TscInfo;
+pub use limit::TooMany;
+pub use listed::MOST_LEAVES;
 pub use table::{CpuidTable, LeafError};
 
 /// What of the vCPU that asks shows in CPUID.
@@ -40,7 +44,7 @@ impl CpuidTable {
         // The local APIC's identifier, here as in the ACPI tables.
         let apic_id = asker.vcpu.0.wrapping_mul(2);
         if (0x4000_0000..0x4000_ff00 + 0x100).contains(&leaf) {
-            return hypervisor::leaf(leaf, subleaf, asker.domain, asker.vcpu, &asker.tsc);
+            return hypervisor::leaf(leaf, subleaf, asker, self.hypervisor_limits);
         }
         let mut out = self.leaf(leaf, subleaf);
         match leaf {

@@ -29,6 +29,8 @@ pub struct CpuidTable {
     feature: [CpuidRegisters; FEATURE],
     xstate: [CpuidRegisters; XSTATE],
     extended: [CpuidRegisters; EXTENDED],
+    /// How many leaves from 0x40000000 and from 0x40000100 on the toolstack wants; 0 for as many as there are.
+    pub(super) hypervisor_limits: [u32; 2],
 }
 
 impl CpuidTable {
@@ -48,6 +50,7 @@ impl CpuidTable {
             }),
             xstate: core::array::from_fn(|subleaf| read(0xd, subleaf as u32)),
             extended: core::array::from_fn(|index| read(EXTENDED_BASE | index as u32, 0)),
+            hypervisor_limits: [0; 2],
         }
     }
 
@@ -69,7 +72,7 @@ impl CpuidTable {
         table
     }
 
-    fn limit_leaves(&mut self, capabilities: Capabilities) {
+    pub(super) fn limit_leaves(&mut self, capabilities: Capabilities) {
         let amd = self.is_amd();
         if let Some(first) = self.basic.first_mut() {
             first.eax = first.eax.min(BASIC as u32 - 1);
@@ -83,7 +86,7 @@ impl CpuidTable {
     }
 
     /// Clears topology, caches, power management and what else describes the host's package.
-    fn hide_what_is_not_the_guests(&mut self) {
+    pub(super) fn hide_what_is_not_the_guests(&mut self) {
         let amd = self.is_amd();
         let zero = CpuidRegisters::default();
         for (leaf, out) in self.basic.iter_mut().enumerate() {
@@ -116,7 +119,7 @@ impl CpuidTable {
         }
     }
 
-    fn write_features(&mut self, set: &FeatureSet) {
+    pub(super) fn write_features(&mut self, set: &FeatureSet) {
         let amd = self.is_amd();
         for index in 0..WORDS {
             let Some((leaf, subleaf, field)) = features::place(index) else { continue };
@@ -134,7 +137,7 @@ impl CpuidTable {
         }
     }
 
-    fn limit_xstate(&mut self, components: u64) {
+    pub(super) fn limit_xstate(&mut self, components: u64) {
         let zero = CpuidRegisters::default();
         let (low, high) = (components as u32, (components >> 32) as u32);
         let offered = match self.slot(0xd, 0) {
@@ -190,6 +193,34 @@ impl CpuidTable {
     #[must_use]
     pub fn features(&self) -> FeatureSet {
         FeatureSet::read(&|leaf, subleaf| self.leaf(leaf, subleaf))
+    }
+
+    /// The last leaf that is kept and there.
+    pub(super) fn last_basic(&self) -> u32 {
+        self.leaf(0, 0).eax.min(BASIC as u32 - 1)
+    }
+
+    /// The last subleaf of leaf 7 that is kept and there.
+    pub(super) fn last_feature(&self) -> u32 {
+        self.leaf(7, 0).eax.min(FEATURE as u32 - 1)
+    }
+
+    /// The last extended leaf that is kept and there; below the first if there is none.
+    pub(super) fn last_extended(&self) -> u32 {
+        self.leaf(EXTENDED_BASE, 0).eax.min(EXTENDED_BASE | (EXTENDED as u32 - 1))
+    }
+
+    /// Whether XSAVE has this component, by XCR0 or by XSS.
+    pub(super) fn has_component(&self, component: u32) -> bool {
+        let (user, system) = (self.leaf(0xd, 0), self.leaf(0xd, 1));
+        let low = u64::from(user.eax | system.ecx);
+        let high = u64::from(user.edx | system.edx);
+        component < XSTATE as u32 && (high << 32 | low) & (1 << component) != 0
+    }
+
+    /// Takes over how the save area of XSAVE is laid out, which the hardware alone decides.
+    pub(super) const fn take_xstate_of(&mut self, other: &Self) {
+        self.xstate = other.xstate;
     }
 
     /// Whether the guest may ask for this leaf at all.

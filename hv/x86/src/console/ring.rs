@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
+use xenolith_hal::HostEvents;
 use xenolith_sync::{SpinLock, rank};
 
 use crate::byte_ring::ByteRing;
+use crate::interrupts;
 
 /// How often a writer looks for the ring to become free.
 const PATIENCE: u32 = 1_000_000;
@@ -16,6 +18,8 @@ pub(super) fn append(text: &[u8]) {
     for _ in 0..PATIENCE {
         if let Some(mut ring) = RING.try_lock() {
             ring.append(text);
+            drop(ring);
+            interrupts::note(HostEvents::LOG);
             return;
         }
         core::hint::spin_loop();

@@ -1,0 +1,77 @@
+//! The table of one domain.
+
+use alloc::vec::Vec;
+use xen_abi::Errno;
+use xenolith_devices::cpuid::CpuidTable;
+use xenolith_sync::Once;
+
+/// How often the table of a domain may be replaced.
+const MOST_REPLACEMENTS: u32 = 16;
+
+/// What CPUID says to a domain. It may be replaced while others read it: each replacement stands behind the one before
+/// and the last one counts, so reading takes no lock. Toolstacks replace it once or twice, before the domain runs.
+pub struct KeptCpuid {
+    table: CpuidTable,
+    /// Empty, or one element.
+    next: Once<Vec<KeptCpuid>>,
+}
+
+impl KeptCpuid {
+    /// A domain's first table.
+    pub const fn new(table: CpuidTable) -> Self {
+        Self { table, next: Once::new() }
+    }
+
+    fn last(&self) -> (&Self, u32) {
+        let (mut at, mut depth) = (self, 0);
+        while let Some(next) = at.next.get().and_then(|next| next.first()) {
+            at = next;
+            depth += 1;
+        }
+        (at, depth)
+    }
+
+    /// The table that counts now.
+    #[inline]
+    pub fn table(&self) -> &CpuidTable {
+        &self.last().0.table
+    }
+
+    /// Puts another table in place of the one that counts now.
+    ///
+    /// **Errors:** `ENOMEM`; `EBUSY` if somebody else does so right now; `ENOSPC` after 16 times.
+    pub fn replace(&self, table: CpuidTable) -> Result<(), Errno> {
+        let (last, depth) = self.last();
+        if depth >= MOST_REPLACEMENTS {
+            return Err(Errno::ENOSPC);
+        }
+        let mut next = Vec::new();
+        next.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
+        next.push(Self::new(table));
+        last.next.set(next).map(|_| ()).map_err(|_| Errno::EBUSY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenolith_hal::CpuidRegisters;
+
+    fn table(signature: u32) -> CpuidTable {
+        CpuidTable::of_host(&|leaf, _| CpuidRegisters {
+            eax: if leaf == 0 { 13 } else { signature },
+            ..CpuidRegisters::default()
+        })
+    }
+
+    #[test]
+    fn the_last_table_counts_until_there_are_too_many() {
+        let kept = KeptCpuid::new(table(0));
+        for signature in 1..=MOST_REPLACEMENTS {
+            assert_eq!(kept.replace(table(signature)), Ok(()));
+            assert_eq!(kept.table().leaf(1, 0).eax, signature);
+        }
+        assert_eq!(kept.replace(table(99)), Err(Errno::ENOSPC));
+        assert_eq!(kept.table().leaf(1, 0).eax, MOST_REPLACEMENTS);
+    }
+}

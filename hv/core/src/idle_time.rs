@@ -1,0 +1,59 @@
+//! How long a CPU had nothing to do.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_hal::Time;
+
+/// It has something to do.
+const BUSY: u64 = u64::MAX;
+
+/// The idle time of one CPU. The CPU itself writes it, others read; what they read may be one spell behind.
+#[derive(Debug)]
+pub struct IdleTime {
+    /// Nanoseconds of the spells that are over.
+    total_ns: AtomicU64,
+    /// When the present one began.
+    since: AtomicU64,
+}
+
+impl IdleTime {
+    /// Of a CPU that has something to do.
+    pub const fn of_busy_cpu() -> Self {
+        Self { total_ns: AtomicU64::new(0), since: AtomicU64::new(BUSY) }
+    }
+
+    /// A spell begins.
+    pub fn begin(&self, now: Time) {
+        self.since.store(now.0, Ordering::Release);
+    }
+
+    /// The spell ends.
+    pub fn end(&self, now: Time) {
+        let since = self.since.swap(BUSY, Ordering::AcqRel);
+        if since != BUSY {
+            self.total_ns.fetch_add(now.since_ns(Time(since)), Ordering::Release);
+        }
+    }
+
+    /// All of it up to now.
+    pub fn total_ns(&self, now: Time) -> u64 {
+        let since = self.since.load(Ordering::Acquire);
+        let present = if since == BUSY { 0 } else { now.since_ns(Time(since)) };
+        self.total_ns.load(Ordering::Acquire).saturating_add(present)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spells_add_up_and_the_present_one_counts() {
+        let idle = IdleTime::of_busy_cpu();
+        assert_eq!(idle.total_ns(Time(50)), 0);
+        idle.begin(Time(100));
+        assert_eq!(idle.total_ns(Time(130)), 30);
+        idle.end(Time(150));
+        idle.end(Time(190));
+        assert_eq!(idle.total_ns(Time(200)), 50);
+    }
+}
