@@ -40,6 +40,8 @@ pub struct Options {
     pub dom0_mode: Dom0Mode,
     /// `dom0=verbose`.
     pub dom0_verbose: bool,
+    /// `iommu=`: an IOMMU is used where there is one.
+    pub iommu: bool,
     /// `dom0-iommu=`.
     pub dom0_iommu: Dom0Iommu,
     /// `noreboot`: stop after a panic.
@@ -78,6 +80,7 @@ impl Default for Options {
             dom0_vcpus: None,
             dom0_mode: Dom0Mode::Pvh,
             dom0_verbose: false,
+            iommu: true,
             dom0_iommu: Dom0Iommu::default(),
             no_reboot: false,
             reboot: None,
@@ -284,6 +287,16 @@ impl Options {
             "nosmp" => {
                 if word.boolean()? {
                     self.max_cpus = Some(1);
+                }
+            }
+            "iommu" if word.value.is_none() => self.iommu = word.boolean()?,
+            "iommu" => {
+                const ALLOWED: &str = "a list of a boolean, force, verbose and debug";
+                for part in word.value(ALLOWED, Some)?.split(',') {
+                    match part {
+                        "force" | "required" | "verbose" | "debug" => self.iommu = true,
+                        _ => self.iommu = parse_boolean(part).ok_or(Refusal::BadValue(ALLOWED))?,
+                    }
                 }
             }
             "x2apic" => self.x2apic = Some(word.boolean()?),

@@ -213,3 +213,45 @@ proptest! {
         let _ = AcpiTables::read(&memory.slice(), RsdpSource::Copy(root));
     }
 }
+
+/// One IOMMU in two forms, and memory that devices use for the firmware.
+fn ivrs() -> Vec<u8> {
+    let mut body = vec![0; 12];
+    for (kind, length) in [(0x10, 24_u16), (0x11, 40)] {
+        let mut block = vec![kind, 0xb1];
+        block.extend(length.to_le_bytes());
+        block.extend([0x10, 0, 0x40, 0]);
+        block.extend(0xfed8_0000_u64.to_le_bytes());
+        block.resize(length.into(), 0);
+        body.extend(block);
+    }
+    let mut memory = vec![0x21, 0b101, 32, 0];
+    memory.resize(16, 0);
+    memory.extend(0x7ff0_0000_u64.to_le_bytes());
+    memory.extend(0x2000_u64.to_le_bytes());
+    body.extend(memory);
+    body
+}
+
+#[test]
+fn an_iommu_that_is_described_twice_is_one() {
+    let mut memory = Memory::new();
+    let table = memory.add(b"IVRS", &ivrs());
+    memory.finish(&[table]);
+    let found = memory.read().unwrap().iommus;
+    let iommu = found.iommus[0];
+    assert_eq!(found.iommus.len(), 1);
+    assert_eq!((iommu.registers, iommu.segment, iommu.bdf, iommu.flags), (0xfed8_0000, 0, 0x10, 0xb1));
+    let used = found.memory[0];
+    assert_eq!((used.start, used.length, used.read, used.write), (0x7ff0_0000, 0x2000, false, true));
+}
+
+#[test]
+fn an_iommu_table_that_is_cut_short_is_refused() {
+    let mut body = ivrs();
+    body.truncate(body.len() - 1);
+    let mut memory = Memory::new();
+    let table = memory.add(b"IVRS", &body);
+    memory.finish(&[table]);
+    assert!(matches!(memory.read(), Err(BootFault::BadStructure { .. })));
+}

@@ -150,3 +150,14 @@ proptest! {
         let _ = parse(name);
     }
 }
+
+#[test]
+fn an_iommu_is_used_unless_it_is_switched_off() {
+    let iommu = |line| Options::parse(line, &mut |_| ()).iommu;
+    for line in ["", "iommu", "iommu=1", "iommu=force,verbose", "iommu=off iommu=on", "iommu=sometimes"] {
+        assert!(iommu(line), "{line}");
+    }
+    for line in ["iommu=0", "iommu=no", "no-iommu", "iommu=verbose,off"] {
+        assert!(!iommu(line), "{line}");
+    }
+}

@@ -19,7 +19,9 @@ pub use address::{Gpa, Gva, Mpa, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 pub use cpu::{CpuId, CpuidRegisters, HostEvents};
 pub use devices::{Devices, HostInterrupt, IoApicPlace, LineMode, MessageAddress, PciFunction};
 pub use exit::{Access, Exception, Exit, IoAccess, IoSize, VECTOR_UD, vector};
-pub use machine::{ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl};
+pub use machine::{
+    ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, Unconfined,
+};
 pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights};
 pub use page::PageWords;
 pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment};

@@ -120,6 +120,15 @@ pub trait GuestCpu: Send {
     fn tear_down(&mut self, _frames: &mut dyn FrameSource) {}
 }
 
+/// Why devices cannot be confined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unconfined {
+    /// There is no IOMMU that can be used.
+    NoIommu,
+    /// There is no memory for its tables.
+    NoMemory,
+}
+
 /// One machine. All methods may be called on every CPU, with interrupts off.
 pub trait Machine: Devices + Sync + Sized + 'static {
     /// The hardware side of a virtual CPU.
@@ -165,6 +174,13 @@ pub trait Machine: Devices + Sync + Sized + 'static {
 
     /// Makes an empty translation.
     fn new_space(&self, frames: &mut dyn FrameSource) -> Option<Self::Space>;
+    /// From now on devices reach what is mapped in this translation, which is empty, and nothing else: by the same
+    /// numbers and with the same rights as its domain.
+    ///
+    /// **Errors:** [`Unconfined`]; devices reach all memory then.
+    fn confine_devices(&self, _space: &Self::Space, _frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
+        Err(Unconfined::NoIommu)
+    }
     /// Makes a vCPU in the state after INIT; none if memory is short.
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu>;
     /// Fills a page with the stubs of Xen's hypercall page: 32 bytes each, entry `n` makes hypercall `n`.

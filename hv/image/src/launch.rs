@@ -19,7 +19,7 @@ use xenolith_devices::pci::Ecam;
 use xenolith_devices::ports::Dom0Ports;
 use xenolith_hal::{Gpa, LogLevel, Machine, Mfn, PAGE_SHIFT};
 use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, console, heap, interrupt_controllers, memory_types, microcode};
+use xenolith_x86::{X86Machine, amd_vi, console, heap, interrupt_controllers, memory_types, microcode};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -91,6 +91,7 @@ fn settings(booted: &Booted) -> Settings {
 
 /// Makes dom0 of the first module, with the second as its ramdisk.
 pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
+    hv.frames.before_release(amd_vi::forget);
     let modules = booted.info.modules();
     let Some(kernel) = modules.first() else {
         // The hypervisor stays, so that somebody at the console can look around.
@@ -117,6 +118,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         firmware: firmware.tables(),
         ports: dom0_ports(booted.options, booted.acpi),
         hidden_pages: &hidden_pages(booted.acpi),
+        confine_devices: confines_devices(hv, booted),
         devices: DevicePlan { io_apics: &io_apics, configuration: &configuration, kept: &own },
         capabilities: hv.settings.capabilities,
     };
@@ -217,6 +219,24 @@ fn host_map(booted: &Booted) -> Vec<HostRegion> {
     regions
         .map(|region| HostRegion { start: region.range.start, end: region.range.end, kind: region.kind.to_e820() })
         .collect()
+}
+
+/// Whether dom0's devices are to be confined; says loudly what it means when they are not.
+fn confines_devices(hv: &Hypervisor<X86Machine>, booted: &Booted) -> bool {
+    let asked = &booted.options.dom0_iommu;
+    if !asked.none && !asked.passthrough {
+        return true;
+    }
+    for line in [
+        "*******************************************************************",
+        "WARNING: dom0's devices are not confined by an IOMMU (dom0-iommu).",
+        "They can read and write all memory, the hypervisor's included, and",
+        "what they do to pages of other domains goes to the wrong pages.",
+        "*******************************************************************",
+    ] {
+        hv.machine.log(LogLevel::Warning, false, format_args!("{line}"));
+    }
+    false
 }
 
 /// Where PCI configuration is memory.

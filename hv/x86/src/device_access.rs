@@ -1,31 +1,58 @@
 //! The machine's devices as the core sees them.
 
-use xenolith_bootinfo::{BootInfo, MachineRange};
-use xenolith_hal::{CpuId, Devices, HostInterrupt, IoSize, LineMode, MessageAddress, Mpa, PciFunction};
+use xenolith_bootinfo::MachineRange;
+use xenolith_bootinfo::acpi::DeviceMemory;
+use xenolith_hal::{
+    CpuId, Devices, FrameSource, HostInterrupt, IoSize, LineMode, MessageAddress, Mfn, Mpa, PciFunction, Rights,
+    Unconfined,
+};
 use xenolith_sync::Once;
 
 use crate::boot::Booted;
 use crate::devices::DeviceRegisters;
+use crate::layout::PAGE;
 use crate::machine::X86Machine;
-use crate::{device_interrupts, interrupt_controllers, pci_config};
+use crate::svm::Space;
+use crate::{amd_vi, device_interrupts, interrupt_controllers, pci_config};
 
-/// What the boot loader said of the memory.
-static BOOT_INFO: Once<&'static BootInfo> = Once::new();
+/// What was found at boot.
+static BOOTED: Once<Booted> = Once::new();
 
 /// Notes what is RAM, so that nobody takes it for a device.
 pub fn set_up(booted: &Booted) {
-    let _ = BOOT_INFO.set(booted.info);
+    let _ = BOOTED.set(*booted);
 }
 
 /// A register in memory; none if it is RAM.
 fn registers(at: Mpa, size: IoSize) -> Option<DeviceRegisters> {
     let range = MachineRange::new(at.0, size.bytes().into())?;
-    if BOOT_INFO.get()?.memory.ram().any(|ram| ram.intersection(range).is_some()) {
+    if BOOTED.get()?.info.memory.ram().any(|ram| ram.intersection(range).is_some()) {
         return None;
     }
     // SAFETY: no RAM lies there, so a device answers or nothing does; what the access does to it is the core's to
     // allow.
     unsafe { DeviceRegisters::map(at.0, size.bytes().into()) }
+}
+
+/// Has devices reach what a translation maps, and what the firmware says that they use for it.
+///
+/// **Errors:** [`Unconfined`].
+pub fn confine(space: &Space, frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
+    let booted = BOOTED.get().ok_or(Unconfined::NoIommu)?;
+    if !amd_vi::is_there() {
+        return Err(Unconfined::NoIommu);
+    }
+    let tables = space.follow_for_devices(frames).map_err(|_| Unconfined::NoMemory)?;
+    for DeviceMemory { start, length, read, write } in &booted.acpi.iommus.memory {
+        let Some(range) = MachineRange::new(*start, *length).map(|range| range.grow_to(PAGE)) else { continue };
+        let mut rights = Rights::empty();
+        rights.set(Rights::READ, *read);
+        rights.set(Rights::WRITE, *write);
+        for frame in range.start / PAGE..range.end / PAGE {
+            tables.map_reserved(Mfn(frame), rights, frames).map_err(|_| Unconfined::NoMemory)?;
+        }
+    }
+    if amd_vi::confine(tables.root()) { Ok(()) } else { Err(Unconfined::NoMemory) }
 }
 
 impl Devices for X86Machine {

@@ -73,6 +73,13 @@ impl DeviceRegisters {
         unsafe { (place as *const u64).read_volatile() }
     }
 
+    /// Writes the 64-bit register at `offset`; nothing happens when it does not lie in the block.
+    pub fn write_wide(self, offset: u64, value: u64) {
+        let Some(place) = self.place(offset, 8) else { return };
+        // SAFETY: as in `write`.
+        unsafe { (place as *mut u64).write_volatile(value) };
+    }
+
     /// Reads a register of this width at `offset`; ones when it does not lie in the block.
     #[must_use]
     pub fn read_sized(self, offset: u64, size: IoSize) -> u32 {

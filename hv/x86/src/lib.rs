@@ -12,6 +12,7 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod address_space;
+pub mod amd_vi;
 #[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(any(target_os = "none", test))]

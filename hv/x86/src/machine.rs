@@ -6,11 +6,11 @@ use core::sync::atomic::Ordering;
 use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 use xenolith_hal::{
     CpuId, CpuidRegisters, FrameSource, HostEvents, IoSize, LogLevel, Machine, Mfn, PageWords, PowerAction, Time,
-    TimeBase, WallClock,
+    TimeBase, Unconfined, WallClock,
 };
 
 use crate::svm::{self, hypercall_page};
-use crate::{calls, clock, console, cpu_area, crash, idle, keys, power, ram, reboot, timer, wall_clock};
+use crate::{calls, clock, console, cpu_area, crash, device_access, idle, keys, power, ram, reboot, timer, wall_clock};
 
 /// The x86-64 machine that the hypervisor runs on. There is one; its parts are found without going through this.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +84,10 @@ impl Machine for X86Machine {
 
     fn new_space(&self, frames: &mut dyn FrameSource) -> Option<Self::Space> {
         svm::new_space(frames)
+    }
+
+    fn confine_devices(&self, space: &Self::Space, frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
+        device_access::confine(space, frames)
     }
 
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu> {

@@ -4,6 +4,7 @@
 //! **Source:** ACPI 6.5, 5.2; the HPET specification 1.0a, 3.2.4; the PCI firmware specification 3.2, 4.1.2.
 
 mod fixed;
+mod ivrs;
 mod processors;
 mod root;
 mod soft_off;
@@ -15,6 +16,7 @@ use crate::info::RsdpSource;
 use crate::physical::PhysicalMemory;
 
 pub use fixed::{FixedHardware, RegisterSpace, ResetRegister};
+pub use ivrs::{DeviceMemory, Iommu, Iommus};
 pub use processors::{InterruptOverride, IoApic, LocalNmi, Processor, Processors};
 pub use root::find_rsdp;
 
@@ -102,6 +104,8 @@ pub struct AcpiTables {
     pub soft_off: Option<(u8, u8)>,
     /// The machine address of the HPET's registers.
     pub hpet: Option<u64>,
+    /// AMD's IOMMUs.
+    pub iommus: Iommus,
     /// Memory-mapped PCI configuration.
     pub pci_ranges: ArrayVec<PciRange, PCI_RANGES>,
 }
@@ -146,6 +150,7 @@ impl AcpiTables {
                 let [space] = location.bytes_at(memory, 40)?;
                 self.hpet = Some(location.u64_at(memory, 44)?).filter(|address| space == 0 && *address != 0);
             }
+            b"IVRS" => self.iommus = Iommus::read(memory, &location)?,
             b"MCFG" => self.read_pci_ranges(memory, &location)?,
             _ => {}
         }

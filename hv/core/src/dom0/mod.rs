@@ -27,7 +27,7 @@ use start_info::Placed;
 use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::Dom0Ports;
-use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, VcpuId};
+use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
 
 /// What dom0 is to be.
 pub struct Dom0Plan<'a> {
@@ -50,6 +50,9 @@ pub struct Dom0Plan<'a> {
     pub hidden_pages: &'a [Mfn],
     /// What the CPUs have that guests may use.
     pub capabilities: Capabilities,
+    /// Devices must reach dom0's memory alone. Without that they reach all of the machine's, and of what others
+    /// granted to dom0 not the right pages.
+    pub confine_devices: bool,
     /// The machine's devices, which are dom0's.
     pub devices: DevicePlan<'a>,
 }
@@ -64,6 +67,8 @@ pub enum Dom0Error {
     DoesNotFit,
     /// The machine refused the state that a kernel starts in.
     State,
+    /// The devices cannot be confined.
+    Unconfined(Unconfined),
 }
 
 impl fmt::Display for Dom0Error {
@@ -73,6 +78,12 @@ impl fmt::Display for Dom0Error {
             Self::NoMemory(what) => write!(f, "not enough memory for dom0's {what}; give the machine more"),
             Self::DoesNotFit => {
                 f.write_str("dom0's kernel and ramdisk do not fit in its memory; give it more by dom0_mem=")
+            }
+            Self::Unconfined(Unconfined::NoIommu) => f.write_str(
+                "there is no IOMMU that could confine the devices; dom0-iommu=none starts dom0 without, unprotected",
+            ),
+            Self::Unconfined(Unconfined::NoMemory) => {
+                f.write_str("not enough memory for the IOMMU's tables; give the machine more")
             }
             Self::State => f.write_str("the processor refuses the state in which a PVH kernel starts"),
         }
@@ -90,9 +101,10 @@ const GRANT_FRAMES: u32 = 64;
 const MAPTRACK_FRAMES: u32 = 1024;
 /// The highest event channel port of dom0.
 const HIGHEST_PORT: u32 = i32::MAX as u32;
-/// Pages of page tables: enough for every page of dom0's as 4 KiB ones, and as much again for what it maps of others.
+/// Pages of page tables: enough for every page of dom0's as 4 KiB ones, and as much again for what it maps of others;
+/// all of it once for CPUs and once for devices.
 const fn pool_pages(pages: u64) -> u32 {
-    let tables = pages / 256 + 1024;
+    let tables = pages / 128 + 2048;
     if tables > u32::MAX as u64 { u32::MAX } else { tables as u32 }
 }
 
@@ -140,6 +152,11 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
     let space = physmap
         .with_pool(|pool| hv.machine.new_space(&mut pool.source(&hv.frames, &hv.machine, id)))
         .ok_or(Dom0Error::NoMemory("translation"))?;
+    if plan.confine_devices {
+        physmap
+            .with_pool(|pool| hv.machine.confine_devices(&space, &mut pool.source(&hv.frames, &hv.machine, id)))
+            .map_err(Dom0Error::Unconfined)?;
+    }
     let shared = hv.frames.take_shared(&hv.machine, id).ok_or(Dom0Error::NoMemory("shared page"))?;
     let shared_info = shared.mfn();
     let vcpu_plan = VcpuPlan { count: plan.vcpus, owner: id, shared_info, mtrr: hv.settings.mtrr };

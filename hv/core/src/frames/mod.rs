@@ -35,7 +35,7 @@ use limbo::Limbo;
 use table::FrameTable;
 use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
 use xenolith_sync::atomic::{AtomicU64, Ordering};
-use xenolith_sync::{Padded, SpinLock, rank};
+use xenolith_sync::{Once, Padded, SpinLock, rank};
 
 /// The contents of machine frames.
 pub trait Pages {
@@ -75,6 +75,8 @@ pub struct Frames {
     waiting: AtomicU64,
     /// Free frames that must be cleared before use.
     dirty: AtomicU64,
+    /// See [`Frames::before_release`].
+    before_release: Once<fn()>,
 }
 
 impl Frames {
@@ -116,6 +118,7 @@ impl Frames {
             limbo: limbo.into_boxed_slice(),
             waiting: AtomicU64::new(0),
             dirty: AtomicU64::new(dirty),
+            before_release: Once::new(),
         })
     }
 

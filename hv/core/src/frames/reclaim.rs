@@ -145,7 +145,16 @@ impl Frames {
         }
     }
 
+    /// Names what must have been done before a frame that was taken out of a translation is free again, besides the
+    /// CPUs' own part: it has devices forget what they cached. Once, before any guest runs.
+    pub fn before_release(&self, forget: fn()) {
+        let _ = self.before_release.set(forget);
+    }
+
     fn drop_chain(&self, chain: Chain) {
+        if let Some(forget) = self.before_release.get() {
+            forget();
+        }
         let mut chain = chain;
         while let ControlFlow::Continue(()) = self.drop_first(&mut chain) {}
     }

@@ -5,8 +5,8 @@ use core::sync::atomic::Ordering;
 use super::{Booted, cpus};
 use crate::interrupts::vector;
 use crate::{
-    calibration, clock, console, cpu_area, crash, device_access, heap, interrupt_controllers, local_apic, pci_config,
-    power, ram, reboot, wall_clock,
+    amd_vi, calibration, clock, console, cpu_area, crash, device_access, heap, interrupt_controllers, local_apic,
+    pci_config, power, ram, reboot, wall_clock,
 };
 
 /// The ISA interrupts of the two serial ports.
@@ -42,6 +42,9 @@ pub(super) fn bring_up(booted: &Booted) {
     listen_to_serial_ports(booted);
     device_access::set_up(booted);
     pci_config::set_up(&booted.acpi.pci_ranges);
+    if booted.options.iommu {
+        amd_vi::find(&booted.acpi.iommus.iommus);
+    }
     let usage = heap::usage();
     crate::log!(Info, "Heap: {} KiB used, {} KiB free", usage.used_bytes >> 10, usage.free_bytes >> 10);
     crate::print!("Free RAM: {} MiB", booted.plan.free_bytes() >> 20);

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use xenolith_hal::HostEvents;
 
-use crate::{calls, console, cpu_area, device_interrupts, keys, local_apic, timer};
+use crate::{amd_vi, calls, console, cpu_area, device_interrupts, keys, local_apic, timer};
 
 pub use entry::{InterruptFrame, entry_of};
 
@@ -18,6 +18,8 @@ pub use entry::{InterruptFrame, entry_of};
 pub mod vector {
     /// A serial port has received something.
     pub const SERIAL: u8 = 0xf0;
+    /// An IOMMU complains.
+    pub const IOMMU: u8 = 0xf1;
     /// Another CPU wants this one to look at its events.
     pub const KICK: u8 = 0xf9;
     /// This CPU's timer.
@@ -48,6 +50,7 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
         vector::TIMER => timer::expire(),
         vector::KICK => note(HostEvents::KICK),
         vector::CALL => calls::serve(),
+        vector::IOMMU => amd_vi::report(),
         vector::SERIAL => receive_from_serial_ports(),
         vector::APIC_ERROR => {
             let status = local_apic::error_status();

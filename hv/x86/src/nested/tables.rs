@@ -3,8 +3,10 @@
 use super::entry::{ENTRIES, Entry, Level, Meaning, order_at};
 use super::retired::Retired;
 use super::{FrameAccess, Residency};
+use crate::amd_vi::tables::IoTables;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords};
+use xenolith_sync::Once;
 
 /// The level of the root table.
 const ROOT: Level = 4;
@@ -44,6 +46,8 @@ pub struct NestedTables<A> {
     limits: TableLimits,
     residency: Residency,
     retired: Retired,
+    /// What devices reach, for a domain that has any.
+    devices: Once<IoTables<A>>,
 }
 
 /// A table was detached during a walk.
@@ -124,6 +128,7 @@ impl<A: FrameAccess> NestedTables<A> {
             limits,
             residency,
             retired: Retired::new(),
+            devices: Once::new(),
         })
     }
 
@@ -134,6 +139,22 @@ impl<A: FrameAccess> NestedTables<A> {
             NO_ROOT => None,
             frame => Some(Mpa::from_mfn(Mfn(frame))),
         }
+    }
+
+    /// From now on, what is mapped is mapped for devices as well; gives their tables, which the caller points the
+    /// IOMMUs to. Nothing is mapped yet.
+    ///
+    /// **Errors:** `NoMemory`; `Occupied` if something is mapped already, or if devices have tables already.
+    pub fn follow_for_devices(&self, frames: &mut dyn FrameSource) -> Result<&IoTables<A>, MapError>
+    where
+        A: Clone,
+    {
+        let root = self.root_frame().and_then(|root| self.access.frame(root)).ok_or(MapError::NoMemory)?;
+        if self.devices.get().is_some() || root.words().iter().any(|word| word.load(Ordering::Acquire) != 0) {
+            return Err(MapError::Occupied);
+        }
+        let tables = IoTables::new(self.access.clone(), frames).ok_or(MapError::NoMemory)?;
+        self.devices.set(tables).map_err(|_| MapError::Occupied)
     }
 
     /// The way to frames that the tables were made with.
@@ -391,6 +412,59 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
     }
 
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        self.map_for_cpus(gfn, mapping, frames)?;
+        let Some(devices) = self.devices.get() else { return Ok(()) };
+        let mapped = devices.map(gfn, mapping, frames);
+        if mapped.is_err() {
+            for page in (gfn.0..).map(Gfn).take(mapping.order.pages() as usize) {
+                let _ = self.unmap(page, frames);
+            }
+        }
+        mapped
+    }
+
+    fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
+        if let Some(devices) = self.devices.get() {
+            devices.unmap(gfn, frames)?;
+        }
+        let unmapped = self.unmap_for_cpus(gfn, frames);
+        if let (Err(_), Some(devices), Some(there)) = (unmapped, self.devices.get(), self.lookup(gfn)) {
+            // It stays, for devices too; the tables that it needs are there.
+            let _ = devices.map(gfn, Mapping { order: PageOrder::SIZE_4K, ..there }, frames);
+        }
+        unmapped
+    }
+
+    fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
+        let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
+        if let Some(devices) = self.devices.get() {
+            devices.take_away(Gfn(first), level);
+        }
+        let path = self.descend(first, level).filter(|path| path.level == level)?;
+        let found = path.entry.mapping(level, 0)?;
+        path.slot(level)?.set(Entry::EMPTY);
+        self.prune(&path, frames);
+        self.residency.advance();
+        Some((Gfn(first), found))
+    }
+
+    fn generation(&self) -> u64 {
+        self.residency.generation()
+    }
+
+    fn tear_down(&self, frames: &mut dyn FrameSource) {
+        let Some(root) = self.root_frame() else { return };
+        self.root.store(NO_ROOT, Ordering::Release);
+        self.detached.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.residency.advance();
+        self.give_back_below(root, ROOT, frames);
+        self.retired.drain(frames);
+    }
+}
+
+impl<A: FrameAccess> NestedTables<A> {
+    fn map_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
         let level = self.check(gfn, mapping.mfn, mapping.order)?;
         let path = self.descend(gfn.0, level).ok_or(MapError::OutOfRange)?;
         if !self.vacant(path.entry, path.level) {
@@ -415,7 +489,7 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         Ok(())
     }
 
-    fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
+    fn unmap_for_cpus(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
         if gfn.0 >= GFN_LIMIT {
             return Ok(None);
         }
@@ -437,29 +511,5 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         }
         self.residency.advance();
         Ok(found)
-    }
-
-    fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
-        let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
-        let path = self.descend(first, level).filter(|path| path.level == level)?;
-        let found = path.entry.mapping(level, 0)?;
-        path.slot(level)?.set(Entry::EMPTY);
-        self.prune(&path, frames);
-        self.residency.advance();
-        Some((Gfn(first), found))
-    }
-
-    fn generation(&self) -> u64 {
-        self.residency.generation()
-    }
-
-    fn tear_down(&self, frames: &mut dyn FrameSource) {
-        let Some(root) = self.root_frame() else { return };
-        self.root.store(NO_ROOT, Ordering::Release);
-        self.detached.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.residency.advance();
-        self.give_back_below(root, ROOT, frames);
-        self.retired.drain(frames);
     }
 }
