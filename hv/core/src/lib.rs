@@ -26,6 +26,7 @@ pub mod guest_cpuid;
 pub mod guest_memory;
 pub mod guest_msr;
 pub mod guest_ports;
+pub mod hvm_context;
 pub mod hvm_params;
 pub mod hypercall;
 pub mod hypervisor;

@@ -12,7 +12,7 @@ use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xenolith_devices::interrupt::Trigger;
 use xenolith_devices::lapic::{Identity, Lapic};
-use xenolith_hal::{CpuId, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
+use xenolith_hal::{CpuId, GuestCpu, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
 use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::{SpinLock, rank};
 
@@ -40,6 +40,14 @@ pub struct VcpuCore<M: Machine> {
     pub nmi_pending: bool,
     /// In the state after INIT: nothing but a start-up IPI starts it.
     pub waits_for_startup: bool,
+}
+
+impl<M: Machine> VcpuCore<M> {
+    /// Moves the guest's time stamp counter by so many ticks.
+    pub fn shift_tsc(&mut self, ticks: i64) {
+        self.tsc_offset = self.tsc_offset.wrapping_add(ticks);
+        self.hardware.shift_tsc(ticks);
+    }
 }
 
 /// What a vCPU is asked to do before it enters its guest again.

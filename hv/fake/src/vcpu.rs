@@ -23,6 +23,9 @@ pub struct FakeVcpu {
     state: CpuState,
     runs: u64,
     seen_generation: u64,
+    fpu: Option<Box<[u8; 512]>>,
+    debug_addresses: [u64; 4],
+    undelivered: u64,
 }
 
 impl FakeVcpu {
@@ -99,6 +102,30 @@ impl GuestCpu for FakeVcpu {
         self.state = *state;
         self.injected = None;
         Ok(())
+    }
+
+    fn fpu_image(&self) -> [u8; 512] {
+        self.fpu.as_deref().copied().unwrap_or([0; 512])
+    }
+
+    fn set_fpu_image(&mut self, image: Option<&[u8; 512]>) {
+        self.fpu = image.map(|image| Box::new(*image));
+    }
+
+    fn debug_addresses(&self) -> [u64; 4] {
+        self.debug_addresses
+    }
+
+    fn set_debug_addresses(&mut self, addresses: [u64; 4]) {
+        self.debug_addresses = addresses;
+    }
+
+    fn undelivered_event(&self) -> u64 {
+        self.undelivered
+    }
+
+    fn set_undelivered_event(&mut self, event: u64) {
+        self.undelivered = if event & (1 << 31) != 0 { event } else { 0 };
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {

@@ -100,6 +100,27 @@ pub trait GuestCpu: Send {
     /// **Errors:** [`InvalidState`], and nothing was changed.
     fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState>;
 
+    /// The floating-point state as FXSAVE writes it; only of a vCPU that is parked.
+    fn fpu_image(&self) -> [u8; 512];
+
+    /// Replaces the floating-point state by one that FXSAVE wrote, or by the one after a reset; only of a vCPU that is
+    /// parked. Bits that no CPU can hold are dropped.
+    fn set_fpu_image(&mut self, image: Option<&[u8; 512]>);
+
+    /// The addresses of the four breakpoints; only of a vCPU that is parked.
+    fn debug_addresses(&self) -> [u64; 4];
+
+    /// Replaces the addresses of the four breakpoints; only of a vCPU that is parked.
+    fn set_debug_addresses(&mut self, addresses: [u64; 4]);
+
+    /// An event that was on its way into the guest when that was left, and goes on at the next entry: vector in bits 0
+    /// to 7, kind in 8 to 10, whether there is an error code in 11, valid in 31, the error code in 32 to 63; 0 for
+    /// none. **Source:** AMD manual volume 2, 15.20.
+    fn undelivered_event(&self) -> u64;
+
+    /// Replaces that event. It is of a kind that exists: an interrupt, an NMI, an exception or a software interrupt.
+    fn set_undelivered_event(&mut self, event: u64);
+
     /// A register behind an MSR.
     fn msr(&self, msr: HardwareMsr) -> u64;
 

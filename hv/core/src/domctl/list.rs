@@ -1,6 +1,8 @@
 //! Every operation of `domctl`.
 
-use super::{Request, affinity, create, info, memory, page_kinds, policy, running, scheduling, settings, vcpu_context};
+use super::{
+    Request, affinity, create, info, memory, page_kinds, policy, running, scheduling, settings, state, vcpu_context,
+};
 use crate::outcome::Answer;
 use xen_abi::Errno;
 use xen_abi::domctl::*;
@@ -56,6 +58,8 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             does(XEN_DOMCTL_GETVCPUAFFINITY, "getvcpuaffinity", affinity::get_vcpu_affinity),
             does(XEN_DOMCTL_RESUMEDOMAIN, "resumedomain", running::resume),
             does(XEN_DOMCTL_SENDTRIGGER, "sendtrigger", running::send_trigger),
+            does(XEN_DOMCTL_GETHVMCONTEXT, "gethvmcontext", state::get_hvm_context),
+            does(XEN_DOMCTL_SETHVMCONTEXT, "sethvmcontext", state::set_hvm_context),
             refused(XEN_DOMCTL_SET_ADDRESS_SIZE, "set_address_size", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_GET_ADDRESS_SIZE, "get_address_size", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_TEST_ASSIGN_DEVICE, "test_assign_device", Errno::EOPNOTSUPP),
@@ -63,6 +67,7 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             refused(XEN_DOMCTL_DEASSIGN_DEVICE, "deassign_device", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_GET_DEVICE_GROUP, "get_device_group", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_DEBUG_OP, "debug_op", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_GETHVMCONTEXT_PARTIAL, "gethvmcontext_partial", state::get_hvm_context_partial),
             refused(XEN_DOMCTL_VM_EVENT_OP, "vm_event_op", Errno::EOPNOTSUPP),
             does(XEN_DOMCTL_GETTSCINFO, "gettscinfo", settings::get_tsc_info),
             does(XEN_DOMCTL_SETTSCINFO, "settscinfo", settings::set_tsc_info),

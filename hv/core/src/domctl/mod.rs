@@ -14,6 +14,7 @@ mod policy;
 mod running;
 mod scheduling;
 mod settings;
+mod state;
 mod vcpu_context;
 
 pub use info::domain_info;

@@ -11,4 +11,5 @@ mod entry;
 mod policy;
 mod running;
 mod settings;
+mod state;
 mod toolstack;

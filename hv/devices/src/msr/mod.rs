@@ -245,6 +245,17 @@ impl MsrState {
         self.misc_features & ENABLE_CPUID_FAULTING != 0
     }
 
+    /// By how much the guest has moved its time stamp counter, as it reads it.
+    #[must_use]
+    pub const fn tsc_adjust(&self) -> u64 {
+        self.tsc_adjust
+    }
+
+    /// Sets what the guest reads of that; the counter itself stays where it is.
+    pub const fn set_tsc_adjust(&mut self, value: u64) {
+        self.tsc_adjust = value;
+    }
+
     fn shift_tsc(&mut self, by: u64) -> MsrWrite {
         self.tsc_adjust = self.tsc_adjust.wrapping_add(by);
         MsrWrite::ShiftTsc(by.cast_signed())

@@ -57,6 +57,16 @@ pub(super) fn exception(exception: &Exception, protected_mode: bool) -> u64 {
     VALID | (TYPE_EXCEPTION << TYPE_SHIFT) | u64::from(exception.vector) | error
 }
 
+/// An event that came from outside as EVENTINJ has it: 0 unless it is marked as valid, and nothing in bits that mean
+/// nothing.
+pub(super) const fn valid(event: u64) -> u64 {
+    if event & VALID == 0 {
+        return 0;
+    }
+    let code = if event & HAS_ERROR_CODE != 0 { event & 0xffff_ffff_0000_0000 } else { 0 };
+    VALID | code | (event & (HAS_ERROR_CODE | (7 << TYPE_SHIFT) | 0xff))
+}
+
 /// What becomes of an event whose delivery an exit interrupted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CutShort {

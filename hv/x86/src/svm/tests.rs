@@ -335,6 +335,31 @@ fn the_fpu_follows_its_vcpu_from_cpu_to_cpu() {
 }
 
 #[test]
+fn what_is_loaded_from_outside_is_in_the_cpu_when_the_guest_runs() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    let mut image = [0; 512];
+    image[..2].copy_from_slice(&[0x11, 0x22]);
+    // Bits of MXCSR that no CPU has would be a fault when they are loaded.
+    image[24..28].copy_from_slice(&[0xff; 4]);
+    vcpu.set_fpu_image(Some(&image));
+    assert_eq!(vcpu.fpu_image()[24..28], [0xff, 0xff, 0, 0]);
+    vcpu.set_debug_addresses([5, 6, 7, 8]);
+    vcpu.set_undelivered_event(0x55_8000_fb0d);
+    assert_eq!((vcpu.undelivered_event(), vcpu.debug_addresses()), (0x55_8000_0b0d, [5, 6, 7, 8]));
+    then(|_, vmcb| {
+        assert_eq!(FPU.get(), 0x2211);
+        assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x55_8000_0b0d);
+    });
+    vcpu.run(&space, RunControl::default());
+    assert_eq!(vcpu.undelivered_event(), 0);
+    vcpu.park();
+    vcpu.set_fpu_image(None);
+    then(|_, _| assert_eq!(FPU.get(), 0x37f));
+    vcpu.run(&space, RunControl::default());
+}
+
+#[test]
 fn a_cpu_that_still_holds_another_vcpu_is_refused() {
     cpus();
     let (space, mut one, mut other) = (space().0, vcpu(), vcpu());

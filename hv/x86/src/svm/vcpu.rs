@@ -29,6 +29,12 @@ const DEBUG_EXCEPTION: Exception = Exception { vector: 1, error_code: None, addr
 const SHADOW: u64 = 1;
 /// The enabling bits of the four breakpoints.
 const DR7_ENABLED: u64 = 0xff;
+/// Where an image of the FPU has MXCSR, and the bits that it can have. **Source:** AMD manual volume 1, 11.
+const MXCSR: usize = 24;
+const MXCSR_KNOWN: u32 = 0xffff;
+/// Where an XSAVE area says which parts it holds, and those that FXSAVE writes.
+const XSTATE_PARTS: usize = 512;
+const LEGACY_PARTS: u64 = 3;
 const NESTED_PAGING_ON: u64 = 1;
 
 /// How many refusals in a row are taken for the guest's own doing.
@@ -394,6 +400,43 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.again = 0;
         self.next_rip = None;
         Ok(())
+    }
+
+    fn fpu_image(&self) -> [u8; 512] {
+        let mut image = [0; 512];
+        // The image is a part of the page.
+        let _ = self.fpu.read_bytes(0, &mut image);
+        image
+    }
+
+    fn set_fpu_image(&mut self, image: Option<&[u8; 512]>) {
+        self.fpu.clear();
+        let Some(image) = image else { return P::reset_fpu(self.fpu) };
+        let _ = self.fpu.write_bytes(0, image);
+        let control = self.fpu.load_u32(MXCSR).unwrap_or(0);
+        let _ = self.fpu.store_u32(MXCSR, control & MXCSR_KNOWN);
+        if self.features.xcr0 != 0 {
+            let _ = self.fpu.store_u64(XSTATE_PARTS, LEGACY_PARTS);
+        }
+    }
+
+    fn debug_addresses(&self) -> [u64; 4] {
+        self.debug_addresses
+    }
+
+    fn set_debug_addresses(&mut self, addresses: [u64; 4]) {
+        self.debug_addresses = addresses;
+        self.use_debug_registers(self.vmcb.get(Field::DR7) & DR7_ENABLED != 0);
+    }
+
+    fn undelivered_event(&self) -> u64 {
+        let protected = self.vmcb.get(Field::CR0) & state::cr0::PE != 0;
+        self.pending.as_ref().map_or(self.again, |pending| interrupt::exception(pending, protected))
+    }
+
+    fn set_undelivered_event(&mut self, event: u64) {
+        self.pending = None;
+        self.again = interrupt::valid(event);
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {

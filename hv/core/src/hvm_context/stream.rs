@@ -1,0 +1,104 @@
+//! A saved state as a run of records. **Source:** `hvm/save.h`.
+
+use alloc::vec::Vec;
+use xen_abi::Errno;
+use xen_abi::hvm_save::HvmSaveDescriptor;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Records as they are written.
+#[derive(Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Adds a record; one without a body ends the state.
+    ///
+    /// **Errors:** `ENOMEM`.
+    pub fn record<T: IntoBytes + Immutable>(&mut self, typecode: u16, instance: u16, body: &T) -> Result<(), Errno> {
+        let body = body.as_bytes();
+        let length = u32::try_from(body.len()).map_err(|_| Errno::ENOMEM)?;
+        let descriptor = HvmSaveDescriptor { typecode, instance, length };
+        self.0.try_reserve(size_of::<HvmSaveDescriptor>() + body.len()).map_err(|_| Errno::ENOMEM)?;
+        self.0.extend_from_slice(descriptor.as_bytes());
+        self.0.extend_from_slice(body);
+        Ok(())
+    }
+
+    /// Everything that was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// One record that was read. Its body is as long as its descriptor says.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    pub typecode: u16,
+    pub instance: u16,
+    pub body: &'a [u8],
+}
+
+impl Record<'_> {
+    /// The body.
+    ///
+    /// **Errors:** `EINVAL` if it has another length.
+    pub fn read<T: FromBytes + IntoBytes>(&self) -> Result<T, Errno> {
+        T::read_from_bytes(self.body).map_err(|_| Errno::EINVAL)
+    }
+
+    /// The body, which an older hypervisor may have written shorter: zeros stand for what is missing.
+    ///
+    /// **Errors:** `EINVAL` if it is longer.
+    pub fn read_extended<T: FromBytes + IntoBytes>(&self) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        value.as_mut_bytes().get_mut(..self.body.len()).ok_or(Errno::EINVAL)?.copy_from_slice(self.body);
+        Ok(value)
+    }
+}
+
+/// Records as they are read.
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next record.
+    ///
+    /// **Errors:** `ENODATA` if there is none; `EINVAL` if its body is cut off.
+    pub fn next(&mut self) -> Result<Record<'a>, Errno> {
+        let (descriptor, rest) = HvmSaveDescriptor::read_from_prefix(self.0).map_err(|_| Errno::ENODATA)?;
+        let HvmSaveDescriptor { typecode, instance, length } = descriptor;
+        let (body, rest) = rest.split_at_checked(length as usize).ok_or(Errno::EINVAL)?;
+        self.0 = rest;
+        Ok(Record { typecode, instance, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let mut writer = Writer::default();
+        writer.record(3, 1, &0x1234_u64).unwrap();
+        writer.record(0, 0, &()).unwrap();
+        let bytes = writer.into_bytes();
+        let mut reader = Reader(&bytes);
+        let record = reader.next().unwrap();
+        assert_eq!((record.typecode, record.instance, record.read()), (3, 1, Ok(0x1234_u64)));
+        assert_eq!(record.read::<u32>(), Err(Errno::EINVAL));
+        assert_eq!(record.read_extended(), Ok([0x1234_u64, 0]));
+        assert_eq!(record.read_extended::<u32>(), Err(Errno::EINVAL));
+        assert_eq!(reader.next().map(|end| end.typecode), Ok(0));
+        assert_eq!(reader.next().map(|end| end.typecode), Err(Errno::ENODATA));
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_is_refused() {
+        let mut writer = Writer::default();
+        writer.record(3, 1, &0_u64).unwrap();
+        let bytes = writer.into_bytes();
+        for length in 0..bytes.len() {
+            let errno = if length < 8 { Errno::ENODATA } else { Errno::EINVAL };
+            assert_eq!(Reader(&bytes[..length]).next().err(), Some(errno));
+        }
+    }
+}
