@@ -7,6 +7,7 @@ mod boot_loaders;
 mod cpus;
 mod crash;
 mod dom0;
+mod domains;
 mod grub_script;
 mod image;
 mod memory;

@@ -10,6 +10,7 @@ mod cases;
 mod domain;
 mod grants;
 mod runner;
+mod toolstack;
 mod waits;
 
 use xen_abi::hypercall::SCHED_OP;

@@ -45,7 +45,7 @@ pub fn with_stopped<M: Machine, R>(
     if vcpu.is_running() {
         hv.machine.kick(vcpu.processor());
     }
-    let worked = if wait_until_stopped(hv, core::slice::from_ref(vcpu)) { vcpu.with_core(work) } else { None };
+    let worked = if wait_until_stopped(hv, core::slice::from_ref(vcpu)) { vcpu.with_core_apart(work) } else { None };
     if vcpu.unpause() {
         hv.scheduler.wake(hv, domain, vcpu);
     }

@@ -228,6 +228,15 @@ impl<M: Machine> Vcpu<M> {
         self.core.lock().as_mut().map(|core| work(core))
     }
 
+    /// As [`Vcpu::with_core`], but with no lock held in `work`: for work that takes memory or frames. The vCPU stands
+    /// still for a reason of the caller's.
+    pub fn with_core_apart<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Option<R> {
+        let mut core = self.core.lock().take()?;
+        let result = work(&mut core);
+        *self.core.lock() = Some(core);
+        Some(result)
+    }
+
     /// True while a CPU runs it.
     pub fn is_running(&self) -> bool {
         self.running.load(Ordering::SeqCst)

@@ -102,6 +102,6 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardwar
 /// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already.
 pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) {
     for vcpu in vcpus {
-        vcpu.with_core(|core| core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)));
+        vcpu.with_core_apart(|core| core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)));
     }
 }

@@ -204,8 +204,8 @@ impl Machine for FakeMachine {
         Some(FakeSpace::default())
     }
 
-    fn new_vcpu(&self, _frames: &mut dyn FrameSource) -> Option<FakeVcpu> {
-        Some(FakeVcpu::new())
+    fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<FakeVcpu> {
+        frames.take().map(FakeVcpu::with_frame)
     }
 
     fn write_hypercall_page(&self, page: &PageWords) {

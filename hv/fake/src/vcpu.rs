@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use xenolith_hal::{
-    CpuState, Exception, Exit, GuestCpu, HardwareMsr, InvalidState, NestedSpace, PagingRegisters, Registers, RunControl,
+    CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, NestedSpace, PagingRegisters,
+    Registers, RunControl,
 };
 
 use crate::FakeSpace;
@@ -23,6 +24,8 @@ pub struct FakeVcpu {
     state: CpuState,
     runs: u64,
     seen_generation: u64,
+    /// What it took of its domain's pool, as a real one takes frames for what the hardware keeps.
+    frame: Option<Mfn>,
     fpu: Option<Box<[u8; 512]>>,
     debug_addresses: [u64; 4],
     undelivered: u64,
@@ -33,6 +36,12 @@ impl FakeVcpu {
     #[must_use]
     pub fn new() -> Self {
         Self { state: CpuState::after_init(), ..Self::default() }
+    }
+
+    /// The same, with a frame that goes back when it is torn down.
+    #[must_use]
+    pub(crate) fn with_frame(frame: Mfn) -> Self {
+        Self { frame: Some(frame), ..Self::new() }
     }
 
     /// How often the guest was entered.
@@ -155,6 +164,12 @@ impl GuestCpu for FakeVcpu {
     fn shift_tsc(&mut self, _ticks: i64) {}
 
     fn park(&mut self) {}
+
+    fn tear_down(&mut self, frames: &mut dyn FrameSource) {
+        if let Some(frame) = self.frame.take() {
+            frames.give_back(frame);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::runner::Runner;
 
 mod cpuid;
+mod domains;
 mod evtchn;
 mod evtchn_delivery;
 mod evtchn_fifo;
@@ -48,6 +49,7 @@ pub fn run(t: &mut Runner) {
     memory::run(t);
     vcpu::run_last(t);
     smp::run(t);
+    domains::run(t);
     evtchn_delivery::run_last(t);
     machine::run(t);
     memory::run_last(t);

@@ -72,7 +72,7 @@ fn save_of_each<M: Machine>(
     writer: &mut Writer,
 ) -> Result<(), Errno> {
     for vcpu in &domain.vcpus {
-        let saved = vcpu.with_core(|core| vcpu_records::save(hv, vcpu, core, typecode, writer));
+        let saved = vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, writer));
         saved.ok_or(Errno::EAGAIN)??;
     }
     Ok(())
@@ -103,7 +103,7 @@ pub fn save_one<M: Machine>(
         save_device(typecode, &mut writer)?;
     } else {
         let vcpu = domain.vcpu(VcpuId(instance)).ok_or(Errno::ENOENT)?;
-        let saved = vcpu.with_core(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer));
+        let saved = vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer));
         saved.ok_or(Errno::EAGAIN)??;
     }
     let bytes = writer.into_bytes();

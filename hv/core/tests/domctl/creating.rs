@@ -134,3 +134,16 @@ fn a_machine_without_frames_makes_no_domain_and_loses_none() {
         world.hv.frames.give_back(held.pop().unwrap());
     }
 }
+
+#[test]
+fn vcpus_that_do_not_fit_into_the_pool_are_not_made_and_leave_nothing() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    let mut op = domctl(XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, id);
+    for (pages, answer) in [(1, Err(Errno::ENOMEM)), (2, Ok(0))] {
+        op.set_paging_mempool(DomctlPagingMempool { size: pages << 12 });
+        assert_eq!(call(&world, &mut op), Ok(0));
+        assert_eq!(give_vcpus(&world, id, 2), answer);
+    }
+    assert_eq!(domain(&world, id).physmap.with_pool(|pool| pool.used()), 2);
+}
