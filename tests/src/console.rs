@@ -13,6 +13,7 @@ struct State {
     text: Vec<u8>,
     closed: bool,
     flooded: bool,
+    shown: bool,
 }
 
 /// What came of waiting for a line.
@@ -36,14 +37,11 @@ impl Console {
     /// Reads `source` to its end into the console, the log, and (with `echo`) the standard output.
     pub fn fill_from(&self, mut source: impl Read, mut log: File, echo: bool) {
         let mut piece = [0u8; 4096];
-        let mut out = std::io::stdout();
+        self.state().shown |= echo;
         while let Ok(count @ 1..) = source.read(&mut piece) {
             let bytes = piece.get(..count).unwrap_or_default();
-            // A full disk or a closed terminal must not stop the machine: what came is kept in memory all the same.
+            // A full disk must not stop the machine: what came is kept in memory all the same.
             let _ = log.write_all(bytes);
-            if echo {
-                let _ = out.write_all(bytes).and_then(|()| out.flush());
-            }
             if !self.append(bytes) {
                 break;
             }
@@ -57,12 +55,28 @@ impl Console {
         let mut state = self.state();
         state.text.extend_from_slice(bytes);
         state.flooded = state.text.len() > FLOOD;
+        if state.shown {
+            show(bytes);
+        }
         self.shared.1.notify_all();
         !state.flooded
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows on the standard output what was written from byte `from` on, and all that will be.
+    pub fn show_from(&self, from: usize) {
+        let mut state = self.state();
+        show(state.text.get(from..).unwrap_or_default());
+        state.shown = true;
+    }
+
+    /// True once the serial line is closed: nothing more will come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     /// True once more was written than any sound machine writes.
@@ -120,6 +134,12 @@ impl Console {
     pub fn position(&self) -> usize {
         self.state().text.len()
     }
+}
+
+/// Writes to the standard output. A closed terminal must not stop the machine: what came is kept all the same.
+fn show(bytes: &[u8]) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// The line that begins at byte `from`, if its line feed has come.

@@ -4,6 +4,7 @@
 mod boot;
 mod build;
 mod check;
+mod debian;
 mod diff;
 mod explained;
 mod fuzz;
@@ -31,7 +32,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds Xenolith and boots it in an emulated machine with the test kernel as domain 0
+    /// Boots Xenolith (or Xen) with Debian's dom0, whose xl makes a guest that serves a page
     Run(run::RunArguments),
     /// Builds and tests everything: host, models, rules, fuzzers, whole machines
     Test(test::TestArguments),

@@ -1,60 +1,130 @@
-//! `cargo xtask run`: builds Xenolith, boots it with the test kernel as domain 0, and says what is to be seen.
+//! `cargo xtask run`: Debian's dom0 on Xenolith or on Xen, its `xl` makes a guest, and the guest serves a page.
 
-use anyhow::{Result, bail};
-use clap::Args;
-use xenolith_tests::{Machine, places};
+mod account;
+mod compare;
+mod job;
+mod page;
+mod terminal;
+mod test_kernel;
 
-use crate::boot::{BootArguments, Hypervisor};
-use crate::build::{self, BuildArguments};
-use crate::setup;
-use crate::transcript::Transcript;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
 
-/// Builds Xenolith and boots it in an emulated machine with the test kernel as domain 0.
+use crate::boot::Hypervisor;
+
+/// How dom0 runs on Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dom0 {
+    /// As a paravirtual guest: what Debian's Xen does by default. Not on Xenolith
+    Pv,
+    /// In a hardware container, as on Xenolith
+    Pvh,
+}
+
+/// Boots Xenolith with Debian's dom0; its xl makes a Debian guest, whose web server answers here.
 #[derive(Args, Clone, Debug)]
 pub struct RunArguments {
+    /// The hypervisor to run it on
+    #[arg(long, value_enum, default_value = "xenolith")]
+    pub hypervisor: Hypervisor,
+    /// How dom0 runs; on Xen the default is pv
+    #[arg(long, value_enum)]
+    pub dom0: Option<Dom0>,
+    /// Give no console; fetch the page, say how it went in the last line, and end by exit code
+    #[arg(long)]
+    pub check: bool,
+    /// Run it on Xenolith, on Xen with a PV dom0 and on Xen with a PVH dom0, and print a table
+    #[arg(long, conflicts_with_all = ["check", "test_kernel", "jobs"])]
+    pub compare: bool,
+    /// Boot a small kernel of ours as domain 0 instead of Debian's
+    #[arg(long, conflicts_with_all = ["check", "jobs"])]
+    pub test_kernel: bool,
+    /// Run these jobs of dom0/root/job/ instead, parted by "+", show what they say, and end
+    #[arg(long, value_name = "JOBS", conflicts_with = "check")]
+    pub jobs: Option<String>,
+    /// The port on this machine's loopback at which the guest's web server answers; else 8080, or any that is free
+    #[arg(long)]
+    pub port: Option<u16>,
     /// How many CPUs the machine has
     #[arg(long, default_value_t = 2)]
     pub cpus: u32,
-    /// The machine's memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    pub memory: u64,
-    /// Stop the machine after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    /// How many vCPUs dom0 has; by default as many as the machine, and 1 with a PVH dom0 on Xen
+    #[arg(long, value_name = "VCPUS")]
+    pub dom0_vcpus: Option<u32>,
+    /// More options for the hypervisor
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub options: String,
+    /// Stop the machine after so many seconds; a step has limits of its own
+    #[arg(long, value_name = "SECONDS", default_value_t = 1500)]
     pub timeout: u64,
+}
+
+impl RunArguments {
+    /// How dom0 runs, where it was not said.
+    fn dom0(&self) -> Dom0 {
+        let usual = match self.hypervisor {
+            Hypervisor::Xenolith => Dom0::Pvh,
+            Hypervisor::Xen => Dom0::Pv,
+        };
+        self.dom0.unwrap_or(usual)
+    }
+
+    /// Dom0's vCPUs. Real Xen interrupts every other vCPU of a PVH dom0 for each page that a tool unmaps, so there
+    /// one is the usual number.
+    fn dom0_vcpus(&self) -> u32 {
+        let crowded = self.hypervisor == Hypervisor::Xen && self.dom0() == Dom0::Pvh;
+        self.dom0_vcpus.unwrap_or(if crowded { 1 } else { self.cpus })
+    }
 }
 
 /// The command.
 ///
-/// **Errors:** it does not build, the machine could not be started, or the test kernel did not come to its end.
+/// **Errors:** something cannot be built or fetched, or a step failed.
 pub fn command(arguments: &RunArguments) -> Result<()> {
-    setup::ensure(&[&setup::EMULATOR])?;
-    build::command(BuildArguments::default())?;
-    let boot = BootArguments {
-        dom0: Some(places::images().join("test-kernel")),
-        options: "dom0=pvh dom0-iommu=none dom0_max_vcpus=2 dom0_mem=256M".into(),
-        cpus: arguments.cpus,
-        memory: arguments.memory,
-        timeout: arguments.timeout,
-        until: Some("TESTS END".into()),
-        quiet: false,
-        ..BootArguments::new(Hypervisor::Xenolith)
-    };
-    eprintln!(
-        "\nAn emulated machine ({} CPUs, {} MiB) boots Xenolith, which starts a small kernel of ours as domain 0.\n\
-         Lines with (XEN) are the hypervisor's. Lines with CASE are the kernel's: what it asked, and what it was told.\n\
-         `cargo xtask diff` compares each of them with what real Xen says.\n",
-        arguments.cpus, arguments.memory
-    );
-    let mut machine = Machine::start(&boot.spec("run")?)?;
-    let ending = machine.run_until(boot.until.as_deref());
-    let transcript = Transcript::read(&machine.console.text());
-    if !transcript.faults.is_empty() {
-        bail!("{}; {ending}\n{}", transcript.faults.join("; "), machine.report());
+    if arguments.test_kernel {
+        test_kernel::command(arguments)
+    } else if arguments.compare {
+        compare::command(arguments)
+    } else if arguments.check {
+        job::check(arguments)
+    } else if let Some(jobs) = &arguments.jobs {
+        job::some_jobs(arguments, jobs)
+    } else if arguments.hypervisor == Hypervisor::Xenolith && !XENOLITH_BOOTS_DEBIAN {
+        test_kernel::command(arguments)
+    } else {
+        job::with_console(arguments)
     }
-    eprintln!(
-        "\nThe kernel asked {} things and came to its end. The whole log: {}",
-        transcript.cases.len(),
-        machine.log().display()
-    );
-    Ok(())
+}
+
+/// Until it does, a run without further words shows the test kernel.
+const XENOLITH_BOOTS_DEBIAN: bool = false;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+
+    fn typed(words: &[&str]) -> RunArguments {
+        Line::try_parse_from(std::iter::once(&"run").chain(words)).unwrap().run
+    }
+
+    #[test]
+    fn dom0_is_what_each_hypervisor_is_used_with_unless_it_is_said() {
+        assert_eq!(typed(&[]).dom0(), Dom0::Pvh);
+        assert_eq!(typed(&["--hypervisor", "xen"]).dom0(), Dom0::Pv);
+        assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh"]).dom0(), Dom0::Pvh);
+    }
+
+    #[test]
+    fn only_a_pvh_dom0_on_xen_is_kept_to_one_vcpu() {
+        assert_eq!(typed(&["--cpus", "4"]).dom0_vcpus(), 4);
+        assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh"]).dom0_vcpus(), 1);
+        assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh", "--dom0-vcpus", "2"]).dom0_vcpus(), 2);
+    }
 }

@@ -1,0 +1,122 @@
+//! A Debian guest: its kernel, an initrd that finds its disk, and the disk with Debian's userland and a web server.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use xenolith_tests::places;
+
+use super::packages;
+use super::product::{self, Product};
+use super::{initramfs, modules, root};
+use crate::process;
+use crate::setup;
+
+/// What is asked for; apt adds what these depend on.
+const PACKAGES: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "bash",
+    "busybox-static",
+    "coreutils",
+    "dash",
+    "debianutils",
+    "findutils",
+    "grep",
+    "gzip",
+    "hostname",
+    "iproute2",
+    "iputils-ping",
+    "libc-bin",
+    "login",
+    "mawk",
+    "mount",
+    "nginx",
+    "passwd",
+    "procps",
+    "sed",
+    "tar",
+    "usr-is-merged",
+    "util-linux",
+];
+
+const TRIMMED: &[&str] =
+    &["usr/share/bug", "usr/share/doc", "usr/share/info", "usr/share/lintian", "usr/share/locale", "usr/share/man"];
+
+/// What the guest's initrd needs to reach its disk, and its card while it is at it.
+const MODULES: &[&str] = &["xen-blkfront", "xen-netfront", "ext4", "crc32c-generic"];
+
+/// The size of the guest's disk, in bytes; half of it is free.
+const DISK_BYTES: u64 = 192 << 20;
+
+/// A guest's files.
+pub struct Guest {
+    /// Holds `vmlinuz` and `initrd.gz`.
+    pub boot: Product,
+    pub disk: PathBuf,
+}
+
+/// Makes the guest's files.
+///
+/// **Errors:** a package cannot be had; a file cannot be read or written; mke2fs failed.
+pub fn make() -> Result<Guest> {
+    let userland = packages::unpacked_with_dependencies("guest-packages", PACKAGES, TRIMMED)?;
+    Ok(Guest { boot: boot(&userland)?, disk: disk(&userland)? })
+}
+
+fn boot(userland: &Product) -> Result<Product> {
+    let kernel = packages::kernel("linux-image-cloud-amd64")?;
+    let ours = places::root().join("dom0/guest-initrd");
+    let wanted = MODULES.join(" ");
+    let from = [&kernel.product.digest, &userland.digest, &wanted].map(String::as_str);
+    product::made("guest-boot", "packing the guest's initrd", &from, &[&ours], |place| {
+        let system = place.join("system");
+        root::skeleton(&system)?;
+        let busybox = userland.directory.join("root/usr/bin/busybox");
+        fs::copy(&busybox, system.join("usr/bin/busybox")).context("busybox-static holds no /bin/busybox")?;
+        root::link(&system, "usr/bin/sh", "busybox")?;
+        modules::copy(&kernel, MODULES, &system)?;
+        root::overlay(&system, &ours)?;
+        initramfs::write(&system, &place.join("initrd.gz"))?;
+        fs::copy(kernel.image()?, place.join("vmlinuz")).context("cannot copy the guest's kernel")?;
+        root::remove(&system)
+    })
+}
+
+fn disk(userland: &Product) -> Result<PathBuf> {
+    let ours = places::root().join("dom0/guest-disk");
+    let product = product::made("guest-disk", "making the guest's disk", &[&userland.digest], &[&ours], |place| {
+        let system = place.join("system");
+        fs::create_dir_all(&system).context("cannot make the guest's root")?;
+        root::overlay(&system, &userland.directory.join("root"))?;
+        settle(&system)?;
+        root::overlay(&system, &ours)?;
+        let image = place.join("disk.img");
+        File::create(&image).and_then(|file| file.set_len(DISK_BYTES)).context("cannot make the guest's disk")?;
+        let mke2fs = setup::find("mke2fs").context("mke2fs is not there")?;
+        let mut command = Command::new(mke2fs);
+        command.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(&system).arg(&image);
+        process::output(&mut command)?;
+        root::remove(&system)
+    })?;
+    Ok(product.directory.join("disk.img"))
+}
+
+/// Does what the packages' own scripts would do on an installation, as far as this guest has a use for it.
+fn settle(system: &Path) -> Result<()> {
+    for name in ["passwd", "group"] {
+        let master = system.join(format!("usr/share/base-passwd/{name}.master"));
+        fs::copy(&master, system.join("etc").join(name))
+            .with_context(|| format!("there is no {}", master.display()))?;
+    }
+    root::link(system, "usr/bin/sh", "dash")?;
+    root::link(system, "usr/bin/awk", "mawk")?;
+    root::link(system, "var/run", "/run")?;
+    root::link(system, "var/lock", "/run/lock")?;
+    root::link(system, "etc/nginx/sites-enabled/default", "../sites-available/default")?;
+    // Busybox, Debian's own, is the first program: it does what the kernel asks for when xl asks the guest to end.
+    ["init", "poweroff", "reboot", "halt"]
+        .iter()
+        .try_for_each(|name| root::link(system, &format!("usr/sbin/{name}"), "../bin/busybox"))
+}

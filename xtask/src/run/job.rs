@@ -1,0 +1,309 @@
+//! The main job: from an image and packages to a page that a guest of dom0's `xl` serves.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use xenolith_tests::console::Wait;
+use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
+
+use super::account::{self, Memory, Said, Timing};
+use super::page::{self, Page};
+use super::{Dom0, RunArguments, terminal};
+use crate::boot::Hypervisor;
+use crate::build::{self, BuildArguments};
+use crate::debian::{self, Debian};
+use crate::progress::Step;
+use crate::setup;
+
+/// The machine's memory and dom0's part of it, in MiB. The guests live in the rest.
+const MEMORY: (u64, u64) = (2048, 1024);
+
+/// The guest's address in the emulator's network, and the port its web server listens at.
+const GUEST: (&str, u16) = ("10.0.2.80", 80);
+
+/// Where the page answers on this machine, if that is free.
+const USUAL_PORT: u16 = 8080;
+
+/// A part of the job, which ends when dom0 says so of a step.
+pub struct Stage {
+    pub shown: &'static str,
+    /// The step of dom0 that ends it.
+    pub until: &'static str,
+    /// What it takes on a quiet machine without hardware help, and what it may take, in seconds.
+    pub usual: u64,
+    pub limit: u64,
+}
+
+const fn stage(shown: &'static str, until: &'static str, usual: u64, limit: u64) -> Stage {
+    Stage { shown, until, usual, limit }
+}
+
+/// The hypervisor and dom0, as far as every job goes.
+pub const UP: [Stage; 2] =
+    [stage("reset to dom0's userspace", "userspace", 15, 400), stage("Debian's daemons for xl", "xenconsoled", 3, 200)];
+
+/// The guest with a disk and a card.
+pub const WEB: [Stage; 4] = [
+    stage("bridge and disk", "disk", 3, 200),
+    stage("xl create", "web-create", 10, 400),
+    stage("guest to its userspace", "web-userspace", 20, 600),
+    stage("page fetched by dom0", "web-page", 1, 200),
+];
+
+/// What fetching the page through the forwarded port is called.
+const SERVED: Stage = stage("page fetched by this machine", "", 1, 120);
+
+/// The jobs of dom0 that make the main job.
+const MAIN_JOBS: &str = "daemons+network+disk+web";
+
+/// A step that failed, and why.
+pub struct Failure {
+    pub step: String,
+    pub cause: String,
+    /// The last lines of the console, and where all of it lies.
+    pub report: String,
+    pub log: Option<PathBuf>,
+}
+
+impl Failure {
+    /// A failure before any machine ran.
+    pub fn before(step: &str, error: &anyhow::Error) -> Self {
+        Self { step: step.into(), cause: format!("{error:#}"), report: String::new(), log: None }
+    }
+
+    fn line(&self) -> String {
+        let log = self.log.as_ref().map_or("none, no machine ran".into(), |log| log.display().to_string());
+        let cause = self.cause.lines().next().unwrap_or_default();
+        format!("run: failed: {}: {cause}; log: {log}", self.step)
+    }
+}
+
+/// A machine on which the job runs.
+pub struct Run {
+    pub machine: Machine,
+    pub timings: Vec<Timing>,
+    pub port: u16,
+    memory: Memory,
+    /// Up to where the console was read.
+    read: usize,
+    started: Instant,
+}
+
+/// Builds and fetches what the job takes.
+///
+/// **Errors:** the step that failed.
+pub fn prepare(arguments: &RunArguments) -> Result<Debian, Failure> {
+    setup::ensure(&[&setup::EMULATOR]).map_err(|error| Failure::before("the emulator", &error))?;
+    if arguments.hypervisor == Hypervisor::Xenolith {
+        build::command(BuildArguments::default()).map_err(|error| Failure::before("building Xenolith", &error))?;
+    }
+    if !places::target().join("debian/dom0").is_dir() {
+        eprintln!("The first run fetches 130 MB of Debian's packages: about a minute. Later runs reuse what it made.");
+    }
+    debian::make().map_err(|error| Failure::before("making Debian's dom0 and guest", &error))
+}
+
+impl Run {
+    /// Starts the machine; dom0 is to do `jobs` and then what `end` says.
+    ///
+    /// **Errors:** the hypervisor cannot be had, no port is free, the emulator does not start.
+    pub fn start(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<Self> {
+        let port = page::port(arguments.port, USUAL_PORT)?;
+        let mut machine_spec = spec(arguments, debian, jobs, end)?;
+        machine_spec.extra.extend(devices(arguments, debian, port));
+        let name = format!("{}-{}", arguments.hypervisor.name(), dom0_name(arguments));
+        let memory = Memory::at(places::target().join("debian/times").join(name));
+        let machine = Machine::start(&machine_spec)?;
+        Ok(Self { machine, timings: Vec::new(), port, memory, read: 0, started: Instant::now() })
+    }
+
+    /// Goes through `stages`, saying how each comes on.
+    ///
+    /// **Errors:** the first that did not come to its end.
+    pub fn go_through(&mut self, stages: &[Stage]) -> Result<(), Failure> {
+        stages.iter().try_for_each(|stage| self.go(stage))
+    }
+
+    fn go(&mut self, stage: &Stage) -> Result<(), Failure> {
+        let (began, shown) = self.begin(stage);
+        let until = began + Duration::from_secs(stage.limit);
+        loop {
+            let (wait, after) = self.machine.console.wait_for_after("STEP ", self.read, until);
+            self.read = after;
+            let line = match wait {
+                Wait::Line(line) => line,
+                Wait::Closed => {
+                    let ending = self.machine.run_to_end();
+                    return Err(self.failure(stage.shown, format!("the machine ended: {ending}")));
+                }
+                Wait::TimedOut => {
+                    return Err(self.failure(stage.shown, format!("not done within {} s", stage.limit)));
+                }
+            };
+            match account::step(&line) {
+                Some((step, Said::Failed(cause))) => {
+                    return Err(self.failure(&format!("{} ({step})", stage.shown), cause));
+                }
+                Some((step, Said::Well)) if step == stage.until => break,
+                _ => {}
+            }
+        }
+        self.end(stage, began, shown);
+        Ok(())
+    }
+
+    /// Fetches the page through the forwarded port.
+    ///
+    /// **Errors:** it was not served.
+    pub fn fetch(&mut self) -> Result<Page, Failure> {
+        let (began, shown) = self.begin(&SERVED);
+        let page = page::fetch(self.port, began + Duration::from_secs(SERVED.limit))
+            .map_err(|error| self.failure(SERVED.shown, format!("{error:#}")))?;
+        self.end(&SERVED, began, shown);
+        Ok(page)
+    }
+
+    fn begin(&self, stage: &Stage) -> (Instant, Step) {
+        let expected = self.memory.expected(stage.shown, Duration::from_secs(stage.usual));
+        (Instant::now(), Step::begin(format!("{} (about {:.0} s)", stage.shown, expected.as_secs_f64().ceil())))
+    }
+
+    fn end(&mut self, stage: &Stage, began: Instant, shown: Step) {
+        shown.end("done");
+        self.timings.push(Timing { step: stage.shown.into(), took: began.elapsed() });
+    }
+
+    fn failure(&self, step: &str, cause: String) -> Failure {
+        let log = Some(self.machine.log().to_path_buf());
+        Failure { step: step.into(), cause, report: self.machine.report(), log }
+    }
+}
+
+fn dom0_name(arguments: &RunArguments) -> &'static str {
+    match arguments.dom0() {
+        Dom0::Pv => "pv",
+        Dom0::Pvh => "pvh",
+    }
+}
+
+/// The machine without its disk and card.
+fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<MachineSpec> {
+    let how = match (arguments.hypervisor, arguments.dom0()) {
+        (Hypervisor::Xenolith, Dom0::Pv) => bail!("Xenolith has no PV dom0; leave --dom0 pv out"),
+        (Hypervisor::Xenolith, Dom0::Pvh) => "dom0=pvh dom0-iommu=none",
+        (Hypervisor::Xen, Dom0::Pv) => "",
+        (Hypervisor::Xen, Dom0::Pvh) => "dom0=pvh dom0-iommu=map-reserved",
+    };
+    let vcpus = arguments.dom0_vcpus();
+    let options = format!(
+        "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all noreboot=1 dom0_mem={}M dom0_max_vcpus={vcpus} {how} {}",
+        MEMORY.1, arguments.options
+    );
+    let words = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end={end}");
+    let modules = vec![
+        Module { file: debian.kernel.clone(), command_line: words },
+        Module { file: debian.initrd.clone(), command_line: String::new() },
+    ];
+    let image = arguments.hypervisor.image()?;
+    let media = Media::Kernel { image, options: options.trim_end().to_owned(), modules };
+    let name = format!("run-{}-{}", arguments.hypervisor.name(), dom0_name(arguments));
+    Ok(MachineSpec {
+        cpus: arguments.cpus,
+        memory_mib: MEMORY.0,
+        timeout: Duration::from_secs(arguments.timeout),
+        ..MachineSpec::new(&name, media)
+    })
+}
+
+/// The guest's disk on the board's own AHCI, a card on a network of the emulator's own, and the IOMMU where Xen wants it.
+fn devices(arguments: &RunArguments, debian: &Debian, port: u16) -> Vec<String> {
+    // The disk is written to a copy that is dropped at the end, so each run finds it fresh.
+    let disk =
+        format!("if=none,id=disk,format=raw,snapshot=on,file={}", debian.disk.display().to_string().replace(',', ",,"));
+    let network = format!("user,id=network,hostfwd=tcp:127.0.0.1:{port}-{}:{}", GUEST.0, GUEST.1);
+    let mut words = vec!["-netdev", &network, "-device", "e1000e,netdev=network"];
+    words.extend(["-drive", &disk, "-device", "ide-hd,drive=disk"]);
+    if arguments.hypervisor == Hypervisor::Xen && arguments.dom0() == Dom0::Pvh {
+        words.extend(["-device", "amd-iommu"]);
+    }
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// The whole job up to the page.
+fn main_job(arguments: &RunArguments) -> Result<(Run, Page), Failure> {
+    let debian = prepare(arguments)?;
+    let mut run = Run::start(arguments, &debian, MAIN_JOBS, "console")
+        .map_err(|error| Failure::before("starting the machine", &error))?;
+    if run.memory.is_empty() {
+        eprintln!("An emulated machine without hardware help now does the job: 1 to 5 minutes.");
+    }
+    eprintln!("The machine's console is logged in {}", run.machine.log().display());
+    run.go_through(&UP)?;
+    run.go_through(&WEB)?;
+    let page = run.fetch()?;
+    if let Err(error) = run.memory.keep(&run.timings) {
+        eprintln!("the times of this run are not kept: {error:#}");
+    }
+    Ok((run, page))
+}
+
+/// What is told of a job that came to its page.
+fn told(run: &Run, page: &Page) -> String {
+    let first = page.body.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let table = account::table(&run.timings);
+    format!("{table}\n    http://127.0.0.1:{}/ answers ({}); its first line:\n    {first}\n", run.port, page.server)
+}
+
+/// Does the job and says in the last line how it went.
+///
+/// **Errors:** none: the process ends with a code instead, so that nothing follows that line.
+pub fn check(arguments: &RunArguments) -> Result<()> {
+    let done = main_job(arguments).map(|(run, page)| {
+        print!("{}", told(&run, &page));
+        run.started.elapsed()
+    });
+    match done {
+        Ok(took) => {
+            println!("run: ok, page served after {:.1} s", took.as_secs_f64());
+            Ok(())
+        }
+        Err(failure) => {
+            println!("{}", failure.report);
+            println!("{}", failure.line());
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Does the job, and hands dom0's console over.
+///
+/// **Errors:** a step failed, or the terminal cannot be set.
+pub fn with_console(arguments: &RunArguments) -> Result<()> {
+    let (mut run, page) = main_job(arguments).map_err(spelled)?;
+    println!("\n{}", told(&run, &page));
+    terminal::hand_over(&mut run.machine)
+}
+
+/// Runs some jobs of dom0 and shows what they say.
+///
+/// **Errors:** a step failed, or the jobs did not come to their end.
+pub fn some_jobs(arguments: &RunArguments, jobs: &str) -> Result<()> {
+    let debian = prepare(arguments).map_err(spelled)?;
+    let mut run = Run::start(arguments, &debian, jobs, "off")?;
+    run.machine.console.show_from(0);
+    let end = run.machine.expect("JOBS END")?;
+    let text = run.machine.console.text();
+    let failed: Vec<&str> =
+        text.lines().filter(|line| matches!(account::step(line), Some((_, Said::Failed(_))))).collect();
+    if !failed.is_empty() {
+        bail!("steps failed:\n{}\nthe whole log: {}", failed.join("\n"), run.machine.log().display());
+    }
+    eprintln!("{end}; the whole log: {}", run.machine.log().display());
+    Ok(())
+}
+
+/// A failure as an error of the command.
+pub fn spelled(failure: Failure) -> anyhow::Error {
+    anyhow::anyhow!("{}: {}\n{}", failure.step, failure.cause, failure.report)
+}
