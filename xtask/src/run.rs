@@ -51,6 +51,10 @@ pub struct RunArguments {
     /// How many vCPUs dom0 has; by default as many as the machine, and 1 with a PVH dom0 on Xen
     #[arg(long, value_name = "VCPUS")]
     pub dom0_vcpus: Option<u32>,
+    /// Let the machine's time go by the instructions it executes: the job then fares the same on a busy machine, but
+    /// takes longer on a quiet one
+    #[arg(long)]
+    pub steady: bool,
     /// More options for the hypervisor
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub options: String,

@@ -208,11 +208,19 @@ fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Res
     let image = arguments.hypervisor.image()?;
     let media = Media::Kernel { image, options: options.trim_end().to_owned(), modules };
     let name = format!("run-{}-{}", arguments.hypervisor.name(), dom0_name(arguments));
+    let usual = MachineSpec::new(&name, media);
+    let (accelerator, extra) = if arguments.steady {
+        ("tcg,thread=single".into(), ["-icount", "shift=0,sleep=off"].map(str::to_owned).into())
+    } else {
+        (usual.accelerator.clone(), Vec::new())
+    };
     Ok(MachineSpec {
+        accelerator,
+        extra,
         cpus: arguments.cpus,
         memory_mib: MEMORY.0,
         timeout: Duration::from_secs(arguments.timeout),
-        ..MachineSpec::new(&name, media)
+        ..usual
     })
 }
 
