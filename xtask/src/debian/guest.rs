@@ -112,8 +112,6 @@ fn settle(system: &Path) -> Result<()> {
     }
     root::link(system, "usr/bin/sh", "dash")?;
     root::link(system, "usr/bin/awk", "mawk")?;
-    root::link(system, "var/run", "/run")?;
-    root::link(system, "var/lock", "/run/lock")?;
     root::link(system, "etc/nginx/sites-enabled/default", "../sites-available/default")?;
     // Busybox, Debian's own, is the first program: it does what the kernel asks for when xl asks the guest to end.
     ["init", "poweroff", "reboot", "halt"]

@@ -37,7 +37,9 @@ pub fn skeleton(root: &Path) -> Result<()> {
     for directory in DIRECTORIES {
         fs::create_dir_all(root.join(directory)).with_context(|| format!("cannot make /{directory} of a root"))?;
     }
-    MERGED.iter().try_for_each(|name| link(root, name, &format!("usr/{name}")))
+    MERGED.iter().try_for_each(|name| link(root, name, &format!("usr/{name}")))?;
+    link(root, "var/run", "/run")?;
+    link(root, "var/lock", "/run/lock")
 }
 
 /// Makes `name` below `root` a link to `target`, in place of what is there.
