@@ -6,6 +6,7 @@ mod job;
 mod page;
 mod terminal;
 mod test_kernel;
+mod tools;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -39,6 +40,9 @@ pub struct RunArguments {
     /// Boot a small kernel of ours as domain 0 instead of Debian's
     #[arg(long, conflicts_with_all = ["check", "jobs"])]
     pub test_kernel: bool,
+    /// Try xl's commands, one by one, on Xen and on Xenolith, and show what differs
+    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "jobs"])]
+    pub tools: bool,
     /// Run these jobs of dom0/root/job/ instead, parted by "+", show what they say, and end
     #[arg(long, value_name = "JOBS", conflicts_with = "check")]
     pub jobs: Option<String>,
@@ -89,6 +93,8 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
         test_kernel::command(arguments)
     } else if arguments.compare {
         compare::command(arguments)
+    } else if arguments.tools {
+        tools::command(arguments)
     } else if arguments.check {
         job::check(arguments)
     } else if let Some(jobs) = &arguments.jobs {
