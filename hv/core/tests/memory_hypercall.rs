@@ -132,6 +132,17 @@ fn a_domain_does_not_grow_past_its_maximum_and_not_on_demand_by_itself() {
 }
 
 #[test]
+fn what_is_free_is_cleared_bit_by_bit_before_a_large_block_is_taken() {
+    let world = World::new(&[1]);
+    write_list(&world, 0, LIST, &[HOLE]);
+    world.hv.frames.account(DomId(0)).unwrap().set_max(4096);
+    assert!(world.hv.frames.scrub_pending() > 500);
+    let mut op = reservation(DomId::SELF, 1, 10);
+    assert_eq!(memory(&world, 0, XENMEM_POPULATE_PHYSMAP, &mut op), Ok(0), "there is no such block");
+    assert_eq!(world.hv.frames.scrub_pending(), 0);
+}
+
+#[test]
 fn questions_about_others_are_the_control_domains() {
     let world = World::new(&[1, 1]);
     for (op, mine) in

@@ -95,11 +95,20 @@ fn short_of_memory<M: Machine>(call: &Call<'_, M>) -> Step {
     Step::Wait
 }
 
+/// Clears a part of what is free before a block larger than 2 MiB is taken: clearing such a block at once would keep the
+/// caller from its interrupts for too long. False when nothing is left to be cleared.
+fn clears_first<M: Machine>(call: &Call<'_, M>, order: PageOrder) -> bool {
+    order.0 > PageOrder::SIZE_2M.0 && call.hv.frames.scrub_some(&call.hv.machine)
+}
+
 /// Gives a domain more pages. A translated domain has no way to reach them, but they are its own.
 pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, _| {
         let (order, below) = (PageOrder(reservation.extent_order as u8), below(call, reservation.mem_flags));
         let Some(below) = below else { return Step::Stop };
+        if clears_first(call, order) {
+            return Step::Wait;
+        }
         match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
             Ok(_owned_without_a_place) => Step::Done,
             Err(AllocationError::NoMemory) => short_of_memory(call),
@@ -127,7 +136,7 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         else {
             return Step::Stop;
         };
-        if !is_settled(call.hv, target) {
+        if clears_first(call, extent.order) || !is_settled(call.hv, target) {
             return Step::Wait;
         }
         match populate_extent(&call.hv.memory(target), extent, below) {
