@@ -109,8 +109,9 @@ fn write<M: Machine>(
 ) {
     if is_apic_page(at) {
         let now = hv.machine.time_base();
+        let was_on = core.lapic.is_enabled();
         let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
-        apic_effect(hv, domain, vcpu, core, effect);
+        apic_effect(hv, domain, vcpu, core, effect, was_on);
     } else if let Some(devices) = domain.devices.get() {
         devices.write(hv, domain, at, bytes, value);
     }

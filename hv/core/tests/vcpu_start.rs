@@ -3,9 +3,11 @@
 mod hypercall_world;
 
 use hypercall_world::World;
+use std::sync::atomic::Ordering;
 use xen_abi::VcpuId;
-use xenolith_core::vcpu_loop::take_requests;
-use xenolith_hal::TimeBase;
+use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xenolith_core::vcpu_loop::{CpuLoop, take_requests};
+use xenolith_hal::{CpuId, Exit, TimeBase};
 
 const UPCALL: u8 = 0xf3;
 /// The spurious vector register, whose bit 8 turns the local APIC on.
@@ -71,6 +73,38 @@ fn init_forgets_what_the_local_apic_had() {
     let _ = core.lapic.write_page(SPURIOUS, 4, 0x1ff, TimeBase::default());
     assert_eq!(core.lapic.highest_pending(), None);
     vcpu.put_core(core);
+}
+
+/// Lets the first vCPU, whose local APIC is off, be sent an upcall, turn its local APIC on, and halt. Gives the
+/// vector that it was offered last.
+fn offered_after_turning_on(pending: bool) -> Option<u8> {
+    let world = World::new(&[1]);
+    let domain = world.domain(0);
+    let vcpu = domain.vcpu(VcpuId(0)).unwrap();
+    vcpu.upcall_vector.store(UPCALL, Ordering::SeqCst);
+    vcpu.requests.post_vector(UPCALL);
+    if pending {
+        let (page, offset) = vcpu.info(&world.hv.machine).unwrap();
+        page.store_u8(offset + VCPU_INFO_UPCALL_PENDING, 1).unwrap();
+    }
+    vcpu.with_core(|core| {
+        let x2apic = Exit::WriteMsr { msr: 0x1b, value: 0xfee0_0d00 };
+        let on = Exit::WriteMsr { msr: 0x80f, value: 0x1ff };
+        core.hardware.exits.extend([x2apic, on, Exit::Interrupted]);
+    });
+    vcpu.bring_up();
+    world.hv.scheduler.wake(&world.hv, &domain, vcpu);
+    let mut cpu = CpuLoop::new(CpuId(0));
+    cpu.turn(&world.hv);
+    vcpu.pause();
+    cpu.turn(&world.hv);
+    vcpu.with_core(|core| core.hardware.offered.interrupt).unwrap()
+}
+
+#[test]
+fn a_local_apic_that_is_off_takes_an_upcall_when_it_is_turned_on() {
+    assert_eq!(offered_after_turning_on(true), Some(UPCALL));
+    assert_eq!(offered_after_turning_on(false), None);
 }
 
 #[test]

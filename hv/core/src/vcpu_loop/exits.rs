@@ -11,6 +11,7 @@ use crate::mmio;
 use crate::outcome::CrashReason;
 use crate::power;
 use crate::vcpu::{Vcpu, VcpuCore};
+use core::sync::atomic::Ordering;
 use xenolith_devices::lapic::Effect;
 use xenolith_hal::{Exception, Exit, GuestCpu, Machine};
 
@@ -78,25 +79,32 @@ fn write_msr<M: Machine>(
     msr: u32,
     value: u64,
 ) {
+    let was_on = core.lapic.is_enabled();
     match guest_msr::write(hv, domain, vcpu, core, msr, value) {
         Ok(MsrAnswer::Done) => core.hardware.skip_instruction(),
         Ok(MsrAnswer::Apic(effect)) => {
             core.hardware.skip_instruction();
-            apic_effect(hv, domain, vcpu, core, effect);
+            apic_effect(hv, domain, vcpu, core, effect, was_on);
         }
         Err(_) => core.hardware.inject(Exception::GENERAL_PROTECTION),
     }
 }
 
-/// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now.
+/// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now. `was_on` says
+/// whether it took interrupts before: events that came while it did not are raised when it begins to.
 pub(crate) fn apic_effect<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
     vcpu: &Vcpu<M>,
     core: &VcpuCore<M>,
     effect: Effect,
+    was_on: bool,
 ) {
     vcpu.set_lapic_identity(core.lapic.identity());
+    let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
+    if !was_on && core.lapic.is_enabled() && upcall != 0 && vcpu.upcall_pending(&hv.machine) {
+        vcpu.requests.post_vector(upcall);
+    }
     match effect {
         Effect::Send(message) => send_message(hv, domain, Some(vcpu.id), message),
         Effect::EndOfInterrupt(vector) => {

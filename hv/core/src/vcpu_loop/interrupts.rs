@@ -3,6 +3,7 @@
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Vcpu, VcpuCore, notify};
+use core::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xenolith_devices::interrupt::{Delivery, Message, Trigger};
 use xenolith_hal::{CpuState, GuestCpu, Machine};
@@ -18,8 +19,13 @@ pub fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
         core.nmi_pending = false;
         core.waits_for_startup = true;
     }
+    let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
     for (vector, trigger) in taken.vectors() {
-        core.lapic.raise(vector, trigger);
+        // A local APIC that is off takes nothing; that there are events shows in memory, and counts when it is turned
+        // on.
+        if vector != upcall || core.lapic.is_enabled() {
+            core.lapic.raise(vector, trigger);
+        }
     }
     core.nmi_pending |= taken.nmi;
     if let Some(page) = taken.startup {
