@@ -8,6 +8,7 @@ mod debian;
 mod diff;
 mod explained;
 mod fuzz;
+mod kernel_package;
 mod load_layout;
 mod oracle;
 mod process;

@@ -13,6 +13,7 @@ use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments};
 use crate::diff::{self, DiffArguments};
 use crate::fuzz::{self, FuzzArguments};
+use crate::kernel_package;
 use crate::process;
 use crate::setup;
 
@@ -167,6 +168,7 @@ fn compare() -> Result<()> {
 }
 
 fn whole_machines() -> Result<()> {
+    kernel_package::ensure()?;
     process::run(nextest("pass").args(["-p", "xenolith-tests", "--test", "machine"]))
 }
 

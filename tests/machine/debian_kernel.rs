@@ -1,0 +1,119 @@
+//! Debian's unmodified kernel as domain 0: started, typed to, and switched off or started anew.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, places};
+
+use crate::image;
+
+/// A program for Linux that needs nothing: it says `INIT REACHED`, reads a line, gives it back after `got `, and starts
+/// the machine anew if the line began with `a`, or switches it off.
+///
+/// Assembled from: write(1, hello); read(0, stack, 64); write(1, "got "); write(1, stack, read);
+/// reboot(0xfee1dead, 0x28121969, stack[0] == 'a' ? 0x01234567 : 0x4321fedc).
+const PROGRAM: [u8; 150] = [
+    0xb8, 0x01, 0x00, 0x00, 0x00, 0xbf, 0x01, 0x00, 0x00, 0x00, 0x48, 0x8d, 0x35, 0x74, 0x00, 0x00, 0x00, 0xba, 0x0d,
+    0x00, 0x00, 0x00, 0x0f, 0x05, 0x31, 0xc0, 0x31, 0xff, 0x48, 0x8d, 0xb4, 0x24, 0x00, 0xff, 0xff, 0xff, 0xba, 0x40,
+    0x00, 0x00, 0x00, 0x0f, 0x05, 0x89, 0xc3, 0xb8, 0x01, 0x00, 0x00, 0x00, 0xbf, 0x01, 0x00, 0x00, 0x00, 0x48, 0x8d,
+    0x35, 0x54, 0x00, 0x00, 0x00, 0xba, 0x04, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xb8, 0x01, 0x00, 0x00, 0x00, 0xbf, 0x01,
+    0x00, 0x00, 0x00, 0x48, 0x8d, 0xb4, 0x24, 0x00, 0xff, 0xff, 0xff, 0x89, 0xda, 0x0f, 0x05, 0xba, 0xdc, 0xfe, 0x21,
+    0x43, 0x80, 0xbc, 0x24, 0x00, 0xff, 0xff, 0xff, 0x61, 0x75, 0x05, 0xba, 0x67, 0x45, 0x23, 0x01, 0xb8, 0xa9, 0x00,
+    0x00, 0x00, 0xbf, 0xad, 0xde, 0xe1, 0xfe, 0xbe, 0x69, 0x19, 0x12, 0x28, 0x45, 0x31, 0xd2, 0x0f, 0x05, 0xeb, 0xfe,
+    0x49, 0x4e, 0x49, 0x54, 0x20, 0x52, 0x45, 0x41, 0x43, 0x48, 0x45, 0x44, 0x0a, 0x67, 0x6f, 0x74, 0x20,
+];
+
+/// Where the program lies when it runs.
+const PROGRAM_AT: u64 = 0x40_0000;
+
+/// The program as an ELF file: a header, one segment that is the whole file, the code.
+fn program_file() -> Vec<u8> {
+    const HEADERS: u64 = 64 + 56;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // An executable for x86-64, version 1.
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [PROGRAM_AT + HEADERS, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    // Flags; then the sizes and counts of headers.
+    file.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    // To be loaded, readable and executable.
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    let length = HEADERS + PROGRAM.len() as u64;
+    for word in [0, PROGRAM_AT, PROGRAM_AT, length, length, 0x1000] {
+        file.extend(u64::to_le_bytes(word));
+    }
+    file.extend(PROGRAM);
+    file
+}
+
+/// One member of an archive in the form that Linux unpacks. **Source:** `cpio(5)`, "new ASCII format".
+fn member(name: &str, mode: u32, device: (u32, u32), data: &[u8]) -> Vec<u8> {
+    let length = |bytes: usize| u32::try_from(bytes).unwrap();
+    let fields = [0, mode, 0, 0, 1, 0, length(data.len()), 0, 0, device.0, device.1, length(name.len() + 1), 0];
+    let mut member = b"070701".to_vec();
+    member.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+    member.extend(name.as_bytes());
+    member.push(0);
+    member.resize(member.len().next_multiple_of(4), 0);
+    member.extend(data);
+    member.resize(member.len().next_multiple_of(4), 0);
+    member
+}
+
+/// An initial RAM disc with the program and the console in it.
+fn ramdisk(test: &str) -> PathBuf {
+    let members = [
+        member("dev", 0o040_755, (0, 0), &[]),
+        member("dev/console", 0o020_600, (5, 1), &[]),
+        member("init", 0o100_755, (0, 0), &program_file()),
+        member("TRAILER!!!", 0, (0, 0), &[]),
+    ];
+    let file = image::scratch(test).join("ramdisk");
+    fs::write(&file, members.concat()).unwrap();
+    file
+}
+
+/// Debian's kernel as packaged, which `cargo xtask test` has fetched.
+fn kernel() -> PathBuf {
+    let place = places::target().join("debian-kernel/boot");
+    let entries = fs::read_dir(&place).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_kernel =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"));
+    let mut kernels = entries.filter(is_kernel);
+    kernels.next().unwrap_or_else(|| panic!("no kernel in {}; run: cargo xtask test", place.display()))
+}
+
+/// Boots with so many CPUs, types `line` once the kernel runs its first program, and gives the machine's end.
+fn boot(test: &str, cpus: u32, line: &str) -> (Machine, Ending) {
+    let kernel = Module { file: kernel(), command_line: "console=hvc0 nokaslr".into() };
+    let ramdisk = Module { file: ramdisk(test), command_line: String::new() };
+    let options = format!("{} dom0=pvh dom0-iommu=none dom0_mem=512M", image::OPTIONS);
+    let media = Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel, ramdisk] };
+    let spec =
+        MachineSpec { cpus, memory_mib: 1536, timeout: Duration::from_secs(300), ..MachineSpec::new(test, media) };
+    let mut machine = Machine::start(&spec).unwrap();
+    let seen = |machine: &mut Machine, wanted: &str| {
+        machine.expect(wanted).unwrap_or_else(|error| panic!("{error:#}"));
+    };
+    seen(&mut machine, &format!("smp: Brought up 1 node, {cpus} CPU"));
+    seen(&mut machine, "INIT REACHED");
+    machine.send(format!("{line}\n").as_bytes()).unwrap();
+    seen(&mut machine, &format!("got {line}"));
+    let ending = machine.run_to_end();
+    (machine, ending)
+}
+
+#[test]
+fn debians_kernel_runs_as_domain_0_on_two_cpus_takes_what_is_typed_and_switches_the_machine_off() {
+    let (machine, ending) = boot("debian-kernel-off", 2, "switch it off");
+    assert_eq!(ending, Ending::Off, "{}", machine.report());
+    assert!(!machine.console.text().contains("Stale IRR"), "{}", machine.report());
+}
+
+#[test]
+fn debians_kernel_starts_the_machine_anew() {
+    let (machine, _) = boot("debian-kernel-anew", 1, "again, please");
+    assert!(machine.console.text().contains("Hardware Dom0 shutdown: rebooting machine"), "{}", machine.report());
+}
