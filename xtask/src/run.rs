@@ -99,15 +99,10 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
         job::check(arguments)
     } else if let Some(jobs) = &arguments.jobs {
         job::some_jobs(arguments, jobs)
-    } else if arguments.hypervisor == Hypervisor::Xenolith && !XENOLITH_BOOTS_DEBIAN {
-        test_kernel::command(arguments)
     } else {
         job::with_console(arguments)
     }
 }
-
-/// Until it does, a run without further words shows the test kernel.
-const XENOLITH_BOOTS_DEBIAN: bool = false;
 
 #[cfg(test)]
 mod tests {

@@ -194,7 +194,7 @@ fn dom0_name(arguments: &RunArguments) -> &'static str {
 fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<MachineSpec> {
     let how = match (arguments.hypervisor, arguments.dom0()) {
         (Hypervisor::Xenolith, Dom0::Pv) => bail!("Xenolith has no PV dom0; leave --dom0 pv out"),
-        (Hypervisor::Xenolith, Dom0::Pvh) => "dom0=pvh dom0-iommu=none",
+        (Hypervisor::Xenolith, Dom0::Pvh) => "dom0=pvh",
         (Hypervisor::Xen, Dom0::Pv) => "",
         (Hypervisor::Xen, Dom0::Pvh) => "dom0=pvh dom0-iommu=map-reserved",
     };
@@ -227,7 +227,8 @@ fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Res
     })
 }
 
-/// The guest's disk on the board's own AHCI, a card on a network of the emulator's own, and the IOMMU where Xen wants it.
+/// The guest's disk on the board's own AHCI, a card on a network of the emulator's own, and for a PVH dom0 the IOMMU,
+/// without which its devices could not reach what guests grant it.
 fn devices(arguments: &RunArguments, debian: &Debian, port: u16) -> Vec<String> {
     // The disk is written to a copy that is dropped at the end, so each run finds it fresh.
     let disk =
@@ -235,7 +236,7 @@ fn devices(arguments: &RunArguments, debian: &Debian, port: u16) -> Vec<String> 
     let network = format!("user,id=network,hostfwd=tcp:127.0.0.1:{port}-{}:{}", GUEST.0, GUEST.1);
     let mut words = vec!["-netdev", &network, "-device", "e1000e,netdev=network"];
     words.extend(["-drive", &disk, "-device", "ide-hd,drive=disk"]);
-    if arguments.hypervisor == Hypervisor::Xen && arguments.dom0() == Dom0::Pvh {
+    if arguments.dom0() == Dom0::Pvh {
         words.extend(["-device", "amd-iommu"]);
     }
     words.into_iter().map(str::to_owned).collect()
