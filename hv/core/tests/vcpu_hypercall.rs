@@ -10,11 +10,12 @@ use xen_abi::hvm_op::{HVMMEM_MMIO_DM, HVMMEM_RAM_RW, HVMOP_GET_MEM_TYPE, HVMOP_X
 use xen_abi::hvm_vcpu::*;
 use xen_abi::hypercall::*;
 use xen_abi::sched::{SCHEDOP_WATCHDOG, SchedWatchdog};
-use xen_abi::shared_info::SHARED_INFO_EVTCHN_PENDING;
+use xen_abi::shared_info::{SHARED_INFO_EVTCHN_PENDING, TIME_TSC_TIMESTAMP, VCPU_INFO_TIME};
 use xen_abi::vcpu::*;
 use xen_abi::version::XENVER_PAGESIZE;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
+use xenolith_core::guest_msr;
 use xenolith_core::vcpu_timers::Timer;
 use xenolith_hal::{GuestCpu, PAGE_SIZE, Time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -180,6 +181,29 @@ fn the_old_timer_call_takes_far_and_negative_moments_for_soon() {
         assert_eq!(set(far), Ok(0));
         assert!(deadline(&world) < Time(1 << 30), "{far:#x}");
     }
+}
+
+#[test]
+fn a_vcpu_that_moves_its_counter_still_reads_the_time_by_it() {
+    const TSC: u32 = 0x10;
+    const AHEAD: u64 = 1 << 40;
+    let world = World::new(&[1, 1]);
+    let domain = world.domain(1);
+    let vcpu = domain.vcpu(VcpuId(0)).unwrap();
+    let mut core = vcpu.take_core().unwrap();
+    let before = guest_msr::read(&world.hv, &domain, &core, TSC).unwrap();
+    guest_msr::write(&world.hv, &domain, vcpu, &mut core, TSC, before + AHEAD).unwrap();
+    let stamp = || {
+        let page = world.page(1, hypercall_world::SHARED_INFO);
+        page.load_u64(VCPU_INFO_TIME + TIME_TSC_TIMESTAMP).unwrap()
+    };
+    let soon = AHEAD..AHEAD + AHEAD / 2;
+    assert!(soon.contains(&stamp()), "{:#x}", stamp());
+    vcpu.put_core(core);
+    let mut place = VcpuRegisterVcpuInfo { gfn: Gfn(7), offset: 0, reserved: 0 };
+    assert_eq!(vcpu_op(&world, VCPUOP_REGISTER_VCPU_INFO, 0, &mut place), Ok(0));
+    let moved = world.page(1, Gfn(7)).load_u64(VCPU_INFO_TIME + TIME_TSC_TIMESTAMP).unwrap();
+    assert!(soon.contains(&moved), "{moved:#x}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Physical devices and the platform, as domain 0 asks about them.
 
-use xen_abi::event_channel::*;
 use xen_abi::hypercall::*;
 use xen_abi::physdev::*;
 use xen_abi::platform::*;
@@ -37,7 +36,6 @@ pub fn run(t: &mut Runner) {
     devices(t);
     lines(t);
     platform_cases(t);
-    control(t);
 }
 
 fn devices(t: &mut Runner) {
@@ -185,31 +183,5 @@ fn platform_cases(t: &mut Runner) {
     });
     t.case("platform/bad-pointer", |r| {
         r.result(call(PLATFORM_OP, [pages::unmap(10)]));
-    });
-}
-
-/// Control calls with a wrong version or at bad addresses; what they do else is for the toolstack to try.
-fn control(t: &mut Runner) {
-    for (name, number) in [("sysctl", SYSCTL), ("domctl", DOMCTL)] {
-        for version in [0_u32, 1, 0x14, 0x16, u32::MAX] {
-            t.case_of(format_args!("{name}/interface-version-{version:#x}-of-an-unknown-command"), |r| {
-                let page = pages::take();
-                page.write(0, [0xffff_u32, version]);
-                page.write(8, 77_u16);
-                r.result(call(number, [page.address()]));
-            });
-        }
-        t.case_of(format_args!("{name}/bad-pointer"), |r| {
-            r.result(call(number, [pages::unmap(10)]));
-        });
-    }
-    t.case("evtchn/status/ports-are-all-closed-again", |r| {
-        let open = (1..4096_u32)
-            .filter(|port| {
-                let (result, s) = crate::domain::status(DomId::SELF, xen_abi::Port(*port));
-                result == 0 && s.status != EVTCHNSTAT_CLOSED
-            })
-            .count();
-        r.named("open", open);
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::runner::Runner;
 
+mod control;
 mod cpuid;
 mod domains;
 mod evtchn;
@@ -52,5 +53,6 @@ pub fn run(t: &mut Runner) {
     domains::run(t);
     evtchn_delivery::run_last(t);
     machine::run(t);
+    control::run(t);
     memory::run_last(t);
 }

@@ -47,6 +47,7 @@ pub fn initialise<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         core.lapic.init();
         core.nmi_pending = false;
         core.waits_for_startup = false;
+        core.hardware.shift_tsc(tsc_offset.wrapping_sub(core.tsc_offset));
         core.tsc_offset = tsc_offset;
         vcpu.mark_initialised();
         Ok(())

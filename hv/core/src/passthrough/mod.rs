@@ -56,6 +56,11 @@ impl HostDevices {
         self.pci.lock().function_count()
     }
 
+    /// Where the configuration of just these buses begins: segment, first and last bus.
+    pub fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
+        self.pci.lock().configuration_of(buses)
+    }
+
     /// The guest accessed a port. `value` is what it writes. None if the port is none of PCI configuration; the value
     /// that was read otherwise, for writes too.
     pub fn port<M: Machine>(

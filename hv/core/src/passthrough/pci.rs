@@ -137,6 +137,11 @@ impl Pci {
         }
     }
 
+    /// See [`super::HostDevices::configuration_of`].
+    pub(super) fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
+        self.areas.iter().find(|area| (area.segment, area.first_bus, area.last_bus) == buses).map(|area| area.base)
+    }
+
     /// See [`super::HostDevices::answers`].
     pub(super) fn answers(&mut self, at: Gpa) -> bool {
         self.areas.iter().any(|area| area.contains(at)) || self.table_at(at).is_some()

@@ -7,6 +7,7 @@ use crate::event_channel::{HostedDomain, poll};
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::outcome::CrashReason;
+use crate::time::fire_due;
 use crate::power::domain_shutdown;
 use crate::vcpu::{Vcpu, VcpuCore, VcpuRef};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
@@ -100,22 +101,27 @@ fn enter<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
 /// Puts a vCPU to sleep unless there is something for it already; true if it sleeps.
 ///
 /// It is marked as blocked first and looked at afterwards; whoever raises something does it the other way round. So
-/// one of the two sees the other.
+/// one of the two sees the other. A timer that has run down by now raises its event before: a poll does not end by a
+/// timer whose event is still to come.
 fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> bool {
+    let events = HostedDomain::new(hv, domain);
+    let now = hv.machine.now();
+    let polled = poll::is_polling(&events, vcpu.id);
+    fire_due(hv, domain, vcpu, now);
+    let poll_is_over = polled && !poll::is_polling(&events, vcpu.id);
     vcpu.block();
     take_requests(vcpu, core);
-    let now = hv.machine.now();
     core.lapic.advance(now);
     // With interrupts off a vCPU sleeps on beside what it cannot take; only what comes anew wakes it.
     let takes_interrupts = core.hardware.registers().rflags & RFLAGS_IF != 0;
     let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
     let something = core.nmi_pending
         || (takes_interrupts && (core.lapic.highest_deliverable().is_some() || upcall()))
-        || vcpu.timers.deadline() <= now
-        || poll::was_woken(&HostedDomain::new(hv, domain), vcpu.id);
+        || poll_is_over
+        || poll::was_woken(&events, vcpu.id);
     if something {
         vcpu.unblock();
-        poll::end(&HostedDomain::new(hv, domain), vcpu.id);
+        poll::end(&events, vcpu.id);
     }
     !something
 }
