@@ -23,9 +23,6 @@ pub struct TestArguments {
     /// Only the tests that need no emulator and no image
     #[arg(long)]
     pub host: bool,
-    /// Compare with real Xen at the end, as `cargo xtask diff` does; every difference must be explained then
-    #[arg(long, conflicts_with = "host")]
-    pub diff: bool,
 }
 
 /// Crates that exist for bare metal only; they are tested in an emulated machine.
@@ -49,10 +46,8 @@ const PARTS: &[Part] = &[
     Part { name: "rules of the code", on_images: false, run: || check::command(CheckArguments::default()) },
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
     Part { name: "whole machines", on_images: true, run: whole_machines },
+    Part { name: "comparison with Xen", on_images: true, run: compare },
 ];
-
-/// What `--diff` adds.
-const COMPARISON: Part = Part { name: "comparison with Xen", on_images: true, run: compare };
 
 /// How one part came out.
 enum Outcome {
@@ -73,8 +68,7 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
     let began = Instant::now();
     let mut account = Vec::new();
     let mut images = !arguments.host;
-    let comparison = Some(&COMPARISON).filter(|_| arguments.diff);
-    for part in PARTS.iter().chain(comparison) {
+    for part in PARTS {
         let part_began = Instant::now();
         let outcome = if part.on_images && !images { Outcome::LeftOut } else { attempt(part) };
         if part.name == "images" && !matches!(outcome, Outcome::Passed) {

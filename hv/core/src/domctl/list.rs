@@ -35,6 +35,14 @@ const fn refused<M: Machine>(number: u32, name: &'static str, errno: Errno) -> C
     Command { number, name, body: CommandBody::Refused(errno) }
 }
 
+/// What is not there, and what a domain could not do to itself either.
+///
+/// **Errors:** `EINVAL` for the caller, `EOPNOTSUPP` for another domain, `ESRCH`.
+fn refused_of_others<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    request.other_domain()?;
+    Err(Errno::EOPNOTSUPP)
+}
+
 /// Every operation, in the order of the numbers. Any other is `ENOSYS`.
 pub const fn commands<M: Machine>() -> &'static [Command<M>] {
     const {
@@ -47,7 +55,7 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             does(XEN_DOMCTL_SETVCPUAFFINITY, "setvcpuaffinity", affinity::set_vcpu_affinity),
             does(XEN_DOMCTL_SHADOW_OP, "shadow_op", memory::shadow_op),
             does(XEN_DOMCTL_MAX_MEM, "max_mem", memory::max_mem),
-            refused(XEN_DOMCTL_SETVCPUCONTEXT, "setvcpucontext", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_SETVCPUCONTEXT, "setvcpucontext", refused_of_others),
             does(XEN_DOMCTL_GETVCPUCONTEXT, "getvcpucontext", vcpu_context::get_vcpu_context),
             does(XEN_DOMCTL_GETVCPUINFO, "getvcpuinfo", info::get_vcpu_info),
             does(XEN_DOMCTL_MAX_VCPUS, "max_vcpus", create::max_vcpus),
@@ -62,6 +70,7 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             does(XEN_DOMCTL_SETHVMCONTEXT, "sethvmcontext", state::set_hvm_context),
             refused(XEN_DOMCTL_SET_ADDRESS_SIZE, "set_address_size", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_GET_ADDRESS_SIZE, "get_address_size", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_SET_TARGET, "set_target", refused_of_others),
             refused(XEN_DOMCTL_TEST_ASSIGN_DEVICE, "test_assign_device", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_ASSIGN_DEVICE, "assign_device", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_DEASSIGN_DEVICE, "deassign_device", Errno::EOPNOTSUPP),
@@ -79,7 +88,7 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             refused(XEN_DOMCTL_PSR_CMT_OP, "psr_cmt_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_MONITOR_OP, "monitor_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_PSR_ALLOC, "psr_alloc", Errno::EOPNOTSUPP),
-            refused(XEN_DOMCTL_SOFT_RESET, "soft_reset", Errno::EOPNOTSUPP),
+            does(XEN_DOMCTL_SOFT_RESET, "soft_reset", refused_of_others),
             does(XEN_DOMCTL_GET_CPU_POLICY, "get_cpu_policy", policy::get_cpu_policy),
             does(XEN_DOMCTL_SET_CPU_POLICY, "set_cpu_policy", policy::set_cpu_policy),
             does(XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE, "get_paging_mempool_size", memory::get_paging_mempool_size),
