@@ -11,6 +11,7 @@ mod dom0;
 mod domains;
 mod grub_script;
 mod image;
+mod iommu;
 mod memory;
 mod options;
 mod serial_line;

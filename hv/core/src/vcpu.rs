@@ -55,7 +55,7 @@ impl<M: Machine> VcpuCore<M> {
 pub struct Requests {
     /// Vectors to be raised in the local APIC.
     vectors: [AtomicU64; 4],
-    /// Those of them whose end must be reported to I/O APICs.
+    /// Those whose end must be reported to I/O APICs, by how each was asked for last.
     levels: [AtomicU64; 4],
     nmi: AtomicBool,
     start: AtomicU32,
@@ -95,6 +95,16 @@ impl Taken {
 impl Requests {
     /// Asks for an interrupt in the local APIC.
     pub fn post_vector(&self, vector: u8) {
+        let bit = 1 << (vector % 64);
+        if let Some(word) = self.levels.get(usize::from(vector / 64))
+            && word.load(Ordering::SeqCst) & bit != 0
+        {
+            word.fetch_and(!bit, Ordering::SeqCst);
+        }
+        self.post(vector);
+    }
+
+    fn post(&self, vector: u8) {
         if let Some(word) = self.vectors.get(usize::from(vector / 64)) {
             word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
         }
@@ -106,7 +116,7 @@ impl Requests {
         if let Some(word) = self.levels.get(usize::from(vector / 64)) {
             word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
         }
-        self.post_vector(vector);
+        self.post(vector);
     }
 
     /// Asks for a non-maskable interrupt.
@@ -142,7 +152,7 @@ impl Requests {
             *bits = word.swap(0, Ordering::SeqCst);
             // The level is noted before the vector, so that it is never missed here.
             if *bits != 0 {
-                *level_bits = levels.fetch_and(!*bits, Ordering::SeqCst);
+                *level_bits = levels.load(Ordering::SeqCst);
             }
         }
         Taken {
@@ -412,5 +422,29 @@ pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
         hv.scheduler.wake(hv, domain, vcpu);
     } else if vcpu.is_running() && vcpu.processor() != hv.machine.this_cpu() {
         hv.machine.kick(vcpu.processor());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn taken(requests: &Requests) -> Vec<(u8, Trigger)> {
+        requests.take().vectors().collect()
+    }
+
+    #[test]
+    fn a_vector_is_raised_as_it_was_asked_for_last() {
+        let requests = Requests::default();
+        requests.post_level_vector(0x31);
+        requests.post_vector(0x72);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Level), (0x72, Trigger::Edge)]);
+        assert_eq!(taken(&requests), []);
+        requests.post_level_vector(0x31);
+        requests.post_vector(0x31);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Edge)]);
+        requests.post_level_vector(0x31);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Level)]);
     }
 }

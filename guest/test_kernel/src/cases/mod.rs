@@ -4,6 +4,7 @@ use crate::runner::Runner;
 
 mod control;
 mod cpuid;
+mod device;
 mod domains;
 mod evtchn;
 mod evtchn_delivery;
@@ -33,6 +34,7 @@ pub fn run(t: &mut Runner) {
     lapic::run(t);
     instruction::run(t);
     port::run(t);
+    device::run(t);
     evtchn_delivery::set_up();
     evtchn::run(t);
     evtchn_delivery::run(t);

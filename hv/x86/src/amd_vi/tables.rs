@@ -59,7 +59,7 @@ const fn span(level: u32) -> u64 {
 }
 
 const fn index(gfn: u64, level: u32) -> usize {
-    (gfn / span(level) & 511) as usize
+    ((gfn / span(level)) & 511) as usize
 }
 
 /// Whether devices may use what is mapped so: memory, whoever's it is, and no registers of other devices.
