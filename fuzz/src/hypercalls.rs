@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
+use xen_abi::domctl::XEN_DOMCTL_INTERFACE_VERSION;
+use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Gfn, VcpuId};
 use xenolith_core::domain::Domain;
+use xenolith_core::domctl::commands;
 use xenolith_core::hypercall::{After, Body, Table, answer};
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::vcpu::VcpuCore;
@@ -83,6 +86,17 @@ fn call(dice: &mut Rng) -> (u64, [u64; 6]) {
     (u64::from(hypercall.number), args)
 }
 
+/// Puts the head of a `domctl` at address 0, mostly one that exists for a domain that exists; what stands behind it is
+/// as it was.
+fn write_domctl(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest) {
+    let Some((_, page)) = guests::page(hv, guest, Gfn(0)) else { return };
+    let listed = commands::<FakeMachine>();
+    let command = listed.get(dice.usize(..listed.len())).map_or(0, |command| command.number);
+    let _ = page.store_u32(0, command);
+    let _ = page.store_u32(4, XEN_DOMCTL_INTERFACE_VERSION);
+    let _ = page.store_u64(8, if dice.u8(..8) > 0 { dice.u64(..3) } else { u64::from(word(dice) as u16) });
+}
+
 /// Makes one call to its end. False when the domain runs no more.
 fn make(
     dice: &mut Rng,
@@ -92,7 +106,11 @@ fn make(
     core: &mut VcpuCore<FakeMachine>,
 ) -> bool {
     let Some(vcpu) = guest.vcpu(id) else { return false };
-    let (number, args) = call(dice);
+    let (number, mut args) = call(dice);
+    if number == u64::from(DOMCTL) && dice.u8(..16) > 0 {
+        args[0] = 0;
+        write_domctl(dice, hv, guest);
+    }
     let registers = core.hardware.registers_mut();
     registers.rax = number;
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = args;
