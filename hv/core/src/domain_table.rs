@@ -1,16 +1,26 @@
 //! The table of all domains.
 
 use crate::domain::Domain;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
-use xenolith_sync::{RwSpinLock, rank};
+use xenolith_sync::{ArcSlot, Once};
 
-/// Finds domains by number and keeps them in order of their numbers.
+/// Places in one part of the table.
+const PART: usize = 256;
+/// Parts of the table: for every number that a domain can have.
+const PARTS: usize = DomId::FIRST_RESERVED.0 as usize / PART + 1;
+
+type Part<M> = Box<[ArcSlot<Domain<M>>]>;
+
+/// Finds domains by number, without a lock.
 pub struct DomainTable<M: Machine> {
-    list: RwSpinLock<Vec<Arc<Domain<M>>>, rank::DomainList>,
+    /// Made when the first of its numbers is given to a domain.
+    parts: [Once<Part<M>>; PARTS],
+    count: AtomicU32,
     /// Somebody makes, changes or ends a domain.
     in_control: AtomicBool,
     /// The number that was given out last.
@@ -31,7 +41,8 @@ impl Drop for InControl<'_> {
 impl<M: Machine> Default for DomainTable<M> {
     fn default() -> Self {
         Self {
-            list: RwSpinLock::new(Vec::new()),
+            parts: core::array::from_fn(|_| Once::new()),
+            count: AtomicU32::new(0),
             in_control: AtomicBool::new(false),
             last_number: AtomicU16::new(0),
             dead: AtomicU32::new(0),
@@ -56,35 +67,59 @@ impl<M: Machine> DomainTable<M> {
         Some(DomId(number))
     }
 
+    fn slot(&self, id: DomId) -> Option<&ArcSlot<Domain<M>>> {
+        let number = usize::from(id.0);
+        self.parts.get(number / PART)?.get()?.get(number % PART)
+    }
+
+    /// Every place from a number on that a domain may stand in.
+    fn slots_from(&self, id: DomId) -> impl Iterator<Item = &ArcSlot<Domain<M>>> {
+        let number = usize::from(id.0);
+        let parts = self.parts.iter().enumerate().skip(number / PART);
+        parts.filter_map(|(index, part)| Some((index, part.get()?))).flat_map(move |(index, part)| {
+            let skipped = if index == number / PART { number % PART } else { 0 };
+            part.iter().skip(skipped)
+        })
+    }
+
     /// The domain with this number.
     pub fn get(&self, id: DomId) -> Option<Arc<Domain<M>>> {
-        let list = self.list.read();
-        let place = list.binary_search_by_key(&id, |domain| domain.id).ok()?;
-        list.get(place).cloned()
+        self.slot(id)?.get()
     }
 
     /// The first domain whose number is `id` or above.
     pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
-        let list = self.list.read();
-        let place = list.partition_point(|domain| domain.id < id);
-        list.get(place).cloned()
+        self.slots_from(id).find_map(ArcSlot::get)
     }
 
     /// How many domains there are.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.list.read().len()).unwrap_or(u32::MAX)
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Adds a domain.
     ///
-    /// **Errors:** `EEXIST` if the number is taken, `ENOMEM` if memory is short.
+    /// **Errors:** `EEXIST` if the number is taken, `EINVAL` if no domain can have it, `ENOMEM` if memory is short.
     pub fn insert(&self, domain: Arc<Domain<M>>) -> Result<(), Errno> {
-        let mut list = self.list.write();
-        let Err(place) = list.binary_search_by_key(&domain.id, |other| other.id) else {
-            return Err(Errno::EEXIST);
-        };
-        list.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        list.insert(place, domain);
+        let id = domain.id;
+        if !id.is_ordinary() {
+            return Err(Errno::EINVAL);
+        }
+        self.make_room(id)?;
+        self.slot(id).ok_or(Errno::ENOMEM)?.set(domain).map_err(|_| Errno::EEXIST)?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn make_room(&self, id: DomId) -> Result<(), Errno> {
+        let part = self.parts.get(usize::from(id.0) / PART).ok_or(Errno::EINVAL)?;
+        if part.get().is_none() {
+            let mut slots = Vec::new();
+            slots.try_reserve_exact(PART).map_err(|_| Errno::ENOMEM)?;
+            slots.resize_with(PART, ArcSlot::new);
+            // Another CPU may have made it meanwhile: then that is the one.
+            let _ = part.set(slots.into_boxed_slice());
+        }
         Ok(())
     }
 
@@ -100,10 +135,9 @@ impl<M: Machine> DomainTable<M> {
 
     /// Takes the first dead domain out for which `gone` says so; others may still hold it.
     pub(crate) fn remove_first(&self, gone: impl Fn(&Domain<M>) -> bool) -> Option<Arc<Domain<M>>> {
-        let mut list = self.list.write();
-        let place = list.iter().position(|domain| gone(domain))?;
-        let removed = list.remove(place);
-        drop(list);
+        let slot = self.slots_from(DomId(0)).find(|slot| slot.get().is_some_and(|domain| gone(&domain)))?;
+        let removed = slot.take()?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
         self.dead.fetch_sub(1, Ordering::SeqCst);
         Some(removed)
     }

@@ -18,6 +18,7 @@
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+mod arc_slot;
 pub mod atomic;
 pub mod cell;
 mod construct;
@@ -31,6 +32,7 @@ mod rw_spin_lock;
 mod spin_lock;
 mod ticket;
 
+pub use arc_slot::ArcSlot;
 #[cfg(target_os = "none")]
 pub use held::set_held_ranks_of_this_cpu;
 pub use held::{HeldRanks, assert_no_lock_held};

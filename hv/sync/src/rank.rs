@@ -37,8 +37,6 @@ macro_rules! ranks {
 }
 
 ranks! {
-    /// Making, finding and ending domains: the list of identifiers and of CPU pools.
-    DomainList,
     /// The control operations of one domain: held while the domain is changed as a whole.
     DomainControl,
     /// One vCPU brought up, taken down, or its registers set from outside.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use xenolith_sync::rank::{Console, DomainControl, EventPorts, P2m, RunQueue};
-use xenolith_sync::{CpuIndex, CurrentCpu, MAX_CPUS, Once, Padded, PerCpu, PerCpuLocal, RwSpinLock, SpinLock};
+use xenolith_sync::{ArcSlot, CpuIndex, CurrentCpu, MAX_CPUS, Once, Padded, PerCpu, PerCpuLocal, RwSpinLock, SpinLock};
 
 fn panics(work: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(work)).expect_err("it should have panicked");
@@ -260,4 +260,25 @@ fn a_local_value_needs_no_atomics() {
         assert_eq!(depth.get(), 2);
     });
     assert_eq!(here.index().as_u32(), 3);
+}
+
+#[test]
+fn a_slot_is_looked_up_while_it_is_filled_and_emptied() {
+    let slot = ArcSlot::new();
+    let value = Arc::new(7);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (0..10_000).for_each(|_| assert!(slot.get().is_none_or(|found| *found == 7))));
+        }
+        for _ in 0..1000 {
+            assert!(slot.set(Arc::clone(&value)).is_ok());
+            assert!(slot.is_set() && slot.set(Arc::clone(&value)).is_err());
+            assert_eq!(slot.take().as_deref(), Some(&7));
+            assert!(slot.take().is_none());
+        }
+    });
+    assert_eq!(Arc::strong_count(&value), 1);
+    slot.set(Arc::clone(&value)).unwrap();
+    drop(slot);
+    assert_eq!(Arc::strong_count(&value), 1);
 }

@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::thread;
 use xenolith_sync::atomic::{AtomicU32, Ordering};
 use xenolith_sync::rank::{EventPorts, RunQueue};
-use xenolith_sync::{Once, RwSpinLock, SpinLock};
+use xenolith_sync::{ArcSlot, Once, RwSpinLock, SpinLock};
 
 #[test]
 fn the_spin_lock_excludes() {
@@ -113,5 +113,37 @@ fn a_once_is_empty_or_whole() {
         }
         thread.join().unwrap();
         assert_eq!(cell.get(), Some(&(1, 2)));
+    });
+}
+
+#[test]
+fn a_shared_value_is_alive_while_it_is_looked_up_and_gone_when_all_let_go() {
+    struct Counted(std::sync::Arc<std::sync::atomic::AtomicU32>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    loom::model(|| {
+        let drops = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let dropped = || drops.load(std::sync::atomic::Ordering::SeqCst);
+        let slot = Arc::new(ArcSlot::new());
+        assert!(slot.set(std::sync::Arc::new(Counted(drops.clone()))).is_ok());
+        let other = Arc::clone(&slot);
+        let thread = thread::spawn(move || {
+            let found = other.get();
+            if let Some(found) = &found {
+                assert_eq!(found.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+            }
+            found
+        });
+        drop(slot.take());
+        let found = thread.join().unwrap();
+        assert_eq!(dropped(), u32::from(found.is_none()));
+        drop(found);
+        assert_eq!(dropped(), 1);
+        assert!(slot.get().is_none());
     });
 }

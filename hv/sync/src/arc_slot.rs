@@ -1,0 +1,97 @@
+//! A place for a shared value that anybody may look up at any moment, without a lock.
+
+extern crate alloc;
+
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::construct::const_unless_loom;
+use crate::hint;
+use alloc::sync::Arc;
+use core::marker::PhantomData;
+use core::ptr;
+
+/// Holds an `Arc` or nothing. Looking takes a few steps and never waits; taking the value out waits for those who are
+/// looking just then.
+pub struct ArcSlot<T> {
+    /// From `Arc::into_raw`, or null.
+    pointer: AtomicPtr<T>,
+    /// How many are between reading the pointer and having counted themselves in its `Arc`.
+    lookers: AtomicU32,
+    owns: PhantomData<Arc<T>>,
+}
+
+// SAFETY: a slot hands out clones of its `Arc` to any thread, and drops it in any: what an `Arc` needs for that holds.
+unsafe impl<T: Send + Sync> Sync for ArcSlot<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for ArcSlot<T> {}
+
+impl<T> ArcSlot<T> {
+    const_unless_loom! {
+        /// An empty slot.
+        pub fn new() -> Self {
+            Self { pointer: AtomicPtr::new(ptr::null_mut()), lookers: AtomicU32::new(0), owns: PhantomData }
+        }
+    }
+
+    /// The value, if there is one.
+    pub fn get(&self) -> Option<Arc<T>> {
+        // Whoever takes the value out changes the pointer first and looks for lookers then; here it is the other way
+        // round. So one of the two sees the other.
+        self.lookers.fetch_add(1, Ordering::SeqCst);
+        let pointer = self.pointer.load(Ordering::SeqCst);
+        let found = (!pointer.is_null()).then(|| {
+            // SAFETY: the pointer is from `Arc::into_raw`. The slot's own count is not given up before `lookers` was
+            // seen to be 0 after the pointer was changed, so the value is alive while it is counted once more.
+            unsafe {
+                Arc::increment_strong_count(pointer);
+                Arc::from_raw(pointer)
+            }
+        });
+        self.lookers.fetch_sub(1, Ordering::Release);
+        found
+    }
+
+    /// True if there is a value.
+    pub fn is_set(&self) -> bool {
+        !self.pointer.load(Ordering::Acquire).is_null()
+    }
+
+    /// Puts a value in.
+    ///
+    /// # Errors
+    /// Gives it back if there is one already.
+    pub fn set(&self, value: Arc<T>) -> Result<(), Arc<T>> {
+        let pointer = Arc::into_raw(value).cast_mut();
+        match self.pointer.compare_exchange(ptr::null_mut(), pointer, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            // SAFETY: the pointer was made above, and nobody has seen it.
+            Err(_) => Err(unsafe { Arc::from_raw(pointer) }),
+        }
+    }
+
+    /// Takes the value out. Who looked it up before keeps it.
+    pub fn take(&self) -> Option<Arc<T>> {
+        let pointer = self.pointer.swap(ptr::null_mut(), Ordering::SeqCst);
+        if pointer.is_null() {
+            return None;
+        }
+        let mut turns = 0;
+        while self.lookers.load(Ordering::SeqCst) != 0 {
+            hint::spin(&mut turns);
+        }
+        // SAFETY: the pointer is from `Arc::into_raw`, and this is the only call that took it out. Whoever read it has
+        // counted itself by now; whoever comes later finds another.
+        Some(unsafe { Arc::from_raw(pointer) })
+    }
+}
+
+impl<T> Default for ArcSlot<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Drop for ArcSlot<T> {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
