@@ -89,7 +89,7 @@ fn run(hypervisor: Hypervisor, arguments: &DiffArguments) -> Result<Transcript> 
         cmdline: arguments.only.iter().map(|only| format!("only={only}")).collect(),
         options: OPTIONS.into(),
         until: Some("TESTS END".into()),
-        timeout: 180,
+        timeout: 300,
         ..BootArguments::new(hypervisor)
     };
     let (ending, machine) = boot::boot(&machine, &format!("diff-{}", hypervisor.name()))?;
