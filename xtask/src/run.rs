@@ -8,7 +8,7 @@ mod terminal;
 mod test_kernel;
 mod tools;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::boot::Hypervisor;
@@ -85,6 +85,19 @@ impl RunArguments {
     }
 }
 
+/// What `cargo xtask run --check` does.
+///
+/// **Errors:** something cannot be built or fetched, or a step failed.
+pub fn check() -> Result<()> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+    let arguments = <Line as clap::Parser>::try_parse_from(["run", "--check"])?.run;
+    if job::check(&arguments) { Ok(()) } else { bail!("the main job failed; its last line says where") }
+}
+
 /// The command.
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
@@ -96,7 +109,11 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     } else if arguments.tools {
         tools::command(arguments)
     } else if arguments.check {
-        job::check(arguments)
+        if !job::check(arguments) {
+            // Nothing follows the line that says so.
+            std::process::exit(1);
+        }
+        Ok(())
     } else if let Some(jobs) = &arguments.jobs {
         job::some_jobs(arguments, jobs)
     } else {

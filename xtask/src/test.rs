@@ -15,6 +15,7 @@ use crate::diff::{self, DiffArguments};
 use crate::fuzz::{self, FuzzArguments};
 use crate::kernel_package;
 use crate::process;
+use crate::run;
 use crate::setup;
 
 /// Builds and tests everything: host, models, rules, fuzzers, whole machines.
@@ -47,6 +48,7 @@ const PARTS: &[Part] = &[
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
     Part { name: "whole machines", on_images: true, run: whole_machines },
     Part { name: "comparison with Xen", on_images: true, run: compare },
+    Part { name: "main job", on_images: true, run: main_job },
 ];
 
 /// How one part came out.
@@ -159,6 +161,11 @@ fn short_fuzzing() -> Result<()> {
 
 fn compare() -> Result<()> {
     diff::command(&DiffArguments { no_build: true, ..DiffArguments::default() })
+}
+
+/// Debian's dom0, its xl, and a guest that serves a page.
+fn main_job() -> Result<()> {
+    run::check()
 }
 
 fn whole_machines() -> Result<()> {
