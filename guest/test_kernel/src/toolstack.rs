@@ -120,7 +120,6 @@ impl SmallDomain {
             idxs: GuestHandle::new(handle(1024)),
             gpfns: GuestHandle::new(handle(1032)),
             errs: GuestHandle::new(handle(1040)),
-            ..AddToPhysmapBatch::default()
         };
         checked(memory(XENMEM_ADD_TO_PHYSMAP_BATCH, &mut batch))?;
         checked(self.list.read::<i32>(1040).into())?;

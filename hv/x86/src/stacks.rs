@@ -31,12 +31,13 @@ const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
 impl StackUse {
     const fn bytes(self) -> u64 {
         match self {
-            // Unoptimised code keeps every temporary of a function apart on the stack.
+            // At boot dom0's kernel is unpacked on it, by decoders that keep their tables on the stack. Unoptimised
+            // code keeps every temporary of a function apart.
             Self::Main => {
                 if cfg!(debug_assertions) {
                     256 << 10
                 } else {
-                    64 << 10
+                    128 << 10
                 }
             }
             _ => 16 << 10,

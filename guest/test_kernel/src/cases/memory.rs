@@ -123,8 +123,8 @@ fn own_map(t: &mut Runner, page: &Page) {
     }
     for place in 0..8 {
         t.case_of(format_args!("memory/own-map/reserved-{place}"), |r| {
-            let found = (0..count()).map(|index| entry(page, index)).filter(|(.., kind)| *kind == E820_RESERVED);
-            match found.skip(place).next() {
+            let mut found = (0..count()).map(|index| entry(page, index)).filter(|(.., kind)| *kind == E820_RESERVED);
+            match found.nth(place) {
                 Some((start, length, _)) => r.hex(start).hex(length),
                 None => r.field("none"),
             };

@@ -47,6 +47,8 @@ fn xz_window(data: &[u8]) -> Option<usize> {
 }
 
 /// Unpacks `data` and gives how many bytes that made.
+///
+/// Each form has a function that is never inlined: together their tables would not fit the hypervisor's stack.
 pub(super) fn unpack(
     compression: Compression,
     data: &[u8],
@@ -71,6 +73,7 @@ fn copy(data: &[u8], into: &mut [u8]) -> Option<usize> {
 }
 
 /// **Source:** RFC 1952, 2.3.
+#[inline(never)]
 fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
     const HEADER_CHECKSUM: u8 = 2;
     const EXTRA: u8 = 4;
@@ -94,6 +97,7 @@ fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
     miniz_oxide::inflate::decompress_slice_iter_to_slice(into, core::iter::once(rest), false, true).ok()
 }
 
+#[inline(never)]
 fn xz(data: &[u8], into: &mut [u8], work: &mut [u8]) -> Option<usize> {
     let mut decoder = Box::new(XzDecoder::with_fixed_size_dict(work));
     let (mut rest, mut done) = (data, 0);
@@ -115,6 +119,7 @@ fn xz(data: &[u8], into: &mut [u8], work: &mut [u8]) -> Option<usize> {
 
 /// The old format, which Linux's build makes: blocks with their length before them.
 /// **Source:** LZ4's `lz4_Frame_format.md`, "Legacy frame".
+#[inline(never)]
 fn lz4(data: &[u8], into: &mut [u8]) -> Option<usize> {
     let mut rest = data.get(4..)?;
     let mut done = 0;
@@ -129,6 +134,7 @@ fn lz4(data: &[u8], into: &mut [u8]) -> Option<usize> {
     rest.is_empty().then_some(done)
 }
 
+#[inline(never)]
 fn zstd(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFileError> {
     use ruzstd::decoding::errors::FrameDecoderError;
     let mut decoder = FrameDecoder::new();
