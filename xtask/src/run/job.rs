@@ -200,7 +200,7 @@ fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Res
     };
     let vcpus = arguments.dom0_vcpus();
     let options = format!(
-        "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all noreboot=1 dom0_mem={}M dom0_max_vcpus={vcpus} {how} {}",
+        "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={}M dom0_max_vcpus={vcpus} {how} {}",
         MEMORY.1, arguments.options
     );
     let words = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end={end}");
