@@ -339,7 +339,7 @@ fn what_is_loaded_from_outside_is_in_the_cpu_when_the_guest_runs() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
     let mut image = [0; 512];
-    image[..2].copy_from_slice(&[0x11, 0x22]);
+    image[FPU_AT..FPU_AT + 2].copy_from_slice(&[0x11, 0x22]);
     // Bits of MXCSR that no CPU has would be a fault when they are loaded.
     image[24..28].copy_from_slice(&[0xff; 4]);
     vcpu.set_fpu_image(Some(&image));
