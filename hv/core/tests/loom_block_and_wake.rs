@@ -12,12 +12,18 @@ use xenolith_core::vcpu_loop::CpuLoop;
 use xenolith_hal::{CpuId, GuestCpu};
 
 const VECTOR: u8 = 0xf3;
+const STACK_BYTES: usize = 1 << 20;
 
 fn model(body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.max_branches = 20_000;
-    builder.check(body);
+    let body = std::sync::Arc::new(body);
+    builder.check(move || {
+        // A model begins on a stack of a few pages, which is too small to make a hypervisor on.
+        let body = std::sync::Arc::clone(&body);
+        thread::Builder::new().stack_size(STACK_BYTES).spawn(move || body()).unwrap().join().unwrap();
+    });
 }
 
 /// The guest takes interrupts.

@@ -18,7 +18,7 @@ pub struct KeptCpuid {
 
 impl KeptCpuid {
     /// A domain's first table.
-    pub const fn new(table: CpuidTable) -> Self {
+    pub fn new(table: CpuidTable) -> Self {
         Self { table, next: Once::new() }
     }
 

@@ -27,7 +27,7 @@ pub struct Cpu<M: Machine> {
 }
 
 impl<M: Machine> Cpu<M> {
-    pub const fn new(id: CpuId) -> Self {
+    pub fn new(id: CpuId) -> Self {
         Self {
             id,
             queue: SpinLock::new(RunQueue::new(id)),
