@@ -16,7 +16,7 @@ fn expect(machine: &mut Machine, wanted: &str, from: usize) -> usize {
 fn three_times_ctrl_a_hands_the_serial_line_to_the_hypervisor_which_then_answers_keys() {
     let media = Media::Kernel {
         image: image::built("xenolith"),
-        options: image::OPTIONS.into(),
+        options: format!("{} dom0-iommu=none", image::OPTIONS),
         modules: vec![Module { file: spinning_kernel::write("serial-switch"), command_line: String::new() }],
     };
     let mut machine = Machine::start(&MachineSpec::new("serial-switch", media)).unwrap();

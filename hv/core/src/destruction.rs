@@ -166,6 +166,8 @@ fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
         hv.domains.note_dead();
         hv.scheduler.release(domain.vcpus.len());
         tell_control_domain(hv);
+        // So that it is taken out of the list even if nothing else interrupts the caller.
+        hv.scheduler.look_around(hv);
     }
 }
 

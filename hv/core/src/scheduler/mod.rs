@@ -161,6 +161,11 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
+    /// Makes the calling CPU look at all that is to be done before it enters a guest again.
+    pub fn look_around(&self, hv: &Hypervisor<M>) {
+        self.ask(hv, hv.machine.this_cpu());
+    }
+
     /// True if the CPU is to ask the policy before it enters a guest again.
     pub fn is_asked(&self, cpu: CpuId) -> bool {
         self.cpu(cpu).is_some_and(Cpu::is_asked)

@@ -13,7 +13,7 @@ use xenolith_core::domain::Life;
 use xenolith_core::event_channel::{HostedDomain, is_pending};
 use xenolith_core::grant::World as _;
 use xenolith_core::physmap::PlaceError;
-use xenolith_hal::{Machine, NestedSpace, PageKind, Rights};
+use xenolith_hal::{CpuId, Machine, NestedSpace, PageKind, Rights};
 
 fn full_domain(world: &World, pages: u64) -> DomId {
     let id = create(world);
@@ -43,6 +43,15 @@ fn a_domain_without_vcpus_or_memory_ends_too() {
     let id = create(&world);
     assert_eq!(destroy(&world, id), Ok(0));
     assert_eq!(settle(&world), free);
+}
+
+#[test]
+fn whoever_ends_a_domain_looks_around_before_it_goes_on() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    assert!(!world.hv.scheduler.is_asked(CpuId(0)));
+    assert_eq!(destroy(&world, id), Ok(0));
+    assert!(world.hv.scheduler.is_asked(CpuId(0)), "the dead domain stays in the list until something else happens");
 }
 
 #[test]
