@@ -116,12 +116,18 @@ fn install(packages: &[&str], reasons: &str) -> Result<()> {
         command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
         process::run(&mut command)
     };
-    if apt(words()).is_err() {
-        eprintln!("apt could not; it may not know its packages yet, so its lists are fetched");
-        apt("apt-get update".split(' '))?;
-        apt(words())?;
+    // Old lists lead to old packages, or to none.
+    if apt("apt-get update".split(' ')).is_err() {
+        eprintln!("apt could not fetch its lists; those that are here have to do");
     }
-    Ok(())
+    apt(words())
+}
+
+/// Installs a need's packages though something of them is there: it is too old.
+///
+/// **Errors:** as [`ensure`].
+pub fn renew(need: &Need) -> Result<()> {
+    install(need.packages, &format!("  {}: {}, in a newer version", need.packages.join(" "), need.why))
 }
 
 /// True for the superuser.

@@ -81,6 +81,9 @@ impl BareMetal {
                     "no compiler here builds for x86_64-unknown-none; where rustup can fetch it, this does: \
                               rustup target add x86_64-unknown-none",
                 )?;
+                if choose(kit("rustc"), kit(SYSTEM_RUSTC)).is_none() {
+                    setup::renew(&SYSTEM_RUST)?;
+                }
                 choose(kit("rustc"), kit(SYSTEM_RUSTC))
                     .context("the compiler that apt installed is too old; run: rustup target add x86_64-unknown-none")?
             }
