@@ -9,6 +9,19 @@ use crate::image::{built, scratch};
 
 const SCRIPT: &str = "/etc/grub.d/20_linux_xen";
 
+/// `unshare`'s words for mounts of one's own: with a user namespace where there is no privilege, without one where user
+/// namespaces are forbidden, as they are in a changed root.
+const WAYS: [&[&str]; 2] = [&["--map-root-user", "--mount"], &["--mount"]];
+
+/// The first of [`WAYS`] that works here.
+fn own_mounts() -> &'static [&'static str] {
+    let works =
+        |way: &&[&str]| Command::new("unshare").args(*way).arg("true").output().is_ok_and(|it| it.status.success());
+    WAYS.into_iter()
+        .find(works)
+        .expect("this test needs mounts of its own: user namespaces, or root with CAP_SYS_ADMIN")
+}
+
 /// Runs the script over `boot`, which stands where `/boot` is, and returns the menu it writes.
 ///
 /// It sees its own mounts only. What asks about real discs is answered by a stub: there is none.
@@ -21,7 +34,8 @@ fn menu(place: &Path, boot: &Path) -> String {
     fs::set_permissions(&path_printer, fs::Permissions::from_mode(0o755)).unwrap();
     let run = format!("mount --bind '{}' /boot && exec {SCRIPT}", boot.display());
     let written = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-c", &run])
+        .args(own_mounts())
+        .args(["sh", "-c", &run])
         .env("pkgdatadir", "/usr/share/grub")
         .env("grub_probe", &stub)
         .env("grub_mkrelpath", &path_printer)

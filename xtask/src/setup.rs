@@ -96,8 +96,13 @@ pub fn ensure_nextest() -> Result<()> {
     if process::output(cargo().args(["nextest", "--version"])).is_ok() {
         return Ok(());
     }
-    eprintln!("missing: cargo-nextest, which runs the tests; it is compiled now, once (5 to 10 minutes on 2 cores)");
-    process::run(cargo().args(["install", "cargo-nextest", "--locked"]))
+    eprintln!("missing: cargo-nextest, which runs the tests; it is compiled now, once (3 to 4 minutes on 2 cores)");
+    // It waits for tests most of its time, so compiling it takes longer than optimising it could ever save; and it need
+    // not know how to replace itself by a newer one.
+    let plainly = ["--debug", "--no-default-features", "--features", "default-no-update"];
+    let mut install = cargo();
+    install.args(["install", "cargo-nextest", "--locked"]).args(plainly).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    process::run(&mut install)
 }
 
 /// Installs Debian packages, saying which and why.
