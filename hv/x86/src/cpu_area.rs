@@ -23,6 +23,8 @@ pub struct CpuArea {
     pub events: AtomicU32,
     /// The deadline of its timer, in nanoseconds since boot; `u64::MAX` for none.
     pub deadline: AtomicU64,
+    /// When the hardware's timer interrupts it, or 0 if it does not. In the past when that interrupt was lost.
+    pub armed_until: AtomicU64,
     /// Functions that other CPUs asked it to call: one bit for each asking CPU.
     pub calls: [AtomicU64; MAX_CPUS / 64],
     /// The vectors of devices that came since the core last asked: one bit each.
@@ -41,6 +43,7 @@ impl CpuArea {
             online: AtomicBool::new(false),
             events: AtomicU32::new(0),
             deadline: AtomicU64::new(u64::MAX),
+            armed_until: AtomicU64::new(0),
             calls: [const { AtomicU64::new(0) }; MAX_CPUS / 64],
             device_vectors: [const { AtomicU64::new(0) }; 4],
             stray_nmis: AtomicU32::new(0),

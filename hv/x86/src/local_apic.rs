@@ -138,7 +138,7 @@ pub fn enable() {
     write(Register::Divide, DIVISOR);
     write(Register::Spurious, SOFTWARE_ENABLE | u32::from(vector::SPURIOUS));
     write(Register::ErrorStatus, 0);
-    stop_timer();
+    prepare_timer();
 }
 
 /// The identifier of this CPU's local APIC.
@@ -211,7 +211,7 @@ pub fn measure_timer() {
     clock::wait_microseconds(MEASURED);
     let counts = u64::from(u32::MAX.wrapping_sub(read(Register::CurrentCount)));
     let elapsed = clock::nanoseconds().saturating_sub(start).max(1);
-    write(Register::InitialCount, 0);
+    prepare_timer();
     COUNTS_PER_SECOND.store(counts.saturating_mul(1_000_000_000) / elapsed, Ordering::Relaxed);
 }
 
@@ -225,17 +225,12 @@ pub fn timer_hz() -> u64 {
 /// far off for the timer interrupts too early.
 pub fn set_timer(deadline: u64) {
     if has_deadline_mode() {
-        write(Register::Timer, TIMER_DEADLINE | u32::from(vector::TIMER));
-        // The mode must have arrived before the deadline does.
-        // SAFETY: the instruction only orders loads and stores.
-        unsafe { core::arch::x86_64::_mm_mfence() };
         msr_write(TSC_DEADLINE, clock::ticks_at(deadline).max(1));
         return;
     }
     let wait = deadline.saturating_sub(clock::nanoseconds());
     let counts = u128::from(wait).wrapping_mul(timer_hz().into()) / 1_000_000_000;
     let counts = u32::try_from(counts).unwrap_or(u32::MAX).max(1);
-    write(Register::Timer, vector::TIMER.into());
     write(Register::InitialCount, counts);
 }
 
@@ -243,7 +238,18 @@ pub fn set_timer(deadline: u64) {
 pub fn stop_timer() {
     if has_deadline_mode() {
         msr_write(TSC_DEADLINE, 0);
+    } else {
+        // A count of 0 stops it.
+        write(Register::InitialCount, 0);
     }
-    write(Register::Timer, MASKED);
-    write(Register::InitialCount, 0);
+}
+
+/// Lets the timer interrupt, which is stopped.
+fn prepare_timer() {
+    stop_timer();
+    let mode = if has_deadline_mode() { TIMER_DEADLINE } else { 0 };
+    write(Register::Timer, mode | u32::from(vector::TIMER));
+    // The mode must have arrived before a deadline does.
+    // SAFETY: the instruction only orders loads and stores.
+    unsafe { core::arch::x86_64::_mm_mfence() };
 }
