@@ -28,6 +28,11 @@ const fn locate(offset: usize, size: usize) -> Option<(usize, u32)> {
     Some((offset / WORD, (offset % WORD) as u32 * 8))
 }
 
+/// Bytes from an offset to the next word.
+const fn to_word(offset: usize) -> usize {
+    offset.next_multiple_of(WORD) - offset
+}
+
 impl PageWords {
     /// A page of zeros.
     #[must_use]
@@ -145,21 +150,24 @@ impl PageWords {
         if offset.checked_add(into.len()).is_none_or(|end| end > PAGE_SIZE) {
             return false;
         }
-        let mut at = offset;
-        let mut rest = into;
-        while !rest.is_empty() {
-            let skip = at % WORD;
-            let take = (WORD - skip).min(rest.len());
-            let Some(word) = self.0.get(at / WORD) else { return false };
-            let bytes = word.load(Ordering::Acquire).to_le_bytes();
-            let (head, tail) = rest.split_at_mut(take);
-            for (to, from) in head.iter_mut().zip(bytes.iter().skip(skip)) {
-                *to = *from;
-            }
-            rest = tail;
-            at += take;
+        let (head, rest) = into.split_at_mut(to_word(offset).min(into.len()));
+        let (whole, tail) = rest.as_chunks_mut::<WORD>();
+        let first = (offset + head.len()) / WORD;
+        self.read_part(offset, head);
+        self.read_part((first + whole.len()) * WORD, tail);
+        for (word, bytes) in self.0.iter().skip(first).zip(whole) {
+            *bytes = word.load(Ordering::Acquire).to_le_bytes();
         }
         true
+    }
+
+    /// Copies bytes out of one word; does nothing for none.
+    fn read_part(&self, offset: usize, into: &mut [u8]) {
+        let Some(word) = self.0.get(offset / WORD).filter(|_| !into.is_empty()) else { return };
+        let bytes = word.load(Ordering::Acquire).to_le_bytes();
+        for (to, from) in into.iter_mut().zip(bytes.iter().skip(offset % WORD)) {
+            *to = *from;
+        }
     }
 
     /// Copies bytes in. False, and nothing copied, when they do not lie in the page.
@@ -168,29 +176,27 @@ impl PageWords {
         if offset.checked_add(from.len()).is_none_or(|end| end > PAGE_SIZE) {
             return false;
         }
-        let mut at = offset;
-        let mut rest = from;
-        while !rest.is_empty() {
-            let skip = at % WORD;
-            let take = (WORD - skip).min(rest.len());
-            let Some(word) = self.0.get(at / WORD) else { return false };
-            let (head, tail) = rest.split_at(take);
-            let mut bytes = [0u8; WORD];
-            let mut keep = [0xffu8; WORD];
-            for ((slot, mask), byte) in bytes.iter_mut().zip(keep.iter_mut()).skip(skip).zip(head) {
-                *slot = *byte;
-                *mask = 0;
-            }
-            let (value, keep) = (u64::from_le_bytes(bytes), u64::from_le_bytes(keep));
-            if take == WORD {
-                word.store(value, Ordering::Release);
-            } else {
-                let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & keep) | value));
-            }
-            rest = tail;
-            at += take;
+        let (head, rest) = from.split_at(to_word(offset).min(from.len()));
+        let (whole, tail) = rest.as_chunks::<WORD>();
+        let first = (offset + head.len()) / WORD;
+        self.write_part(offset, head);
+        for (word, bytes) in self.0.iter().skip(first).zip(whole) {
+            word.store(u64::from_le_bytes(*bytes), Ordering::Release);
         }
+        self.write_part((first + whole.len()) * WORD, tail);
         true
+    }
+
+    /// Copies bytes into one word and leaves its others as they are; does nothing for none.
+    fn write_part(&self, offset: usize, from: &[u8]) {
+        let Some(word) = self.0.get(offset / WORD).filter(|_| !from.is_empty()) else { return };
+        let (mut bytes, mut keep) = ([0u8; WORD], [0xffu8; WORD]);
+        for ((slot, mask), byte) in bytes.iter_mut().zip(keep.iter_mut()).skip(offset % WORD).zip(from) {
+            *slot = *byte;
+            *mask = 0;
+        }
+        let (value, keep) = (u64::from_le_bytes(bytes), u64::from_le_bytes(keep));
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & keep) | value));
     }
 
     /// Writes zeros over the whole page.
@@ -235,6 +241,24 @@ mod tests {
         assert_eq!(back.first(), Some(&0));
         assert_eq!(back.get(1..22), Some(&data[..]));
         assert_eq!(back.last(), Some(&0));
+    }
+
+    #[test]
+    fn bytes_of_every_place_and_length_come_back_and_touch_no_others() {
+        let data: [u8; 40] = core::array::from_fn(|i| i as u8 + 1);
+        for offset in (0..17).chain(PAGE_SIZE - 40..=PAGE_SIZE) {
+            for length in 0..=40.min(PAGE_SIZE - offset) {
+                let page = PageWords::new();
+                assert!(page.write_bytes(offset, &data[..length]));
+                let mut whole = [0; PAGE_SIZE];
+                assert!(page.read_bytes(0, &mut whole));
+                assert_eq!(whole[offset..offset + length], data[..length]);
+                assert_eq!(whole.iter().filter(|byte| **byte != 0).count(), length);
+                let mut part = [0; 40];
+                assert!(page.read_bytes(offset, &mut part[..length]));
+                assert_eq!(part[..length], data[..length]);
+            }
+        }
     }
 
     #[test]
