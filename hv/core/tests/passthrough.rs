@@ -423,6 +423,22 @@ fn the_chip_sets_ports_between_are_not_configuration() {
 }
 
 #[test]
+fn what_the_guest_wrote_to_an_address_port_of_its_own_chooses_the_register() {
+    let dom0 = Dom0::new();
+    let vendor = dom0.config(0);
+    dom0.select(4);
+    let machine = &dom0.world.hv.machine;
+    machine.choose(0x8000_0000 | u32::from(CARD) << 8);
+    assert_eq!(dom0.port(0xcfc, IoSize::Dword, None), Some(vendor), "not the register that an exit chose before");
+    machine.choose(0x8000_0000 | u32::from(CARD) << 8 | 0x4);
+    assert_eq!(dom0.port(0xcfc, IoSize::Dword, None), Some(machine.config(CARD, 4)));
+    machine.choose(0x8000_ff00);
+    assert_eq!(dom0.port(0xcfc, IoSize::Dword, None), Some(u32::MAX), "nothing is there");
+    machine.choose(0);
+    assert_eq!(dom0.port(0xcfc, IoSize::Dword, None), Some(u32::MAX), "nothing is chosen");
+}
+
+#[test]
 fn a_domain_without_devices_has_none() {
     let world = World::new(&[1, 1]);
     assert!(world.domain(1).devices.get().is_none());

@@ -72,6 +72,7 @@ pub struct FakeLine {
 #[derive(Default)]
 struct State {
     functions: BTreeMap<PciFunction, FakeFunction>,
+    chosen: Option<u32>,
     memory: BTreeMap<u64, u32>,
     lines: BTreeMap<u32, FakeLine>,
     messages: BTreeMap<HostInterrupt, CpuId>,
@@ -101,6 +102,11 @@ impl FakeMachine {
     /// Plugs a function in.
     pub fn plug(&self, bdf: u16, function: FakeFunction) {
         self.devices.with(|state| state.functions.insert(PciFunction { segment: 0, bdf }, function));
+    }
+
+    /// The address port is the guest's from now on, who has written this there.
+    pub fn choose(&self, address: u32) {
+        self.devices.with(|state| state.chosen = Some(address));
     }
 
     /// A doubleword of a function's configuration as the device has it.
@@ -158,6 +164,10 @@ impl Devices for FakeMachine {
                 function.write(register, size.bytes(), value);
             }
         });
+    }
+
+    fn pci_chosen(&self) -> Option<u32> {
+        self.devices.with(|state| state.chosen)
     }
 
     fn device_read(&self, at: Mpa, size: IoSize) -> u32 {

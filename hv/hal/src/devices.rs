@@ -63,6 +63,12 @@ pub trait Devices {
     /// Writes a part of a doubleword of a function's configuration.
     fn pci_write(&self, function: PciFunction, register: u16, size: IoSize, value: u32);
 
+    /// What a guest has written to the address port of PCI configuration, where that port is
+    /// [open](crate::Machine::open_ports) to it. None where its writes come as exits.
+    fn pci_chosen(&self) -> Option<u32> {
+        None
+    }
+
     /// Reads a device's register in memory, aligned to its size; ones if the address is RAM or cannot be reached.
     fn device_read(&self, at: Mpa, size: IoSize) -> u32;
 

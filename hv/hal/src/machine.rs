@@ -133,6 +133,9 @@ pub trait GuestCpu: Send {
     /// Moves the guest's time stamp counter by so many ticks.
     fn shift_tsc(&mut self, ticks: i64);
 
+    /// From now on the guest reaches the ports that [`Machine::open_ports`] opened without an exit.
+    fn use_open_ports(&mut self) {}
+
     /// Writes back what of this vCPU still lies in the physical CPU (FPU, segment bases), so that it can run on
     /// another one. Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);
@@ -227,6 +230,9 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     fn port_read(&self, port: u16, size: crate::IoSize) -> u32;
     /// Writes a port of a device that dom0 may use.
     fn port_write(&self, port: u16, size: crate::IoSize, value: u32);
+    /// Opens the ports that are `wanted` to vCPUs that [use open ports](GuestCpu::use_open_ports), but for those that
+    /// the machine needs itself: an access to any other exits all the same. Called once, before such a vCPU runs.
+    fn open_ports(&self, _wanted: &dyn Fn(u16) -> bool) {}
 
     /// Ends: does not return on a real machine. (A machine for tests records it and returns.)
     fn power(&self, action: PowerAction);

@@ -64,6 +64,10 @@ impl Devices for X86Machine {
         pci_config::write(function, register, size, value);
     }
 
+    fn pci_chosen(&self) -> Option<u32> {
+        pci_config::leaves_ports().then(pci_config::chosen)
+    }
+
     fn device_read(&self, at: Mpa, size: IoSize) -> u32 {
         registers(at, size).map_or(size.mask(), |registers| registers.read_sized(0, size))
     }

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::svm::exit_counts;
 use crate::{clock, cpu_area, heap, reboot};
 
 /// One command.
@@ -11,12 +12,14 @@ struct Key {
     run: fn(),
 }
 
-const KEYS: [Key; 6] = [
+const KEYS: [Key; 8] = [
     Key { letter: b'C', what: "trigger a crashdump", run: || panic!("crash requested by the key 'C'") },
     Key { letter: b'H', what: "dump heap info", run: show_heap },
+    Key { letter: b'P', what: "reset performance counters", run: || exit_counts::reset(cpu_area::count()) },
     Key { letter: b'R', what: "reboot machine", run: || reboot::now() },
     Key { letter: b'c', what: "show the CPUs", run: show_cpus },
     Key { letter: b'h', what: "showing installed handlers", run: show_help },
+    Key { letter: b'p', what: "print performance counters", run: show_exits },
     Key { letter: b't', what: "display the clock", run: show_clock },
 ];
 
@@ -24,7 +27,7 @@ const KEYS: [Key; 6] = [
 pub fn press(letter: u8) {
     if letter == b'*' {
         crate::print!("'*' pressed -> firing all diagnostic keyhandlers");
-        for key in KEYS.iter().filter(|key| matches!(key.letter, b'H' | b'c' | b't')) {
+        for key in KEYS.iter().filter(|key| matches!(key.letter, b'H' | b'c' | b'p' | b't')) {
             announce(key);
         }
         return;
@@ -61,6 +64,10 @@ fn show_cpus() {
             area.stray_nmis.load(Ordering::Relaxed)
         );
     }
+}
+
+fn show_exits() {
+    crate::print!("{}", exit_counts::Shown { cpus: cpu_area::count() });
 }
 
 fn show_clock() {

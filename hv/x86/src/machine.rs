@@ -10,7 +10,10 @@ use xenolith_hal::{
 };
 
 use crate::svm::{self, hypercall_page};
-use crate::{calls, clock, console, cpu_area, crash, device_access, idle, keys, power, ram, reboot, timer, wall_clock};
+use crate::{
+    calls, clock, console, cpu_area, crash, device_access, idle, keys, pci_config, power, ram, reboot, timer,
+    wall_clock,
+};
 
 /// The x86-64 machine that the hypervisor runs on. There is one; its parts are found without going through this.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +21,9 @@ pub struct X86Machine;
 
 /// How many ports a UART has.
 const UART_PORTS: u16 = 8;
+
+/// The address port of PCI configuration.
+const PCI_ADDRESS: core::ops::RangeInclusive<u16> = 0xcf8..=0xcfb;
 
 /// True for ports whose devices are the hypervisor's own, whatever dom0 says: the 8259s, the interval timer's
 /// channels and the console.
@@ -155,6 +161,11 @@ impl Machine for X86Machine {
                 IoSize::Dword => PortWriteOnly::<u32>::new(port).write(value),
             }
         }
+    }
+
+    fn open_ports(&self, wanted: &dyn Fn(u16) -> bool) {
+        let shared = |port| PCI_ADDRESS.contains(&port) && !pci_config::leaves_ports();
+        svm::open_ports(|port| wanted(port) && !is_own_port(port) && !shared(port));
     }
 
     fn power(&self, action: PowerAction) {

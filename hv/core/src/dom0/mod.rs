@@ -20,13 +20,15 @@ use crate::hypervisor::{DomainRef, Hypervisor};
 use crate::passthrough::{DevicePlan, HostDevices};
 use crate::physmap::{Memory, Physmap};
 use crate::time::update_wall_clock;
+use crate::vcpu::Vcpu;
 use crate::vcpus::{self, VcpuPlan};
 use core::fmt;
+use core::ops::RangeInclusive;
 use kernel::{Kernel, Segment};
 use start_info::Placed;
 use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
-use xenolith_devices::ports::Dom0Ports;
+use xenolith_devices::ports::{Dom0Ports, PortOwner};
 use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
 
 /// What dom0 is to be.
@@ -96,6 +98,9 @@ impl From<KernelError> for Dom0Error {
     }
 }
 
+/// The address port of PCI configuration. Narrower accesses to it reach other registers of the chip set, which are
+/// dom0's too.
+const ADDRESS_PORT: RangeInclusive<u16> = 0xcf8..=0xcfb;
 /// Grant frames and maptrack frames of dom0. **Source:** Xen's `gnttab_max_frames` and `gnttab_max_maptrack_frames`.
 const GRANT_FRAMES: u32 = 64;
 const MAPTRACK_FRAMES: u32 = 1024;
@@ -180,7 +185,22 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         cpuid: CpuidTable::for_guest(&host, plan.capabilities, true),
         ports: PortRights::control(plan.ports),
     };
+    open_ports(hv, &parts.vcpus, plan.ports);
     Ok(Domain::controlled(parts, DomainControl::new(options, 0)))
+}
+
+/// Lets dom0 reach the ports of its own devices without the hypervisor. That of the power-management timer can only be
+/// read, and the address port of PCI configuration only chooses: what is done by the data port still comes here.
+fn open_ports<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], ports: Dom0Ports) {
+    let is_harmless = |port| match ports.owner(port) {
+        PortOwner::Machine | PortOwner::PmTimer => true,
+        PortOwner::PciConfig => ADDRESS_PORT.contains(&port),
+        PortOwner::Nobody | PortOwner::Pit | PortOwner::Rtc => false,
+    };
+    hv.machine.open_ports(&is_harmless);
+    for vcpu in vcpus {
+        vcpu.with_core(|core| core.hardware.use_open_ports());
+    }
 }
 
 /// Gives dom0 the machine's devices.

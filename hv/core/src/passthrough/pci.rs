@@ -84,6 +84,9 @@ impl Pci {
         access: IoAccess,
         value: u32,
     ) -> Option<u32> {
+        if let Some(chosen) = hv.machine.pci_chosen() {
+            self.ports.set_address(chosen);
+        }
         match self.ports.decode(access.port, access.size, false) {
             PortUse::Address => {
                 if access.write {

@@ -41,7 +41,7 @@ pub(super) fn bring_up(booted: &Booted) {
     }
     listen_to_serial_ports(booted);
     device_access::set_up(booted);
-    pci_config::set_up(&booted.acpi.pci_ranges);
+    pci_config::set_up(&booted.acpi.pci_ranges, booted.info);
     if booted.options.iommu {
         amd_vi::find(&booted.acpi.iommus.iommus);
     }

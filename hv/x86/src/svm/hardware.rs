@@ -21,6 +21,7 @@ const XCR0: u32 = 0;
 
 static FEATURES: Once<Features> = Once::new();
 static PORTS: [PageWords; IO_PAGES] = [const { PageWords::new() }; IO_PAGES];
+static OPENED_PORTS: [PageWords; IO_PAGES] = [const { PageWords::new() }; IO_PAGES];
 static MSRS: [PageWords; MSR_PAGES] = [const { PageWords::new() }; MSR_PAGES];
 
 /// The CPU that the code runs on.
@@ -97,7 +98,16 @@ fn machine_address_of(pages: &'static [PageWords]) -> Option<Mpa> {
 
 /// Where the permission maps lie.
 pub fn permission_maps() -> Option<PermissionMaps> {
-    Some(PermissionMaps { ports: machine_address_of(&PORTS)?, msrs: machine_address_of(&MSRS)? })
+    Some(PermissionMaps {
+        ports: machine_address_of(&PORTS)?,
+        opened_ports: machine_address_of(&OPENED_PORTS)?,
+        msrs: machine_address_of(&MSRS)?,
+    })
+}
+
+/// Opens ports to the vCPUs that use open ports. Called before any of them runs.
+pub fn open_ports(open: impl Fn(u16) -> bool) {
+    permissions::open_ports(&OPENED_PORTS, open);
 }
 
 /// What this machine's CPUs have; none before [`enable_cpu`] did its work once.
@@ -156,6 +166,7 @@ pub unsafe fn enable_cpu(cpu: CpuId, host_save: Mpa, host: Mpa) -> Result<(), Un
     unlock()?;
     let common = FEATURES.get_or_init(|| {
         permissions::forbid_all_ports(&PORTS);
+        permissions::forbid_all_ports(&OPENED_PORTS);
         permissions::forbid_all_but_owned_msrs(&MSRS);
         features
     });

@@ -1,14 +1,17 @@
 //! What the machine makes for the core: translations and virtual CPUs; and SVM on each CPU.
 
+use super::exit_counts::ExitCounts;
 use super::features::Unfit;
 use super::hardware::{Hardware, enable_cpu, features, permission_maps};
+use super::per_cpu::CpuData;
 use super::vcpu::{Frame, SvmVcpu};
 use crate::cpu_area;
 use crate::layout::{self, PAGE};
 use crate::nested::{NestedTables, TableLimits};
 use crate::ram::{self, DirectMap};
 use alloc::alloc::{Layout, alloc_zeroed};
-use xenolith_hal::{FrameSource, Mpa};
+use alloc::boxed::Box;
+use xenolith_hal::{FrameSource, Mpa, PageWords};
 
 /// The translation of a domain.
 pub type Space = NestedTables<DirectMap>;
@@ -30,7 +33,11 @@ pub fn start_this_cpu() -> Result<(), Unfit> {
     let (save, host) = own_page().zip(own_page()).ok_or(Unfit::OutOfRange)?;
     // SAFETY: this CPU got its descriptors and its area before it came to any code that can call this, and keeps
     // them; the pages are zero and belong to nobody else.
-    unsafe { enable_cpu(cpu_area::this_cpu(), save, host) }
+    unsafe { enable_cpu(cpu_area::this_cpu(), save, host) }?;
+    if let Some(data) = CpuData::of(cpu_area::this_cpu()) {
+        data.count_in(ExitCounts::new(Box::leak(Box::new(PageWords::new()))));
+    }
+    Ok(())
 }
 
 /// Makes an empty translation; none if memory is short or no CPU has SVM.

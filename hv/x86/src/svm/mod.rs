@@ -6,6 +6,8 @@
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "used by `hardware` alone"))]
 mod asid;
 mod control_writes;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "shown by a key of the console"))]
+pub mod exit_counts;
 mod exits;
 mod features;
 mod fetch;
@@ -32,7 +34,7 @@ pub mod hypercall_page;
 
 pub use features::{Features, Unfit};
 #[cfg(target_os = "none")]
-pub use hardware::{Hardware, enable_cpu, features, permission_maps};
+pub use hardware::{Hardware, enable_cpu, features, open_ports, permission_maps};
 #[cfg(target_os = "none")]
 pub use machine::{Space, Vcpu, new_space, new_vcpu, start_this_cpu};
 pub use permissions::PermissionMaps;

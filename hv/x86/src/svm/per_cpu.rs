@@ -1,9 +1,10 @@
 //! What SVM keeps for each physical CPU.
 
 use super::asid::Asids;
+use super::exit_counts::ExitCounts;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{CpuId, Mpa};
-use xenolith_sync::MAX_CPUS;
+use xenolith_sync::{MAX_CPUS, Once};
 
 /// No vCPU has this number.
 const NOBODY: u64 = 0;
@@ -16,13 +17,21 @@ pub(super) struct CpuData {
     /// The vCPU whose FPU and debug registers lie in this CPU.
     loaded: AtomicU64,
     pub(super) asids: Asids,
+    counts: Once<ExitCounts>,
 }
 
-static CPUS: [CpuData; MAX_CPUS] =
-    [const { CpuData { host: AtomicU64::new(NOT_STARTED), loaded: AtomicU64::new(NOBODY), asids: Asids::new() } };
-        MAX_CPUS];
+static CPUS: [CpuData; MAX_CPUS] = [const { CpuData::new() }; MAX_CPUS];
 
 impl CpuData {
+    const fn new() -> Self {
+        Self {
+            host: AtomicU64::new(NOT_STARTED),
+            loaded: AtomicU64::new(NOBODY),
+            asids: Asids::new(),
+            counts: Once::new(),
+        }
+    }
+
     pub(super) fn of(cpu: CpuId) -> Option<&'static Self> {
         CPUS.get(cpu.index())
     }
@@ -38,6 +47,16 @@ impl CpuData {
     pub(super) fn start(&self, host: Mpa, asids: u32) {
         self.asids.start(asids);
         self.host.store(host.0, Ordering::Release);
+    }
+
+    /// The counters of exits; none before [`CpuData::count_in`].
+    pub(super) fn counts(&self) -> Option<ExitCounts> {
+        self.counts.get().copied()
+    }
+
+    /// Has exits counted here from now on.
+    pub(super) fn count_in(&self, counts: ExitCounts) {
+        let _ = self.counts.set(counts);
     }
 
     /// True when this vCPU's registers lie here.

@@ -13,7 +13,10 @@ pub const MSR_PAGES: usize = 2;
 /// Where the two maps lie, each in frames that follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PermissionMaps {
+    /// Every port exits.
     pub ports: Mpa,
+    /// Those that the control domain has do not.
+    pub opened_ports: Mpa,
     pub msrs: Mpa,
 }
 
@@ -38,6 +41,15 @@ fn fill(pages: &[PageWords]) {
 /// Every port exits.
 pub(super) fn forbid_all_ports(map: &[PageWords; IO_PAGES]) {
     fill(map);
+}
+
+/// Only ports that are `open` do not exit. The map is in use by nobody, or forbids all.
+pub(super) fn open_ports(map: &[PageWords; IO_PAGES], open: impl Fn(u16) -> bool) {
+    let words = map.iter().flat_map(PageWords::words);
+    for (word, first) in words.zip((0..=u16::MAX).step_by(64)) {
+        let bits = (0..64).filter(|bit| open(first | bit)).fold(0, |bits, bit| bits | 1 << bit);
+        word.store(!bits, Ordering::Relaxed);
+    }
 }
 
 /// Byte and bit of an MSR's first bit; none for those that always exit.
@@ -94,13 +106,26 @@ mod tests {
         assert_eq!(place(0x4000_0000), None);
     }
 
+    fn port_exits(map: &[PageWords; IO_PAGES], port: usize) -> bool {
+        map[port / 8 / 4096].load_u8(port / 8 % 4096).unwrap() & (1 << (port % 8)) != 0
+    }
+
     #[test]
     fn every_port_exits() {
         let map = [PageWords::new(), PageWords::new(), PageWords::new()];
         forbid_all_ports(&map);
-        assert!(
-            (0..0x10003)
-                .all(|port: usize| { map[port / 8 / 4096].load_u8(port / 8 % 4096).unwrap() & (1 << (port % 8)) != 0 })
-        );
+        assert!((0..0x10003).all(|port| port_exits(&map, port)));
+    }
+
+    #[test]
+    fn of_the_control_domains_ports_those_that_are_open_and_no_others_do_not_exit() {
+        let map = [PageWords::new(), PageWords::new(), PageWords::new()];
+        forbid_all_ports(&map);
+        let open = |port: u16| matches!(port, 0 | 0x60 | 0xcf8..=0xcfb | 0x8000 | 0xffff);
+        open_ports(&map, open);
+        for port in 0..=u16::MAX {
+            assert_eq!(port_exits(&map, port.into()), !open(port), "{port:#x}");
+        }
+        assert!((0x10000..0x10003).all(|port| port_exits(&map, port)), "past the last port");
     }
 }

@@ -127,7 +127,7 @@ fn vcpu() -> Vcpu {
     let number = BLOCKS.with_borrow(Vec::len) as u64 + 1;
     let block = page();
     BLOCKS.with_borrow_mut(|blocks| blocks.push((Mpa::from_mfn(Mfn(number)), Vmcb::new(block))));
-    let maps = PermissionMaps { ports: Mpa(0xa000), msrs: Mpa(0xb000) };
+    let maps = PermissionMaps { opened_ports: OPENED_PORTS, ports: Mpa(0xa000), msrs: Mpa(0xb000) };
     // SAFETY: no CPU ever reads the pages; the scripted one does not ask for more.
     unsafe { Vcpu::new((Mfn(number), block), (Mfn(number + 100), page()), maps) }
 }
@@ -156,6 +156,8 @@ fn offer(vector: u8) -> RunControl {
     RunControl { interrupt: Some(vector), ..RunControl::default() }
 }
 
+/// Where the map of open ports lies.
+const OPENED_PORTS: Mpa = Mpa(0x7000);
 const NMI: RunControl = RunControl { interrupt: None, task_priority: 0, nmi: true };
 
 #[test]
@@ -178,6 +180,20 @@ fn registers_go_in_and_come_out() {
     assert_eq!(vcpu.registers().rip, 0x107);
     vcpu.skip_instruction();
     assert_eq!(vcpu.registers().rip, 0x107, "one exit is skipped once");
+}
+
+#[test]
+fn a_vcpu_that_uses_open_ports_is_entered_with_their_map_from_then_on() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    then(|_, vmcb| assert_ne!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0));
+    vcpu.run(&space, RunControl::default());
+    vcpu.use_open_ports();
+    then(|_, vmcb| {
+        assert_eq!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0);
+        assert_eq!(vmcb.get(Field::CLEAN) & 2, 0, "the CPU must look at the map's address anew");
+    });
+    vcpu.run(&space, RunControl::default());
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub struct SvmVcpu<P, A> {
     frames: Option<[Mfn; 2]>,
     fpu: &'static PageWords,
     features: Features,
+    /// The map of ports that are open to the control domain.
+    opened_ports: Mpa,
     registers: Registers,
     tag: Tag,
     /// What the CPU may believe of the block that it has cached, if it enters on the CPU where it last ran.
@@ -100,6 +102,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             frames: Some([block.0, fpu.0]),
             fpu: fpu.1,
             features,
+            opened_ports: maps.opened_ports,
             registers: start.registers,
             tag: Tag::default(),
             clean: 0,
@@ -321,6 +324,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
         space.residency().leave(cpu);
         self.collect(control);
+        if let Some(counts) = data.counts() {
+            counts.count(self.vmcb.get(Field::EXIT_CODE), self.registers.rax);
+        }
         self.conclude(space)
     }
 
@@ -465,6 +471,10 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     fn shift_tsc(&mut self, ticks: i64) {
         let offset = self.vmcb.get(Field::TSC_OFFSET).wrapping_add_signed(ticks);
         self.change(Field::TSC_OFFSET, offset, clean::INTERCEPTS);
+    }
+
+    fn use_open_ports(&mut self) {
+        self.change(Field::IO_PERMISSIONS, self.opened_ports.0, clean::PERMISSION_MAPS);
     }
 
     fn park(&mut self) {

@@ -92,6 +92,7 @@ impl Field {
 /// **Source:** AMD manual volume 2, 15.15.3.
 pub mod clean {
     pub const INTERCEPTS: u64 = 1;
+    pub const PERMISSION_MAPS: u64 = 1 << 1;
     pub const ASID: u64 = 1 << 2;
     pub const VIRTUAL_INTERRUPT: u64 = 1 << 3;
     pub const NESTED_PAGING: u64 = 1 << 4;
