@@ -1,4 +1,4 @@
-//! Debian's unmodified kernel as domain 0: started, typed to, and switched off or started anew.
+//! Debian's unmodified kernel as domain 0: brought by every boot loader, typed to, switched off, started anew, crashed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, places};
 
+use crate::boot_disc;
 use crate::image;
 
 /// A program for Linux that needs nothing: it says `INIT REACHED`, reads a line, gives it back after `got `, and starts
@@ -85,24 +86,58 @@ fn kernel() -> PathBuf {
     kernels.next().unwrap_or_else(|| panic!("no kernel in {}; run: cargo xtask test", place.display()))
 }
 
-/// Boots with so many CPUs, types `line` once the kernel runs its first program, and gives the machine's end.
-fn boot(test: &str, cpus: u32, line: &str) -> (Machine, Ending) {
-    let kernel = Module { file: kernel(), command_line: "console=hvc0 nokaslr".into() };
+/// CTRL-a, three times.
+const SWITCH: &[u8] = b"\x01\x01\x01";
+
+/// What dom0's kernel is told.
+const WORDS: &str = "console=hvc0 nokaslr";
+
+/// What the hypervisor is told besides what every image is.
+const OPTIONS: &str = "dom0=pvh dom0-iommu=none dom0_mem=512M";
+
+/// The kernel and the disc, brought by the emulator itself.
+fn by_the_emulator(test: &str, words: &str) -> Media {
+    let kernel = Module { file: kernel(), command_line: words.into() };
     let ramdisk = Module { file: ramdisk(test), command_line: String::new() };
-    let options = format!("{} dom0=pvh dom0-iommu=none dom0_mem=512M", image::OPTIONS);
-    let media = Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel, ramdisk] };
-    let spec =
-        MachineSpec { cpus, memory_mib: 1536, timeout: Duration::from_secs(300), ..MachineSpec::new(test, media) };
-    let mut machine = Machine::start(&spec).unwrap();
-    let seen = |machine: &mut Machine, wanted: &str| {
-        machine.expect(wanted).unwrap_or_else(|error| panic!("{error:#}"));
-    };
-    seen(&mut machine, &format!("smp: Brought up 1 node, {cpus} CPU"));
-    seen(&mut machine, "INIT REACHED");
+    let options = format!("{} {OPTIONS}", image::OPTIONS);
+    Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel, ramdisk] }
+}
+
+/// A boot disc with the kernel and the disc, and an option that lets devices be confined.
+fn boot_disc(test: &str) -> PathBuf {
+    // The directory of the test is emptied when the boot disc is made.
+    let ramdisk = ramdisk(&format!("{test}-ramdisk"));
+    boot_disc::disc(test, "dom0=pvh dom0_mem=512M", &[(&kernel(), WORDS), (&ramdisk, "")])
+}
+
+fn start(test: &str, media: Media, cpus: u32, devices: &[&str]) -> Machine {
+    let extra = devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]).collect();
+    let timeout = Duration::from_secs(300);
+    Machine::start(&MachineSpec { cpus, memory_mib: 1536, timeout, extra, ..MachineSpec::new(test, media) }).unwrap()
+}
+
+fn expect(machine: &mut Machine, wanted: &str, from: usize) -> usize {
+    machine.expect_after(wanted, from).unwrap_or_else(|error| panic!("{error:#}")).1
+}
+
+/// Types `line` once the kernel runs its first program, which gives it back, and gives the machine's end.
+fn end_by(machine: &mut Machine, line: &str) -> Ending {
+    expect(machine, "INIT REACHED", 0);
     machine.send(format!("{line}\n").as_bytes()).unwrap();
-    seen(&mut machine, &format!("got {line}"));
-    let ending = machine.run_to_end();
+    expect(machine, &format!("got {line}"), 0);
+    machine.run_to_end()
+}
+
+/// Boots with so many CPUs, and lets what is typed end it.
+fn boot(test: &str, cpus: u32, line: &str) -> (Machine, Ending) {
+    let mut machine = start(test, by_the_emulator(test, WORDS), cpus, &[]);
+    expect(&mut machine, &format!("smp: Brought up 1 node, {cpus} CPU"), 0);
+    let ending = end_by(&mut machine, line);
     (machine, ending)
+}
+
+fn count(machine: &Machine, words: &str) -> usize {
+    machine.console.text().matches(words).count()
 }
 
 #[test]
@@ -113,7 +148,52 @@ fn debians_kernel_runs_as_domain_0_on_two_cpus_takes_what_is_typed_and_switches_
 }
 
 #[test]
-fn debians_kernel_starts_the_machine_anew() {
-    let (machine, _) = boot("debian-kernel-anew", 1, "again, please");
-    assert!(machine.console.text().contains("Hardware Dom0 shutdown: rebooting machine"), "{}", machine.report());
+fn debians_kernel_runs_as_domain_0_on_four_cpus() {
+    let (machine, ending) = boot("debian-kernel-four", 4, "switch it off");
+    assert_eq!(ending, Ending::Off, "{}", machine.report());
+}
+
+#[test]
+fn debians_kernel_starts_the_machine_anew_and_that_is_said_once() {
+    let (machine, ending) = boot("debian-kernel-anew", 1, "again, please");
+    assert_eq!(ending, Ending::Off, "{}", machine.report());
+    assert_eq!(count(&machine, "Hardware Dom0 shutdown: rebooting machine"), 1, "{}", machine.report());
+}
+
+#[test]
+fn a_panic_of_debians_kernel_is_said_and_starts_the_machine_anew() {
+    let media = by_the_emulator("debian-kernel-panic", "console=hvc0 rdinit=/there-is-no-such-program");
+    let mut machine = start("debian-kernel-panic", media, 1, &[]);
+    expect(&mut machine, "Kernel panic - not syncing", 0);
+    expect(&mut machine, "Hardware Dom0 crashed: rebooting machine in 5 seconds.", 0);
+    // The emulator is told to end where the machine restarts.
+    assert_eq!(machine.run_to_end(), Ending::Off, "{}", machine.report());
+    assert_eq!(count(&machine, "Hardware Dom0"), 1, "{}", machine.report());
+}
+
+#[test]
+fn what_is_typed_goes_to_debians_kernel_again_after_the_hypervisor_had_it() {
+    let mut machine = start("debian-kernel-switch", by_the_emulator("debian-kernel-switch", WORDS), 1, &[]);
+    let up = expect(&mut machine, "INIT REACHED", 0);
+    machine.send(SWITCH).unwrap();
+    let switched = expect(&mut machine, "*** Serial input to Xen", up);
+    machine.send(b"h").unwrap();
+    expect(&mut machine, "'h' pressed -> showing installed handlers", switched);
+    machine.send(SWITCH).unwrap();
+    expect(&mut machine, "*** Serial input to DOM0", switched);
+    assert_eq!(end_by(&mut machine, "off"), Ending::Off, "{}", machine.report());
+}
+
+#[test]
+fn debians_kernel_that_grub_loads_under_bios_runs_as_domain_0() {
+    let media = Media::BiosDisc { iso: boot_disc("debian-kernel-bios") };
+    let mut machine = start("debian-kernel-bios", media, 2, &["amd-iommu"]);
+    assert_eq!(end_by(&mut machine, "off"), Ending::Off, "{}", machine.report());
+}
+
+#[test]
+fn debians_kernel_that_grub_loads_under_uefi_runs_as_domain_0() {
+    let media = boot_disc::under_uefi(boot_disc("debian-kernel-uefi"));
+    let mut machine = start("debian-kernel-uefi", media, 2, &["amd-iommu"]);
+    assert_eq!(end_by(&mut machine, "off"), Ending::Off, "{}", machine.report());
 }

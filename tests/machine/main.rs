@@ -8,6 +8,7 @@ mod cpus;
 mod crash;
 mod debian_kernel;
 mod dom0;
+mod dom0_memory;
 mod domains;
 mod grub_script;
 mod image;

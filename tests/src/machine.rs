@@ -31,6 +31,8 @@ pub struct MachineSpec {
     pub timeout: Duration,
     /// Show the serial line as it comes.
     pub echo: bool,
+    /// Where it restarts, it starts again; else it ends there.
+    pub restarts: bool,
 }
 
 impl MachineSpec {
@@ -47,6 +49,7 @@ impl MachineSpec {
             extra: Vec::new(),
             timeout: Duration::from_secs(60),
             echo: false,
+            restarts: false,
         }
     }
 
@@ -64,13 +67,15 @@ impl MachineSpec {
             "none",
             "-serial",
             "stdio",
-            "-no-reboot",
             "-nic",
             "none",
             "-device",
             "isa-debug-exit,iobase=0xf4,iosize=4",
         ];
         let mut words: Vec<String> = fixed.iter().map(|&word| word.to_owned()).collect();
+        if !self.restarts {
+            words.push("-no-reboot".into());
+        }
         let made = [
             ("-accel", self.accelerator.clone()),
             ("-cpu", self.cpu_model.clone()),

@@ -43,3 +43,11 @@ pub fn make() -> Result<Debian> {
     let guest = guest::make()?;
     Ok(Debian { initrd: dom0::make(&kernel, &guest)?, kernel: kernel.image()?, disk: guest.disk })
 }
+
+/// Makes the disk of a guest under load, if it is not there yet or out of date.
+///
+/// **Errors:** as [`make`].
+pub fn load_disk() -> Result<PathBuf> {
+    setup::ensure(TOOLS)?;
+    guest::load_disk()
+}

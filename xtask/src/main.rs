@@ -45,7 +45,7 @@ enum Command {
     Diff(diff::DiffArguments),
     /// Fuzzes what a guest or a boot loader can reach, on the host
     Fuzz(fuzz::FuzzArguments),
-    /// Boots Xenolith with the test kernel many times and counts the losses
+    /// Boots Xenolith with the test kernel, or does the main job, many times and counts the losses
     Soak(soak::SoakArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
     Boot(boot::BootArguments),

@@ -2,8 +2,13 @@
 
 mod account;
 mod compare;
+mod devices;
+mod dmesg;
+mod exchange;
 mod job;
 mod page;
+mod rounds;
+mod stress;
 mod terminal;
 mod test_kernel;
 mod tools;
@@ -43,6 +48,20 @@ pub struct RunArguments {
     /// Try xl's commands, one by one, on Xen and on Xenolith, and show what differs
     #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "jobs"])]
     pub tools: bool,
+    /// Let Debian's drivers in dom0 use these disks and cards of the machine, or all; what is written is checked after a
+    /// restart of the machine, and what goes through a card on both sides
+    #[arg(long, value_enum, value_name = "DEVICES", num_args = 0.., value_delimiter = ',',
+          conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs"])]
+    pub devices: Option<Vec<devices::Device>>,
+    /// Compare what dom0's kernel warns of with what it warns of as a PVH dom0 on Xen
+    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs", "devices"])]
+    pub dmesg: bool,
+    /// Keep two guests busy under stress-ng, with their disks checked and their network by iperf3, and look for any loss
+    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs", "devices", "dmesg"])]
+    pub stress: bool,
+    /// For how many minutes of dom0's clock
+    #[arg(long, default_value_t = 10, requires = "stress")]
+    pub minutes: u64,
     /// Run these jobs of dom0/root/job/ instead, parted by "+", show what they say, and end
     #[arg(long, value_name = "JOBS", conflicts_with = "check")]
     pub jobs: Option<String>,
@@ -85,17 +104,36 @@ impl RunArguments {
     }
 }
 
-/// What `cargo xtask run --check` does, for the tests.
-///
-/// **Errors:** something cannot be built or fetched, or a step failed.
-pub fn check() -> Result<()> {
+/// The arguments as they are after these words.
+fn typed(words: &[&str]) -> Result<RunArguments> {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
         run: RunArguments,
     }
-    let arguments = <Line as clap::Parser>::try_parse_from(["run", "--check"])?.run;
-    if job::check(&arguments) { Ok(()) } else { bail!("the main job failed; its last line says where") }
+    Ok(<Line as clap::Parser>::try_parse_from(std::iter::once(&"run").chain(words))?.run)
+}
+
+/// What `cargo xtask run --check` does, for the tests.
+///
+/// **Errors:** something cannot be built or fetched, or a step failed.
+pub fn check() -> Result<()> {
+    if job::check(&typed(&["--check"])?) { Ok(()) } else { bail!("the main job failed; its last line says where") }
+}
+
+/// What `cargo xtask run --devices` does, with little data, for the tests.
+///
+/// **Errors:** as [`command`].
+pub fn devices_quickly() -> Result<()> {
+    devices::with(&typed(&["--devices"])?, &[], devices::QUICK)
+}
+
+/// Does the main job `count` times with so many vCPUs of dom0, and gives the logs of those that were lost.
+///
+/// **Errors:** something cannot be built or fetched.
+pub fn main_jobs(count: u32, dom0_vcpus: u32) -> Result<Vec<String>> {
+    let vcpus = dom0_vcpus.to_string();
+    rounds::lost(&typed(&["--check", "--cpus", &vcpus, "--dom0-vcpus", &vcpus])?, count)
 }
 
 /// The command.
@@ -108,6 +146,12 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
         compare::command(arguments)
     } else if arguments.tools {
         tools::command(arguments)
+    } else if arguments.dmesg {
+        dmesg::command(arguments)
+    } else if arguments.stress {
+        stress::command(arguments)
+    } else if let Some(list) = &arguments.devices {
+        devices::command(arguments, list)
     } else if arguments.check {
         if !job::check(arguments) {
             // Nothing follows the line that says so.
@@ -124,16 +168,9 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunArguments,
-    }
 
     fn typed(words: &[&str]) -> RunArguments {
-        Line::try_parse_from(std::iter::once(&"run").chain(words)).unwrap().run
+        super::typed(words).unwrap()
     }
 
     #[test]
@@ -148,5 +185,13 @@ mod tests {
         assert_eq!(typed(&["--cpus", "4"]).dom0_vcpus(), 4);
         assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh"]).dom0_vcpus(), 1);
         assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh", "--dom0-vcpus", "2"]).dom0_vcpus(), 2);
+    }
+
+    #[test]
+    fn devices_are_all_or_those_that_are_named() {
+        use devices::Device;
+        assert_eq!(typed(&["--devices"]).devices, Some(vec![]));
+        assert_eq!(typed(&["--devices", "ahci,virtio-net"]).devices, Some(vec![Device::Ahci, Device::VirtioNet]));
+        assert_eq!(typed(&[]).devices, None);
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the same boot many times over, to see whether one is lost.
+//! `cargo xtask soak`: the same boot, or the same main job, many times over, to see whether one is lost.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -6,8 +6,9 @@ use xenolith_tests::places;
 
 use crate::boot::{self, BootArguments, Hypervisor};
 use crate::progress::Step;
+use crate::run;
 
-/// Boots Xenolith with the test kernel many times and counts the losses.
+/// Boots Xenolith with the test kernel, or does the main job, many times and counts the losses.
 #[derive(Args, Clone, Debug)]
 pub struct SoakArguments {
     /// How many boots
@@ -28,12 +29,34 @@ pub struct SoakArguments {
     /// Only the cases of the test kernel whose names begin with this
     #[arg(long, value_name = "PREFIX", default_value = "version")]
     pub only: String,
+    /// Do the main job instead, the whole way from reset to the guest's page
+    #[arg(long)]
+    pub main_job: bool,
+    /// How many main jobs
+    #[arg(long, default_value_t = 20, requires = "main_job")]
+    pub rounds: u32,
+    /// How many vCPUs dom0 has in a main job, and CPUs the machine
+    #[arg(long, value_name = "VCPUS", default_value_t = 2, requires = "main_job")]
+    pub dom0_vcpus: u32,
 }
 
 /// The command.
 ///
 /// **Errors:** a machine could not be started, or a boot was lost; their logs are named.
 pub fn command(arguments: &SoakArguments) -> Result<()> {
+    if arguments.main_job {
+        let SoakArguments { rounds, dom0_vcpus, .. } = arguments;
+        let lost = run::main_jobs(*rounds, *dom0_vcpus)?;
+        println!("soak: {rounds} main jobs at {dom0_vcpus} dom0 vCPUs, {} lost", lost.len());
+        if !lost.is_empty() {
+            bail!("main jobs were lost; their logs:\n{}", lost.join("\n"));
+        }
+        return Ok(());
+    }
+    boots(arguments)
+}
+
+fn boots(arguments: &SoakArguments) -> Result<()> {
     let mut lost = Vec::new();
     for number in 1..=arguments.boots {
         let step = Step::begin(format!("boot {number} of {} at {} CPUs", arguments.boots, arguments.cpus));

@@ -49,6 +49,7 @@ const PARTS: &[Part] = &[
     Part { name: "whole machines", on_images: true, run: whole_machines },
     Part { name: "comparison with Xen", on_images: true, run: compare },
     Part { name: "main job", on_images: true, run: main_job },
+    Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
 ];
 
 /// How one part came out.

@@ -4,9 +4,13 @@ use crate::domain::Domain;
 use crate::event_channel::raise_for_handler;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::Vcpu;
-use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
+use core::fmt;
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 use xen_abi::virq::VIRQ_DOM_EXC;
 use xenolith_hal::{LogLevel, Machine, PowerAction};
+
+/// How long what is on the console may be read before the machine starts again after a crash.
+const CRASH_DELAY_MS: u32 = 5000;
 
 /// Takes a vCPU down for good, until somebody starts it again. When the last one of a domain goes, the domain has
 /// powered off: that is how a PVH kernel ends.
@@ -34,38 +38,39 @@ pub fn tell_control_domain<M: Machine>(hv: &Hypervisor<M>) {
     raise_for_handler(hv, VIRQ_DOM_EXC);
 }
 
+/// What the end of the control domain means for the machine, and the line that says so.
+///
+/// **Source:** Xen's documentation of `noreboot`: the machine is not started again by itself after an error. One that was
+/// asked for goes ahead.
 fn machine_shutdown<M: Machine>(hv: &Hypervisor<M>, reason: u32) {
-    let say = |level, what: &str| hv.machine.log(level, false, format_args!("Hardware Dom0 {what}"));
+    let say = |level, what: fmt::Arguments<'_>| hv.machine.log(level, false, format_args!("Hardware Dom0 {what}"));
+    let (restarts, then) = if hv.settings.no_reboot {
+        (PowerAction::Halt, "'noreboot' set - not rebooting.")
+    } else {
+        (PowerAction::Reboot { delay_ms: CRASH_DELAY_MS }, "rebooting machine in 5 seconds.")
+    };
+    let at_once = PowerAction::Reboot { delay_ms: 0 };
     let action = match reason {
         SHUTDOWN_POWEROFF => {
-            say(LogLevel::Info, "halted: halting machine");
+            say(LogLevel::Info, format_args!("halted: halting machine"));
             PowerAction::PowerOff
         }
         SHUTDOWN_CRASH => {
-            say(LogLevel::Error, "crashed: rebooting machine in 5 seconds.");
-            reboot_unless_told(hv)
+            say(LogLevel::Error, format_args!("crashed: {then}"));
+            restarts
         }
         SHUTDOWN_REBOOT => {
-            say(LogLevel::Info, "shutdown: rebooting machine");
-            reboot_unless_told(hv)
+            say(LogLevel::Info, format_args!("shutdown: rebooting machine"));
+            at_once
         }
         SHUTDOWN_WATCHDOG => {
-            say(LogLevel::Error, "shutdown: watchdog rebooting machine");
-            reboot_unless_told(hv)
-        }
-        SHUTDOWN_SUSPEND => {
-            say(LogLevel::Info, "suspended: nothing can resume it, rebooting machine");
-            reboot_unless_told(hv)
+            say(LogLevel::Error, format_args!("shutdown: watchdog rebooting machine"));
+            at_once
         }
         other => {
-            let line = format_args!("Hardware Dom0 shutdown: unknown reason {other}: rebooting machine");
-            hv.machine.log(LogLevel::Info, false, line);
-            reboot_unless_told(hv)
+            say(LogLevel::Error, format_args!("shutdown (unknown reason {other}): {then}"));
+            restarts
         }
     };
     hv.machine.power(action);
-}
-
-const fn reboot_unless_told<M: Machine>(hv: &Hypervisor<M>) -> PowerAction {
-    if hv.settings.no_reboot { PowerAction::Halt } else { PowerAction::Reboot }
 }

@@ -19,7 +19,10 @@ pub enum LogLevel {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PowerAction {
     Halt,
-    Reboot,
+    /// Starts again, after so long.
+    Reboot {
+        delay_ms: u32,
+    },
     PowerOff,
 }
 

@@ -113,6 +113,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         command_line,
         ramdisk: ramdisk.as_ref().map(Room::bytes),
         pages: dom0_bytes(booted.options.dom0_memory, free) >> PAGE_SHIFT,
+        most_pages: dom0_most_pages(booted.options.dom0_memory, free),
         vcpus: dom0_vcpus(booted.options.dom0_vcpus, hv.machine.cpu_count()),
         host_map: &host_map,
         firmware: firmware.tables(),
@@ -265,6 +266,11 @@ fn dom0_bytes(asked: Dom0Memory, free: u64) -> u64 {
     let amount = asked.min.map_or(amount, |min| amount.max(min.of(free)));
     let amount = asked.max.map_or(amount, |max| amount.min(max.of(free)));
     amount.min(free)
+}
+
+/// How many pages dom0 may ever have: no bound where none was asked for.
+fn dom0_most_pages(asked: Dom0Memory, free: u64) -> u32 {
+    asked.max.and_then(|max| u32::try_from(max.of(free) >> PAGE_SHIFT).ok()).unwrap_or(u32::MAX)
 }
 
 fn dom0_vcpus(asked: Option<VcpuCount>, cpus: usize) -> u32 {

@@ -171,14 +171,14 @@ impl Machine for X86Machine {
     fn power(&self, action: PowerAction) {
         match action {
             PowerAction::Halt => {
-                crate::print!("Hardware Dom0 halted: halting machine");
                 console::drain();
                 reboot::leave_emulator(0);
                 crash::halt()
             }
-            PowerAction::Reboot => {
-                crate::print!("Hardware Dom0 shutdown: rebooting machine");
+            PowerAction::Reboot { delay_ms } => {
+                console::drain();
                 reboot::leave_emulator(0);
+                clock::wait_microseconds(u64::from(delay_ms).saturating_mul(1000));
                 reboot::now()
             }
             PowerAction::PowerOff => power::off(),

@@ -97,9 +97,11 @@ const MODULES: &[&str] = &[
 pub fn make(kernel: &Kernel, guest: &Guest) -> Result<PathBuf> {
     let tools = packages::unpacked("dom0-packages", PACKAGES, TRIMMED)?;
     let locks = packages::unpacked("dom0-util-linux", &["util-linux"], &[])?;
+    let disks = packages::unpacked("dom0-e2fsprogs", &["e2fsprogs"], &[])?;
     let ours = places::root().join("dom0/root");
     let wanted = MODULES.join(" ");
-    let from = [&tools.digest, &locks.digest, &kernel.product.digest, &guest.boot.digest, &wanted].map(String::as_str);
+    let from = [&tools.digest, &locks.digest, &disks.digest, &kernel.product.digest, &guest.boot.digest, &wanted]
+        .map(String::as_str);
     let product = product::made("dom0", "packing dom0's initial RAM disc", &from, &[&ours], |place| {
         let system = place.join("system");
         fs::create_dir_all(&system).context("cannot make dom0's root")?;
@@ -107,6 +109,10 @@ pub fn make(kernel: &Kernel, guest: &Guest) -> Result<PathBuf> {
         // Debian's hotplug scripts take locks by it, and busybox-static has none.
         fs::copy(locks.directory.join("root/usr/bin/flock"), system.join("usr/bin/flock"))
             .context("util-linux holds no flock")?;
+        for name in ["usr/sbin/mke2fs", "usr/sbin/e2fsck", "etc/mke2fs.conf"] {
+            fs::copy(disks.directory.join("root").join(name), system.join(name))
+                .with_context(|| format!("e2fsprogs holds no {name}"))?;
+        }
         modules::copy(kernel, MODULES, &system)?;
         guest_files(guest, &system)?;
         root::overlay(&system, &ours)?;

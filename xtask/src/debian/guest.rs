@@ -50,6 +50,36 @@ const MODULES: &[&str] = &["xen-blkfront", "xen-netfront", "ext4", "crc32c-gener
 /// The size of the guest's disk, in bytes; half of it is free.
 const DISK_BYTES: u64 = 192 << 20;
 
+/// What makes load in a guest, with the libraries that it is linked with. All that they depend on would be a whole
+/// graphics system.
+const LOAD_PACKAGES: &[&str] = &[
+    "iperf3",
+    "libapparmor1",
+    "libdrm2",
+    "libegl1",
+    "libexpat1",
+    "libffi8",
+    "libgbm1",
+    "libgles2",
+    "libglvnd0",
+    "libiperf0",
+    "libipsec-mb1",
+    "libjpeg62-turbo",
+    "libjudydebian1",
+    "libkmod2",
+    "libsctp1",
+    "libwayland-server0",
+    "libxau6",
+    "libxcb-randr0",
+    "libxcb1",
+    "libxdmcp6",
+    "libxxhash0",
+    "stress-ng",
+];
+
+/// The size of the disk of a guest under load, in bytes.
+const LOAD_DISK_BYTES: u64 = 384 << 20;
+
 /// A guest's files.
 pub struct Guest {
     /// Holds `vmlinuz` and `initrd.gz`.
@@ -61,8 +91,26 @@ pub struct Guest {
 ///
 /// **Errors:** a package cannot be had; a file cannot be read or written; mke2fs failed.
 pub fn make() -> Result<Guest> {
-    let userland = packages::unpacked_with_dependencies("guest-packages", PACKAGES, TRIMMED)?;
-    Ok(Guest { boot: boot(&userland)?, disk: disk(&userland)? })
+    let userland = userland()?;
+    let ours = places::root().join("dom0/guest-disk");
+    let disk = disk("guest-disk", "making the guest's disk", &[&userland], &[&ours], DISK_BYTES)?;
+    Ok(Guest { boot: boot(&userland)?, disk })
+}
+
+/// Makes the disk of a guest under load.
+///
+/// **Errors:** as [`make`].
+pub fn load_disk() -> Result<PathBuf> {
+    let userland = userland()?;
+    let load = packages::unpacked("load-packages", LOAD_PACKAGES, TRIMMED)?;
+    let root = places::root();
+    let ours = [root.join("dom0/guest-disk"), root.join("dom0/stress-disk")];
+    let what = "making the disk of a guest under load";
+    disk("load-disk", what, &[&userland, &load], &[&ours[0], &ours[1]], LOAD_DISK_BYTES)
+}
+
+fn userland() -> Result<Product> {
+    packages::unpacked_with_dependencies("guest-packages", PACKAGES, TRIMMED)
 }
 
 fn boot(userland: &Product) -> Result<Product> {
@@ -84,16 +132,17 @@ fn boot(userland: &Product) -> Result<Product> {
     })
 }
 
-fn disk(userland: &Product) -> Result<PathBuf> {
-    let ours = places::root().join("dom0/guest-disk");
-    let product = product::made("guest-disk", "making the guest's disk", &[&userland.digest], &[&ours], |place| {
+/// A disk with what these products hold, and then what these directories of the tree hold.
+fn disk(name: &str, what: &str, from: &[&Product], ours: &[&Path], bytes: u64) -> Result<PathBuf> {
+    let digests: Vec<&str> = from.iter().map(|product| product.digest.as_str()).collect();
+    let product = product::made(name, what, &digests, ours, |place| {
         let system = place.join("system");
         fs::create_dir_all(&system).context("cannot make the guest's root")?;
-        root::overlay(&system, &userland.directory.join("root"))?;
+        from.iter().try_for_each(|product| root::overlay(&system, &product.directory.join("root")))?;
         settle(&system)?;
-        root::overlay(&system, &ours)?;
+        ours.iter().try_for_each(|each| root::overlay(&system, each))?;
         let image = place.join("disk.img");
-        File::create(&image).and_then(|file| file.set_len(DISK_BYTES)).context("cannot make the guest's disk")?;
+        File::create(&image).and_then(|file| file.set_len(bytes)).context("cannot make the guest's disk")?;
         let mke2fs = setup::find("mke2fs").context("mke2fs is not there")?;
         let mut command = Command::new(mke2fs);
         command.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(&system).arg(&image);

@@ -35,7 +35,8 @@ pub struct Stage {
     pub limit: u64,
 }
 
-const fn stage(shown: &'static str, until: &'static str, usual: u64, limit: u64) -> Stage {
+/// One with its name, the step that ends it, its usual time and its limit in seconds.
+pub const fn stage(shown: &'static str, until: &'static str, usual: u64, limit: u64) -> Stage {
     Stage { shown, until, usual, limit }
 }
 
@@ -55,7 +56,7 @@ pub const WEB: [Stage; 4] = [
 const SERVED: Stage = stage("page fetched by this machine", "", 1, 120);
 
 /// The jobs of dom0 that make the main job.
-const MAIN_JOBS: &str = "daemons+network+disk+web";
+pub const MAIN_JOBS: &str = "daemons+network+disk+web";
 
 /// A step that failed, and why.
 pub struct Failure {
@@ -106,19 +107,46 @@ pub fn prepare(arguments: &RunArguments) -> Result<Debian, Failure> {
     debian::make().map_err(|error| Failure::before("making Debian's dom0 and guest", &error))
 }
 
+/// What one kind of run has of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// Names the log and the memory of times.
+    pub name: &'static str,
+    /// Disks and cards, as the emulator's arguments.
+    pub devices: Vec<String>,
+    /// More words on dom0's command line, for its jobs.
+    pub words: String,
+    /// Where dom0 restarts the machine, it starts again; else it ends there.
+    pub restarts: bool,
+}
+
 impl Run {
-    /// Starts the machine; dom0 is to do `jobs` and then what `end` says.
+    /// Starts the machine with the guest's disk and card; dom0 is to do `jobs` and then what `end` says.
     ///
     /// **Errors:** the hypervisor cannot be had, no port is free, the emulator does not start.
     pub fn start(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<Self> {
         let port = page::port(arguments.port, USUAL_PORT)?;
-        let mut machine_spec = spec(arguments, debian, jobs, end)?;
-        machine_spec.extra.extend(devices(arguments, debian, port));
-        let name = format!("{}-{}", arguments.hypervisor.name(), dom0_name(arguments));
-        let memory = Memory::at(places::target().join("debian/times").join(name));
+        let board = Board { name: "run", devices: devices(debian, port), ..Board::default() };
+        Ok(Self { port, ..Self::on(&board, arguments, debian, jobs, end)? })
+    }
+
+    /// The same with the disks and cards of `board`.
+    ///
+    /// **Errors:** the hypervisor cannot be had, the emulator does not start.
+    pub fn on(board: &Board, arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<Self> {
+        let name = format!("{}-{}-{}", board.name, arguments.hypervisor.name(), dom0_name(arguments));
+        let words = format!("job={jobs} end={end} {}", board.words);
+        let mut machine_spec = spec(&name, arguments, debian, words.trim_end())?;
+        machine_spec.restarts = board.restarts;
+        machine_spec.extra.extend(board.devices.iter().cloned());
+        if arguments.dom0() == Dom0::Pvh {
+            // Without it the devices of a PVH dom0 could not reach what guests grant it.
+            machine_spec.extra.extend(["-device", "amd-iommu"].map(str::to_owned));
+        }
+        let memory = Memory::at(places::target().join("debian/times").join(name.trim_start_matches("run-")));
         let machine = Machine::start(&machine_spec)?;
         let patience = Duration::from_secs(if arguments.steady { 3 } else { 1 });
-        Ok(Self { machine, timings: Vec::new(), port, memory, patience, read: 0, started: Instant::now() })
+        Ok(Self { machine, timings: Vec::new(), port: 0, memory, patience, read: 0, started: Instant::now() })
     }
 
     /// Goes through `stages`, saying how each comes on.
@@ -167,6 +195,13 @@ impl Run {
         Ok(page)
     }
 
+    /// Remembers how long the stages took, for those who wait for the next run.
+    pub fn remember(&self) {
+        if let Err(error) = self.memory.keep(&self.timings) {
+            eprintln!("the times of this run are not kept: {error:#}");
+        }
+    }
+
     fn begin(&self, stage: &Stage) -> (Instant, Step) {
         let expected = self.memory.expected(stage.shown, Duration::from_secs(stage.usual));
         (Instant::now(), Step::begin(format!("{} (about {:.0} s)", stage.shown, expected.as_secs_f64().ceil())))
@@ -190,8 +225,8 @@ fn dom0_name(arguments: &RunArguments) -> &'static str {
     }
 }
 
-/// The machine without its disk and card.
-fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<MachineSpec> {
+/// The machine without its disk and card; `words` are for dom0's jobs.
+fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> Result<MachineSpec> {
     let how = match (arguments.hypervisor, arguments.dom0()) {
         (Hypervisor::Xenolith, Dom0::Pv) => bail!("Xenolith has no PV dom0; leave --dom0 pv out"),
         (Hypervisor::Xenolith, Dom0::Pvh) => "dom0=pvh",
@@ -203,15 +238,14 @@ fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Res
         "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={}M dom0_max_vcpus={vcpus} {how} {}",
         MEMORY.1, arguments.options
     );
-    let words = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end={end}");
+    let words = format!("console=hvc0 rdinit=/init panic=5 {words}");
     let modules = vec![
         Module { file: debian.kernel.clone(), command_line: words },
         Module { file: debian.initrd.clone(), command_line: String::new() },
     ];
     let image = arguments.hypervisor.image()?;
     let media = Media::Kernel { image, options: options.trim_end().to_owned(), modules };
-    let name = format!("run-{}-{}", arguments.hypervisor.name(), dom0_name(arguments));
-    let usual = MachineSpec::new(&name, media);
+    let usual = MachineSpec::new(name, media);
     let (accelerator, extra) = if arguments.steady {
         ("tcg,thread=single".into(), ["-icount", "shift=0,sleep=off"].map(str::to_owned).into())
     } else {
@@ -227,25 +261,26 @@ fn spec(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Res
     })
 }
 
-/// The guest's disk on the board's own AHCI, a card on a network of the emulator's own, and for a PVH dom0 the IOMMU,
-/// without which its devices could not reach what guests grant it.
-fn devices(arguments: &RunArguments, debian: &Debian, port: u16) -> Vec<String> {
+/// The guest's disk on the board's own AHCI, and a card on a network of the emulator's own.
+fn devices(debian: &Debian, port: u16) -> Vec<String> {
     // The disk is written to a copy that is dropped at the end, so each run finds it fresh.
     let disk =
         format!("if=none,id=disk,format=raw,snapshot=on,file={}", debian.disk.display().to_string().replace(',', ",,"));
     let network = format!("user,id=network,hostfwd=tcp:127.0.0.1:{port}-{}:{}", GUEST.0, GUEST.1);
-    let mut words = vec!["-netdev", &network, "-device", "e1000e,netdev=network"];
-    words.extend(["-drive", &disk, "-device", "ide-hd,drive=disk"]);
-    if arguments.dom0() == Dom0::Pvh {
-        words.extend(["-device", "amd-iommu"]);
-    }
-    words.into_iter().map(str::to_owned).collect()
+    let card = ["-netdev", &network, "-device", "e1000e,netdev=network"];
+    card.into_iter().chain(["-drive", &disk, "-device", "ide-hd,drive=disk"]).map(str::to_owned).collect()
 }
 
 /// The whole job up to the page.
 fn main_job(arguments: &RunArguments) -> Result<(Run, Page), Failure> {
-    let debian = prepare(arguments)?;
-    let mut run = Run::start(arguments, &debian, MAIN_JOBS, "console")
+    main_job_with(arguments, &prepare(arguments)?)
+}
+
+/// The same with what was made before.
+///
+/// **Errors:** the step that failed.
+pub fn main_job_with(arguments: &RunArguments, debian: &Debian) -> Result<(Run, Page), Failure> {
+    let mut run = Run::start(arguments, debian, MAIN_JOBS, "console")
         .map_err(|error| Failure::before("starting the machine", &error))?;
     if run.memory.is_empty() {
         eprintln!("An emulated machine without hardware help now does the job: 1 to 5 minutes.");
@@ -254,9 +289,7 @@ fn main_job(arguments: &RunArguments) -> Result<(Run, Page), Failure> {
     run.go_through(&UP)?;
     run.go_through(&WEB)?;
     let page = run.fetch()?;
-    if let Err(error) = run.memory.keep(&run.timings) {
-        eprintln!("the times of this run are not kept: {error:#}");
-    }
+    run.remember();
     Ok((run, page))
 }
 

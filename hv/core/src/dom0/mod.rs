@@ -41,6 +41,8 @@ pub struct Dom0Plan<'a> {
     pub ramdisk: Option<&'a [u8]>,
     /// How much memory it gets at most, in pages.
     pub pages: u64,
+    /// How many pages it may ever have; it starts with no more.
+    pub most_pages: u32,
     pub vcpus: u32,
     /// The machine's memory map, lowest first.
     pub host_map: &'a [HostRegion],
@@ -138,6 +140,9 @@ pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Doma
     domain.physmap.set_memory_map(start_info::memory_map(&layout));
     let placed = start_info::place(hv, &domain, &layout, &kernel, plan, rsdp)?;
     start(hv, &domain, &kernel, &placed)?;
+    if let Some(account) = hv.frames.account(domain.id) {
+        account.set_max(plan.most_pages);
+    }
     hv.domains.insert(domain.clone()).map_err(|_| Dom0Error::NoMemory("entry in the list of domains"))?;
     update_wall_clock(hv, &domain);
     if let Some(first) = domain.vcpu(VcpuId(0)) {

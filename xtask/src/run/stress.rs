@@ -1,0 +1,115 @@
+//! `--stress`: two guests under load, and whether anything was lost.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use super::RunArguments;
+use super::job::{self, Board, Run, Stage, UP, stage};
+use crate::debian;
+
+const JOBS: &str = "daemons+network+disk+stress";
+
+/// How long the load itself may take besides its minutes, in seconds: dom0 ends it when nothing comes of it.
+const LONGEST: u64 = 100_000;
+
+const GUESTS: [Stage; 2] =
+    [stage("bridge", "bridge", 3, 400), stage("two guests to their userspace", "load2-userspace", 30, 2400)];
+const ENDS: [Stage; 3] = [
+    stage("end of the guests", "stress-end", 20, 3000),
+    stage("nothing lost in the guests, no warning", "stress-guests", 1, 100),
+    stage("no warning in dom0", "stress-dom0", 1, 100),
+];
+
+/// What rounds the guests do, and what each moves, in MiB.
+const ROUNDS: [(&str, u64); 3] = [("disk", 16), ("fetch", 8), ("iperf", 32)];
+
+/// The command.
+///
+/// **Errors:** a byte was lost, a kernel warned, nothing came of the load, or something could not be made.
+pub fn command(arguments: &RunArguments) -> Result<()> {
+    let began = Instant::now();
+    let minutes = arguments.minutes;
+    let debian = job::prepare(arguments).map_err(job::spelled)?;
+    let disk = debian::load_disk()?;
+    let board = Board { name: "stress", devices: devices(&disk), words: format!("minutes={minutes}"), restarts: false };
+    let timeout = arguments.timeout.max(LONGEST);
+    let arguments = RunArguments { timeout, ..arguments.clone() };
+    let mut run = Run::on(&board, &arguments, &debian, JOBS, "off")?;
+    eprintln!("The machine's console is logged in {}", run.machine.log().display());
+    let load = Stage { usual: minutes.saturating_mul(60), ..stage("the load", "stress-load", 0, LONGEST) };
+    let done = run
+        .go_through(&UP)
+        .and_then(|()| run.go_through(&GUESTS))
+        .and_then(|()| run.go_through(&[load]))
+        .and_then(|()| run.go_through(&ENDS));
+    let text = run.machine.console.text();
+    let counted = ROUNDS.map(|(what, mib)| {
+        let count = rounds(&text, what);
+        format!("{count} rounds of {what} ({} MiB)", count.saturating_mul(mib))
+    });
+    println!("{}", counted.join(", "));
+    done.map_err(job::spelled)?;
+    run.machine.expect("JOBS END").context("dom0 did not come to its end")?;
+    if let Some(line) = complaint(&run.machine.console.text()) {
+        bail!("the hypervisor says: {line}; the whole log: {}", run.machine.log().display());
+    }
+    run.remember();
+    let vcpus = arguments.dom0_vcpus();
+    println!(
+        "stress: ok, {minutes} minutes of two guests at {vcpus} dom0 vCPUs, nothing lost, no warning, {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// A disk for each guest, whose writes are dropped at the end, and a card that dom0's bridge is made on.
+fn devices(disk: &Path) -> Vec<String> {
+    let drive = |id: &str| {
+        format!("if=none,id={id},format=raw,snapshot=on,file={}", disk.display().to_string().replace(',', ",,"))
+    };
+    let words = [
+        ["-netdev", "user,id=network"].map(str::to_owned),
+        ["-device", "e1000e,netdev=network"].map(str::to_owned),
+        ["-drive".into(), drive("first")],
+        ["-device", "ide-hd,drive=first"].map(str::to_owned),
+        ["-drive".into(), drive("second")],
+        ["-device", "nvme,drive=second,serial=xenolith"].map(str::to_owned),
+    ];
+    words.into_iter().flatten().collect()
+}
+
+/// How many rounds of a kind came out well in both guests.
+fn rounds(console: &str, what: &str) -> u64 {
+    let well = |line: &&str| {
+        let said = line.split_once("| LOAD ").map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
+        matches!(said.as_deref(), Some([kind, _, "ok"]) if *kind == what)
+    };
+    console.lines().filter(well).count() as u64
+}
+
+/// A line of the hypervisor's that speaks of a fault.
+fn complaint(console: &str) -> Option<&str> {
+    const WORDS: [&str; 6] = ["crash", "fault", "panic", "BadAccess", "refused", "lost"];
+    console.lines().find(|line| line.contains("(XEN)") && WORDS.iter().any(|word| line.contains(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "load1| LOAD disk 1 ok\nload2| LOAD disk 1 ok\nload1| LOAD disk 2 FAILED: x\n\
+                           load1| LOAD iperf 1 ok\n(XEN) Brought up 2 CPUs\n";
+
+    #[test]
+    fn rounds_that_came_out_well_are_counted_over_both_guests() {
+        assert_eq!(["disk", "fetch", "iperf"].map(|what| rounds(CONSOLE, what)), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_fault_that_the_hypervisor_speaks_of_is_found() {
+        assert_eq!(complaint(CONSOLE), None);
+        assert!(complaint("load1| a fault of mine\n(XEN) d1 crashed\n").unwrap().contains("d1"));
+    }
+}
