@@ -4,11 +4,8 @@
 mod hypercall_world;
 
 use hypercall_world::World;
-use xen_abi::hypercall::SCHED_OP;
-use xen_abi::sched::{
-    SCHEDOP_SHUTDOWN, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG,
-    SchedShutdown,
-};
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
+use xenolith_core::power::domain_shutdown;
 use xenolith_hal::PowerAction;
 
 /// Shuts domain `id` down for `reason`: what the machine does, and the lines that say so.
@@ -16,7 +13,7 @@ fn ends(no_reboot: bool, id: u16, reason: u32) -> (Option<PowerAction>, Vec<Stri
     let mut world = World::new(&[1, 1]);
     world.hv.settings.no_reboot = no_reboot;
     // The machine of these tests records its end and goes on.
-    let _ = world.call_with(id, SCHED_OP, SCHEDOP_SHUTDOWN, &mut SchedShutdown { reason });
+    world.with_call(id, |call| domain_shutdown(call.hv, call.domain, reason));
     let lines = world.hv.machine.logged().into_iter().filter(|line| line.contains("Hardware Dom0")).collect();
     (world.hv.machine.ended(), lines)
 }

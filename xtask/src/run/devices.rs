@@ -140,7 +140,8 @@ pub fn with(arguments: &RunArguments, list: &[Device], amounts: Amounts) -> Resu
     eprintln!("The machine's console is logged in {}", run.machine.log().display());
     go(&mut run, &chosen).map_err(job::spelled)?;
     run.machine.expect("JOBS END")?;
-    let sums = sums(&run.machine.console.text());
+    let text = run.machine.console.text();
+    let sums = sums(&text);
     for work in &chosen {
         judge(work, &sums, &exchange.passed(), amounts)
             .with_context(|| format!("the whole log: {}", run.machine.log().display()))?;
