@@ -94,44 +94,63 @@ impl Model {
 /// The trees of literals. Apart from the rest, since they are too large to be made on a stack.
 type Literals = Box<[Tree<LITERAL_NODES>; LITERAL_CODERS]>;
 
-/// Turns packed bytes into bits.
+/// A chunk's packed bytes, at most 64 KiB of them, and room behind: reading past the end gives something without a check.
+type Packed = [u8; PACKED];
+const PACKED: usize = 1 << 17;
+/// A symbol takes fewer bytes than this.
+const MOST_A_SYMBOL: usize = 64;
+
+/// Turns packed bytes into bits, without a branch: an emulated CPU goes straight on at several times the speed at which
+/// it branches, and a real one guesses half of these branches wrong.
 struct Range<'a> {
     range: u32,
     code: u32,
-    rest: core::slice::Iter<'a, u8>,
+    packed: &'a Packed,
+    next: usize,
+}
+
+/// All ones if `a` is below `b`, and zeros otherwise; and the difference.
+#[inline(always)]
+const fn below(a: u32, b: u32) -> (u32, u32) {
+    let (difference, is_below) = a.overflowing_sub(b);
+    (0_u32.wrapping_sub(is_below as u32), difference)
 }
 
 impl<'a> Range<'a> {
-    fn new(packed: &'a [u8]) -> Option<Self> {
-        let (first, rest) = packed.split_first_chunk::<5>()?;
-        let [zero, code @ ..] = *first;
-        (zero == 0).then_some(Self { range: u32::MAX, code: u32::from_be_bytes(code), rest: rest.iter() })
+    fn new(packed: &'a Packed) -> Option<Self> {
+        let [zero, code @ .., _, _, _] = *packed.first_chunk::<8>()?;
+        (zero == 0).then_some(Self { range: u32::MAX, code: u32::from_be_bytes(code), packed, next: 5 })
     }
 
     #[inline(always)]
     fn refill(&mut self) {
-        if self.range < TOP {
-            self.range <<= 8;
-            // Past the end zeros come; the chunk is then found to be damaged at its end.
-            self.code = self.code << 8 | u32::from(self.rest.next().copied().unwrap_or(0));
-        }
+        let (is_low, _) = below(self.range, TOP);
+        let factor = 1 + (is_low & 0xff);
+        self.range = self.range.wrapping_mul(factor);
+        let byte = u32::from(self.packed[self.next % PACKED]) & is_low;
+        self.code = self.code.wrapping_mul(factor) | byte;
+        self.next += (is_low & 1) as usize;
+    }
+
+    /// A bit, as 0 or 1.
+    #[inline(always)]
+    fn digit(&mut self, probability: &mut u16) -> usize {
+        self.refill();
+        let chance = u32::from(*probability);
+        let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(chance);
+        let (is_zero, difference) = below(self.code, bound);
+        self.code = difference.wrapping_add(bound & is_zero);
+        let rest = self.range.wrapping_sub(bound);
+        self.range = rest ^ ((rest ^ bound) & is_zero);
+        // Towards 2048 for a zero; for a one towards 0, rounded up.
+        let target = 31 + (2017 & is_zero);
+        *probability = chance.wrapping_add((target.wrapping_sub(chance).cast_signed() >> MOVE).cast_unsigned()) as u16;
+        is_zero.wrapping_add(1) as usize
     }
 
     #[inline(always)]
     fn bit(&mut self, probability: &mut u16) -> bool {
-        self.refill();
-        let chance = u32::from(*probability);
-        let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(chance);
-        if self.code < bound {
-            self.range = bound;
-            *probability = (chance + ((2048 - chance) >> MOVE)) as u16;
-            false
-        } else {
-            self.range = self.range.wrapping_sub(bound);
-            self.code = self.code.wrapping_sub(bound);
-            *probability = (chance - (chance >> MOVE)) as u16;
-            true
-        }
+        self.digit(probability) != 0
     }
 
     /// A number of `N.ilog2()` bits, highest first.
@@ -139,8 +158,7 @@ impl<'a> Range<'a> {
     fn tree<const N: usize>(&mut self, tree: &mut Tree<N>) -> usize {
         let mut node = 1;
         for _ in 0..N.ilog2() {
-            let bit = self.bit(&mut tree[node % N]);
-            node = node << 1 | usize::from(bit);
+            node = node << 1 | self.digit(&mut tree[node % N]);
         }
         node % N
     }
@@ -152,11 +170,9 @@ impl<'a> Range<'a> {
         for _ in 0..count {
             self.refill();
             self.range >>= 1;
-            let one = self.code >= self.range;
-            if one {
-                self.code -= self.range;
-            }
-            value = value << 1 | u32::from(one);
+            let (is_zero, difference) = below(self.code, self.range);
+            self.code = difference.wrapping_add(self.range & is_zero);
+            value = value << 1 | is_zero.wrapping_add(1);
         }
         value
     }
@@ -189,9 +205,9 @@ impl<'a> Range<'a> {
             let mut node = 1;
             let mut low = 0;
             for bit in 0..bits {
-                let one = self.bit(&mut model.modelled[(first + node) % 128]);
-                node = node << 1 | usize::from(one);
-                low |= u32::from(one) << bit;
+                let one = self.digit(&mut model.modelled[(first + node) % 128]);
+                node = node << 1 | one;
+                low |= (one as u32) << bit;
             }
             return (base + low) as usize;
         }
@@ -199,9 +215,9 @@ impl<'a> Range<'a> {
         let mut node = 1;
         let mut low = 0;
         for bit in 0..4 {
-            let one = self.bit(&mut model.aligned[node % 16]);
-            node = node << 1 | usize::from(one);
-            low |= u32::from(one) << bit;
+            let one = self.digit(&mut model.aligned[node % 16]);
+            node = node << 1 | one;
+            low |= (one as u32) << bit;
         }
         base.wrapping_add(high | low) as usize
     }
@@ -231,6 +247,7 @@ impl Properties {
 struct Decoder<'o> {
     literals: Literals,
     model: Box<Model>,
+    packed: Box<Packed>,
     properties: Properties,
     state: usize,
     /// The last four distances, less 1.
@@ -273,7 +290,8 @@ impl<'o> Decoder<'o> {
         let properties = Properties { literal_context: 0, literal_mask: 0, position_mask: 0 };
         let literals = vec![[MIDDLE; LITERAL_NODES]; LITERAL_CODERS].into_boxed_slice().try_into().ok()?;
         let model = Box::new(Model::new());
-        Some(Self { literals, model, properties, state: 0, recent: [0; 4], out, at: 0, start: 0 })
+        let packed = vec![0; PACKED].into_boxed_slice().try_into().ok()?;
+        Some(Self { literals, model, packed, properties, state: 0, recent: [0; 4], out, at: 0, start: 0 })
     }
 
     /// A chunk that is not packed. Gives what follows.
@@ -309,12 +327,16 @@ impl<'o> Decoder<'o> {
         }
         let (packed, rest) = rest.split_at_checked(number(packed) + 1)?;
         let end = self.at.checked_add(unpacked).filter(|end| *end <= self.out.len())?;
-        self.decode(Range::new(packed)?, end)?;
+        let (chunk, behind) = self.packed.split_at_mut_checked(packed.len())?;
+        chunk.copy_from_slice(packed);
+        behind.get_mut(..MOST_A_SYMBOL)?.fill(0);
+        self.decode(packed.len(), end)?;
         Some(rest)
     }
 
     /// Unpacks up to `end`. None when the chunk is damaged.
-    fn decode(&mut self, mut range: Range<'_>, end: usize) -> Option<()> {
+    fn decode(&mut self, packed: usize, end: usize) -> Option<()> {
+        let mut range = Range::new(&self.packed)?;
         let Properties { literal_context, literal_mask, position_mask } = self.properties;
         let (mut state, mut recent, mut at) = (self.state % STATES, self.recent, self.at);
         let (literals, model, start) = (&mut *self.literals, &mut *self.model, self.start);
@@ -322,27 +344,31 @@ impl<'o> Decoder<'o> {
         at -= start;
         let end = end - start;
         while at < end {
+            if range.next > packed {
+                return None;
+            }
             let position = at & position_mask;
             if !range.bit(&mut model.is_match[state][position % POSITIONS]) {
                 let before = if at > 0 { out[at - 1] } else { 0 };
                 let coder = (at & literal_mask) << literal_context | (usize::from(before) << literal_context >> 8);
                 let tree = &mut literals[coder % LITERAL_CODERS];
                 let mut node = 1;
-                if state >= FIRST_AFTER_MATCH {
-                    // What stands where the last match would have gone on is probably not what comes.
-                    let mut expected = usize::from(*out.get(at.checked_sub(recent[0] + 1)?)?);
-                    while node < 0x100 {
-                        expected <<= 1;
-                        let bit =
-                            usize::from(range.bit(&mut tree[(0x100 + (expected & 0x100) + node) % LITERAL_NODES]));
-                        node = node << 1 | bit;
-                        if expected >> 8 & 1 != bit {
-                            break;
-                        }
+                if state < FIRST_AFTER_MATCH {
+                    for _ in 0..8 {
+                        node = node << 1 | range.digit(&mut tree[node % LITERAL_NODES]);
                     }
-                }
-                while node < 0x100 {
-                    node = node << 1 | usize::from(range.bit(&mut tree[node]));
+                } else {
+                    // What stands where the last match would have gone on is probably not what comes: the bits up to
+                    // the first that differs have trees of their own.
+                    let mut expected = usize::from(*out.get(at.checked_sub(recent[0] + 1)?)?);
+                    let mut agrees = 0x100;
+                    for _ in 0..8 {
+                        expected <<= 1;
+                        let wanted = expected & agrees;
+                        let bit = range.digit(&mut tree[(agrees + wanted + node) % LITERAL_NODES]);
+                        node = node << 1 | bit;
+                        agrees &= !(expected ^ (bit << 8));
+                    }
                 }
                 out[at] = node as u8;
                 at += 1;
@@ -385,7 +411,7 @@ impl<'o> Decoder<'o> {
         (self.state, self.recent, self.at) = (state, recent, at + start);
         // A sound chunk has given all it has.
         range.refill();
-        (range.code == 0 && range.rest.len() == 0).then_some(())
+        (range.code == 0 && range.next == packed).then_some(())
     }
 }
 
