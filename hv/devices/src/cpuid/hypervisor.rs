@@ -59,10 +59,11 @@ pub(super) fn leaf(leaf: u32, subleaf: u32, asker: &Asker, limits: [u32; 2]) -> 
         abi::LEAF_HYPERCALL => CpuidRegisters { eax: 1, ebx: abi::HYPERCALL_PAGE_MSR, ..zero },
         abi::LEAF_TIME => time(subleaf, &asker.tsc),
         abi::LEAF_HVM if subleaf == 0 => CpuidRegisters {
+            // That events can come by the local APIC is not said, though they can: a guest that knows it ends each one by
+            // a write to its local APIC, which is an exit. By the older callback it ends none.
             eax: (abi::HvmFeatures::IOMMU_MAPPINGS
                 | abi::HvmFeatures::VCPU_ID_PRESENT
-                | abi::HvmFeatures::DOMID_PRESENT
-                | abi::HvmFeatures::UPCALL_VECTOR)
+                | abi::HvmFeatures::DOMID_PRESENT)
                 .bits(),
             ebx: asker.vcpu.0,
             ecx: u32::from(asker.domain.0),

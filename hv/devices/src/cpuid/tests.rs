@@ -95,7 +95,7 @@ fn the_leaves_of_the_hypervisor() {
     assert_eq!(leaf(0x4000_0003, 1), registers(0, 0, 0x8000_0000, u32::MAX));
     assert_eq!(leaf(0x4000_0003, 2), registers(1_000_001, 0, 0, 0));
     assert_eq!(leaf(0x4000_0003, 3), CpuidRegisters::default());
-    assert_eq!(leaf(0x4000_0004, 0), registers(0x5c, 3, 7, 0));
+    assert_eq!(leaf(0x4000_0004, 0), registers(0x1c, 3, 7, 0));
     assert_eq!(leaf(0x4000_0004, 1), CpuidRegisters::default());
     assert_eq!(leaf(0x4000_0005, 0), CpuidRegisters::default());
     assert_eq!(leaf(0x4000_0100, 0), CpuidRegisters::default());
