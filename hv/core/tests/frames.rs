@@ -136,6 +136,24 @@ fn what_the_last_owner_wrote_is_gone() {
 }
 
 #[test]
+fn a_little_is_64_kib_and_all_of_it_together_all_free_memory() {
+    let (frames, heap) = machine(1500, 1);
+    let mine = page(&frames, &heap, 1);
+    heap.write_secret(mine);
+    let mut before = frames.scrub_pending();
+    while frames.scrub_a_little(&heap) {
+        let cleared = before - frames.scrub_pending();
+        assert!((1..=16).contains(&cleared), "{cleared} frames");
+        before = frames.scrub_pending();
+    }
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 1499));
+    for frame in (FIRST..FIRST + 1500).map(Mfn) {
+        assert_eq!(heap.is_clear(frame), frame != mine);
+    }
+    assert_eq!(frames.take(&heap, PageOrder(10), ANYWHERE).map(|block| block.order()), Some(PageOrder(10)), "joined");
+}
+
+#[test]
 fn idle_scrubbing_clears_all_free_memory_and_nothing_else() {
     let (frames, heap) = machine(1500, 1);
     let mine = page(&frames, &heap, 1);

@@ -226,3 +226,23 @@ fn a_vcpu_that_pinned_itself_moves_and_may_move_back() {
     assert_eq!(pin(None), Some(other));
     assert_eq!(vcpu.schedule.pinned(), None);
 }
+
+#[test]
+fn a_cpu_clears_free_memory_while_it_has_nothing_to_do_and_no_longer() {
+    let mut machinery = Machinery::new(1, &[1]);
+    let pending = |machinery: &Machinery| machinery.world.hv.frames.scrub_pending();
+    let at_first = pending(&machinery);
+    machinery.turn(0);
+    assert!((1..=16).contains(&(at_first - pending(&machinery))), "a little in each turn");
+    machinery.busy(0, 5);
+    let before = pending(&machinery);
+    for _ in 0..5 {
+        machinery.turn(0);
+        assert!(machinery.is_running(0));
+    }
+    assert_eq!(pending(&machinery), before);
+    for _ in 0..10_000 {
+        machinery.turn(0);
+    }
+    assert_eq!(pending(&machinery), 0);
+}

@@ -6,6 +6,9 @@ use super::{Frames, FreeFrame, Heap, Pages};
 use xenolith_hal::{Mfn, PageOrder};
 use xenolith_sync::atomic::Ordering;
 
+/// What an idle CPU clears before it looks around: 64 KiB.
+const A_LITTLE: PageOrder = PageOrder(4);
+
 impl Frames {
     /// Clears the dirty frames of a run that the caller alone has.
     pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
@@ -28,9 +31,19 @@ impl Frames {
         }
     }
 
-    /// Clears one free block of at most 2 MiB: for a CPU that has nothing better to do. False when nothing is dirty.
+    /// Clears one free block of at most 2 MiB. False when nothing is dirty.
     pub fn scrub_some(&self, pages: &impl Pages) -> bool {
-        let Some((start, order)) = self.take_dirty_block() else { return false };
+        self.scrub_block(pages, PageOrder::SIZE_2M)
+    }
+
+    /// Clears one free block of at most 64 KiB: for a CPU that has nothing better to do, so that whoever wants memory
+    /// later finds it cleared. False when nothing is dirty.
+    pub fn scrub_a_little(&self, pages: &impl Pages) -> bool {
+        self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE)
+    }
+
+    fn scrub_block(&self, pages: &impl Pages, most: PageOrder) -> bool {
+        let Some((start, order)) = self.take_dirty_block(most) else { return false };
         let block = self.taken(start, order);
         self.scrub_frames(pages, start, order.pages());
         self.restore(block);
@@ -46,12 +59,12 @@ impl Frames {
         self.heap.lock().buddy.give(block.mfn, block.order);
     }
 
-    fn take_dirty_block(&self) -> Option<(Mfn, PageOrder)> {
+    fn take_dirty_block(&self, most: PageOrder) -> Option<(Mfn, PageOrder)> {
         let mut heap = self.heap.lock();
         loop {
             let region = heap.dirty_regions.highest_below(usize::MAX)?;
             let start = Mfn((region as u64) << PageOrder::SIZE_2M.0);
-            if let Some((block, order)) = self.dirty_block_of(&heap, start)
+            if let Some((block, order)) = self.dirty_block_of(&heap, start, most)
                 && heap.buddy.take_block(block, order)
             {
                 return Some((block, order));
@@ -60,16 +73,17 @@ impl Frames {
         }
     }
 
-    /// A free block in a region of 2 MiB that holds a dirty frame, or the part of a larger block that lies in it.
-    fn dirty_block_of(&self, heap: &Heap, region: Mfn) -> Option<(Mfn, PageOrder)> {
+    /// A free block of at most `most` in a region of 2 MiB that holds a dirty frame, or such a part of a larger block.
+    fn dirty_block_of(&self, heap: &Heap, region: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
         let end = region.0.saturating_add(PageOrder::SIZE_2M.pages());
         let mut next = region.0;
         while next < end {
-            let Some((start, order)) = heap.buddy.containing(Mfn(next)) else {
+            let Some((_, order)) = heap.buddy.containing(Mfn(next)) else {
                 next = next.saturating_add(1);
                 continue;
             };
-            let (start, order) = (start.max(region.0), PageOrder(order.min(PageOrder::SIZE_2M.0)));
+            let order = PageOrder(order.min(most.0));
+            let start = next & !(order.pages() - 1);
             if self.table.run(Mfn(start), order.pages()).any(|(_, frame)| frame.state().dirty) {
                 return Some((Mfn(start), order));
             }
