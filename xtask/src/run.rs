@@ -78,6 +78,9 @@ pub struct RunArguments {
     /// takes longer on a quiet one
     #[arg(long)]
     pub steady: bool,
+    /// Use the image as it lies in target/image/
+    #[arg(long)]
+    pub no_build: bool,
     /// More options for the hypervisor
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub options: String,

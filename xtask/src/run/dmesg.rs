@@ -11,9 +11,16 @@ use super::{Dom0, RunArguments};
 use crate::boot::Hypervisor;
 use crate::explained;
 
-/// The main job, and then all that the kernel said.
+/// The main job, a while in which backends give up what guests no longer use, and then all that the kernel said.
 fn jobs() -> String {
-    format!("{}+warnings", job::MAIN_JOBS)
+    format!("{}+idle+warnings", job::MAIN_JOBS)
+}
+
+/// The warnings that are meant, each with its reason, by a part of the line without its numbers.
+///
+/// **Errors:** the list cannot be read.
+pub fn reasons() -> Result<BTreeMap<String, String>> {
+    explained::read(&places::root().join("tests/explained-dmesg.toml"))
 }
 
 /// The emulator loses a PVH dom0 of real Xen with two vCPUs now and then, by faults of its own.
@@ -30,7 +37,7 @@ type Warnings = BTreeMap<String, String>;
 /// **Errors:** a run did not come to its end; the kernel warns of something on Xenolith alone that is not in
 /// `tests/explained-dmesg.toml`.
 pub fn command(arguments: &RunArguments) -> Result<()> {
-    let reasons = explained::read(&places::root().join("tests/explained-dmesg.toml"))?;
+    let reasons = reasons()?;
     // Both have as many vCPUs, or they would warn of different things.
     let vcpus = Some(arguments.dom0_vcpus.unwrap_or(arguments.cpus));
     let on = |hypervisor| RunArguments { hypervisor, dom0: Some(Dom0::Pvh), dom0_vcpus: vcpus, ..arguments.clone() };
@@ -80,26 +87,29 @@ fn warnings(arguments: &RunArguments) -> Result<Warnings> {
     read(&text).with_context(|| format!("the whole log: {}", run.machine.log().display()))
 }
 
-/// Reads the warnings in a console by their words without numbers: `<4>[    1.000000] words`.
+/// Reads the warnings in a console by their words without numbers.
 ///
 /// **Errors:** the kernel's log is not on it.
 fn read(console: &str) -> Result<Warnings> {
-    let mut records = 0;
-    let mut warnings = Warnings::new();
-    for line in console.lines() {
-        let Some((level, said)) = line.split_once("| <").and_then(|(_, rest)| rest.split_once('>')) else { continue };
-        let Ok(level) = level.parse::<u32>() else { continue };
-        records += 1;
-        // The lowest three bits; above them stands who said it.
-        if level & 7 <= WARNING {
-            let words = said.split_once("] ").map_or(said, |(_, words)| words).trim_end();
-            warnings.entry(without_numbers(words)).or_insert_with(|| words.to_owned());
-        }
-    }
-    if records == 0 {
+    if !console.lines().any(|line| record(line).is_some()) {
         bail!("dom0's kernel log is not on the console");
     }
-    Ok(warnings)
+    Ok(lines(console).into_iter().map(|line| (without_numbers(&line), line)).collect())
+}
+
+/// The warnings in a console, and what is worse, in order.
+#[must_use]
+pub fn lines(console: &str) -> Vec<String> {
+    let records = console.lines().filter_map(record);
+    records.filter(|(level, _)| *level <= WARNING).map(|(_, words)| words.to_owned()).collect()
+}
+
+/// The level and the words of a record of the kernel's log, as a step of dom0 shows it: `| <4>[    1.000000] words`.
+fn record(line: &str) -> Option<(u32, &str)> {
+    let (level, said) = line.split_once("| <")?.1.split_once('>')?;
+    let words = said.split_once("] ").map_or(said, |(_, words)| words).trim_end();
+    // The lowest three bits; above them stands who said it.
+    Some((level.parse::<u32>().ok()? & 7, words))
 }
 
 /// The words with `#` for each number, decimal or hexadecimal after `0x`: they differ from run to run.
@@ -118,10 +128,16 @@ fn without_numbers(words: &str) -> String {
     plain
 }
 
+/// True where a reason is given for a line.
+#[must_use]
+pub fn is_explained(line: &str, reasons: &BTreeMap<String, String>) -> bool {
+    let key = without_numbers(line);
+    reasons.keys().any(|text| key.contains(text.as_str()))
+}
+
 /// The lines that came on Xenolith alone, and that no explained text is in.
 fn alone(ours: &Warnings, xens: &Warnings, reasons: &BTreeMap<String, String>) -> BTreeSet<String> {
-    let is_explained = |key: &str| reasons.keys().any(|text| key.contains(text.as_str()));
-    let strange = ours.iter().filter(|(key, _)| !xens.contains_key(*key) && !is_explained(key));
+    let strange = ours.iter().filter(|(key, line)| !xens.contains_key(*key) && !is_explained(line, reasons));
     strange.map(|(_, line)| line.clone()).collect()
 }
 
@@ -134,10 +150,10 @@ mod tests {
 
     #[test]
     fn warnings_and_worse_are_read_whoever_said_them() {
-        let read = read(&XEN.replace("<6>", "<12>")).unwrap();
-        assert_eq!(read.values().collect::<Vec<_>>(), ["broken", "fine", "slow by 17 ns at 0xfee0"]);
-        assert_eq!(self::read(XEN).unwrap().len(), 2);
-        assert!(self::read("STEP warnings ok\n").is_err());
+        let found = read(&XEN.replace("<6>", "<12>")).unwrap();
+        assert_eq!(found.values().collect::<Vec<_>>(), ["broken", "fine", "slow by 17 ns at 0xfee0"]);
+        assert_eq!(read(XEN).unwrap().len(), 2);
+        assert!(read("STEP warnings ok\n").is_err());
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub struct Run {
 /// **Errors:** the step that failed.
 pub fn prepare(arguments: &RunArguments) -> Result<Debian, Failure> {
     setup::ensure(&[&setup::EMULATOR]).map_err(|error| Failure::before("the emulator", &error))?;
-    if arguments.hypervisor == Hypervisor::Xenolith {
+    if arguments.hypervisor == Hypervisor::Xenolith && !arguments.no_build {
         build::command(BuildArguments::default()).map_err(|error| Failure::before("building Xenolith", &error))?;
     }
     if !places::target().join("debian/dom0").is_dir() {
