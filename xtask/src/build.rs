@@ -23,7 +23,11 @@ pub struct BuildArguments {
 }
 
 /// The packages that become images, and the names of their programs.
-const PACKAGES: [(&str, &str); 2] = [("xenolith-image", "xenolith"), ("xenolith-test-kernel", "test-kernel")];
+const PACKAGES: [(&str, &str); 3] = [
+    ("xenolith-image", "xenolith"),
+    ("xenolith-test-kernel", "test-kernel"),
+    ("xenolith-bench-kernel", "bench-kernel"),
+];
 
 /// The command.
 ///

@@ -1,6 +1,7 @@
 //! The commands of this repository. `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod boot;
 mod build;
 mod check;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::TestArguments),
     /// Builds the hypervisor's image and the test kernel into target/image/
     Build(build::BuildArguments),
+    /// Measures operations on Debian's Xen and on Xenolith, in instructions
+    Bench(bench::BenchArguments),
     /// Checks the rules of the code and reports its size
     Check(check::CheckArguments),
     /// Runs the test kernel on real Xen and on Xenolith and compares each case
@@ -56,6 +59,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(arguments) => run::command(&arguments),
         Command::Test(arguments) => test::command(&arguments),
         Command::Build(arguments) => build::command(arguments),
+        Command::Bench(arguments) => bench::command(&arguments),
         Command::Check(arguments) => check::command(arguments),
         Command::Diff(arguments) => diff::command(&arguments),
         Command::Soak(arguments) => soak::command(&arguments),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use xenolith_tests::places;
 
+use crate::bench;
 use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments};
 use crate::diff::{self, DiffArguments};
@@ -27,7 +28,7 @@ pub struct TestArguments {
 }
 
 /// Crates that exist for bare metal only; they are tested in an emulated machine.
-const BARE_METAL: [&str; 3] = ["xenolith-image", "xenolith-test-kernel", "xenolith-guest-kit"];
+const BARE_METAL: [&str; 4] = ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-guest-kit"];
 
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u64 = 10;
@@ -48,6 +49,7 @@ const PARTS: &[Part] = &[
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
     Part { name: "whole machines", on_images: true, run: whole_machines },
     Part { name: "comparison with Xen", on_images: true, run: compare },
+    Part { name: "instructions of hot paths", on_images: true, run: bench::short },
     Part { name: "main job", on_images: true, run: main_job },
     Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
 ];

@@ -1,19 +1,27 @@
 //! What a bare-metal x86 guest of ours needs to run: the PVH entry, a one-to-one map, traps, the local APIC, hypercalls,
-//! console lines and more processors. Test kernels and benchmark kernels are built on it.
+//! console lines, more processors, and what a domain and a toolstack do. Test kernels and benchmark kernels are built on it.
 //!
 //! A kernel names its entry with [`entry!`] and is linked by `kernel.ld` of this crate.
 #![no_std]
 
+pub mod calls;
 pub mod console;
 pub mod cpu;
+pub mod domain;
 mod entry;
+pub mod foreign;
+pub mod grants;
 pub mod hypercall;
 pub mod lapic;
 pub mod pages;
 pub mod processors;
+pub mod stamps;
 pub mod start_info;
+pub mod toolstack;
 pub mod traps;
+pub mod twin;
 pub mod user;
+pub mod waits;
 
 pub use traps::{Fault, catch};
 

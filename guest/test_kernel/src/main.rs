@@ -5,19 +5,14 @@
 #![no_std]
 #![no_main]
 
-mod calls;
 mod cases;
-mod domain;
-mod grants;
 mod runner;
-mod toolstack;
-mod waits;
 
 use xen_abi::hypercall::SCHED_OP;
 use xen_abi::sched::SCHEDOP_SHUTDOWN;
 use xenolith_guest_kit::console::line;
 use xenolith_guest_kit::start_info::CommandLine;
-use xenolith_guest_kit::{cpu, entry};
+use xenolith_guest_kit::{calls, cpu, domain, entry, grants, toolstack, waits};
 
 entry!(main);
 

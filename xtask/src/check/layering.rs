@@ -35,6 +35,7 @@ const RULES: &[Rule] = &[
     ),
     ("xenolith-guest-kit", &["xen-abi"], &[]),
     ("xenolith-test-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
+    ("xenolith-bench-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-tests", &[], &[]),
     (
         "xenolith-fuzz",

@@ -2,13 +2,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::pages::{read_at, write_at};
+use crate::{lapic, traps, wait_until};
 use xen_abi::event_channel::*;
 use xen_abi::memory::XENMEM_ADD_TO_PHYSMAP;
 use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_SHARED_INFO};
 use xen_abi::shared_info::*;
 use xen_abi::{DomId, Gfn, Port, VcpuId};
-use xenolith_guest_kit::pages::{read_at, write_at};
-use xenolith_guest_kit::{lapic, traps, wait_until};
 
 use crate::waits::SHORT;
 
@@ -194,7 +194,7 @@ pub fn time_info(at: u64) -> Option<VcpuTimeInfo> {
 
 /// What system time the information gives for now, in nanoseconds.
 pub fn time_by(info: &VcpuTimeInfo) -> u64 {
-    let ticks = xenolith_guest_kit::cpu::ticks().wrapping_sub(info.tsc_timestamp);
+    let ticks = crate::cpu::ticks().wrapping_sub(info.tsc_timestamp);
     let shifted = if info.tsc_shift < 0 { ticks >> -info.tsc_shift } else { ticks << info.tsc_shift };
     let passed = (u128::from(shifted) * u128::from(info.tsc_to_system_mul)) >> 32;
     info.system_time.wrapping_add(passed as u64)

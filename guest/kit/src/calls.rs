@@ -1,9 +1,9 @@
-//! Hypercalls as the cases make them: safe, because all memory named in them is the pool's or the window's.
+//! Hypercalls as test and benchmark kernels make them: safe, because all memory named in them is the pool's or the window's.
 
+use crate::hypercall;
+use crate::pages::Page;
+use crate::processors::{self, MAX_PROCESSORS};
 use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, SCHED_OP, VCPU_OP};
-use xenolith_guest_kit::hypercall;
-use xenolith_guest_kit::pages::Page;
-use xenolith_guest_kit::processors::{self, MAX_PROCESSORS};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where arguments are put for the hypervisor to read and write: a page for each processor.
@@ -25,7 +25,7 @@ pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
     for (slot, argument) in all.iter_mut().zip(arguments) {
         *slot = argument;
     }
-    // SAFETY: the addresses that cases pass for output are those of pool and window pages, or of nothing.
+    // SAFETY: the addresses that kernels pass for output are those of pool and window pages, or of nothing.
     unsafe { hypercall::call(u64::from(number), all) }
 }
 

@@ -1,4 +1,4 @@
-//! How long the cases wait, in ticks of the time-stamp counter (about a billion a second or more).
+//! How long test and benchmark kernels wait, in ticks of the time-stamp counter (about a billion a second or more).
 
 /// Ample time for something that should come: seconds.
 pub const LONG: u64 = 6_000_000_000;

@@ -4,16 +4,14 @@ use xen_abi::domctl::*;
 use xen_abi::hvm_save::*;
 use xen_abi::hvm_save_cpu::HvmHwCpu;
 use xen_abi::hypercall::DOMCTL;
-use xen_abi::memory::{
-    MemFlags, MemoryReservation, XENMEM_ADD_TO_PHYSMAP_BATCH, XENMEM_POPULATE_PHYSMAP, XENMEM_REMOVE_FROM_PHYSMAP,
-};
-use xen_abi::physmap::{AddToPhysmapBatch, RemoveFromPhysmap, XENMAPSPACE_GMFN_FOREIGN};
+use xen_abi::memory::{MemFlags, MemoryReservation, XENMEM_POPULATE_PHYSMAP};
 use xen_abi::{DomId, Gfn, GuestHandle};
-use xenolith_guest_kit::pages::{self, Page, write_at};
 use zerocopy::IntoBytes;
 
 use crate::calls::{call, memory};
 use crate::domain::{SPARE, address, after};
+use crate::foreign;
+use crate::pages::{Page, write_at};
 
 /// Pages of a small domain, from its frame 0 on.
 pub const PAGES: u64 = 8;
@@ -101,35 +99,19 @@ impl SmallDomain {
     }
 
     fn set(&self, cmd: u32, arguments: impl FnOnce(&mut Domctl)) -> Result<(), i64> {
-        let mut op = Domctl { cmd, domain: self.id, ..Domctl::default() };
-        arguments(&mut op);
-        checked(domctl(&mut op))
+        set(self.id, cmd, arguments)
     }
 
     /// Sees one of its pages, at a spare frame; gives the address.
     pub fn see(&self, gfn: u64) -> Result<u64, i64> {
         let at = after(SPARE, gfn);
-        self.list.write(1024, gfn);
-        self.list.write(1032, at);
-        let handle = |offset: u64| self.list.address() + offset;
-        let mut batch = AddToPhysmapBatch {
-            domid: DomId::SELF,
-            space: XENMAPSPACE_GMFN_FOREIGN as u16,
-            size: 1,
-            foreign_domid: self.id,
-            idxs: GuestHandle::new(handle(1024)),
-            gpfns: GuestHandle::new(handle(1032)),
-            errs: GuestHandle::new(handle(1040)),
-        };
-        checked(memory(XENMEM_ADD_TO_PHYSMAP_BATCH, &mut batch))?;
-        checked(self.list.read::<i32>(1040).into())?;
+        foreign::map(self.list, self.id, Gfn(gfn), at)?;
         Ok(address(at))
     }
 
     /// Sees it no longer.
     pub fn unsee(&self, gfn: u64) -> i64 {
-        let gpfn: Gfn = after(SPARE, gfn);
-        memory(XENMEM_REMOVE_FROM_PHYSMAP, &mut RemoveFromPhysmap { domid: DomId::SELF, pad: [0; 6], gpfn })
+        foreign::unmap(after(SPARE, gfn))
     }
 
     /// Puts code and page tables in their places, and says where the vCPU begins.
@@ -148,22 +130,7 @@ impl SmallDomain {
     }
 
     fn start(&self, mode: Mode) -> Result<(), i64> {
-        let page = pages::Page::address(self.list) + 2048;
-        let header = HvmSaveHeader { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, ..HvmSaveHeader::default() };
-        let mut length = 0;
-        let mut put = |typecode: u16, body: &[u8]| {
-            let descriptor = HvmSaveDescriptor { typecode, instance: 0, length: body.len() as u32 };
-            for byte in descriptor.as_bytes().iter().chain(body) {
-                write_at(page + u64::from(length), *byte);
-                length += 1;
-            }
-        };
-        put(HVM_SAVE_CODE_HEADER, header.as_bytes());
-        put(HVM_SAVE_CODE_CPU, registers(mode).as_bytes());
-        put(HVM_SAVE_CODE_END, &[]);
-        let buffer = GuestHandle::new(page);
-        let context = DomctlHvmcontext { size: length, buffer, ..DomctlHvmcontext::default() };
-        self.set(XEN_DOMCTL_SETHVMCONTEXT, |op| op.set_hvmcontext(context))
+        set_registers(self.id, self.list.address() + 2048, &registers(mode))
     }
 
     /// Lets it run.
@@ -190,16 +157,56 @@ impl SmallDomain {
 
     /// True if nothing is left of it.
     pub fn is_gone(&self) -> bool {
-        let (result, info) = info(self.id);
-        result != 0 || info.domain != self.id
+        is_gone(self.id)
     }
 }
 
-fn checked(result: i64) -> Result<(), i64> {
+/// True if nothing is left of a domain.
+#[must_use]
+pub fn is_gone(domain: DomId) -> bool {
+    let (result, info) = info(domain);
+    result != 0 || info.domain != domain
+}
+
+/// An operation with arguments.
+///
+/// **Errors:** what the call gave.
+pub fn set(domain: DomId, cmd: u32, arguments: impl FnOnce(&mut Domctl)) -> Result<(), i64> {
+    let mut op = Domctl { cmd, domain, ..Domctl::default() };
+    arguments(&mut op);
+    checked(domctl(&mut op))
+}
+
+/// Sets the registers of a domain's vCPU 0. The record is put together at `buffer`, which holds 2 KiB.
+///
+/// **Errors:** what the call gave.
+pub fn set_registers(domain: DomId, buffer: u64, registers: &HvmHwCpu) -> Result<(), i64> {
+    let header = HvmSaveHeader { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, ..HvmSaveHeader::default() };
+    let mut length = 0;
+    let mut put = |typecode: u16, body: &[u8]| {
+        let descriptor = HvmSaveDescriptor { typecode, instance: 0, length: body.len() as u32 };
+        for byte in descriptor.as_bytes().iter().chain(body) {
+            write_at(buffer + u64::from(length), *byte);
+            length += 1;
+        }
+    };
+    put(HVM_SAVE_CODE_HEADER, header.as_bytes());
+    put(HVM_SAVE_CODE_CPU, registers.as_bytes());
+    put(HVM_SAVE_CODE_END, &[]);
+    let context = DomctlHvmcontext { size: length, buffer: GuestHandle::new(buffer), ..DomctlHvmcontext::default() };
+    set(domain, XEN_DOMCTL_SETHVMCONTEXT, |op| op.set_hvmcontext(context))
+}
+
+/// The result of a call that gives 0 when it went well.
+///
+/// **Errors:** any other result.
+pub fn checked(result: i64) -> Result<(), i64> {
     if result == 0 { Ok(()) } else { Err(result) }
 }
 
-fn registers(mode: Mode) -> HvmHwCpu {
+/// Registers with which a vCPU begins at [`CODE`].
+#[must_use]
+pub fn registers(mode: Mode) -> HvmHwCpu {
     let long = mode == Mode::Long;
     let mut cpu = HvmHwCpu {
         rip: CODE,

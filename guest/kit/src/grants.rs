@@ -1,11 +1,11 @@
-//! The domain's own grant table, and what the cases do with it.
+//! The domain's own grant table, and what test and benchmark kernels do with it.
 
+use crate::pages::{read_at, write_at};
 use xen_abi::grant_entry::*;
 use xen_abi::grant_table::*;
 use xen_abi::memory::XENMEM_ADD_TO_PHYSMAP;
 use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_GRANT_TABLE};
 use xen_abi::{DomId, Gfn, GrantHandle, GrantRef};
-use xenolith_guest_kit::pages::{read_at, write_at};
 
 use crate::calls::{grant, memory};
 use crate::domain::{GRANT_STATUS, GRANT_TABLE, address};

@@ -1,0 +1,71 @@
+//! A bare-metal kernel that measures what the hypervisor under it costs, in ticks of the time-stamp counter.
+//!
+//! As domain 0 it prints a line `ROW <name> = <ticks>` for each operation, the least of repeated single ones, or
+//! `ROW <name> = - <why not>`. With no hypervisor under it, it measures a world switch of its own: what the machine
+//! itself charges. `only=<text>` on the command line picks the rows whose names hold the text. `profile=<name>`
+//! lets one row go round for ever. With `role=peer` it is the other domain that some operations take.
+#![no_std]
+#![no_main]
+
+mod bare;
+mod bench;
+mod events;
+mod exits;
+mod grants;
+mod growth;
+mod hypercalls;
+mod life;
+mod memory;
+mod pairs;
+mod peer;
+mod timers;
+
+use xen_abi::hypercall::SCHED_OP;
+use xen_abi::sched::SCHEDOP_SHUTDOWN;
+use xenolith_guest_kit::console::line;
+use xenolith_guest_kit::start_info::CommandLine;
+use xenolith_guest_kit::{calls, cpu, domain, entry};
+
+entry!(main);
+
+fn main() -> ! {
+    let command_line = CommandLine::read();
+    if cpu::cpuid(0x4000_0000, 0).ebx != u32::from_le_bytes(*b"XenV") {
+        bare::run();
+        finish();
+    }
+    if command_line.value("role") == Some("peer") {
+        peer::run();
+    }
+    line(format_args!("BENCH BEGIN"));
+    let placed = domain::set_up();
+    if placed != 0 {
+        line(format_args!("SETUP the shared page cannot be placed: {placed}"));
+    }
+    let mut bench = bench::Bench::new(command_line.value("only"), command_line.value("profile"));
+    hypercalls::run(&mut bench);
+    exits::run(&mut bench);
+    events::run(&mut bench);
+    timers::run(&mut bench);
+    memory::run(&mut bench);
+    pairs::run(&mut bench);
+    life::run(&mut bench);
+    growth::run(&mut bench);
+    line(format_args!("BENCH END {}", bench.count()));
+    finish()
+}
+
+/// Ends the machine: through the emulator's exit device where there is one, else by shutting the domain down.
+fn finish() -> ! {
+    // SAFETY: the port belongs to the emulator's exit device or to nothing.
+    unsafe { cpu::out32(0xf4, 0x10) };
+    let reason = [0_u32; 1];
+    calls::call(SCHED_OP, [SCHEDOP_SHUTDOWN.into(), reason.as_ptr() as u64]);
+    cpu::stop()
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    line(format_args!("PANIC {info}"));
+    finish()
+}

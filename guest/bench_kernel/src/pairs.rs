@@ -1,0 +1,221 @@
+//! What takes two domains: this one, and a twin that it makes.
+
+use xen_abi::event_channel::{EVTCHNOP_SEND, EvtchnSend};
+use xen_abi::hypercall::{EVENT_CHANNEL_OP, SCHED_OP};
+use xen_abi::sched::SCHEDOP_YIELD;
+use xen_abi::shared_info::{VCPU_INFO_TIME, VcpuTimeInfo};
+use xen_abi::{Gfn, Port};
+use xenolith_guest_kit::calls::call;
+use xenolith_guest_kit::domain::{GRANTED, bind_interdomain, close, consume, quiet, time_info, vcpu_info};
+use xenolith_guest_kit::pages::{self, Page, read_at, write_at};
+use xenolith_guest_kit::twin::Twin;
+use xenolith_guest_kit::waits::{LONG, SHORT};
+use xenolith_guest_kit::{cpu, foreign, stamps, wait_until};
+
+use crate::bench::{Bench, FEW_ROUNDS, Meter, ROUNDS, Row, counter};
+use crate::grants::{Lists, copy, map_unmap};
+use crate::growth::mapped_grants;
+use crate::peer::{ASK_ECHO, ASK_SPIN, ASK_YIELD, ASKED, GRANTS, MAIL, MORE_GRANTS, PORT, REACHED, READY, ROUND, TIME};
+use crate::timers::halt_to_upcall;
+
+/// The spare frame at which the mail is seen.
+const MAIL_SLOT: u64 = 0x40;
+
+const ROWS: &[&str] = &[
+    "pair/send-to-upcall",
+    "pair/ping-pong",
+    "pair/yield-to-yield",
+    "pair/timer-under-load",
+    "pair/map-unmap-1",
+    "pair/map-unmap-32",
+    "pair/copy-64",
+    "pair/copy-4096",
+    "pair/copy-32x4096",
+    "pair/foreign-map-unmap",
+    "growth/map-unmap/grants",
+];
+
+/// The twin, and what leads to it.
+struct Pair {
+    twin: Twin,
+    /// Where its mail is seen.
+    mail: u64,
+    port: Port,
+    send: &'static Page,
+}
+
+/// Takes the rows.
+pub fn run(b: &mut Bench<'_>) {
+    if !b.wants(ROWS) {
+        return;
+    }
+    let scratch = pages::take();
+    let pair = match Pair::new(scratch) {
+        Ok(pair) => pair,
+        Err(result) => {
+            ROWS.iter().for_each(|name| b.row(name, |_| Err(result)));
+            return;
+        }
+    };
+    b.row("pair/send-to-upcall", |meter| pair.send_to_upcall(meter));
+    b.row("pair/ping-pong", |meter| pair.ping_pong(meter));
+    b.row("pair/yield-to-yield", |meter| pair.yields(meter));
+    b.row("pair/timer-under-load", |meter| pair.under_load(meter));
+    memory(b, &pair, scratch);
+    mapped_grants(b, pair.twin.id, GRANTS.0, MORE_GRANTS);
+    close(pair.port);
+    pair.twin.destroy();
+    wait_until(LONG, || pair.twin.is_gone());
+    quiet();
+}
+
+fn memory(b: &mut Bench<'_>, pair: &Pair, scratch: &'static Page) {
+    let (dom, (first, many)) = (pair.twin.id, GRANTS);
+    let lists = Lists::new();
+    b.row("pair/map-unmap-1", |meter| map_unmap(meter, &lists, dom, first, 1));
+    b.row("pair/map-unmap-32", |meter| map_unmap(meter, &lists, dom, first, many));
+    let to = pages::take_many(many as usize, 1);
+    let frame = |index: u32| to.get(index as usize).map_or(Gfn(0), Page::gfn);
+    let list = pages::take();
+    b.row("pair/copy-64", |meter| copy(meter, list, (dom, first), frame, (1, 64)));
+    b.row("pair/copy-4096", |meter| copy(meter, list, (dom, first), frame, (1, 4096)));
+    b.row("pair/copy-32x4096", |meter| copy(meter, list, (dom, first), frame, (many, 4096)));
+    b.row("pair/foreign-map-unmap", |meter| {
+        foreign::map(scratch, dom, MAIL.gfn(), GRANTED)?;
+        foreign::unmap(GRANTED);
+        let ticks = meter.least(ROUNDS, || {
+            let _ = foreign::map(scratch, dom, MAIL.gfn(), GRANTED);
+            foreign::unmap(GRANTED);
+        });
+        Ok(ticks.cast_signed())
+    });
+}
+
+/// The system time of a reading of a vCPU's counter: two domains' counters may begin at different moments.
+fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
+    let ticks = i128::from(reading.wrapping_sub(info.tsc_timestamp).cast_signed());
+    let shifted = if info.tsc_shift < 0 { ticks >> -info.tsc_shift } else { ticks << info.tsc_shift };
+    info.system_time.wrapping_add_signed((shifted * i128::from(info.tsc_to_system_mul) >> 32) as i64)
+}
+
+impl Pair {
+    fn new(scratch: &'static Page) -> Result<Self, i64> {
+        let twin = Twin::new(scratch, "role=peer")?;
+        let made = Self::connect(&twin);
+        match made {
+            Ok((mail, port)) => {
+                let send = pages::take();
+                send.write(0, EvtchnSend { port });
+                Ok(Self { twin, mail, port, send })
+            }
+            Err(result) => {
+                twin.destroy();
+                Err(result)
+            }
+        }
+    }
+
+    fn connect(twin: &Twin) -> Result<(u64, Port), i64> {
+        let mail = twin.see(MAIL.gfn(), MAIL_SLOT)?;
+        let begun = twin.unpause();
+        if begun != 0 {
+            return Err(begun);
+        }
+        wait_until(LONG, || {
+            call(SCHED_OP, [SCHEDOP_YIELD.into(), 0]);
+            read_at::<i64>(mail + READY as u64) != 0
+        });
+        let ready: i64 = read_at(mail + READY as u64);
+        if ready != 1 {
+            return Err(ready);
+        }
+        let (bound, port) = bind_interdomain(twin.id, read_at(mail + PORT as u64));
+        // A new connection shows as an event.
+        wait_until(SHORT, || false);
+        quiet();
+        if bound == 0 { Ok((mail, port)) } else { Err(bound) }
+    }
+
+    fn answer<T: zerocopy::FromBytes + Copy>(&self, field: usize) -> T {
+        read_at(self.mail + field as u64)
+    }
+
+    fn ask(&self, what: u64) {
+        write_at(self.mail + ASKED as u64, what);
+    }
+
+    fn send(&self) -> i64 {
+        call(EVENT_CHANNEL_OP, [EVTCHNOP_SEND.into(), self.send.address()])
+    }
+
+    /// Sends, and sleeps until the answer has come; false if none comes.
+    fn exchange(&self) -> bool {
+        let taken = stamps::count();
+        if self.send() != 0 {
+            return false;
+        }
+        while stamps::count() == taken {
+            cpu::sleep_until_interrupt();
+        }
+        consume(self.port);
+        true
+    }
+
+    /// From a call that sends to the first instruction of the sleeping twin's handler, on the same CPU.
+    fn send_to_upcall(&self, meter: Meter) -> Row {
+        let mut least = i64::MAX;
+        for _ in 0..meter.rounds(ROUNDS) {
+            let begin = counter();
+            if !self.exchange() {
+                return Err(-1);
+            }
+            let Some(own) = time_info(vcpu_info(0) + VCPU_INFO_TIME as u64) else { return Err(-2) };
+            let reached = system_time(&self.answer(TIME), self.answer(REACHED));
+            // A nanosecond is a tick.
+            least = least.min(meter.between(system_time(&own, begin), reached));
+        }
+        Ok(least)
+    }
+
+    /// From a call that sends, to the twin and back, to the first instruction of this domain's handler.
+    fn ping_pong(&self, meter: Meter) -> Row {
+        let mut least = i64::MAX;
+        for _ in 0..meter.rounds(ROUNDS) {
+            let begin = counter();
+            if !self.exchange() {
+                return Err(-1);
+            }
+            least = least.min(meter.between(begin, stamps::reached()));
+        }
+        Ok(least)
+    }
+
+    /// Two vCPUs that yield to each other: from one yield to the return from it, after the other has yielded too.
+    fn yields(&self, meter: Meter) -> Row {
+        self.ask(ASK_YIELD);
+        let mut least = u64::MAX;
+        // The first wakes it.
+        self.exchange();
+        for _ in 0..meter.rounds(ROUNDS * 8) {
+            let round: u64 = self.answer(ROUND);
+            let begin = counter();
+            call(SCHED_OP, [SCHEDOP_YIELD.into(), 0]);
+            let took = meter.since(begin);
+            if self.answer::<u64>(ROUND) == round.wrapping_add(1) {
+                least = least.min(took);
+            }
+        }
+        self.ask(ASK_ECHO);
+        if least == u64::MAX { Err(-2) } else { Ok(least.cast_signed()) }
+    }
+
+    /// From the moment for which a timer was set to this domain's handler, while the twin has the CPU.
+    fn under_load(&self, meter: Meter) -> Row {
+        self.ask(ASK_SPIN);
+        self.exchange();
+        let row = halt_to_upcall(pages::take(), meter.rounds(FEW_ROUNDS));
+        self.ask(ASK_ECHO);
+        self.exchange();
+        row
+    }
+}

@@ -1,0 +1,69 @@
+//! The one-shot timer of a vCPU.
+
+use xen_abi::VcpuId;
+use xen_abi::hypercall::VCPU_OP;
+use xen_abi::shared_info::VCPU_INFO_TIME;
+use xen_abi::vcpu::{VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER, VcpuSetSingleshotTimer};
+use xen_abi::virq::VIRQ_TIMER;
+use xenolith_guest_kit::calls::{call, vcpu_plain};
+use xenolith_guest_kit::domain::{bind_virq, close, consume, now, quiet, time_info, vcpu_info};
+use xenolith_guest_kit::pages::{self, Page};
+use xenolith_guest_kit::{cpu, stamps};
+
+use crate::bench::{Bench, FEW_ROUNDS, ROUNDS, Row};
+
+/// How far ahead a timer is set that is to run down, in nanoseconds.
+const AHEAD: u64 = 300_000;
+/// One that is not.
+pub const NEVER_REACHED: u64 = 60_000_000_000;
+
+/// Takes the rows.
+pub fn run(b: &mut Bench<'_>) {
+    let page = pages::take();
+    b.call("timer/set-singleshot", ROUNDS, || set(page, now() + NEVER_REACHED));
+    vcpu_plain(VCPUOP_STOP_SINGLESHOT_TIMER, 0);
+    b.row("timer/halt-to-upcall", |meter| halt_to_upcall(page, meter.rounds(FEW_ROUNDS)));
+}
+
+/// Sets the timer of this vCPU.
+pub fn set(page: &'static Page, timeout_abs_ns: u64) -> i64 {
+    page.write(0, VcpuSetSingleshotTimer { timeout_abs_ns, ..VcpuSetSingleshotTimer::default() });
+    call(VCPU_OP, [VCPUOP_SET_SINGLESHOT_TIMER.into(), VcpuId(0).0.into(), page.address()])
+}
+
+/// From the moment for which a timer was set to the first instruction of the handler, of a vCPU that sleeps meanwhile
+/// on a CPU that has nothing else to do.
+pub fn halt_to_upcall(page: &'static Page, rounds: u32) -> Row {
+    let (bound, port) = bind_virq(VIRQ_TIMER, 0);
+    if bound != 0 {
+        return Err(bound);
+    }
+    quiet();
+    let mut least = i64::MAX;
+    for _ in 0..rounds {
+        let until = now() + AHEAD;
+        let taken = stamps::count();
+        let result = set(page, until);
+        if result != 0 {
+            return Err(result);
+        }
+        while stamps::count() == taken {
+            cpu::sleep_until_interrupt();
+        }
+        least = least.min(stamps::reached().wrapping_sub(counter_at(until)).cast_signed());
+        consume(port);
+    }
+    close(port);
+    quiet();
+    Ok(least)
+}
+
+/// What the time-stamp counter shows at a system time, by vCPU 0's own information.
+fn counter_at(system_time: u64) -> u64 {
+    let Some(info) = time_info(vcpu_info(0) + VCPU_INFO_TIME as u64) else { return 0 };
+    // The information may be younger than the moment.
+    let passed = i128::from(system_time.wrapping_sub(info.system_time).cast_signed()) << 32;
+    let shifted = passed / i128::from(info.tsc_to_system_mul.max(1));
+    let ticks = if info.tsc_shift < 0 { shifted << -info.tsc_shift } else { shifted >> info.tsc_shift };
+    info.tsc_timestamp.wrapping_add_signed(ticks as i64)
+}

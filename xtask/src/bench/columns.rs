@@ -1,0 +1,117 @@
+//! The machines that are measured: what each boots, always by the clock that counts instructions.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
+
+use super::rows::Run;
+use crate::boot::Hypervisor;
+use crate::progress::Step;
+use crate::setup;
+
+/// One machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// No hypervisor: the benchmark kernel by itself.
+    Bare,
+    /// Xen as Debian boots it.
+    Xen,
+    /// Xen without the defences against speculation, which Xenolith does not have yet.
+    XenPlain,
+    Xenolith,
+}
+
+/// What every hypervisor is told. Domain 0 gets one vCPU and little memory; the rest is for other domains.
+const OPTIONS: &str = "console=com1 com1=115200,8n1 dom0=pvh dom0-iommu=none dom0_max_vcpus=1 dom0_mem=256M";
+
+/// The machine's memory in MiB.
+const MEMORY: u64 = 2048;
+
+/// How often real Xen may be started: the emulator loses a PVH domain 0 once in a while, by faults of its own.
+const TRIES: u32 = 3;
+
+/// What Xen says of a dead domain 0, before it counts five seconds in which nothing happens but instructions.
+const CRASH: &str = "Dom0 crashed";
+
+impl Column {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bare, Self::Xen, Self::XenPlain, Self::Xenolith];
+    /// Those that need nothing but what this project builds.
+    pub const OWN: [Self; 2] = [Self::Bare, Self::Xenolith];
+
+    /// Its name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Xen => "xen",
+            Self::XenPlain => "xen-spec-ctrl-no",
+            Self::Xenolith => "xenolith",
+        }
+    }
+
+    /// What stands above it in the table.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Xen => "Xen",
+            Self::XenPlain => "Xen spec-ctrl=no",
+            Self::Xenolith => "Xenolith",
+        }
+    }
+
+    fn media(self, words: &str) -> Result<Media> {
+        let kernel = places::images().join("bench-kernel");
+        let (hypervisor, more) = match self {
+            Self::Bare => {
+                return Ok(Media::Kernel { image: kernel, options: words.to_owned(), modules: Vec::new() });
+            }
+            Self::Xen => (Hypervisor::Xen, ""),
+            Self::XenPlain => (Hypervisor::Xen, " spec-ctrl=no"),
+            Self::Xenolith => (Hypervisor::Xenolith, ""),
+        };
+        let options = format!("{OPTIONS}{more}");
+        let modules = vec![Module { file: kernel, command_line: words.to_owned() }];
+        Ok(Media::Kernel { image: hypervisor.image()?, options, modules })
+    }
+
+    /// The machine, with these words on the benchmark kernel's command line.
+    ///
+    /// **Errors:** something that it boots cannot be had.
+    pub fn spec(self, words: &str) -> Result<MachineSpec> {
+        let mut spec = MachineSpec::new(&format!("bench-{}", self.name()), self.media(words)?);
+        spec.memory_mib = MEMORY;
+        spec.accelerator = "tcg,thread=single".into();
+        spec.extra = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"].map(str::to_owned).into();
+        spec.timeout = Duration::from_secs(1500);
+        Ok(spec)
+    }
+}
+
+/// Boots the machine and takes its rows, those whose names hold `filter`.
+///
+/// **Errors:** something cannot be had, or the benchmark kernel did not come to its end.
+pub fn run(column: Column, filter: Option<&str>) -> Result<Run> {
+    setup::ensure(&[&setup::EMULATOR])?;
+    let words: String = filter.map(|filter| format!("only={filter}")).unwrap_or_default();
+    let spec = column.spec(&words)?;
+    let mut faults = String::new();
+    for attempt in 1..=TRIES {
+        let step = Step::begin(format!("measuring: {}", column.title()));
+        let mut machine = Machine::start(&spec)?;
+        let ending = machine.run_until(Some(CRASH));
+        let run = Run::read(&machine.console.text());
+        step.end(&format!("{} rows", run.rows.len()));
+        if run.faults.is_empty() {
+            return Ok(run);
+        }
+        faults = format!("{}; {ending}\n{}", run.faults.join("; "), machine.report());
+        eprintln!("    try {attempt} of {TRIES}: {faults}");
+        if matches!(column, Column::Bare | Column::Xenolith) {
+            break;
+        }
+    }
+    bail!("the benchmark did not get through on {}: {faults}", column.title())
+}
