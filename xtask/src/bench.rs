@@ -19,9 +19,6 @@ use budgets::Budgets;
 use columns::Column;
 use table::Table;
 
-/// What the names of rows hold that take little time.
-const SHORT: &str = "hypercall/,multicall/,exit/,interrupt/,event/,timer/,schedule/,pair/send,pair/ping,pair/yield,pair/map,pair/copy-64,pair/copy-4096,pair/foreign,world-switch/";
-
 /// Measures operations on Debian's Xen and on Xenolith, in instructions.
 #[derive(Args, Clone, Debug, Default)]
 pub struct BenchArguments {
@@ -34,9 +31,9 @@ pub struct BenchArguments {
     /// Draw the ratios as a chart into this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Run Xenolith alone, and judge its instructions by bench/budgets.toml
+    /// Run Xenolith alone, and compare it with what Xen took when bench/xen-4.17.json was written (by --json)
     #[arg(long)]
-    pub without_xen: bool,
+    pub recorded: bool,
     /// Trace one row instruction by instruction, and print the functions that they belong to
     #[arg(long, value_name = "ROW")]
     pub profile: Option<String>,
@@ -64,10 +61,14 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });
     }
-    let columns = if arguments.without_xen { &Column::OWN[..] } else { &Column::ALL };
-    let table = Table::new(measure(columns, arguments)?);
-    let shown: Vec<Column> = columns.iter().copied().filter(|column| *column != Column::Bare).collect();
-    print!("{}", table.shown(&shown));
+    let columns = if arguments.recorded { &Column::OWN[..] } else { &Column::ALL };
+    let mut runs = measure(columns, arguments)?;
+    if arguments.recorded {
+        let xen = json::read(&places::root().join("bench/xen-4.17.json"), &[Column::Xen, Column::XenPlain])?;
+        runs.splice(..0, xen);
+    }
+    let table = Table::new(runs).without_absent();
+    print!("{}", table.shown(&Column::SHOWN));
     if let Some(place) = &arguments.json {
         json::write(place, &table)?;
     }
@@ -93,14 +94,6 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
         bail!("rows above their ceilings in bench/budgets.toml:\n{}", broken.join("\n"));
     }
     Ok(())
-}
-
-/// What `cargo xtask test` runs of it: the rows that take little time, on Xenolith, from images that are built.
-///
-/// **Errors:** as for [`command`].
-pub fn short() -> Result<()> {
-    let filter = Some(SHORT.to_owned());
-    command(&BenchArguments { filter, without_xen: true, no_build: true, ..BenchArguments::default() })
 }
 
 fn measure(columns: &[Column], arguments: &BenchArguments) -> Result<Vec<(Column, rows::Run)>> {

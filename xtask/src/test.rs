@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use xenolith_tests::places;
 
-use crate::bench;
 use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments};
 use crate::diff::{self, DiffArguments};
@@ -49,7 +48,6 @@ const PARTS: &[Part] = &[
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
     Part { name: "whole machines", on_images: true, run: whole_machines },
     Part { name: "comparison with Xen", on_images: true, run: compare },
-    Part { name: "instructions of hot paths", on_images: true, run: bench::short },
     Part { name: "main job", on_images: true, run: main_job },
     Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
 ];

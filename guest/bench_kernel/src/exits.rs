@@ -13,7 +13,7 @@ use crate::bench::{Bench, ROUNDS, counter};
 
 /// A register that every hypervisor has to answer for: where the local APIC is.
 const APIC_BASE: u32 = 0x1b;
-/// The page attribute table.
+/// The page attribute table, of which the processor itself can keep a guest's own.
 const PAT: u32 = 0x277;
 /// A port of the machine's old interrupt controller, which domain 0 does not get.
 const REFUSED_PORT: u16 = 0x20;
@@ -29,8 +29,9 @@ pub fn run(b: &mut Bench<'_>) {
     b.repeated("exit/msr-read", ROUNDS, || {
         black_box(cpu::read_msr(APIC_BASE));
     });
+    b.repeated("exit/msr-write", ROUNDS, || lapic::write(lapic::TPR, 0));
     let pat = cpu::read_msr(PAT);
-    b.repeated("exit/msr-write", ROUNDS, || {
+    b.repeated("exit/msr-write-pat", ROUNDS, || {
         // SAFETY: the register keeps what it has.
         unsafe { cpu::write_msr(PAT, pat) };
     });

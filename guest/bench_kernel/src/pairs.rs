@@ -64,6 +64,7 @@ pub fn run(b: &mut Bench<'_>) {
     memory(b, &pair, scratch);
     mapped_grants(b, pair.twin.id, GRANTS.0, MORE_GRANTS);
     close(pair.port);
+    pair.twin.unsee(MAIL_SLOT);
     pair.twin.destroy();
     wait_until(LONG, || pair.twin.is_gone());
     quiet();

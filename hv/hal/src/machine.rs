@@ -193,10 +193,7 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     /// Copies a page; false if one of them is not RAM that the core may use.
     fn copy_page(&self, from: Mfn, to: Mfn) -> bool {
         let (Some(from), Some(to)) = (self.page(from), self.page(to)) else { return false };
-        for (from, to) in from.words().iter().zip(to.words()) {
-            to.store(from.load(core::sync::atomic::Ordering::Relaxed), core::sync::atomic::Ordering::Relaxed);
-        }
-        true
+        to.copy_words(0, from, 0, crate::PAGE_SIZE)
     }
 
     /// Makes an empty translation.

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 const WORD: usize = 8;
 const WORDS: usize = PAGE_SIZE / WORD;
+/// Words that are worked on without a look at where the end is; a page holds whole groups.
+const GROUP: usize = 16;
 
 /// A 4 KiB page as an array of atomics: a guest may change it between any two reads, and reading it is ordinary safe
 /// Rust all the same. Values narrower than a word are worked on inside their 64-bit word.
@@ -199,10 +201,35 @@ impl PageWords {
         let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & keep) | value));
     }
 
+    /// Copies `length` bytes from byte `from` of another page to `offset`, by whole words. False, and nothing copied,
+    /// when they do not lie in both pages, or are not whole words in both.
+    #[must_use]
+    pub fn copy_words(&self, offset: usize, source: &Self, from: usize, length: usize) -> bool {
+        let (Some(to), Some(from)) = (self.whole_words(offset, length), source.whole_words(from, length)) else {
+            return false;
+        };
+        let ((to, to_rest), (from, from_rest)) = (to.as_chunks::<GROUP>(), from.as_chunks::<GROUP>());
+        let copy = |(to, from): (&AtomicU64, &AtomicU64)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (to, from) in to.iter().zip(from) {
+            to.iter().zip(from).for_each(copy);
+        }
+        to_rest.iter().zip(from_rest).for_each(copy);
+        true
+    }
+
+    fn whole_words(&self, offset: usize, length: usize) -> Option<&[AtomicU64]> {
+        if !offset.is_multiple_of(WORD) || !length.is_multiple_of(WORD) {
+            return None;
+        }
+        self.0.get(offset / WORD..offset.checked_add(length)? / WORD)
+    }
+
     /// Writes zeros over the whole page.
     pub fn clear(&self) {
-        for word in &self.0 {
-            word.store(0, Ordering::Relaxed);
+        for group in self.0.as_chunks::<GROUP>().0 {
+            for word in group {
+                word.store(0, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -259,6 +286,23 @@ mod tests {
                 assert_eq!(part[..length], data[..length]);
             }
         }
+    }
+
+    #[test]
+    fn words_are_copied_only_between_whole_words() {
+        let (from, to) = (PageWords::new(), PageWords::new());
+        (0..WORDS).for_each(|index| from.store_u64(index * 8, index as u64 + 1).unwrap());
+        assert!(to.copy_words(8, &from, 16, 200));
+        let around = [0, 8, 200, 208].map(|offset| to.load_u64(offset).unwrap());
+        assert_eq!(around, [0, 3, 27, 0]);
+        assert!(!to.copy_words(4, &from, 4, 8), "parts of words");
+        assert!(!to.copy_words(0, &from, 0, 12), "a part at the end");
+        assert!(!to.copy_words(8, &from, 0, PAGE_SIZE), "past the end");
+        assert!(!to.copy_words(8, &from, usize::MAX - 7, 8), "far past the end");
+        assert!(to.copy_words(0, &from, 0, PAGE_SIZE));
+        assert_eq!(to.load_u64(PAGE_SIZE - 8), Some(512));
+        to.clear();
+        assert!(to.words().iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 
     #[test]

@@ -37,6 +37,8 @@ const CRASH: &str = "Dom0 crashed";
 impl Column {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Bare, Self::Xen, Self::XenPlain, Self::Xenolith];
+    /// Those that stand side by side in the table.
+    pub const SHOWN: [Self; 3] = [Self::Xen, Self::XenPlain, Self::Xenolith];
     /// Those that need nothing but what this project builds.
     pub const OWN: [Self; 2] = [Self::Bare, Self::Xenolith];
 

@@ -16,8 +16,8 @@ use crate::setup;
 use crate::toolchain::{TARGET, target_directory};
 
 /// How long the trace is taken, and how long the operation runs before.
-const TRACED: Duration = Duration::from_millis(400);
-const WARMED: Duration = Duration::from_millis(300);
+const TRACED: Duration = Duration::from_secs(2);
+const WARMED: Duration = Duration::from_secs(1);
 
 /// Addresses from here on are the hypervisor's.
 const HYPERVISOR: u64 = 1 << 47;

@@ -59,6 +59,13 @@ impl Table {
         table
     }
 
+    /// Without the rows that were recorded of Xen and not asked for now.
+    #[must_use]
+    pub fn without_absent(mut self) -> Self {
+        self.lines.retain(|line| line.figure(Column::Xenolith).or(line.figure(Column::Bare)).is_some());
+        self
+    }
+
     /// As text, aligned.
     #[must_use]
     pub fn shown(&self, columns: &[Column]) -> String {

@@ -139,6 +139,9 @@ fn transfer<W: World>(
 
 /// Copies from the front. Ranges of one page that overlap are copied by words, as the processor's string move does.
 fn copy_bytes(source: &PageWords, from: usize, target: &PageWords, to: usize, length: usize) -> Option<()> {
+    if !core::ptr::eq(source, target) && target.copy_words(to, source, from, length) {
+        return Some(());
+    }
     let mut buffer = [0; CHUNK];
     let chunk = if core::ptr::eq(source, target) { WORD } else { CHUNK };
     let mut done = 0;
