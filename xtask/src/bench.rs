@@ -19,6 +19,10 @@ use budgets::Budgets;
 use columns::Column;
 use table::Table;
 
+/// What the names of rows hold that take little time.
+const SHORT: &str = "hypercall/,multicall/,exit/,interrupt/,event/,timer/,schedule/,pair/send,pair/ping,pair/yield,\
+                     pair/map,pair/copy-64,pair/copy-4096,pair/foreign,world-switch/";
+
 /// Measures operations on Debian's Xen and on Xenolith, in instructions.
 #[derive(Args, Clone, Debug, Default)]
 pub struct BenchArguments {
@@ -40,6 +44,9 @@ pub struct BenchArguments {
     /// With --profile: on Xen with spec-ctrl=no, whose functions have no names here
     #[arg(long, requires = "profile")]
     pub on_xen: bool,
+    /// Only the rows that take little time, and on Xenolith alone, as with --recorded
+    #[arg(long, conflicts_with = "filter")]
+    pub short: bool,
     /// Run everything twice, and fail where a figure is another the second time
     #[arg(long)]
     pub twice: bool,
@@ -49,6 +56,18 @@ pub struct BenchArguments {
     /// Take the images as they lie in target/image/
     #[arg(long)]
     pub no_build: bool,
+}
+
+impl BenchArguments {
+    /// Whether what Xen takes is read from the file.
+    const fn is_recorded(&self) -> bool {
+        self.recorded || self.short
+    }
+
+    /// What the names of the wanted rows hold; none for all.
+    fn wanted(&self) -> Option<&str> {
+        if self.short { Some(SHORT) } else { self.filter.as_deref() }
+    }
 }
 
 /// The command.
@@ -61,9 +80,9 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });
     }
-    let columns = if arguments.recorded { &Column::OWN[..] } else { &Column::ALL };
+    let columns = if arguments.is_recorded() { &Column::OWN[..] } else { &Column::ALL };
     let mut runs = measure(columns, arguments)?;
-    if arguments.recorded {
+    if arguments.is_recorded() {
         let xen = json::read(&places::root().join("bench/xen-4.17.json"), &[Column::Xen, Column::XenPlain])?;
         runs.splice(..0, xen);
     }
@@ -97,5 +116,5 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
 }
 
 fn measure(columns: &[Column], arguments: &BenchArguments) -> Result<Vec<(Column, rows::Run)>> {
-    columns.iter().map(|&column| Ok((column, columns::run(column, arguments.filter.as_deref())?))).collect()
+    columns.iter().map(|&column| Ok((column, columns::run(column, arguments.wanted())?))).collect()
 }
