@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, places};
+use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, cpus_for_guests, places};
 
 use crate::boot_disc;
 use crate::image;
@@ -110,9 +110,11 @@ fn boot_disc(test: &str) -> PathBuf {
     boot_disc::disc(test, "dom0=pvh dom0_mem=512M", &[(&kernel(), WORDS), (&ramdisk, "")])
 }
 
+/// A machine with so many CPUs for guests.
 fn start(test: &str, media: Media, cpus: u32, devices: &[&str]) -> Machine {
     let extra = devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]).collect();
     let timeout = Duration::from_secs(300);
+    let cpus = cpus_for_guests(cpus);
     Machine::start(&MachineSpec { cpus, memory_mib: 1536, timeout, extra, ..MachineSpec::new(test, media) }).unwrap()
 }
 
@@ -128,10 +130,22 @@ fn end_by(machine: &mut Machine, line: &str) -> Ending {
     machine.run_to_end()
 }
 
+/// Asks the hypervisor whether each CPU does what it was started for, also one that was needed before it began.
+fn every_cpu_works(machine: &mut Machine, cpus: u32) {
+    machine.send(&[SWITCH, b"c", SWITCH].concat()).unwrap();
+    let mut from = expect(machine, "*** Serial input to Xen", 0);
+    for cpu in 0..cpus {
+        from = expect(machine, &format!("CPU{cpu}: APIC {cpu:#x}, online, at work"), from);
+    }
+    expect(machine, "*** Serial input to DOM0", from);
+}
+
 /// Boots with so many CPUs, and lets what is typed end it.
 fn boot(test: &str, cpus: u32, line: &str) -> (Machine, Ending) {
     let mut machine = start(test, by_the_emulator(test, WORDS), cpus, &[]);
     expect(&mut machine, &format!("smp: Brought up 1 node, {cpus} CPU"), 0);
+    expect(&mut machine, "INIT REACHED", 0);
+    every_cpu_works(&mut machine, cpus_for_guests(cpus));
     let ending = end_by(&mut machine, line);
     (machine, ending)
 }

@@ -1,6 +1,6 @@
 //! A kernel as domain 0, up to its end.
 
-use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module};
+use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, cpus_for_guests};
 
 use crate::boot_disc;
 use crate::image;
@@ -9,7 +9,8 @@ const OPTIONS: &str = "dom0=pvh dom0-iommu=none dom0_mem=256M";
 
 /// Lets the test kernel ask a few things and end the machine, which it does by the debug-exit port.
 fn runs_to_its_end(test: &str, media: Media) {
-    let mut machine = Machine::start(&MachineSpec { cpus: 2, ..MachineSpec::new(test, media) }).unwrap();
+    let mut machine =
+        Machine::start(&MachineSpec { cpus: cpus_for_guests(2), ..MachineSpec::new(test, media) }).unwrap();
     machine.expect("TESTS END").unwrap_or_else(|error| panic!("{error:#}"));
     let ending = machine.run_to_end();
     assert!(matches!(ending, Ending::Off | Ending::DebugExit(_)) && ending.is_good(), "{ending}\n{}", machine.report());

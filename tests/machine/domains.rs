@@ -1,6 +1,6 @@
 //! Domains beside domain 0, made by a kernel that does what a toolstack does.
 
-use xenolith_tests::{Machine, MachineSpec, Media, Module};
+use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests};
 
 use crate::image;
 
@@ -25,7 +25,8 @@ fn live_and_end(test: &str, cpus: u32) {
     let kernel = Module { file: image::built("test-kernel"), command_line: "only=domain/".into() };
     let options = format!("{} {OPTIONS}", image::OPTIONS);
     let media = Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel] };
-    let mut machine = Machine::start(&MachineSpec { cpus, ..MachineSpec::new(test, media) }).unwrap();
+    let mut machine =
+        Machine::start(&MachineSpec { cpus: cpus_for_guests(cpus), ..MachineSpec::new(test, media) }).unwrap();
     for case in CASES {
         machine.expect(&format!("CASE {case}")).unwrap_or_else(|error| panic!("{error:#}"));
     }

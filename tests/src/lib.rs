@@ -12,5 +12,5 @@ pub mod places;
 
 pub use console::Console;
 pub use ending::Ending;
-pub use machine::{Machine, MachineSpec};
+pub use machine::{Machine, MachineSpec, cpus_for_guests};
 pub use media::{Media, Module};

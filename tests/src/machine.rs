@@ -35,6 +35,13 @@ pub struct MachineSpec {
     pub restarts: bool,
 }
 
+/// How many CPUs the emulated machine needs for guests to have so many: with more than one, QEMU's emulator would lose
+/// guests on the first, so none run there (`docs/decisions/0007-cpu-0.md`).
+#[must_use]
+pub const fn cpus_for_guests(guests: u32) -> u32 {
+    if guests > 1 { guests + 1 } else { 1 }
+}
+
 impl MachineSpec {
     /// A machine of 1 CPU and 1 GiB with nested paging, 60 s to live, that shows nothing.
     #[must_use]

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use xenolith_tests::places;
+use xenolith_tests::{cpus_for_guests, places};
 
 use crate::boot::{self, BootArguments, Hypervisor};
 use crate::build::{self, BuildArguments};
@@ -90,6 +90,7 @@ fn run(hypervisor: Hypervisor, arguments: &DiffArguments) -> Result<Transcript> 
         options: OPTIONS.into(),
         until: Some("TESTS END".into()),
         timeout: 300,
+        cpus: cpus_for_guests(2),
         ..BootArguments::new(hypervisor)
     };
     let (ending, machine) = boot::boot(&machine, &format!("diff-{}", hypervisor.name()))?;

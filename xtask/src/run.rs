@@ -68,7 +68,7 @@ pub struct RunArguments {
     /// The port on this machine's loopback at which the guest's web server answers; else 8080, or any that is free
     #[arg(long)]
     pub port: Option<u16>,
-    /// How many CPUs the machine has
+    /// How many CPUs there are for guests; where there is more than one, the machine has another that runs none
     #[arg(long, default_value_t = 2)]
     pub cpus: u32,
     /// How many vCPUs dom0 has; by default as many as the machine, and 1 with a PVH dom0 on Xen

@@ -50,6 +50,8 @@ pub struct Options {
     pub reboot: Option<RebootMethod>,
     /// `maxcpus=`, or 1 by `nosmp`.
     pub max_cpus: Option<u32>,
+    /// `guests-on-cpu0=`; none leaves them off it where the CPU is known to lose them there.
+    pub guests_on_cpu0: Option<bool>,
     /// `x2apic=`; none takes it where it is of use.
     pub x2apic: Option<bool>,
     /// `smep=`.
@@ -85,6 +87,7 @@ impl Default for Options {
             no_reboot: false,
             reboot: None,
             max_cpus: None,
+            guests_on_cpu0: None,
             x2apic: None,
             smep: true,
             smap: true,
@@ -299,6 +302,7 @@ impl Options {
                     }
                 }
             }
+            "guests-on-cpu0" => self.guests_on_cpu0 = Some(word.boolean()?),
             "x2apic" => self.x2apic = Some(word.boolean()?),
             "smep" => self.smep = word.boolean()?,
             "smap" => self.smap = word.boolean()?,

@@ -45,7 +45,7 @@ impl<M: Machine> Hypervisor<M> {
     /// A hypervisor without domains.
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
-        let scheduler = Scheduler::new(machine.cpu_count());
+        let scheduler = Scheduler::new(&machine);
         Self {
             machine,
             settings,

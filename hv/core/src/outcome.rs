@@ -9,6 +9,8 @@ pub enum CrashReason {
     TripleFault,
     /// The processor refused to run it in the state it was in.
     InvalidState,
+    /// The processor lost its state.
+    StateLost,
     /// It did something that the hypervisor has no answer to; the number is the exit's.
     UnknownExit(u64),
     /// An access to memory or to a device that cannot be completed.

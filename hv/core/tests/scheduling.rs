@@ -23,7 +23,10 @@ struct Machinery {
 
 impl Machinery {
     fn new(cpus: u32, domains: &[u32]) -> Self {
-        let world = World::on_cpus(cpus as usize, domains);
+        Self::of(World::on_cpus(cpus as usize, domains), cpus)
+    }
+
+    fn of(world: World, cpus: u32) -> Self {
         Self { world, cpus: (0..cpus).map(|cpu| CpuLoop::new(CpuId(cpu))).collect() }
     }
 
@@ -124,6 +127,20 @@ fn an_idle_cpu_takes_over_what_waits_elsewhere() {
     machinery.run_ms(2);
     assert!(machinery.is_running(1) && machinery.is_running(2));
     assert_ne!(machinery.processor(1), machinery.processor(2));
+}
+
+#[test]
+fn a_cpu_that_is_kept_free_of_guests_gets_none_however_much_waits() {
+    let mut machinery = Machinery::of(World::sparing_cpu0(2, &[1, 1, 1]), 2);
+    for id in 0..3 {
+        machinery.busy(id, 10_000);
+    }
+    for _ in 0..300 {
+        machinery.run_ms(1);
+        assert!((0..3).all(|id| machinery.processor(id) == CpuId(1)));
+    }
+    assert!((0..3).all(|id| machinery.ran_ns(id) > 50 * MS));
+    assert_eq!(machinery.world.hv.scheduler.idle_ns(CpuId(1), machinery.world.hv.machine.now()), 0);
 }
 
 #[test]

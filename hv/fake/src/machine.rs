@@ -28,6 +28,8 @@ struct Cpu {
 pub struct FakeMachine {
     pages: Vec<PageWords>,
     cpus: Vec<Cpu>,
+    /// CPUs below this number run no guests.
+    spared: u32,
     this_cpu: AtomicU32,
     now: AtomicU64,
     /// Nanoseconds that pass with each look at the clock.
@@ -58,6 +60,7 @@ impl FakeMachine {
         Self {
             pages: std::iter::repeat_with(PageWords::new).take(pages).collect(),
             cpus: std::iter::repeat_with(Cpu::default).take(cpus).collect(),
+            spared: 0,
             this_cpu: AtomicU32::new(0),
             now: AtomicU64::new(1),
             pace_ns: AtomicU64::new(0),
@@ -66,6 +69,13 @@ impl FakeMachine {
             devices: FakeDevices::default(),
             disturbance: Disturbance::default(),
         }
+    }
+
+    /// The machine with the first CPUs kept free of guests.
+    #[must_use]
+    pub fn sparing(mut self, cpus: u32) -> Self {
+        self.spared = cpus;
+        self
     }
 
     /// Whatever is done from now on is done on this CPU.
@@ -150,6 +160,10 @@ impl Machine for FakeMachine {
 
     fn cpu_count(&self) -> usize {
         self.cpus.len()
+    }
+
+    fn runs_guests(&self, cpu: CpuId) -> bool {
+        cpu.0 >= self.spared
     }
 
     fn this_cpu(&self) -> CpuId {

@@ -126,6 +126,8 @@ pub enum Exit {
     Shutdown,
     /// The machine refused the guest's state (SVM: VMEXIT_INVALID).
     InvalidState,
+    /// The machine has lost the guest's state: what is found in its place is the hypervisor's own.
+    StateLost,
     /// An exit that nobody asked for; the number is the hardware's.
     Unknown {
         code: u64,

@@ -165,6 +165,10 @@ pub trait Machine: Devices + Sync + Sized + 'static {
 
     /// How many CPUs run: those below this number.
     fn cpu_count(&self) -> usize;
+    /// False for a CPU that is kept free of guests. At least one runs them.
+    fn runs_guests(&self, _cpu: CpuId) -> bool {
+        true
+    }
     /// The CPU that asks.
     fn this_cpu(&self) -> CpuId;
     /// Makes a CPU leave its guest or wake from idling soon. Never waits.

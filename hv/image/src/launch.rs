@@ -114,7 +114,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         ramdisk: ramdisk.as_ref().map(Room::bytes),
         pages: dom0_bytes(booted.options.dom0_memory, free) >> PAGE_SHIFT,
         most_pages: dom0_most_pages(booted.options.dom0_memory, free),
-        vcpus: dom0_vcpus(booted.options.dom0_vcpus, hv.machine.cpu_count()),
+        vcpus: dom0_vcpus(booted.options.dom0_vcpus, hv.scheduler.online().iter().count()),
         host_map: &host_map,
         firmware: firmware.tables(),
         ports: dom0_ports(booted.options, booted.acpi),
@@ -130,7 +130,8 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     if let Some(ramdisk) = ramdisk {
         ramdisk.release(&hv.frames);
     }
-    hv.machine.log(LogLevel::Info, false, format_args!("*** Dom0 starts on {} CPUs", hv.machine.cpu_count()));
+    let cpus = hv.scheduler.online().iter().count();
+    hv.machine.log(LogLevel::Info, false, format_args!("*** Dom0 starts on {cpus} CPUs"));
     console::input::hand_to_dom0();
 }
 

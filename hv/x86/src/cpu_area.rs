@@ -19,6 +19,8 @@ pub struct CpuArea {
     pub apic_id: AtomicU32,
     /// It takes part: it answers interrupts and calls.
     pub online: AtomicBool,
+    /// It runs what it was started for.
+    pub at_work: AtomicBool,
     /// What happened to it since the core last asked, as `HostEvents` has it.
     pub events: AtomicU32,
     /// The deadline of its timer, in nanoseconds since boot; `u64::MAX` for none.
@@ -41,6 +43,7 @@ impl CpuArea {
             index: AtomicU32::new(index),
             apic_id: AtomicU32::new(u32::MAX),
             online: AtomicBool::new(false),
+            at_work: AtomicBool::new(false),
             events: AtomicU32::new(0),
             deadline: AtomicU64::new(u64::MAX),
             armed_until: AtomicU64::new(0),

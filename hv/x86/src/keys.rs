@@ -57,10 +57,11 @@ fn show_heap() {
 fn show_cpus() {
     for (cpu, area) in cpu_area::all() {
         crate::print!(
-            "CPU{}: APIC {:#x}, {}, {} stray NMIs",
+            "CPU{}: APIC {:#x}, {}, {}, {} stray NMIs",
             cpu.0,
             area.apic_id.load(Ordering::Relaxed),
             if area.online.load(Ordering::Relaxed) { "online" } else { "offline" },
+            if area.at_work.load(Ordering::Relaxed) { "at work" } else { "waits for work" },
             area.stray_nmis.load(Ordering::Relaxed)
         );
     }

@@ -78,6 +78,8 @@ pub mod serial;
 #[cfg(target_os = "none")]
 pub mod shootdown;
 #[cfg(target_os = "none")]
+mod spare_cpu;
+#[cfg(target_os = "none")]
 pub mod stacks;
 pub mod svm;
 #[cfg(any(target_os = "none", test))]

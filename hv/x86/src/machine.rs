@@ -11,8 +11,8 @@ use xenolith_hal::{
 
 use crate::svm::{self, hypercall_page};
 use crate::{
-    calls, clock, console, cpu_area, crash, device_access, idle, keys, pci_config, power, ram, reboot, timer,
-    wall_clock,
+    calls, clock, console, cpu_area, crash, device_access, idle, keys, pci_config, power, ram, reboot, spare_cpu,
+    timer, wall_clock,
 };
 
 /// The x86-64 machine that the hypervisor runs on. There is one; its parts are found without going through this.
@@ -38,6 +38,10 @@ impl Machine for X86Machine {
 
     fn cpu_count(&self) -> usize {
         cpu_area::count()
+    }
+
+    fn runs_guests(&self, cpu: CpuId) -> bool {
+        cpu != CpuId(0) || !spare_cpu::is_kept()
     }
 
     fn this_cpu(&self) -> CpuId {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use xenolith_tests::console::Wait;
-use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
+use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, places};
 
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
@@ -254,7 +254,7 @@ fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> R
     Ok(MachineSpec {
         accelerator,
         extra,
-        cpus: arguments.cpus,
+        cpus: cpus_for_guests(arguments.cpus),
         memory_mib: MEMORY.0,
         timeout: Duration::from_secs(arguments.timeout),
         ..usual

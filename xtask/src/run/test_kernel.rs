@@ -1,7 +1,7 @@
 //! Xenolith with the test kernel as domain 0, and what is to be seen of it.
 
 use anyhow::{Result, bail};
-use xenolith_tests::{Machine, places};
+use xenolith_tests::{Machine, cpus_for_guests, places};
 
 use super::RunArguments;
 use crate::boot::{BootArguments, Hypervisor};
@@ -24,7 +24,7 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     let boot = BootArguments {
         dom0: Some(places::images().join("test-kernel")),
         options: "dom0=pvh dom0-iommu=none dom0_max_vcpus=2 dom0_mem=256M".into(),
-        cpus: arguments.cpus,
+        cpus: cpus_for_guests(arguments.cpus),
         memory: MEMORY,
         timeout: arguments.timeout.min(LIMIT),
         until: Some("TESTS END".into()),
@@ -35,7 +35,7 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
         "\nAn emulated machine ({} CPUs, {MEMORY} MiB) boots Xenolith, which starts a small kernel of ours as domain 0.\n\
          Lines with (XEN) are the hypervisor's. Lines with CASE are the kernel's: what it asked, and what it was told.\n\
          `cargo xtask diff` compares each of them with what real Xen says.\n",
-        arguments.cpus
+        cpus_for_guests(arguments.cpus)
     );
     let mut machine = Machine::start(&boot.spec("run-test-kernel")?)?;
     let ending = machine.run_until(boot.until.as_deref());

@@ -124,14 +124,14 @@ fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Pins the calling vCPU to a CPU for as long as it asks for it; a negative number ends that.
 ///
-/// **Errors:** `EBUSY`, `EINVAL` for a CPU that is not there, `EPERM`, `EFAULT`.
+/// **Errors:** `EBUSY`, `EINVAL` for a CPU that is not there or runs no guests, `EPERM`, `EFAULT`.
 fn pin_override<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedPinOverride { pcpu } = call.read_arg(1)?;
     let Ok(cpu) = u32::try_from(pcpu) else {
         let before = call.hv.scheduler.pin(call.hv, call.domain, call.vcpu, None);
         return before.map(|_| Outcome::OK).ok_or(Errno::EINVAL);
     };
-    if cpu as usize >= call.hv.machine.cpu_count() {
+    if !call.hv.scheduler.online().contains(CpuId(cpu)) {
         return Err(Errno::EINVAL);
     }
     if call.vcpu.schedule.pinned().is_some() {

@@ -12,6 +12,7 @@ use xenolith_sync::{SpinLock, rank};
 /// One CPU.
 pub struct Cpu<M: Machine> {
     id: CpuId,
+    runs_guests: bool,
     pub queue: SpinLock<RunQueue<VcpuRef<M>>, rank::RunQueue>,
     pub sleepers: SpinLock<Sleepers, rank::Timers>,
     /// The policy is to be asked before the CPU enters a guest again.
@@ -27,9 +28,10 @@ pub struct Cpu<M: Machine> {
 }
 
 impl<M: Machine> Cpu<M> {
-    pub fn new(id: CpuId) -> Self {
+    pub fn new(id: CpuId, runs_guests: bool) -> Self {
         Self {
             id,
+            runs_guests,
             queue: SpinLock::new(RunQueue::new(id)),
             sleepers: SpinLock::new(Sleepers::new()),
             asked: AtomicBool::new(false),
@@ -39,6 +41,15 @@ impl<M: Machine> Cpu<M> {
             idle: AtomicBool::new(true),
             idle_time: IdleTime::of_busy_cpu(),
         }
+    }
+
+    pub const fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// False for one that is kept free of guests.
+    pub const fn runs_guests(&self) -> bool {
+        self.runs_guests
     }
 
     /// Shows the others what the queue carries; called with its lock held, after each change.

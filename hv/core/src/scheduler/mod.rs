@@ -51,17 +51,18 @@ pub struct Scheduler<M: Machine> {
 }
 
 impl<M: Machine> Scheduler<M> {
-    /// Queues for this many CPUs.
-    pub fn new(cpus: usize) -> Self {
-        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
-        let cpus = (0..cpus).map(|cpu| Cpu::new(CpuId(cpu))).collect();
+    /// Queues for a machine's CPUs.
+    pub fn new(machine: &M) -> Self {
+        let cpus = u32::try_from(machine.cpu_count()).unwrap_or(u32::MAX);
+        let cpus = (0..cpus).map(CpuId).map(|cpu| Cpu::new(cpu, machine.runs_guests(cpu))).collect();
         Self { cpus, next: AtomicU32::new(0), reserved: AtomicUsize::new(0) }
     }
 
     /// The CPU where a new vCPU is first looked for: one after the other.
     pub fn place(&self) -> CpuId {
-        let count = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX).max(1);
-        CpuId(self.next.fetch_add(1, Ordering::Relaxed) % count)
+        let count = self.guest_cpus().count().max(1);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % count;
+        self.guest_cpus().nth(turn).map_or(CpuId(0), Cpu::id)
     }
 
     /// Makes room for `vcpus` more in every queue, so that waking one never needs memory.
@@ -84,9 +85,15 @@ impl<M: Machine> Scheduler<M> {
         self.reserved.fetch_sub(vcpus, Ordering::SeqCst);
     }
 
-    /// The CPUs that there are.
+    /// The CPUs that run guests.
     pub fn online(&self) -> CpuSet {
-        CpuSet::first(u32::try_from(self.cpus.len()).unwrap_or(u32::MAX))
+        let mut online = CpuSet::NONE;
+        self.guest_cpus().for_each(|cpu| online.insert(cpu.id()));
+        online
+    }
+
+    fn guest_cpus(&self) -> impl Iterator<Item = &Cpu<M>> {
+        self.cpus.iter().filter(|cpu| cpu.runs_guests())
     }
 
     fn cpu(&self, cpu: CpuId) -> Option<&Cpu<M>> {
@@ -138,11 +145,11 @@ impl<M: Machine> Scheduler<M> {
     /// The CPU that it ran on last if nothing is there to do, or what the policy says.
     fn suitable(&self, vcpu: &Vcpu<M>) -> Option<CpuId> {
         let (last, settings) = (vcpu.processor(), vcpu.schedule.effective());
-        let idle = self.cpu(last).is_some_and(|cpu| cpu.load().idle);
+        let idle = self.cpu(last).is_some_and(|cpu| cpu.runs_guests() && cpu.load().idle);
         if idle && settings.prefers(last) {
             return Some(last);
         }
-        place(&settings, Some(last), self.cpus.iter().map(Cpu::load))
+        place(&settings, Some(last), self.guest_cpus().map(Cpu::load))
     }
 
     /// Tells a CPU what a wake-up means for it.
@@ -224,6 +231,9 @@ impl<M: Machine> Scheduler<M> {
 
     /// Takes work from a CPU that has too much, for one that has none; true if there was some.
     pub fn steal(&self, to: CpuId, now: Time) -> bool {
+        if !self.cpu(to).is_some_and(Cpu::runs_guests) {
+            return false;
+        }
         let mut passed_over = CpuSet::NONE;
         loop {
             let loads = self.cpus.iter().map(Cpu::load).filter(|load| !passed_over.contains(load.cpu));

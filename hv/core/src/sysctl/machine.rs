@@ -30,7 +30,7 @@ pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
     op.set_physinfo(SysctlPhysinfo {
         threads_per_core: 1,
         cores_per_socket: cpus,
-        nr_cpus: cpus,
+        nr_cpus: u32::try_from(hv.scheduler.online().iter().count()).unwrap_or(cpus),
         max_cpu_id: cpus.saturating_sub(1),
         nr_nodes: 1,
         max_node_id: 0,

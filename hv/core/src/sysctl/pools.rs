@@ -1,6 +1,6 @@
 //! Pools of CPUs, and the scheduler of a pool.
 //!
-//! There is one pool, number 0, with all CPUs and all domains. Its scheduler answers to the name of Xen's default one.
+//! There is one pool, number 0, with all CPUs that run guests and all domains. Its scheduler answers to the name of Xen's default one.
 
 use super::Reply;
 use crate::ctl_bitmap::write_set;
@@ -32,7 +32,7 @@ pub(super) fn cpupool_op<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Res
     match asked.op {
         XEN_SYSCTL_CPUPOOL_OP_INFO => {
             is_pool(asked.cpupool_id)?;
-            write_set(&call.memory(), &asked.cpumap, &CpuSet::first(cpus), cpus)?;
+            write_set(&call.memory(), &asked.cpumap, &call.hv.scheduler.online(), cpus)?;
             asked.sched_id = XEN_SCHEDULER_CREDIT2;
             asked.n_dom = call.hv.domains.count();
         }

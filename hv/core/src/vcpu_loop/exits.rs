@@ -13,7 +13,7 @@ use crate::power;
 use crate::vcpu::{Vcpu, VcpuCore};
 use core::sync::atomic::Ordering;
 use xenolith_devices::lapic::Effect;
-use xenolith_hal::{Exception, Exit, GuestCpu, Machine};
+use xenolith_hal::{Exception, Exit, GuestCpu, LogLevel, Machine};
 
 /// Does what an exit asks for.
 pub(super) fn answer_exit<M: Machine>(
@@ -37,9 +37,20 @@ pub(super) fn answer_exit<M: Machine>(
         Exit::Interrupted => {}
         Exit::Shutdown => return After::Crash(CrashReason::TripleFault),
         Exit::InvalidState => return After::Crash(CrashReason::InvalidState),
+        Exit::StateLost => return state_lost(hv, domain, vcpu),
         Exit::Unknown { code } => return After::Crash(CrashReason::UnknownExit(code)),
     }
     After::Resume
+}
+
+fn state_lost<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) -> After {
+    let line = format_args!(
+        "d{}v{}: the processor lost the guest's state on the way out. QEMU's TCG does so on CPU 0 when several threads \
+         emulate CPUs: leave guests off CPU 0 (no guests-on-cpu0), or start QEMU with -accel tcg,thread=single",
+        domain.id, vcpu.id
+    );
+    hv.machine.log(LogLevel::Error, false, line);
+    After::Crash(CrashReason::StateLost)
 }
 
 fn cpuid<M: Machine>(

@@ -84,6 +84,18 @@ fn a_place_without_a_cpu_is_refused_and_nothing_changes() {
 }
 
 #[test]
+fn a_cpu_that_runs_no_guests_counts_as_not_there() {
+    let world = World::sparing_cpu0(3, &[1]);
+    let id = create(&world);
+    give_vcpus(&world, id, 2).unwrap();
+    write(&world, 0b001, 0b111);
+    assert_eq!(affinity(&world, SET, id, 0, BOTH, 64), Err(Errno::EINVAL));
+    write(&world, 0b011, 0b111);
+    assert_eq!(affinity(&world, SET, id, 0, BOTH, 64), Ok(0));
+    assert_eq!(read(&world), (0b010, 0b010));
+}
+
+#[test]
 fn arguments_without_meaning_are_refused() {
     let (world, id) = world();
     write(&world, 1, 1);

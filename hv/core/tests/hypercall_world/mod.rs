@@ -70,7 +70,16 @@ impl World {
 
     /// The same on a machine with more than one CPU.
     pub fn on_cpus(cpus: usize, domains: &[u32]) -> Self {
-        let machine = FakeMachine::new(cpus, MACHINE_PAGES);
+        Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES), domains)
+    }
+
+    /// The same on a machine with so many CPUs of which the first is kept free of guests.
+    pub fn sparing_cpu0(cpus: usize, domains: &[u32]) -> Self {
+        Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES).sparing(1), domains)
+    }
+
+    fn on_machine(machine: FakeMachine, domains: &[u32]) -> Self {
+        let cpus = machine.cpu_count();
         let ram = [Mfn(1)..Mfn(MACHINE_PAGES as u64)];
         let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, cpus, DOMAINS).unwrap();
         let hv = Hypervisor::new(machine, frames, settings());

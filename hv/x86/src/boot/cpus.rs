@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts;
 use xenolith_bootinfo::MachineRange;
-use xenolith_hal::CpuId;
+use xenolith_hal::{CpuId, HostEvents};
 use xenolith_sync::{CpuIndex, Once};
 
 use super::Booted;
@@ -108,7 +108,10 @@ extern "C" fn start_here(index: u32) -> ! {
     start_virtualisation();
     cpu_area::this().online.store(true, Ordering::Release);
     loop {
+        // Who kicks a CPU that was kicked and did not look yet sends nothing, so this one has to look before it waits.
+        cpu_area::this().events.fetch_and(!HostEvents::KICK.bits(), Ordering::AcqRel);
         if let Some(work) = WORK.get() {
+            cpu_area::this().at_work.store(true, Ordering::Relaxed);
             work(CpuId(index.as_u32()));
         }
         wait_for_interrupt();
@@ -127,5 +130,6 @@ pub fn run_on_every_cpu(work: fn(CpuId) -> !) -> ! {
     for (cpu, _) in cpu_area::all() {
         calls::kick(cpu);
     }
+    cpu_area::this().at_work.store(true, Ordering::Relaxed);
     work(cpu_area::this_cpu())
 }

@@ -36,6 +36,7 @@ pub(super) fn bring_up(booted: &Booted) {
     wall_clock::start();
     show_apic();
     cpus::start_others(booted);
+    crate::spare_cpu::decide(booted.options.guests_on_cpu0);
     if !ram::set_up(booted) {
         panic!("the heap is too small to note which RAM is free");
     }

@@ -45,6 +45,11 @@ pub(super) const fn still_offered(word: u64) -> bool {
     word & V_IRQ != 0
 }
 
+/// False if the word is not what the CPU leaves there on the way out of a guest.
+pub(super) const fn is_sound(word: u64) -> bool {
+    word & V_INTR_MASKING != 0
+}
+
 /// EVENTINJ for an NMI.
 pub(super) const NMI: u64 = VALID | (TYPE_NMI << TYPE_SHIFT) | 2;
 

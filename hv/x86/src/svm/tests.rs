@@ -213,11 +213,22 @@ fn an_offered_interrupt_is_taken_when_the_cpu_clears_its_offer() {
 }
 
 #[test]
-fn an_interrupt_whose_delivery_was_cut_short_was_not_taken() {
+fn a_block_that_the_cpu_did_not_leave_as_it_must_holds_no_guest() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
     then(|_, vmcb| {
         vmcb.set(Field::VIRTUAL_INTERRUPT, 0);
+        vmcb.set(Field::EXIT_CODE, 0x400);
+    });
+    assert_eq!(vcpu.run(&space, offer(0xf3)), Exit::StateLost);
+}
+
+#[test]
+fn an_interrupt_whose_delivery_was_cut_short_was_not_taken() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    then(|_, vmcb| {
+        vmcb.set(Field::VIRTUAL_INTERRUPT, vmcb.get(Field::VIRTUAL_INTERRUPT) & !V_IRQ);
         vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_00f3);
         vmcb.set(Field::EXIT_CODE, 0x400);
     });

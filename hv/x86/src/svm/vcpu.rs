@@ -230,11 +230,17 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     #[inline]
     fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
         let meaning = exits::decode(self.vmcb, &self.registers);
-        if meaning == Meaning::Core(Exit::InvalidState) && self.is_mistaken_refusal() {
-            self.pending = Some(Exception::GENERAL_PROTECTION);
-            return Exit::Interrupted;
+        if meaning == Meaning::Core(Exit::InvalidState) {
+            if self.is_mistaken_refusal() {
+                self.pending = Some(Exception::GENERAL_PROTECTION);
+                return Exit::Interrupted;
+            }
+            return Exit::InvalidState;
         }
         self.refusals = 0;
+        if !interrupt::is_sound(self.vmcb.get(Field::VIRTUAL_INTERRUPT)) {
+            return Exit::StateLost;
+        }
         match meaning {
             Meaning::Core(exit) => return exit,
             Meaning::HostInterrupt => P::open_interrupt_window(),
