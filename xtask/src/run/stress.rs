@@ -19,7 +19,7 @@ const GUESTS: [Stage; 2] =
     [stage("bridge", "bridge", 3, 400), stage("two guests to their userspace", "load2-userspace", 30, 2400)];
 const ENDS: [Stage; 3] = [
     stage("end of the guests", "stress-end", 20, 3000),
-    stage("nothing lost in the guests, no warning", "stress-guests", 1, 100),
+    stage("nothing lost in the guests", "stress-guests", 1, 100),
     stage("what dom0's kernel said meanwhile", "stress-dom0", 1, 100),
 ];
 
@@ -55,7 +55,7 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     run.machine.expect("JOBS END").context("dom0 did not come to its end")?;
     let warnings = unexplained(&run.machine.console.text())?;
     if !warnings.is_empty() {
-        bail!("dom0's kernel warned:\n{}\nthe whole log: {}", warnings.join("\n"), run.machine.log().display());
+        bail!("a kernel warned:\n{}\nthe whole log: {}", warnings.join("\n"), run.machine.log().display());
     }
     if let Some(line) = complaint(&run.machine.console.text()) {
         bail!("the hypervisor says: {line}; the whole log: {}", run.machine.log().display());
@@ -94,12 +94,16 @@ fn rounds(console: &str, what: &str) -> u64 {
     console.lines().filter(well).count() as u64
 }
 
-/// What dom0's kernel warned of during the load, but for what `tests/explained-dmesg.toml` gives a reason for.
+/// What the guests' kernels and dom0's warned of during the load, but for what `tests/explained-dmesg.toml` gives a reason for.
 fn unexplained(console: &str) -> Result<Vec<String>> {
     let reasons = dmesg::reasons()?;
     let (_, during) = console.rsplit_once("STEP stress-dom0 begin").context("dom0 did not say what its kernel said")?;
+    let of_guests = console.lines().filter_map(|line| line.split_once("| LOAD warns: ")).map(|(who, said)| {
+        let words = said.split_once("] ").map_or(said, |(_, words)| words);
+        format!("{who}: {words}")
+    });
     let (explained, other): (Vec<String>, Vec<String>) =
-        dmesg::lines(during).into_iter().partition(|line| dmesg::is_explained(line, &reasons));
+        of_guests.chain(dmesg::lines(during)).partition(|line| dmesg::is_explained(line, &reasons));
     for line in explained {
         println!("explained: {line}");
     }
@@ -125,10 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn warnings_of_dom0_count_from_the_load_on() {
+    fn warnings_of_the_guests_count_and_those_of_dom0_from_the_load_on() {
         let text = "| <3>[ 1.0] early\nSTEP stress-dom0 begin\n| <3>[ 9.0] a disk broke\n| <6>[ 9.1] fine\n";
         assert_eq!(unexplained(text).unwrap(), ["a disk broke"]);
         assert!(unexplained("").is_err());
+        let guests = format!("load1| LOAD warns: [ 7.0] BUG: a stall\n{text}");
+        assert_eq!(unexplained(&guests).unwrap(), ["load1: BUG: a stall", "a disk broke"]);
     }
 
     #[test]
