@@ -48,6 +48,14 @@ fn map_run<P: Pages, S: NestedSpace>(
 ) -> Result<(), Errno> {
     let count = extent.order.pages();
     extent.gfn.checked_add(count).ok_or(Errno::EINVAL)?;
+    // Mostly nothing is there and one large page fits, which needs no look at each of its frames.
+    if piece(extent.gfn, first, count).pages() == count {
+        let mapping = Mapping { mfn: first, order: extent.order, rights: Rights::ALL, kind: PageKind::Ram };
+        match editor.map(extent.gfn, mapping) {
+            Err(MapError::Occupied) => {}
+            done => return done.map_err(errno_of),
+        }
+    }
     let foreign = |at: Mapping| !matches!(at.kind, PageKind::Ram | PageKind::Shared);
     if (0..count).any(|n| editor.lookup(Gfn(extent.gfn.0 + n)).is_some_and(foreign)) {
         return Err(Errno::EINVAL);
