@@ -6,6 +6,7 @@ mod boot_disc;
 mod boot_loaders;
 mod cpus;
 mod crash;
+mod debian_guests;
 mod debian_kernel;
 mod dom0;
 mod dom0_memory;

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the hypervisor's image and the test kernel, in `target/image/`.
+//! `cargo xtask build`: the hypervisor's image and the small kernels, in `target/image/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::progress::Step;
 use crate::symbols;
 use crate::toolchain::{self, BareMetal, TARGET, Use};
 
-/// Builds target/image/xenolith (and .gz) and target/image/test-kernel.
+/// Builds target/image/xenolith (and .gz), target/image/test-kernel and target/image/misfit.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct BuildArguments {
     /// Build without optimisation, with every check that debugging wants
@@ -23,10 +23,11 @@ pub struct BuildArguments {
 }
 
 /// The packages that become images, and the names of their programs.
-const PACKAGES: [(&str, &str); 3] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("xenolith-image", "xenolith"),
     ("xenolith-test-kernel", "test-kernel"),
     ("xenolith-bench-kernel", "bench-kernel"),
+    ("xenolith-misfit", "misfit"),
 ];
 
 /// The command.

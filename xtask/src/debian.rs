@@ -5,6 +5,7 @@
 mod dom0;
 mod guest;
 mod initramfs;
+pub mod kernels;
 mod modules;
 mod packages;
 mod product;

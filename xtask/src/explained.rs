@@ -1,4 +1,5 @@
-//! The differences from real Xen that are meant, each with its reason: `tests/explained.toml`.
+//! The differences from real Xen that are meant, each with its reason: `tests/explained.toml` for the test kernel's cases,
+//! `tests/explained-xl.toml` for what xl says.
 
 use std::collections::BTreeMap;
 use std::fs;

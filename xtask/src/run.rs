@@ -68,6 +68,12 @@ pub struct RunArguments {
     /// The port on this machine's loopback at which the guest's web server answers; else 8080, or any that is free
     #[arg(long)]
     pub port: Option<u16>,
+    /// More words for the jobs, such as rounds=10
+    #[arg(long, value_name = "WORDS", default_value = "", requires = "jobs")]
+    pub words: String,
+    /// How much memory the machine has, in MiB; half of it is dom0's, at most 1024
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub memory: u64,
     /// How many CPUs there are for guests; where there is more than one, the machine has another that runs none
     #[arg(long, default_value_t = 2)]
     pub cpus: u32,

@@ -11,6 +11,7 @@ use xenolith_tests::places;
 
 use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments};
+use crate::debian;
 use crate::diff::{self, DiffArguments};
 use crate::fuzz::{self, FuzzArguments};
 use crate::kernel_package;
@@ -27,7 +28,8 @@ pub struct TestArguments {
 }
 
 /// Crates that exist for bare metal only; they are tested in an emulated machine.
-const BARE_METAL: [&str; 4] = ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-guest-kit"];
+const BARE_METAL: [&str; 5] =
+    ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-misfit", "xenolith-guest-kit"];
 
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u64 = 10;
@@ -171,6 +173,7 @@ fn main_job() -> Result<()> {
 
 fn whole_machines() -> Result<()> {
     kernel_package::ensure()?;
+    debian::kernels::with_more(&debian::make()?)?;
     process::run(nextest("pass").args(["-p", "xenolith-tests", "--test", "machine"]))
 }
 

@@ -177,6 +177,16 @@ fn debug_keys_are_pressed() {
 }
 
 #[test]
+fn the_key_for_memory_tells_how_much_is_free() {
+    let world = World::new(&[1]);
+    assert!(world.page(0, BUFFER).write_bytes(0, b"m"));
+    let mut op = SysctlDebugKeys { keys: GuestHandle::new(address(BUFFER)), nr_keys: 1, ..SysctlDebugKeys::default() };
+    assert_eq!(sysctl(&world, XEN_SYSCTL_DEBUG_KEYS, &mut op), Ok(0));
+    let free = format!("frames: {} free,", world.hv.frames.free_pages());
+    assert!(world.hv.machine.logged().iter().any(|line| line.starts_with(&free)), "{free}");
+}
+
+#[test]
 fn there_is_one_pool_with_every_cpu_and_every_domain() {
     let world = World::new(&[1, 1, 1]);
     assert!(world.page(0, BUFFER).write_bytes(0, &[0xff; 4]));

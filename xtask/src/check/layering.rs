@@ -34,6 +34,7 @@ const RULES: &[Rule] = &[
         &[],
     ),
     ("xenolith-guest-kit", &["xen-abi"], &[]),
+    ("xenolith-misfit", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-test-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-bench-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-tests", &[], &[]),

@@ -16,8 +16,8 @@ use crate::debian::{self, Debian};
 use crate::progress::Step;
 use crate::setup;
 
-/// The machine's memory and dom0's part of it, in MiB. The guests live in the rest.
-const MEMORY: (u64, u64) = (2048, 1024);
+/// The most memory that dom0 gets of the machine's, in MiB. The guests live in the rest.
+const DOM0_MEMORY: u64 = 1024;
 
 /// The guest's address in the emulator's network, and the port its web server listens at.
 const GUEST: (&str, u16) = ("10.0.2.80", 80);
@@ -98,7 +98,8 @@ pub struct Run {
 /// **Errors:** the step that failed.
 pub fn prepare(arguments: &RunArguments) -> Result<Debian, Failure> {
     setup::ensure(&[&setup::EMULATOR]).map_err(|error| Failure::before("the emulator", &error))?;
-    if arguments.hypervisor == Hypervisor::Xenolith && !arguments.no_build {
+    let wanted = arguments.hypervisor == Hypervisor::Xenolith && !arguments.no_build;
+    if wanted || !debian::kernels::misfit().is_file() {
         build::command(BuildArguments::default()).map_err(|error| Failure::before("building Xenolith", &error))?;
     }
     if !places::target().join("debian/dom0").is_dir() {
@@ -236,11 +237,12 @@ fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> R
     let vcpus = arguments.dom0_vcpus();
     let options = format!(
         "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={}M dom0_max_vcpus={vcpus} {how} {}",
-        MEMORY.1, arguments.options
+        DOM0_MEMORY.min(arguments.memory / 2),
+        arguments.options
     );
-    let words = format!("console=hvc0 rdinit=/init panic=5 {words}");
+    let words = format!("console=hvc0 rdinit=/init panic=5 {words} {}", arguments.words);
     let modules = vec![
-        Module { file: debian.kernel.clone(), command_line: words },
+        Module { file: debian.kernel.clone(), command_line: words.trim_end().to_owned() },
         Module { file: debian.initrd.clone(), command_line: String::new() },
     ];
     let image = arguments.hypervisor.image()?;
@@ -255,7 +257,7 @@ fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> R
         accelerator,
         extra,
         cpus: cpus_for_guests(arguments.cpus),
-        memory_mib: MEMORY.0,
+        memory_mib: arguments.memory,
         timeout: Duration::from_secs(arguments.timeout),
         ..usual
     })
@@ -326,7 +328,7 @@ pub fn with_console(arguments: &RunArguments) -> Result<()> {
 ///
 /// **Errors:** a step failed, or the jobs did not come to their end.
 pub fn some_jobs(arguments: &RunArguments, jobs: &str) -> Result<()> {
-    let debian = prepare(arguments).map_err(spelled)?;
+    let debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
     let mut run = Run::start(arguments, &debian, jobs, "off")?;
     run.machine.console.show_from(0);
     let end = run.machine.expect("JOBS END")?;

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use xenolith_tests::places;
 
 use super::account::{self, Said};
 use super::job::{self, Run};
 use super::{Dom0, RunArguments};
 use crate::boot::Hypervisor;
+use crate::explained;
 
-/// The commands stand in `dom0/root/job/tools`.
-const JOBS: &str = "daemons+network+disk+tools";
+/// The commands stand in `dom0/root/job/tools` and `dom0/root/job/others`.
+const JOBS: &str = "daemons+network+disk+tools+others";
+
+/// Steps that differ and are meant to, each with the reason.
+const EXPLAINED: &str = "tests/explained-xl.toml";
 
 /// What one step said: its lines, and how it came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,15 +29,27 @@ type Transcript = BTreeMap<String, Told>;
 
 /// Runs the commands on both and prints what differs.
 ///
-/// **Errors:** a run did not come to its end, or something differs.
+/// **Errors:** a run did not come to its end, or something differs without a reason that is written down.
 pub fn command(arguments: &RunArguments) -> Result<()> {
-    let xen = transcript(&RunArguments { hypervisor: Hypervisor::Xen, dom0: Some(Dom0::Pv), ..arguments.clone() })?;
+    let reasons = explained::read(&places::root().join(EXPLAINED))?;
+    let dom0 = arguments.dom0.unwrap_or(Dom0::Pv);
+    let xen = transcript(&RunArguments { hypervisor: Hypervisor::Xen, dom0: Some(dom0), ..arguments.clone() })?;
     let xenolith = transcript(&RunArguments { hypervisor: Hypervisor::Xenolith, dom0: None, ..arguments.clone() })?;
     let differences = compare(&xen, &xenolith);
-    print!("{}", differences.concat());
-    println!("tools: {} commands, {} differ", xen.len(), differences.len());
-    if !differences.is_empty() {
+    let (meant, faults): (Vec<_>, Vec<_>) =
+        differences.iter().partition(|difference| reasons.contains_key(&difference.step));
+    for difference in &meant {
+        println!("{}: {}", difference.step, reasons.get(&difference.step).map_or("", String::as_str));
+    }
+    faults.iter().for_each(|difference| print!("{}", difference.shown));
+    let stale = reasons.keys().filter(|step| !differences.iter().any(|difference| difference.step == **step));
+    let stale: Vec<&str> = stale.map(String::as_str).collect();
+    println!("tools: {} commands, {} differ for a reason, {} without one", xen.len(), meant.len(), faults.len());
+    if !faults.is_empty() {
         bail!("xl says something else on Xenolith than on Xen");
+    }
+    if !stale.is_empty() {
+        bail!("{EXPLAINED} explains what does not differ: {}", stale.join(", "));
     }
     Ok(())
 }
@@ -63,8 +80,14 @@ fn read(console: &str) -> Transcript {
     transcript
 }
 
-/// Each step that differs, with both sides.
-fn compare(xen: &Transcript, xenolith: &Transcript) -> Vec<String> {
+/// A step that differs, and both sides of it.
+struct Difference {
+    step: String,
+    shown: String,
+}
+
+/// Each step that differs.
+fn compare(xen: &Transcript, xenolith: &Transcript) -> Vec<Difference> {
     let nothing = Told { lines: Vec::new(), end: "(not reached)".into() };
     let side = |name: &str, told: &Told| {
         let lines: String = told.lines.iter().map(|line| format!("    {name}: {line}\n")).collect();
@@ -72,8 +95,8 @@ fn compare(xen: &Transcript, xenolith: &Transcript) -> Vec<String> {
     };
     let differing = xen.iter().filter_map(|(step, on_xen)| {
         let on_xenolith = xenolith.get(step).unwrap_or(&nothing);
-        (on_xen != on_xenolith)
-            .then(|| format!("{step}\n{}{}", side("xen     ", on_xen), side("xenolith", on_xenolith)))
+        let shown = || format!("{step}\n{}{}", side("xen     ", on_xen), side("xenolith", on_xenolith));
+        (on_xen != on_xenolith).then(|| Difference { step: step.clone(), shown: shown() })
     });
     differing.collect()
 }
@@ -95,7 +118,7 @@ mod tests {
 
     #[test]
     fn another_word_another_end_and_a_missing_command_differ() {
-        assert_eq!(compare(&read(XEN), &read(XEN)), Vec::<String>::new());
+        assert_eq!(compare(&read(XEN), &read(XEN)).len(), 0);
         assert_eq!(compare(&read(XEN), &read(&XEN.replace("tools 1", "tools 2"))).len(), 1);
         assert_eq!(compare(&read(XEN), &read(&XEN.replace("code 1", "code 2"))).len(), 1);
         assert_eq!(compare(&read(XEN), &read("")).len(), 2);

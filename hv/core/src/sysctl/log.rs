@@ -1,4 +1,4 @@
-//! The hypervisor's log, and the keys that make it say something.
+//! The hypervisor's log.
 
 use super::Reply;
 use crate::event_channel::raise_for_handler;
@@ -12,8 +12,6 @@ use xenolith_hal::Machine;
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 256;
-/// More keys than these are not pressed at once.
-const MOST_KEYS: u32 = 256;
 
 /// Tells whoever reads the log that the log has grown.
 pub fn ring_grew<M: Machine>(hv: &Hypervisor<M>) {
@@ -52,19 +50,4 @@ pub(super) fn read_console<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> R
     }
     op.set_readconsole(SysctlReadconsole { index: next as u32, count: done, ..asked });
     Ok(Reply::Structure)
-}
-
-/// Presses keys as if they were typed on the console while it listens to the hypervisor.
-///
-/// **Errors:** `EFAULT`, after the keys before; `E2BIG` for more than 256 of them.
-pub(super) fn debug_keys<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
-    let asked = op.debug_keys();
-    if asked.nr_keys > MOST_KEYS {
-        return Err(Errno::E2BIG);
-    }
-    for index in 0..u64::from(asked.nr_keys) {
-        let key: u8 = call.memory().read_at(asked.keys, index)?;
-        call.hv.machine.press_key(key);
-    }
-    Ok(Reply::Nothing)
 }

@@ -1,6 +1,7 @@
 //! `sysctl`: control of the machine, for the toolstack. **Source:** `sysctl.h`.
 
 mod domains;
+mod keys;
 mod log;
 mod machine;
 mod policy;
@@ -52,7 +53,7 @@ pub fn sysctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 fn operation<M: Machine>(number: u32) -> Result<Operation<M>, Errno> {
     Ok(match number {
         XEN_SYSCTL_READCONSOLE => log::read_console,
-        XEN_SYSCTL_DEBUG_KEYS => log::debug_keys,
+        XEN_SYSCTL_DEBUG_KEYS => keys::debug_keys,
         XEN_SYSCTL_PHYSINFO => machine::physinfo,
         XEN_SYSCTL_GETCPUINFO => machine::getcpuinfo,
         XEN_SYSCTL_AVAILHEAP => machine::availheap,

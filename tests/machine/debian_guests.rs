@@ -1,0 +1,77 @@
+//! Guests of many kinds that Debian's own xl makes in Debian's dom0.
+//!
+//! Dom0 goes through jobs of `dom0/root/job/`; each of their steps must come out well.
+
+use std::time::Duration;
+
+use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
+
+use crate::image;
+
+/// Boots Debian's dom0 with so many CPUs, which does `jobs` and then gives a console.
+fn start(test: &str, jobs: &str, words: &str) -> Machine {
+    let place = places::target().join("debian/dom0-kernels");
+    assert!(place.is_dir(), "there is no {}; run: cargo xtask test", place.display());
+    let line = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end=console {words}");
+    let modules = [("vmlinuz", line), ("initrd.gz", String::new())]
+        .map(|(name, command_line)| Module { file: place.join(name), command_line });
+    let options = format!("{} dom0=pvh dom0_mem=1024M dom0_max_vcpus=2", image::OPTIONS);
+    let media = Media::Kernel { image: image::built("xenolith"), options, modules: modules.into() };
+    let spec = MachineSpec {
+        cpus: 2,
+        memory_mib: 2048,
+        timeout: Duration::from_secs(340),
+        extra: ["-device", "amd-iommu"].map(str::to_owned).into(),
+        ..MachineSpec::new(test, media)
+    };
+    Machine::start(&spec).unwrap()
+}
+
+/// Waits for the end of the jobs; none of their steps may have failed.
+fn expect_jobs_done(machine: &mut Machine) {
+    machine.expect("JOBS END").unwrap_or_else(|error| panic!("{error:#}"));
+    let text = machine.console.text();
+    let is_failure = |line: &&str| line.contains("STEP ") && line.contains(" failed ");
+    let failed: Vec<&str> = text.lines().filter(is_failure).collect();
+    assert!(failed.is_empty(), "steps failed:\n{}\nthe whole log: {}", failed.join("\n"), machine.log().display());
+}
+
+/// Types at dom0's console and waits for a line that is just `wanted`.
+fn type_and_expect(machine: &mut Machine, keys: &str, wanted: &str) {
+    let mut from = machine.console.position();
+    machine.send(keys.as_bytes()).unwrap();
+    loop {
+        let (line, after) = machine.expect_after(wanted, from).unwrap_or_else(|error| panic!("{error:#}"));
+        // The guest's log is shown as well, with a mark.
+        if line.trim() == wanted {
+            return;
+        }
+        from = after;
+    }
+}
+
+/// Lets a program take the console or leave it: what is typed too early it may throw away.
+fn let_the_console_change_hands() {
+    std::thread::sleep(Duration::from_secs(3));
+}
+
+#[test]
+fn guests_that_misbehave_end_as_they_were_told_to_and_nobody_else_notices() {
+    let mut machine = start("debian-misfits", "daemons+misfits", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
+fn memory_comes_back_from_guests_and_from_dom0_whose_user_reaches_a_guests_shell() {
+    let mut machine = start("debian-memory", "daemons+rounds+balloon+ram", "rounds=5");
+    expect_jobs_done(&mut machine);
+    let_the_console_change_hands();
+    type_and_expect(&mut machine, "echo $(uname -n) is-$((1 + 1))\r", "dom0 is-2");
+    machine.send(b"xl console ram\r").unwrap();
+    let_the_console_change_hands();
+    type_and_expect(&mut machine, "echo $(uname -n) is-$((40 + 2))\r", "guest is-42");
+    // Ctrl-] leaves the guest's console.
+    machine.send(b"\x1d").unwrap();
+    let_the_console_change_hands();
+    type_and_expect(&mut machine, "echo $(uname -n) is-$((1 + 2))\r", "dom0 is-3");
+}
