@@ -13,7 +13,7 @@ use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
 use xen_abi::{DomId, Gfn, GuestHandle};
 use xenolith_guest_kit::cpu;
-use xenolith_guest_kit::pages::{self, write_at};
+use xenolith_guest_kit::pages::{self, Page, write_at};
 
 use crate::calls::{operation, parameter, raw, send, shutdown};
 use crate::clock;
@@ -73,7 +73,8 @@ fn spin() {
 
 /// Gives frames back to the hypervisor; answers how many it took.
 fn give_away(frames: &[u64]) -> i64 {
-    let list = pages::take();
+    static LIST: Page = Page::new();
+    let list = &LIST;
     for (slot, frame) in (0..PAGE_BYTES as usize).step_by(8).zip(frames) {
         list.write(slot, *frame);
     }

@@ -59,6 +59,14 @@ impl Account {
         self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
+    /// The same, where the maximum does not count. One of 0 always does: nothing is given to a domain that is going.
+    #[must_use]
+    pub(super) fn charge_past_maximum(&self, pages: u32) -> bool {
+        let max = self.max();
+        let more = |total: u32| total.checked_add(pages).filter(|_| max != 0);
+        self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
     pub(super) fn uncharge(&self, pages: u32) {
         subtract(&self.total, pages);
     }
@@ -112,7 +120,12 @@ mod tests {
         assert!(!account.charge(2));
         assert!(!account.charge(u32::MAX));
         assert_eq!(account.total(), 2);
-        account.uncharge(2);
+        assert!(account.charge_past_maximum(2));
+        assert!(!account.charge_past_maximum(u32::MAX));
+        assert!(!account.charge(1));
+        account.uncharge(4);
         assert!(account.is_empty());
+        account.set_max(0);
+        assert!(!account.charge_past_maximum(1));
     }
 }

@@ -223,9 +223,33 @@ impl Frames {
         order: PageOrder,
         below: Mfn,
     ) -> Result<OwnedFrame, AllocationError> {
+        self.allocate_within(pages, owner, order, below, Account::charge)
+    }
+
+    /// The same whatever the domain's maximum is, unless that is 0.
+    ///
+    /// **Errors:** see [`AllocationError`].
+    pub fn allocate_past_maximum(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+    ) -> Result<OwnedFrame, AllocationError> {
+        self.allocate_within(pages, owner, order, below, Account::charge_past_maximum)
+    }
+
+    fn allocate_within(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+        charge: fn(&Account, u32) -> bool,
+    ) -> Result<OwnedFrame, AllocationError> {
         let account = self.accounts.get(owner).ok_or(AllocationError::NoDomain)?;
         let count = if order.0 <= MAX_ORDER { order.pages() as u32 } else { return Err(AllocationError::NoMemory) };
-        if !account.charge(count) {
+        if !charge(account, count) {
             return Err(AllocationError::OverMaximum);
         }
         let Some(frame) = self.take_for(order, below, Some(account)) else {

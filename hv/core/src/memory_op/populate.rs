@@ -1,6 +1,6 @@
 //! Putting new pages into a translation, and taking pages out for good.
 
-use crate::frames::{AllocationError, Pages};
+use crate::frames::{AllocationError, OwnedFrame, Pages};
 use crate::physmap::{Editor, Memory};
 use xen_abi::Errno;
 use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
@@ -22,11 +22,29 @@ pub fn populate_extent<P: Pages, S: NestedSpace>(
     extent: Extent,
     below: Mfn,
 ) -> Result<(), Errno> {
-    let owned =
-        memory.frames.allocate(memory.pages, memory.owner, extent.order, below).map_err(|error| match error {
-            AllocationError::NoMemory => Errno::ENOMEM,
-            AllocationError::OverMaximum | AllocationError::NoDomain => Errno::EPERM,
-        })?;
+    place(memory, extent, memory.frames.allocate(memory.pages, memory.owner, extent.order, below))
+}
+
+/// The same for memory that a domain is to give back when it runs: its maximum is what it may have then.
+///
+/// **Errors:** as [`populate_extent`]; `EPERM` for a domain that may have nothing.
+pub fn populate_on_demand<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    extent: Extent,
+    below: Mfn,
+) -> Result<(), Errno> {
+    place(memory, extent, memory.frames.allocate_past_maximum(memory.pages, memory.owner, extent.order, below))
+}
+
+fn place<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    extent: Extent,
+    allocated: Result<OwnedFrame, AllocationError>,
+) -> Result<(), Errno> {
+    let owned = allocated.map_err(|error| match error {
+        AllocationError::NoMemory => Errno::ENOMEM,
+        AllocationError::OverMaximum | AllocationError::NoDomain => Errno::EPERM,
+    })?;
     match memory.edit(|editor| map_run(editor, extent, owned.mfn())) {
         Ok(()) => {
             let _ = owned.into_mapping();

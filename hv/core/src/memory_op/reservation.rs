@@ -3,7 +3,7 @@
 //! These operations return how many extents were done, and that is all a caller learns of an error.
 
 use super::hypercall::{Budget, Target, again, extents_done, permitted};
-use super::populate::{Extent, populate_extent, remove_extent};
+use super::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
 use super::settle::is_settled;
 use crate::frames::{ANYWHERE, AllocationError};
 use crate::grant::World;
@@ -125,7 +125,8 @@ pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Puts new pages where the caller says. Populating on demand is done at once, for domains other than the caller.
+/// Puts new pages where the caller says. Populating on demand is done at once, for domains other than the caller: such
+/// a domain is given more than it may have, and gives the rest back when it runs.
 pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, index| {
         let on_demand = reservation.mem_flags.contains(MemFlags::POPULATE_ON_DEMAND);
@@ -139,7 +140,8 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         if clears_first(call, extent.order) || !is_settled(call.hv, target) {
             return Step::Wait;
         }
-        match populate_extent(&call.hv.memory(target), extent, below) {
+        let populate = if on_demand { populate_on_demand } else { populate_extent };
+        match populate(&call.hv.memory(target), extent, below) {
             Ok(()) => Step::Done,
             Err(Errno::ENOMEM) => short_of_memory(call),
             Err(_) => Step::Stop,
