@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
+use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, places};
 
 use crate::image;
 
@@ -18,7 +18,7 @@ fn start(test: &str, jobs: &str, words: &str) -> Machine {
     let options = format!("{} dom0=pvh dom0_mem=1024M dom0_max_vcpus=2", image::OPTIONS);
     let media = Media::Kernel { image: image::built("xenolith"), options, modules: modules.into() };
     let spec = MachineSpec {
-        cpus: 2,
+        cpus: cpus_for_guests(2),
         memory_mib: 2048,
         timeout: Duration::from_secs(340),
         extra: ["-device", "amd-iommu"].map(str::to_owned).into(),
