@@ -5,11 +5,8 @@
 //!
 //! **Source:** Linux's boot protocol (`Documentation/arch/x86/boot.rst`), versions 2.08 and later.
 
-mod branch_filter;
 mod format;
-mod lzma2;
 mod unpack;
-mod xz;
 
 use core::fmt;
 

@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use ruzstd::decoding::FrameDecoder;
 use xz4rust::{XzDecoder, XzNextBlockResult};
 
-use super::xz::SimpleXz;
 use super::{Compression, KernelFileError};
 
 /// The blocks of LZ4's old format unpack to at most this much.
@@ -16,7 +15,7 @@ const ZSTD_TABLES: usize = 4 << 20;
 /// How much memory a form refers back to, apart from what it takes from the heap.
 pub(super) fn work_bytes(compression: Compression, data: &[u8]) -> usize {
     match compression {
-        Compression::Xz if SimpleXz::open(data).is_none() => xz_window(data).unwrap_or(0),
+        Compression::Xz => xz_window(data).unwrap_or(0),
         _ => 0,
     }
 }
@@ -60,10 +59,7 @@ pub(super) fn unpack(
     let done = match compression {
         Compression::None => copy(data, into),
         Compression::Gzip => gzip(data, into),
-        Compression::Xz => match SimpleXz::open(data) {
-            Some(simple) => simple.unpack(into).ok(),
-            None => xz(data, into, work),
-        },
+        Compression::Xz => xz(data, into, work),
         Compression::Lz4 => lz4(data, into),
         Compression::Zstd => return zstd(data, into, heap_bytes),
         _ => return Err(KernelFileError::Unsupported(compression)),
