@@ -96,7 +96,7 @@ fn memory(b: &mut Bench<'_>, pair: &Pair, scratch: &'static Page) {
 fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
     let ticks = i128::from(reading.wrapping_sub(info.tsc_timestamp).cast_signed());
     let shifted = if info.tsc_shift < 0 { ticks >> -info.tsc_shift } else { ticks << info.tsc_shift };
-    info.system_time.wrapping_add_signed((shifted * i128::from(info.tsc_to_system_mul) >> 32) as i64)
+    info.system_time.wrapping_add_signed(((shifted * i128::from(info.tsc_to_system_mul)) >> 32) as i64)
 }
 
 impl Pair {

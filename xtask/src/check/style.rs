@@ -10,7 +10,7 @@ use crate::progress::Step;
 use crate::toolchain::{BareMetal, Use};
 
 /// The packages that are built for bare metal; clippy judges them for the target they run on.
-const BARE_METAL: [&str; 3] = ["xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
+const BARE_METAL: [&str; 4] = ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
 
 /// What was found, each with what the tool said.
 ///

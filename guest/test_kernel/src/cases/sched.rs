@@ -241,14 +241,14 @@ fn others(t: &mut Runner) {
             r.result(watchdog(id, timeout));
         });
     }
-    for (name, pcpu) in [("0", 0), ("5", 5), ("0x7fffffff", i32::MAX), ("undo", -1), ("undo-again", -1)] {
+    for (name, pcpu) in [("1", 1), ("5", 5), ("0x7fffffff", i32::MAX), ("undo", -1), ("undo-again", -1)] {
         t.case_of(format_args!("sched/pin-override/{name}"), |r| {
             r.result(sched(SCHEDOP_PIN_OVERRIDE, &mut SchedPinOverride { pcpu }));
         });
     }
     t.case("sched/pin-override/and-back", |r| {
         r.result(sched(SCHEDOP_PIN_OVERRIDE, &mut SchedPinOverride { pcpu: 1 }));
-        r.result(sched(SCHEDOP_PIN_OVERRIDE, &mut SchedPinOverride { pcpu: 0 }));
+        r.result(sched(SCHEDOP_PIN_OVERRIDE, &mut SchedPinOverride { pcpu: 2 }));
         r.result(sched(SCHEDOP_PIN_OVERRIDE, &mut SchedPinOverride { pcpu: -1 }));
     });
     t.case("sched/shutdown-code/poweroff", |r| {

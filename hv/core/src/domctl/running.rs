@@ -29,9 +29,13 @@ pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
         return Err(Errno::EOVERFLOW);
     }
     domain.pause_all(hv);
-    // One that is still on its way out of a CPU after that stops before it enters its guest again.
-    let _ = wait_until_stopped(hv, &domain.vcpus);
-    Ok(Outcome::OK)
+    if wait_until_stopped(hv, &domain.vcpus) {
+        return Ok(Outcome::OK);
+    }
+    // Whoever pauses a domain may count on it: the call is made again, as if it had not been made yet.
+    domain.control.change(|state| state.pauses = state.pauses.saturating_sub(1));
+    domain.unpause_all(hv);
+    request.again()
 }
 
 /// Takes one pause back.
