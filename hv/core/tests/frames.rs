@@ -154,6 +154,29 @@ fn a_little_is_64_kib_and_all_of_it_together_all_free_memory() {
     assert!(block.is_some(), "what was cleared in parts is joined again");
 }
 
+/// Looks at how much is free each time somebody reaches for a page.
+struct Watched<'a, P> {
+    pages: &'a P,
+    frames: &'a Frames,
+    seen: std::cell::RefCell<Vec<u64>>,
+}
+
+impl<P: Pages> Pages for Watched<'_, P> {
+    fn page(&self, mfn: Mfn) -> Option<&PageWords> {
+        self.seen.borrow_mut().push(self.frames.free_pages());
+        self.pages.page(mfn)
+    }
+}
+
+#[test]
+fn memory_that_is_being_cleared_counts_as_free() {
+    let (frames, heap) = machine(1500, 1);
+    let watched = Watched { pages: &heap, frames: &frames, seen: std::cell::RefCell::default() };
+    assert!(frames.scrub_a_little(&watched));
+    let seen = watched.seen.into_inner();
+    assert!(!seen.is_empty() && seen.iter().all(|free| *free == 1500), "{seen:?}");
+}
+
 #[test]
 fn idle_scrubbing_clears_all_free_memory_and_nothing_else() {
     let (frames, heap) = machine(1500, 1);

@@ -15,6 +15,8 @@ pub(super) struct Heap {
     pub(super) dirty_regions: LevelBitmap,
     /// The sum of all accounts' claims.
     pub(super) claims: u64,
+    /// Free frames that are out of the allocator while somebody clears them.
+    pub(super) being_cleared: u64,
 }
 
 /// Why a claim was refused.

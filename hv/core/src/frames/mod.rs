@@ -99,6 +99,7 @@ impl Frames {
             buddy: Buddy::new(limit)?,
             dirty_regions: LevelBitmap::new((limit.0 >> PageOrder::SIZE_2M.0) as usize + 1)?,
             claims: 0,
+            being_cleared: 0,
         };
         for range in disjoint(ram)? {
             let range = range.start..range.end.min(limit.0);
@@ -139,7 +140,8 @@ impl Frames {
 
     /// Frames that are free, promised ones and dirty ones included.
     pub fn free_pages(&self) -> u64 {
-        self.heap.lock().buddy.free_frames()
+        let heap = self.heap.lock();
+        heap.buddy.free_frames().saturating_add(heap.being_cleared)
     }
 
     /// Free frames that were not cleared yet.

@@ -56,7 +56,9 @@ impl Frames {
             let dirty = frame.state().dirty;
             frame.replace(FrameState::unowned(super::FrameUse::Free, dirty));
         }
-        self.heap.lock().buddy.give(block.mfn, block.order);
+        let mut heap = self.heap.lock();
+        heap.being_cleared = heap.being_cleared.saturating_sub(block.order.pages());
+        heap.buddy.give(block.mfn, block.order);
     }
 
     fn take_dirty_block(&self, most: PageOrder) -> Option<(Mfn, PageOrder)> {
@@ -67,6 +69,7 @@ impl Frames {
             if let Some((block, order)) = self.dirty_block_of(&heap, start, most)
                 && heap.buddy.take_block(block, order)
             {
+                heap.being_cleared = heap.being_cleared.saturating_add(order.pages());
                 return Some((block, order));
             }
             heap.dirty_regions.remove(region);
