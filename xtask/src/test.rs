@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -71,6 +72,7 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
     }
     setup::ensure(&[&setup::XEN_HEADERS])?;
     let began = Instant::now();
+    let ahead = compile_ahead();
     let mut account = Vec::new();
     let mut images = !arguments.host;
     for part in PARTS {
@@ -81,6 +83,7 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
         }
         account.push((part.name, outcome, part_began.elapsed()));
     }
+    let _ = ahead.join();
     println!("\n{}", spelled(&account));
     println!("{:.0} s in all", began.elapsed().as_secs_f32());
     match account.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).count() {
@@ -114,36 +117,60 @@ fn spelled(account: &[(&str, Outcome, Duration)]) -> String {
     account.iter().map(line).collect()
 }
 
-/// The tests' runner, showing `level` and worse as it goes.
-fn nextest(level: &str) -> Command {
+/// The tests' runner.
+fn nextest() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["nextest", "run", "--cargo-quiet", "--no-fail-fast", "--status-level", level]);
-    command.args(["--final-status-level", "slow"]).current_dir(places::root());
+    command.args(["nextest", "run", "--cargo-quiet"]).current_dir(places::root());
     command
 }
 
+/// Runs tests, showing results of `level` and worse as it goes.
+fn run_tests(command: &mut Command, level: &str) -> Result<()> {
+    process::run(command.args(["--no-fail-fast", "--status-level", level, "--final-status-level", "slow"]))
+}
+
 fn host_tests() -> Result<()> {
-    let mut command = nextest("fail");
+    run_tests(host_command().args(["--filterset", "not binary_id(xenolith-tests::machine)"]), "fail")
+}
+
+fn host_command() -> Command {
+    let mut command = nextest();
     command.arg("--workspace");
     for package in BARE_METAL {
         command.args(["--exclude", package]);
     }
-    process::run(command.args(["--filterset", "not binary_id(xenolith-tests::machine)"]))
+    command
+}
+
+/// Compiles the tests of the host and the models in the background: building the images leaves half of the CPUs idle for
+/// minutes. Whoever runs them later waits for cargo's own lock; what does not compile is said there.
+fn compile_ahead() -> JoinHandle<()> {
+    std::thread::spawn(|| {
+        for command in [Ok(host_command()), models_command()] {
+            let Ok(mut command) = command else { continue };
+            let _ = command.arg("--no-run").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    })
 }
 
 /// Every interleaving of small models, in the crates that have `tests/loom*.rs`.
 fn models() -> Result<()> {
+    run_tests(&mut models_command()?, "fail")
+}
+
+fn models_command() -> Result<Command> {
     let packages = packages_with_models(&places::root().join("hv"))?;
     if packages.is_empty() {
         bail!("no crate has a model (tests/loom*.rs), so nothing was tried");
     }
-    let mut command = nextest("fail");
+    let mut command = nextest();
     command.env("RUSTFLAGS", "--cfg loom").args(["--cargo-profile", "checked", "--target-dir"]);
     command.arg(places::target().join("loom"));
     for package in packages {
         command.args(["-p", &package]);
     }
-    process::run(command.args(["--test", "loom*"]))
+    command.args(["--test", "loom*"]);
+    Ok(command)
 }
 
 fn packages_with_models(directory: &Path) -> Result<Vec<String>> {
@@ -174,7 +201,7 @@ fn main_job() -> Result<()> {
 fn whole_machines() -> Result<()> {
     kernel_package::ensure()?;
     debian::kernels::with_more(&debian::make()?)?;
-    process::run(nextest("pass").args(["-p", "xenolith-tests", "--test", "machine"]))
+    run_tests(nextest().args(["-p", "xenolith-tests", "--test", "machine"]), "pass")
 }
 
 #[cfg(test)]
