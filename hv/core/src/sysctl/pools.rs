@@ -1,6 +1,7 @@
 //! Pools of CPUs, and the scheduler of a pool.
 //!
-//! There is one pool, number 0, with all CPUs that run guests and all domains. Its scheduler answers to the name of Xen's default one.
+//! There is one pool, number 0, with all CPUs that run guests and all domains. Its scheduler answers to the name of
+//! Xen's default one.
 
 use super::Reply;
 use crate::ctl_bitmap::write_set;
