@@ -141,7 +141,7 @@ fn a_little_is_64_kib_and_all_of_it_together_all_free_memory() {
     let mine = page(&frames, &heap, 1);
     heap.write_secret(mine);
     let mut before = frames.scrub_pending();
-    while frames.scrub_a_little(&heap) {
+    while frames.scrub_a_little(&heap, || false) {
         let cleared = before - frames.scrub_pending();
         assert!((1..=16).contains(&cleared), "{cleared} frames");
         before = frames.scrub_pending();
@@ -152,6 +152,20 @@ fn a_little_is_64_kib_and_all_of_it_together_all_free_memory() {
     }
     let block = frames.take(&heap, PageOrder::SIZE_2M, ANYWHERE);
     assert!(block.is_some(), "what was cleared in parts is joined again");
+}
+
+#[test]
+fn clearing_a_little_stops_at_the_page_at_which_there_is_something_better_to_do() {
+    let (frames, heap) = machine(1500, 1);
+    let asked = std::cell::Cell::new(0);
+    let third_time = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 3
+    };
+    assert!(frames.scrub_a_little(&heap, third_time));
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (1497, 1500));
+    while frames.scrub_a_little(&heap, || true) {}
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 1500));
 }
 
 /// Looks at how much is free each time somebody reaches for a page.
@@ -172,7 +186,7 @@ impl<P: Pages> Pages for Watched<'_, P> {
 fn memory_that_is_being_cleared_counts_as_free() {
     let (frames, heap) = machine(1500, 1);
     let watched = Watched { pages: &heap, frames: &frames, seen: std::cell::RefCell::default() };
-    assert!(frames.scrub_a_little(&watched));
+    assert!(frames.scrub_a_little(&watched, || false));
     let seen = watched.seen.into_inner();
     assert!(!seen.is_empty() && seen.iter().all(|free| *free == 1500), "{seen:?}");
 }

@@ -185,6 +185,10 @@ impl Machine for FakeMachine {
 
     fn open_interrupt_window(&self) {}
 
+    fn has_events(&self) -> bool {
+        self.cpu().is_some_and(|cpu| cpu.events.load(Ordering::SeqCst) != 0)
+    }
+
     fn now(&self) -> Time {
         Time(self.now.fetch_add(self.pace_ns.load(Ordering::SeqCst), Ordering::SeqCst))
     }

@@ -179,6 +179,8 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     fn idle(&self);
     /// Lets pending host interrupts in for a moment.
     fn open_interrupt_window(&self);
+    /// The same; true if something happened to this CPU that [`take_events`](Machine::take_events) has not given yet.
+    fn has_events(&self) -> bool;
 
     /// System time now.
     fn now(&self) -> Time;

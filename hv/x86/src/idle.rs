@@ -9,12 +9,17 @@ use crate::{cpu_area, timer};
 /// Waits with interrupts on until something has happened to this CPU; returns at once when something already has.
 pub fn wait() {
     interrupts::disable();
-    if cpu_area::this().events.load(Ordering::Acquire) == 0 && !timer::check() {
+    if !has_events() {
         timer::guard_idle();
         // The CPU takes no interrupt between the two instructions, so none can be missed.
         interrupts::enable_and_hlt();
         interrupts::disable();
     }
+}
+
+/// True when something has happened to this CPU that nobody has taken note of yet.
+pub fn has_events() -> bool {
+    cpu_area::this().events.load(Ordering::Acquire) != 0 || timer::check()
 }
 
 /// Lets pending interrupts in for a moment.

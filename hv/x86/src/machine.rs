@@ -65,6 +65,11 @@ impl Machine for X86Machine {
         idle::open_interrupt_window();
     }
 
+    fn has_events(&self) -> bool {
+        idle::open_interrupt_window();
+        idle::has_events()
+    }
+
     fn now(&self) -> Time {
         Time(clock::nanoseconds())
     }

@@ -6,18 +6,26 @@ use super::{Frames, FreeFrame, Heap, Pages};
 use xenolith_hal::{Mfn, PageOrder};
 use xenolith_sync::atomic::Ordering;
 
-/// What an idle CPU clears before it looks around: 64 KiB.
+/// What an idle CPU takes to clear at a time: 64 KiB.
 const A_LITTLE: PageOrder = PageOrder(4);
 
 impl Frames {
     /// Clears the dirty frames of a run that the caller alone has.
     pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
+        self.scrub_frames_until(pages, start, count, || false);
+    }
+
+    /// Stops after the frame at which `enough` says so.
+    fn scrub_frames_until(&self, pages: &impl Pages, start: Mfn, count: u64, enough: impl Fn() -> bool) {
         for (mfn, frame) in self.table.run(start, count) {
             if frame.state().dirty {
                 if let Some(page) = pages.page(mfn) {
                     page.clear();
                 }
                 self.forget_dirty(frame);
+                if enough() {
+                    return;
+                }
             }
         }
     }
@@ -33,19 +41,20 @@ impl Frames {
 
     /// Clears one free block of at most 2 MiB. False when nothing is dirty.
     pub fn scrub_some(&self, pages: &impl Pages) -> bool {
-        self.scrub_block(pages, PageOrder::SIZE_2M)
+        self.scrub_block(pages, PageOrder::SIZE_2M, || false)
     }
 
     /// Clears one free block of at most 64 KiB: for a CPU that has nothing better to do, so that whoever wants memory
-    /// later finds it cleared. False when nothing is dirty.
-    pub fn scrub_a_little(&self, pages: &impl Pages) -> bool {
-        self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE)
+    /// later finds it cleared. It stops after the page at which `enough` says that there is something better. False
+    /// when nothing is dirty.
+    pub fn scrub_a_little(&self, pages: &impl Pages, enough: impl Fn() -> bool) -> bool {
+        self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE, enough)
     }
 
-    fn scrub_block(&self, pages: &impl Pages, most: PageOrder) -> bool {
+    fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
         let Some((start, order)) = self.take_dirty_block(most) else { return false };
         let block = self.taken(start, order);
-        self.scrub_frames(pages, start, order.pages());
+        self.scrub_frames_until(pages, start, order.pages(), enough);
         self.restore(block);
         true
     }

@@ -154,10 +154,7 @@ impl<M: Machine> CpuLoop<M> {
         hv.machine.set_timer(deadline);
         hv.scheduler.idle_begins(self.cpu, hv.machine.now());
         // In a model every frame would be a step, of a protocol that has nothing to do with it.
-        if !cfg!(loom) && hv.frames.scrub_a_little(&hv.machine) {
-            // Something may have come meanwhile.
-            hv.machine.open_interrupt_window();
-        } else {
+        if cfg!(loom) || !hv.frames.scrub_a_little(&hv.machine, || hv.machine.has_events()) {
             hv.machine.idle();
         }
         hv.scheduler.idle_ends(self.cpu, hv.machine.now());
