@@ -129,6 +129,15 @@ fn a_domain_does_not_grow_past_its_maximum_and_not_on_demand_by_itself() {
     on_demand.mem_flags = MemFlags::POPULATE_ON_DEMAND;
     assert_eq!(memory(&world, 0, XENMEM_POPULATE_PHYSMAP, &mut on_demand), Ok(1), "but what it is to give back");
     assert_eq!(total(&world, 1), u64::from(has) + 1);
+    write_list(&world, 0, LIST, &[HOLE + 2]);
+    on_demand.mem_flags = MemFlags::default();
+    assert_eq!(memory(&world, 0, XENMEM_POPULATE_PHYSMAP, &mut on_demand), Ok(0), "all of it counts");
+    let mut target = PodTarget { target_pages: 0, domid: DomId(1), ..PodTarget::default() };
+    assert_eq!(memory(&world, 0, XENMEM_SET_POD_TARGET, &mut target), Ok(0));
+    write_list(&world, 0, LIST, &[HOLE + 2]);
+    assert_eq!(memory(&world, 0, XENMEM_POPULATE_PHYSMAP, &mut on_demand), Ok(1), "what it is to give back does not");
+    write_list(&world, 1, LIST, &[HOLE + 2]);
+    assert_eq!(memory(&world, 1, XENMEM_DECREASE_RESERVATION, &mut reservation(DomId::SELF, 1, 0)), Ok(1));
     world.hv.frames.account(DomId(1)).unwrap().set_max(100);
     let mut elsewhere = reservation(DomId::SELF, 1, 0);
     elsewhere.mem_flags = MemFlags::from_bits_retain(6 << 8 | MemFlags::EXACT_NODE_REQUEST.bits());

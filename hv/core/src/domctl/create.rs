@@ -92,6 +92,7 @@ fn make<M: Machine>(
 ) -> Result<DomainRef<M>, Errno> {
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
+    account.keep_on_demand(u32::MAX);
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = cpu_policy::default(hv).clone();
     let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));

@@ -14,11 +14,23 @@ pub struct Account {
     max: AtomicU32,
     shared: AtomicU32,
     claimed: AtomicU32,
+    /// Frames populated on demand, of those in `total`: what the domain gives back is taken off here first.
+    on_demand: AtomicU32,
+    /// How many of those the domain is to keep, and so count against its maximum: all, until somebody says less.
+    on_demand_kept: AtomicU32,
 }
 
 impl Account {
     fn new() -> Self {
-        Self { total: AtomicU32::new(0), max: AtomicU32::new(0), shared: AtomicU32::new(0), claimed: AtomicU32::new(0) }
+        let none = || AtomicU32::new(0);
+        Self {
+            total: none(),
+            max: none(),
+            shared: none(),
+            claimed: none(),
+            on_demand: none(),
+            on_demand_kept: AtomicU32::new(u32::MAX),
+        }
     }
 
     /// Frames of the domain's own memory.
@@ -34,6 +46,22 @@ impl Account {
     /// Changes the most frames; a lower number than it has takes nothing away.
     pub fn set_max(&self, pages: u32) {
         self.max.store(pages, Ordering::Release);
+    }
+
+    /// How many of the frames that were populated on demand the domain is to keep. Until it has given back the others,
+    /// they do not count against its maximum.
+    pub fn keep_on_demand(&self, pages: u32) {
+        self.on_demand_kept.store(pages, Ordering::Release);
+    }
+
+    /// What the domain may have until it has given back what it is not to keep.
+    fn limit(&self) -> u32 {
+        let excess = self.on_demand.load(Ordering::Acquire).saturating_sub(self.on_demand_kept.load(Ordering::Acquire));
+        match self.max() {
+            // Nothing is given to a domain that is going.
+            0 => 0,
+            max => max.saturating_add(excess),
+        }
     }
 
     /// Frames of the hypervisor's that the domain sees.
@@ -54,20 +82,26 @@ impl Account {
     /// Counts frames in; false, and none counted, if they would pass the maximum.
     #[must_use]
     pub(super) fn charge(&self, pages: u32) -> bool {
-        let max = self.max();
-        let more = |total: u32| total.checked_add(pages).filter(|total| *total <= max);
+        let limit = self.limit();
+        let more = |total: u32| total.checked_add(pages).filter(|total| *total <= limit);
         self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    /// The same, where the maximum does not count. One of 0 always does: nothing is given to a domain that is going.
+    /// Counts frames in that are populated on demand: the maximum does not count, unless it is 0.
     #[must_use]
-    pub(super) fn charge_past_maximum(&self, pages: u32) -> bool {
+    pub(super) fn charge_on_demand(&self, pages: u32) -> bool {
         let max = self.max();
         let more = |total: u32| total.checked_add(pages).filter(|_| max != 0);
-        self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        let counted = self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if counted {
+            self.on_demand.fetch_add(pages, Ordering::AcqRel);
+        }
+        counted
     }
 
     pub(super) fn uncharge(&self, pages: u32) {
+        // In this order the limit is never further from the total than it may be.
+        subtract(&self.on_demand, pages);
         subtract(&self.total, pages);
     }
 
@@ -120,12 +154,36 @@ mod tests {
         assert!(!account.charge(2));
         assert!(!account.charge(u32::MAX));
         assert_eq!(account.total(), 2);
-        assert!(account.charge_past_maximum(2));
-        assert!(!account.charge_past_maximum(u32::MAX));
+    }
+
+    #[test]
+    fn what_was_populated_on_demand_counts_as_far_as_the_domain_is_to_keep_it() {
+        let account = Account::new();
+        assert!(!account.charge_on_demand(1), "a domain that may have nothing");
+        account.set_max(5);
+        assert!(account.charge_on_demand(10));
+        assert!(!account.charge_on_demand(u32::MAX));
+        account.keep_on_demand(4);
+        assert!(account.charge(1), "what is not populated on demand still has a place");
         assert!(!account.charge(1));
-        account.uncharge(4);
+        account.uncharge(3);
+        assert!(!account.charge(1), "what it gave back is gone");
+        account.uncharge(3);
+        assert_eq!(account.total(), 5);
+        assert!(!account.charge(1));
+        account.uncharge(1);
+        assert!(account.charge(1));
+        account.uncharge(5);
         assert!(account.is_empty());
+        assert!(!account.charge(6) && account.charge(5), "the maximum alone counts");
+    }
+
+    #[test]
+    fn a_domain_that_is_going_gets_nothing() {
+        let account = Account::new();
+        account.set_max(1);
+        assert!(account.charge_on_demand(4));
         account.set_max(0);
-        assert!(!account.charge_past_maximum(1));
+        assert!(!account.charge(1) && !account.charge_on_demand(1));
     }
 }

@@ -228,17 +228,17 @@ impl Frames {
         self.allocate_within(pages, owner, order, below, Account::charge)
     }
 
-    /// The same whatever the domain's maximum is, unless that is 0.
+    /// The same for memory that is populated on demand: a maximum other than 0 is no limit to it.
     ///
     /// **Errors:** see [`AllocationError`].
-    pub fn allocate_past_maximum(
+    pub fn allocate_on_demand(
         &self,
         pages: &impl Pages,
         owner: DomId,
         order: PageOrder,
         below: Mfn,
     ) -> Result<OwnedFrame, AllocationError> {
-        self.allocate_within(pages, owner, order, below, Account::charge_past_maximum)
+        self.allocate_within(pages, owner, order, below, Account::charge_on_demand)
     }
 
     fn allocate_within(

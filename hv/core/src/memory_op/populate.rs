@@ -33,7 +33,7 @@ pub fn populate_on_demand<P: Pages, S: NestedSpace>(
     extent: Extent,
     below: Mfn,
 ) -> Result<(), Errno> {
-    place(memory, extent, memory.frames.allocate_past_maximum(memory.pages, memory.owner, extent.order, below))
+    place(memory, extent, memory.frames.allocate_on_demand(memory.pages, memory.owner, extent.order, below))
 }
 
 fn place<P: Pages, S: NestedSpace>(

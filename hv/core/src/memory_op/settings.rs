@@ -100,16 +100,17 @@ pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
 }
 
-/// Everything is populated at once, so any target up to the maximum is met already.
+/// Everything is populated at once, so a domain is given more than its target, and gives the rest back when it runs.
+/// Until then the rest does not count against its maximum.
 ///
 /// **Errors:** `EFAULT`, `ESRCH`, `EPERM`; `EINVAL` for more than the domain may have.
 pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
     call.require_control()?;
-    if op.target_pages > u64::from(account(call, target.id)?.max()) {
-        return Err(Errno::EINVAL);
-    }
+    let account = account(call, target.id)?;
+    let pages = u32::try_from(op.target_pages).ok().filter(|pages| *pages <= account.max()).ok_or(Errno::EINVAL)?;
+    account.keep_on_demand(pages);
     tell_pod_target(call, op, target.id)
 }
 
