@@ -54,9 +54,16 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
 
 fn build() -> Result<PathBuf> {
     let step = Step::begin("building the fuzzers");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "xenolith-fuzz", "--profile", "checked", "--target-dir"]);
-    process::run(cargo.arg(places::target()).current_dir(places::root()))?;
+    process::run(&mut build_command())?;
     step.end("done");
     Ok(places::target().join("checked/xenolith-fuzz"))
+}
+
+/// What compiles the fuzzers.
+#[must_use]
+pub fn build_command() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "xenolith-fuzz", "--profile", "checked", "--target-dir"]);
+    cargo.arg(places::target()).current_dir(places::root());
+    cargo
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::JoinHandle;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use clap::Args;
 use xenolith_tests::places;
 
 use crate::build::{self, BuildArguments};
-use crate::check::{self, CheckArguments};
+use crate::check::{self, CheckArguments, style};
 use crate::debian;
 use crate::diff::{self, DiffArguments};
 use crate::fuzz::{self, FuzzArguments};
@@ -19,6 +19,7 @@ use crate::kernel_package;
 use crate::process;
 use crate::run;
 use crate::setup;
+use crate::toolchain::{BareMetal, Use};
 
 /// Builds and tests everything: host, models, rules, fuzzers, whole machines.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,8 +48,8 @@ const PARTS: &[Part] = &[
     Part { name: "images", on_images: true, run: || build::command(BuildArguments::default()) },
     Part { name: "tests on the host", on_images: false, run: host_tests },
     Part { name: "models of concurrency", on_images: false, run: models },
-    Part { name: "rules of the code", on_images: false, run: || check::command(CheckArguments::default()) },
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
+    Part { name: "rules of the code", on_images: false, run: rules },
     Part { name: "whole machines", on_images: true, run: whole_machines },
     Part { name: "comparison with Xen", on_images: true, run: compare },
     Part { name: "main job", on_images: true, run: main_job },
@@ -71,8 +72,13 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
         setup::ensure(setup::WHOLE_MACHINES)?;
     }
     setup::ensure(&[&setup::XEN_HEADERS])?;
+    BareMetal::find(Use::Clippy)?;
     let began = Instant::now();
-    let ahead = compile_ahead();
+    let mut ahead = vec![std::thread::spawn(compile_ahead)];
+    if !arguments.host {
+        // Whoever needs the packages asks for them again and says what went wrong.
+        ahead.push(std::thread::spawn(|| fetch().map(drop).unwrap_or_default()));
+    }
     let mut account = Vec::new();
     let mut images = !arguments.host;
     for part in PARTS {
@@ -83,7 +89,9 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
         }
         account.push((part.name, outcome, part_began.elapsed()));
     }
-    let _ = ahead.join();
+    for thread in ahead {
+        let _ = thread.join();
+    }
     println!("\n{}", spelled(&account));
     println!("{:.0} s in all", began.elapsed().as_secs_f32());
     match account.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_))).count() {
@@ -130,27 +138,49 @@ fn run_tests(command: &mut Command, level: &str) -> Result<()> {
 }
 
 fn host_tests() -> Result<()> {
-    run_tests(host_command().args(["--filterset", "not binary_id(xenolith-tests::machine)"]), "fail")
+    run_tests(host_command()?.args(["--filterset", "not binary_id(xenolith-tests::machine)"]), "fail")
 }
 
-fn host_command() -> Command {
+fn host_command() -> Result<Command> {
     let mut command = nextest();
-    command.arg("--workspace");
+    style::lint_what_it_compiles(&mut command)?;
+    // Those of the targets that have no tests are there to be linted.
+    command.args(["--workspace", "--all-targets"]);
     for package in BARE_METAL {
         command.args(["--exclude", package]);
     }
-    command
+    Ok(command)
 }
 
-/// Compiles the tests of the host and the models in the background: building the images leaves half of the CPUs idle for
-/// minutes. Whoever runs them later waits for cargo's own lock; what does not compile is said there.
-fn compile_ahead() -> JoinHandle<()> {
-    std::thread::spawn(|| {
-        for command in [Ok(host_command()), models_command()] {
-            let Ok(mut command) = command else { continue };
-            let _ = command.arg("--no-run").stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Compiles in the background what later parts run: building the images leaves half of the CPUs idle for minutes, and so
+/// does fuzzing. Whoever needs it waits for cargo's own lock; what does not compile is said there.
+fn compile_ahead() {
+    let quietly = |command: Result<Command>| {
+        if let Ok(mut command) = command {
+            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
-    })
+    };
+    let without_running = |mut command: Command| {
+        command.arg("--no-run");
+        command
+    };
+    quietly(host_command().map(without_running));
+    quietly(models_command().map(without_running));
+    quietly(Ok(fuzz::build_command()));
+    quietly(style::bare_metal());
+}
+
+/// Fetches Debian's packages, unless they are here already.
+fn fetch() -> Result<debian::Debian> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
+    kernel_package::ensure()?;
+    debian::make()
+}
+
+/// What the compiler of the host's tests did not see to.
+fn rules() -> Result<()> {
+    check::command(CheckArguments { host_is_linted: true, ..CheckArguments::default() })
 }
 
 /// Every interleaving of small models, in the crates that have `tests/loom*.rs`.
@@ -199,9 +229,10 @@ fn main_job() -> Result<()> {
 }
 
 fn whole_machines() -> Result<()> {
-    kernel_package::ensure()?;
-    debian::kernels::with_more(&debian::make()?)?;
-    run_tests(nextest().args(["-p", "xenolith-tests", "--test", "machine"]), "pass")
+    debian::kernels::with_more(&fetch()?)?;
+    let mut command = nextest();
+    style::lint_what_it_compiles(&mut command)?;
+    run_tests(command.args(["-p", "xenolith-tests", "--test", "machine"]), "pass")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! rustfmt and clippy, for what runs on the host and for what runs on bare metal.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use xenolith_tests::places;
 
 use crate::process;
@@ -12,10 +13,10 @@ use crate::toolchain::{BareMetal, Use};
 /// The packages that are built for bare metal; clippy judges them for the target they run on.
 const BARE_METAL: [&str; 4] = ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
 
-/// What was found, each with what the tool said.
+/// What was found, each with what the tool said. `host_is_linted` where [`lint_what_it_compiles`] saw to the host's.
 ///
 /// **Errors:** no compiler for the bare-metal crates can be had.
-pub fn check() -> Result<Vec<String>> {
+pub fn check(host_is_linted: bool) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut judge = |what: &str, remedy: &str, command: &mut Command| {
         let step = Step::begin(what);
@@ -28,19 +29,44 @@ pub fn check() -> Result<Vec<String>> {
         }
     };
     judge("rustfmt", "cargo fmt --all", cargo("fmt").args(["--all", "--check"]));
-    let mut host = cargo("clippy");
-    host.args(["--workspace", "--all-targets", "--quiet"]);
-    for package in BARE_METAL {
-        host.args(["--exclude", package]);
+    if !host_is_linted {
+        let mut host = cargo("clippy");
+        host.args(["--workspace", "--all-targets", "--quiet"]);
+        for package in BARE_METAL {
+            host.args(["--exclude", package]);
+        }
+        judge("clippy for the host", "cargo clippy", host.args(["--", "-D", "warnings"]));
     }
-    judge("clippy for the host", "cargo clippy", host.args(["--", "-D", "warnings"]));
-    let compiler = BareMetal::find(Use::Clippy)?;
-    let mut metal = compiler.cargo("clippy");
+    judge("clippy for bare metal", "cargo xtask check", &mut bare_metal()?);
+    Ok(found)
+}
+
+/// Clippy for the bare-metal crates.
+///
+/// **Errors:** no compiler for them can be had.
+pub fn bare_metal() -> Result<Command> {
+    let mut metal = BareMetal::find(Use::Clippy)?.cargo("clippy");
     for package in BARE_METAL {
         metal.args(["-p", package]);
     }
-    judge("clippy for bare metal", "cargo xtask check", metal.args(["--quiet", "--", "-D", "warnings"]));
-    Ok(found)
+    metal.args(["--quiet", "--", "-D", "warnings"]);
+    Ok(metal)
+}
+
+/// Has a cargo command that compiles compile our own crates by way of clippy, which is a compiler too and fails at its
+/// warnings: so one pass does both, and what comes from others is compiled once instead of compiled and checked.
+///
+/// **Errors:** clippy is not there.
+pub fn lint_what_it_compiles(command: &mut Command) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").map(PathBuf::from).unwrap_or_default();
+    let driver = cargo.with_file_name("clippy-driver");
+    if !driver.exists() {
+        bail!("clippy is missing beside {}; run: rustup component add clippy", cargo.display());
+    }
+    // What `cargo clippy -- -D warnings` sets for the compilers that it starts.
+    command.env("RUSTC_WORKSPACE_WRAPPER", driver);
+    command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    Ok(())
 }
 
 fn cargo(subcommand: &str) -> Command {
