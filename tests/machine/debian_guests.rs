@@ -20,7 +20,7 @@ fn start(test: &str, jobs: &str, words: &str) -> Machine {
     let spec = MachineSpec {
         cpus: cpus_for_guests(2),
         memory_mib: 2048,
-        timeout: Duration::from_secs(340),
+        timeout: Duration::from_secs(580),
         extra: ["-device", "amd-iommu"].map(str::to_owned).into(),
         ..MachineSpec::new(test, media)
     };

@@ -3,8 +3,11 @@
 //! Plain programs and stable Rust: no sanitiser and no coverage, so the inputs are made to fit each target
 //! (`fuzz/`). They are built optimised and with every check of a debug build.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -41,15 +44,29 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
     if targets.is_empty() {
         bail!("there is no such target; these there are:\n{listed}");
     }
-    for name in targets {
+    let fuzz = |name: &str| {
         let mut fuzz = Command::new(&program);
         match arguments.input {
             Some(input) => fuzz.args([name, "3600", &input.to_string(), "1"]),
             None => fuzz.args([name, &arguments.seconds.to_string()]),
         };
-        process::run(&mut fuzz).with_context(|| format!("fuzzing {name}"))?;
-    }
-    Ok(())
+        process::run(&mut fuzz).with_context(|| format!("fuzzing {name}"))
+    };
+    // As many at a time as there are CPUs: each is one thread.
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(name) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fuzz(name)?;
+        }
+        Ok(())
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a fuzzer's watcher panicked")))
+    })
 }
 
 fn build() -> Result<PathBuf> {
