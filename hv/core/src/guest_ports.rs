@@ -6,7 +6,7 @@ use crate::domain::Domain;
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::VcpuCore;
-use xenolith_devices::ports::{Dom0Ports, PortOwner, guest_owner};
+use xenolith_devices::ports::{Dom0Ports, PCI_CONFIG_END, PortOwner, guest_owner};
 use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
 
 /// Answers a port access.
@@ -19,7 +19,10 @@ pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut Vcp
     let owner = domain.ports.owner(access.port, access.size);
     let rax = core.hardware.registers().rax;
     let value = rax as u32 & access.size.mask();
-    let configuration = domain.devices.get().and_then(|devices| devices.port(hv, domain, access, value));
+    let configuration = match owner {
+        PortOwner::PciConfig => domain.devices.get().and_then(|devices| devices.port(hv, domain, access, value)),
+        _ => None,
+    };
     if access.write {
         if configuration.is_none() {
             write(hv, domain, owner, access, value);
@@ -86,6 +89,11 @@ impl PortRights {
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
         let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));
         let first = owner(port);
+        // No other owner has ports between those of configuration.
+        let is_inside = port.checked_add(size.bytes() as u16).is_some_and(|end| end <= PCI_CONFIG_END);
+        if first == PortOwner::PciConfig && is_inside {
+            return first;
+        }
         let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| owner(port) == first);
         if (1..size.bytes()).all(alike) { first } else { PortOwner::Nobody }
     }
@@ -103,6 +111,9 @@ mod tests {
         assert_eq!(CONTROL.owner(0x1f, IoSize::Word), PortOwner::Nobody);
         assert_eq!(CONTROL.owner(0x3f6, IoSize::Dword), PortOwner::Nobody);
         assert_eq!(CONTROL.owner(0x22, IoSize::Word), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0xcfc, IoSize::Dword), PortOwner::PciConfig);
+        assert_eq!(CONTROL.owner(0xcfd, IoSize::Dword), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0xcf7, IoSize::Word), PortOwner::Nobody);
     }
 
     #[test]

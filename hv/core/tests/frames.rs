@@ -85,6 +85,54 @@ fn a_frame_that_others_refer_to_stays_its_owners_until_they_let_go() {
     assert_eq!((frames.free_pages(), frames.account(DomId(1)).unwrap().total()), (1, 0));
 }
 
+const EIGHT: PageOrder = PageOrder(3);
+
+fn eight_pages(frames: &Frames, heap: &Heap) -> Mfn {
+    frames.allocate(heap, DomId(1), EIGHT, ANYWHERE).map(OwnedFrame::into_mapping).unwrap()
+}
+
+#[test]
+fn a_released_block_waits_whole_and_is_free_after_every_running_cpu_was_quiet() {
+    let (frames, heap) = machine(8, 1);
+    frames.quiet(CpuId(0));
+    let mfn = eight_pages(&frames, &heap);
+    assert_eq!(frames.scrub_pending(), 0);
+    frames.release_block(mfn, EIGHT, DomId(1));
+    assert!(frames.account(DomId(1)).unwrap().is_empty());
+    assert_eq!(frames.reference(mfn, DomId(1)), None, "it is nobody's any more");
+    poll(&frames);
+    assert_eq!((frames.free_pages(), frames.waiting()), (0, 8));
+    frames.quiet(CpuId(0));
+    poll(&frames);
+    assert_eq!((frames.free_pages(), frames.waiting(), frames.scrub_pending()), (8, 0, 8));
+    assert_eq!(eight_pages(&frames, &heap), mfn);
+}
+
+#[test]
+fn of_a_released_block_a_page_that_others_refer_to_stays_its_owners_until_they_let_go() {
+    let (frames, heap) = machine(8, 1);
+    let mfn = eight_pages(&frames, &heap);
+    let middle = Mfn(mfn.0 + 5);
+    let reference = frames.reference(middle, DomId(1)).unwrap();
+    frames.release_block(mfn, EIGHT, DomId(1));
+    (0..3).for_each(|_| poll(&frames));
+    assert_eq!((frames.free_pages(), frames.account(DomId(1)).unwrap().total()), (7, 1));
+    frames.put(reference);
+    assert_eq!((frames.free_pages(), frames.waiting()), (8, 0));
+    assert!(frames.account(DomId(1)).unwrap().is_empty());
+}
+
+#[test]
+fn a_page_that_was_given_up_before_its_block_is_freed_once() {
+    let (frames, heap) = machine(8, 1);
+    let mfn = eight_pages(&frames, &heap);
+    assert!(frames.release(Mfn(mfn.0 + 2), DomId(1)));
+    frames.release_block(mfn, EIGHT, DomId(1));
+    frames.release_block(mfn, EIGHT, DomId(1));
+    (0..3).for_each(|_| poll(&frames));
+    assert_eq!((frames.free_pages(), frames.waiting()), (8, 0));
+}
+
 #[test]
 fn nobody_refers_to_a_frame_in_the_name_of_a_wrong_owner() {
     let (frames, heap) = machine(2, 1);

@@ -5,14 +5,16 @@
 
 use super::epoch::Epoch;
 use super::table::{Frame, FrameTable};
-use xenolith_hal::{Mfn, Time};
+use xenolith_hal::{Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
 
 /// No frame.
 const END: u32 = u32::MAX;
 const QUEUED: u64 = 1 << 31;
 const AGAIN: u64 = 1 << 30;
-const COUNT: u64 = AGAIN - 1;
+/// The frame is the first of a block that waits whole; the count is the block's order.
+const BLOCK: u64 = 1 << 29;
+const COUNT: u64 = BLOCK - 1;
 
 /// Frames linked through the frame table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,11 +87,19 @@ pub fn note(frame: &Frame) -> bool {
     before.is_ok_and(|word| word & QUEUED == 0)
 }
 
+/// Notes that a whole block is to be freed later; the caller must push its first frame. Nobody refers to any of its
+/// frames but the caller, who gives them up, and nobody can begin to: so none of them is in a chain.
+pub fn note_block(frame: &Frame, order: PageOrder) {
+    frame.deferred.store(QUEUED | BLOCK | u64::from(order.0), Ordering::Release);
+}
+
 /// What to do with a frame whose chain is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
     /// Drop this many references.
     Drop(u32),
+    /// Free the block of this order that begins here.
+    Free(PageOrder),
     /// More were given up since it was queued: it waits once more.
     Again,
 }
@@ -101,6 +111,10 @@ pub fn pop<'a>(table: &'a FrameTable, chain: &mut Chain) -> Option<(Mfn, &'a Fra
     let settled = |word: u64| Some(if word & AGAIN == 0 { 0 } else { word & !AGAIN });
     let word = frame.deferred.fetch_update(Ordering::AcqRel, Ordering::Acquire, settled).unwrap_or(0);
     *chain = Chain { head: (word >> 32) as u32 };
-    let due = if word & AGAIN == 0 { Due::Drop((word & COUNT) as u32) } else { Due::Again };
+    let due = match word & (AGAIN | BLOCK) {
+        0 => Due::Drop((word & COUNT) as u32),
+        BLOCK => Due::Free(PageOrder(word as u8)),
+        _ => Due::Again,
+    };
     Some((mfn, frame, due))
 }

@@ -163,16 +163,15 @@ impl Frames {
 
     /// Takes a block with whatever its last user left in it: for what overwrites all of it.
     pub fn take_unscrubbed(&self, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
-        self.take_for(order, below, None)
+        self.take_for(order, below, None).map(|mfn| self.taken(mfn, order))
     }
 
-    fn take_for(&self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<FreeFrame> {
+    fn take_for(&self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
         if order.0 > MAX_ORDER {
             return None;
         }
         let attempt = || self.heap.lock().take(order, below, claimant);
-        let mfn = attempt().or_else(|| if self.collect_all() { attempt() } else { None })?;
-        Some(self.taken(mfn, order))
+        attempt().or_else(|| if self.collect_all() { attempt() } else { None })
     }
 
     /// Takes the very block, as it is, if all of it is free: for memory whose address matters.
@@ -183,7 +182,7 @@ impl Frames {
 
     /// Marks a block that left the allocator, frame by frame.
     fn taken(&self, mfn: Mfn, order: PageOrder) -> FreeFrame {
-        for (_, frame) in self.table.run(mfn, order.pages()) {
+        for frame in self.table.block(mfn, order.pages()) {
             let dirty = frame.state().dirty;
             frame.replace(FrameState::unowned(FrameUse::Taken, dirty));
         }
@@ -208,7 +207,7 @@ impl Frames {
 
     fn own(&self, block: FreeFrame, owner: DomId) -> OwnedFrame {
         let FreeFrame { mfn, order } = block;
-        for (_, frame) in self.table.run(mfn, order.pages()) {
+        for frame in self.table.block(mfn, order.pages()) {
             self.forget_dirty(frame);
             frame.replace(FrameState::owned(owner, FrameUse::Guest));
         }
@@ -254,12 +253,11 @@ impl Frames {
         if !charge(account, count) {
             return Err(AllocationError::OverMaximum);
         }
-        let Some(frame) = self.take_for(order, below, Some(account)) else {
+        let Some(mfn) = self.take_for(order, below, Some(account)) else {
             account.uncharge(count);
             return Err(AllocationError::NoMemory);
         };
-        self.scrub_frames(pages, frame.mfn, u64::from(count));
-        Ok(self.own(frame, owner))
+        Ok(self.own_cleared(pages, mfn, order, owner))
     }
 
     /// Frees a block that no guest ever saw.
@@ -370,12 +368,12 @@ impl Frames {
     }
 
     fn free_block(&self, mfn: Mfn, order: PageOrder) {
-        for (_, frame) in self.table.run(mfn, order.pages()) {
-            if !frame.state().dirty {
-                self.dirty.fetch_add(1, Ordering::Relaxed);
-            }
+        let mut soiled: u64 = 0;
+        for frame in self.table.block(mfn, order.pages()) {
+            soiled = soiled.saturating_add((!frame.state().dirty).into());
             frame.replace(FrameState::unowned(FrameUse::Free, true));
         }
+        self.dirty.fetch_add(soiled, Ordering::Relaxed);
         let mut heap = self.heap.lock();
         heap.note_dirty(mfn.0..mfn.0.saturating_add(order.pages()));
         heap.buddy.give(mfn, order);

@@ -4,8 +4,9 @@ use super::Frames;
 use super::epoch::Epoch;
 use super::limbo::{self, Chain, Due, Limbo, Sealed};
 use super::state::FrameState;
+use super::table::Frame;
 use core::ops::ControlFlow;
-use xenolith_hal::{CpuId, Machine, Mfn, Time};
+use xenolith_hal::{CpuId, DomId, Machine, Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
 
 /// CPUs that keep a chain waiting for longer are kicked.
@@ -61,6 +62,35 @@ impl Frames {
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.push(mfn);
+    }
+
+    /// Frees a block, of which nobody refers to any frame, after a grace period.
+    fn defer_block(&self, mfn: Mfn, order: PageOrder) {
+        let Some(frame) = self.table.get(mfn) else { return };
+        limbo::note_block(frame, order);
+        self.waiting.fetch_add(order.pages(), Ordering::AcqRel);
+        self.push(mfn);
+    }
+
+    /// A domain gives up a block of its memory that is in its translation no longer, as by [`Frames::release`] of each
+    /// frame. If nobody refers to any of them, the block waits and becomes free as one.
+    pub fn release_block(&self, mfn: Mfn, order: PageOrder, owner: DomId) {
+        let frames = self.table.block(mfn, order.pages());
+        let alone = frames.iter().take_while(|frame: &&Frame| frame.disown_unshared(owner)).count() as u64;
+        if let Some(account) = self.account(owner) {
+            account.uncharge(alone as u32);
+        }
+        if alone == order.pages() && alone > 1 {
+            return self.defer_block(mfn, order);
+        }
+        for offset in 0..order.pages() {
+            let Some(frame) = mfn.checked_add(offset) else { return };
+            if offset < alone {
+                self.defer(frame);
+            } else {
+                self.release(frame, owner);
+            }
+        }
     }
 
     fn push(&self, mfn: Mfn) {
@@ -163,6 +193,10 @@ impl Frames {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
         match due {
             Due::Again => self.push(mfn),
+            Due::Free(order) => {
+                self.waiting.fetch_sub(order.pages(), Ordering::AcqRel);
+                self.free_block(mfn, order);
+            }
             Due::Drop(count) => {
                 self.waiting.fetch_sub(1, Ordering::AcqRel);
                 if let Some(last) = frame.unreference(count) {

@@ -1,9 +1,9 @@
 //! Clearing what the last user left in a frame.
 
-use super::state::FrameState;
+use super::state::{FrameState, FrameUse};
 use super::table::Frame;
-use super::{Frames, FreeFrame, Heap, Pages};
-use xenolith_hal::{Mfn, PageOrder};
+use super::{Frames, FreeFrame, Heap, OwnedFrame, Pages};
+use xenolith_hal::{DomId, Mfn, PageOrder};
 use xenolith_sync::atomic::Ordering;
 
 /// What an idle CPU takes to clear at a time: 64 KiB.
@@ -28,6 +28,23 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// Clears a block that has just left the allocator, and makes it the memory of a domain, in one go.
+    pub(super) fn own_cleared(&self, pages: &impl Pages, mfn: Mfn, order: PageOrder, owner: DomId) -> OwnedFrame {
+        let owned = FrameState::owned(owner, FrameUse::Guest);
+        let mut cleared: u64 = 0;
+        for (frame, at) in self.table.block(mfn, order.pages()).iter().zip(mfn.0..) {
+            if frame.state().dirty {
+                if let Some(page) = pages.page(Mfn(at)) {
+                    page.clear();
+                }
+                cleared = cleared.saturating_add(1);
+            }
+            frame.replace(owned);
+        }
+        self.dirty.fetch_sub(cleared, Ordering::Relaxed);
+        OwnedFrame { mfn, order, owner }
     }
 
     /// The frame is dirty no longer, or its new owner does not mind.
@@ -61,9 +78,9 @@ impl Frames {
 
     /// Gives a block back in which dirty frames are marked as such.
     fn restore(&self, block: FreeFrame) {
-        for (_, frame) in self.table.run(block.mfn, block.order.pages()) {
+        for frame in self.table.block(block.mfn, block.order.pages()) {
             let dirty = frame.state().dirty;
-            frame.replace(FrameState::unowned(super::FrameUse::Free, dirty));
+            frame.replace(FrameState::unowned(FrameUse::Free, dirty));
         }
         let mut heap = self.heap.lock();
         heap.being_cleared = heap.being_cleared.saturating_sub(block.order.pages());
@@ -96,7 +113,7 @@ impl Frames {
             };
             let order = PageOrder(order.min(most.0));
             let start = next & !(order.pages() - 1);
-            if self.table.run(Mfn(start), order.pages()).any(|(_, frame)| frame.state().dirty) {
+            if self.table.block(Mfn(start), order.pages()).iter().any(|frame| frame.state().dirty) {
                 return Some((Mfn(start), order));
             }
             next = start.saturating_add(order.pages());

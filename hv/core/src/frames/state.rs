@@ -57,7 +57,7 @@ const ALLOCATED: u64 = 1 << 32;
 const DIRTY: u64 = 1 << 33;
 
 /// The most references to one frame, so low that a count of deferred ones fits beside a link.
-pub const MAX_REFERENCES: u32 = 1 << 29;
+pub const MAX_REFERENCES: u32 = 1 << 28;
 
 impl FrameState {
     /// A frame that nobody owns.

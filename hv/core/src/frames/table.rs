@@ -59,6 +59,14 @@ impl Frame {
         before.ok().filter(|before| before.references == count)
     }
 
+    /// Takes away the owner's own reference to a frame of its memory to which nobody else refers, and the ownership with
+    /// it, so that nobody will; the caller then holds it. False, and nothing changed, for any other frame.
+    pub fn disown_unshared(&self, owner: DomId) -> bool {
+        let owned = FrameState::owned(owner, FrameUse::Guest).to_bits();
+        let given_up = FrameState { allocated: false, ..FrameState::owned(DomId::INVALID, FrameUse::Guest) }.to_bits();
+        self.state.compare_exchange(owned, given_up, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Takes away the owner's own reference, once; the state before. The caller then holds it. A frame that nobody
     /// else refers to is its owner's no longer, so that nobody will.
     pub fn disown(&self, owner: DomId, used_as: FrameUse) -> Option<FrameState> {
@@ -110,6 +118,14 @@ impl FrameTable {
         })
     }
 
+    /// The entries of a block of the allocator's, which lies in one section: without a look at each frame's place. Of
+    /// a run that reaches beyond its section, those up to the end of that.
+    pub fn block(&self, start: Mfn, count: u64) -> &[Frame] {
+        let section = usize::try_from(start.0 / SECTION).ok().and_then(|index| self.sections.get(index)?.as_ref());
+        let rest = section.and_then(|section| section.get((start.0 % SECTION) as usize..)).unwrap_or(&[]);
+        rest.get(..count as usize).unwrap_or(rest)
+    }
+
     /// One past the highest frame that has an entry.
     pub fn limit(&self) -> Mfn {
         let full = |(index, section): (usize, &Option<Box<[Frame]>>)| {
@@ -149,6 +165,17 @@ mod tests {
         assert_eq!(used(2 * SECTION), Some(FrameUse::Free));
         assert_eq!(used(3 * SECTION), None);
         assert_eq!(used(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_block_has_the_entries_of_its_frames_and_ends_with_its_section() {
+        let table = FrameTable::new(Mfn(SECTION + 8), &[Mfn(16)..Mfn(32), Mfn(SECTION)..Mfn(SECTION + 8)]).unwrap();
+        let block = table.block(Mfn(14), 4);
+        let used: Vec<FrameUse> = block.iter().map(|frame| frame.state().used_as).collect();
+        assert_eq!(used, [FrameUse::Reserved, FrameUse::Reserved, FrameUse::Free, FrameUse::Free]);
+        assert_eq!(table.block(Mfn(SECTION - 2), 512).len(), 2);
+        assert_eq!(table.block(Mfn(SECTION), 512).len(), 8);
+        assert!(table.block(Mfn(u64::MAX), 1).is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Copying in from a guest's memory and out to it.
 
-use super::walk::{Wanted, bytes_to_page_end, ram_page, translate};
+use super::walk::{Lookups, Wanted, bytes_to_page_end, ram_page, translate};
 use xen_abi::{Errno, GuestHandle};
-use xenolith_hal::{Gpa, Gva, Machine, PAGE_SIZE, PagingRegisters};
+use xenolith_hal::{Gpa, Gva, Machine, PAGE_SIZE, PageWords, PagingRegisters};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A domain's memory as one of its vCPUs addresses it. Everything is copied, once; no reference into guest memory
@@ -27,21 +27,23 @@ impl<'a, M: Machine> GuestView<'a, M> {
         Self { machine, space, paging }
     }
 
-    /// Calls `step` for each page that `length` bytes at `at` touch, with the guest physical address, the offset in
-    /// the bytes and how many of them.
+    /// Calls `step` for each page that `length` bytes at `at` touch, with the page, the offset in it, the offset in the
+    /// bytes and how many of them.
     fn by_pages(
         &self,
         at: u64,
         length: usize,
         wanted: Wanted,
-        mut step: impl FnMut(Gpa, usize, usize) -> Option<()>,
+        mut step: impl FnMut(&PageWords, usize, usize, usize) -> Option<()>,
     ) -> Result<(), Errno> {
+        let mut lookups = Lookups::new(self.machine, self.space);
         let mut done = 0;
         while done < length {
             let here = Gva(at.checked_add(done as u64).ok_or(Errno::EFAULT)?);
             let part = bytes_to_page_end(here).min(length - done);
-            let gpa = translate(self.machine, self.space, &self.paging, here, wanted).map_err(|_| Errno::EFAULT)?;
-            step(gpa, done, part).ok_or(Errno::EFAULT)?;
+            let gpa = translate(&mut lookups, &self.paging, here, wanted).map_err(|_| Errno::EFAULT)?;
+            let page = lookups.ram_page(gpa, wanted.contains(Wanted::WRITE)).ok_or(Errno::EFAULT)?;
+            step(page, gpa.page_offset(), done, part).ok_or(Errno::EFAULT)?;
             done += part;
         }
         Ok(())
@@ -51,9 +53,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     ///
     /// **Errors:** `EFAULT` when a page is not mapped in the guest or is not RAM; what came before it was copied.
     pub fn read_bytes(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
-        self.by_pages(at, into.len(), Wanted::empty(), |gpa, done, part| {
-            let page = ram_page(self.machine, self.space, gpa, false)?;
-            page.read_bytes(gpa.page_offset(), into.get_mut(done..done + part)?).then_some(())
+        self.by_pages(at, into.len(), Wanted::empty(), |page, offset, done, part| {
+            page.read_bytes(offset, into.get_mut(done..done + part)?).then_some(())
         })
     }
 
@@ -62,9 +63,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// **Errors:** `EFAULT` when a page is not mapped writable in the guest or is not RAM; what came before it was
     /// written.
     pub fn write_bytes(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
-        self.by_pages(at, from.len(), Wanted::WRITE, |gpa, done, part| {
-            let page = ram_page(self.machine, self.space, gpa, true)?;
-            page.write_bytes(gpa.page_offset(), from.get(done..done + part)?).then_some(())
+        self.by_pages(at, from.len(), Wanted::WRITE, |page, offset, done, part| {
+            page.write_bytes(offset, from.get(done..done + part)?).then_some(())
         })
     }
 
@@ -107,9 +107,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     pub fn fetch(&self, at: u64, into: &mut [u8]) -> usize {
         let mut fetched = 0;
         let wanted = if self.paging.cpl == 3 { Wanted::EXECUTE | Wanted::USER } else { Wanted::EXECUTE };
-        let _ = self.by_pages(at, into.len(), wanted, |gpa, done, part| {
-            let page = ram_page(self.machine, self.space, gpa, false)?;
-            page.read_bytes(gpa.page_offset(), into.get_mut(done..done + part)?).then_some(())?;
+        let _ = self.by_pages(at, into.len(), wanted, |page, offset, done, part| {
+            page.read_bytes(offset, into.get_mut(done..done + part)?).then_some(())?;
             fetched = done + part;
             Some(())
         });
@@ -121,7 +120,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// **Errors:** `EFAULT` when it is not mapped, or not writable where `write` asks for it.
     pub fn translate(&self, at: u64, write: bool) -> Result<Gpa, Errno> {
         let wanted = if write { Wanted::WRITE } else { Wanted::empty() };
-        translate(self.machine, self.space, &self.paging, Gva(at), wanted).map_err(|_| Errno::EFAULT)
+        let mut lookups = Lookups::new(self.machine, self.space);
+        translate(&mut lookups, &self.paging, Gva(at), wanted).map_err(|_| Errno::EFAULT)
     }
 }
 

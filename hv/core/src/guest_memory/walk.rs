@@ -1,7 +1,9 @@
 //! Walking the guest's own page tables, as the processor would.
 
 use bitflags::bitflags;
-use xenolith_hal::{Gpa, Gva, Machine, NestedSpace, PAGE_SIZE, PageKind, PageWords, PagingRegisters, Rights};
+use xenolith_hal::{
+    Gfn, Gpa, Gva, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageWords, PagingRegisters, Rights,
+};
 
 const CR0_PG: u64 = 1 << 31;
 const CR0_WP: u64 = 1 << 16;
@@ -37,11 +39,53 @@ pub struct Fault;
 
 /// Finds a page of RAM behind a guest frame.
 pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write: bool) -> Option<&'m PageWords> {
-    let mapping = space.lookup(at.gfn())?;
+    page_of(machine, space.lookup(at.gfn())?, write)
+}
+
+/// The page of a translation, if it is RAM and, where that is wanted, may be written.
+#[inline]
+fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&PageWords> {
     if mapping.kind == PageKind::Mmio || (write && !mapping.rights.contains(Rights::WRITE)) {
         return None;
     }
     machine.page(mapping.mfn)
+}
+
+/// Lookups in one translation, one soon after the other. The last answer is remembered as far as its page reaches:
+/// a guest's tables and what they lead to mostly lie in one large page. It may be out of date by as much as what a
+/// lookup has just given may be, since a page that is taken away meanwhile becomes nobody else's before this CPU's
+/// next quiet point; so this lives no longer than one copy.
+pub struct Lookups<'a, M: Machine> {
+    machine: &'a M,
+    space: &'a M::Space,
+    last: Option<(Gfn, Mapping)>,
+}
+
+impl<'a, M: Machine> Lookups<'a, M> {
+    /// None was made yet.
+    pub const fn new(machine: &'a M, space: &'a M::Space) -> Self {
+        Self { machine, space, last: None }
+    }
+
+    /// Finds a page of RAM behind a guest frame.
+    pub fn ram_page(&mut self, at: Gpa, write: bool) -> Option<&'a PageWords> {
+        let mapping = self.mapping(at.gfn())?;
+        page_of(self.machine, mapping, write)
+    }
+
+    #[inline]
+    fn mapping(&mut self, gfn: Gfn) -> Option<Mapping> {
+        if let Some((near, found)) = self.last
+            && (near.0 ^ gfn.0) & !(found.order.pages() - 1) == 0
+        {
+            let inside = found.order.pages() - 1;
+            // Both sides of a large page begin at a multiple of its size.
+            return Some(Mapping { mfn: Mfn((found.mfn.0 & !inside) | (gfn.0 & inside)), ..found });
+        }
+        let found = self.space.lookup(gfn)?;
+        self.last = Some((gfn, found));
+        Some(found)
+    }
 }
 
 /// One level of a page table: where its index lies in an address, and how its entries look.
@@ -69,8 +113,7 @@ const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
 /// **Errors:** [`Fault`] where the processor would raise a page fault.
 /// **Source:** AMD manual volume 2, chapter 5.
 pub fn translate<M: Machine>(
-    machine: &M,
-    space: &M::Space,
+    lookups: &mut Lookups<'_, M>,
     paging: &PagingRegisters,
     at: Gva,
     wanted: Wanted,
@@ -88,20 +131,19 @@ pub fn translate<M: Machine>(
     } else {
         (&LEGACY, 4)
     };
-    let walk = Walk { machine, space, paging, long, entry_size };
+    let mut walk = Walk { lookups, paging, long, entry_size };
     walk.down(levels, at, wanted)
 }
 
-struct Walk<'a, M: Machine> {
-    machine: &'a M,
-    space: &'a M::Space,
-    paging: &'a PagingRegisters,
+struct Walk<'w, 'a, M: Machine> {
+    lookups: &'w mut Lookups<'a, M>,
+    paging: &'w PagingRegisters,
     long: bool,
     entry_size: usize,
 }
 
-impl<M: Machine> Walk<'_, M> {
-    fn down(&self, levels: &[Level], at: Gva, wanted: Wanted) -> Result<Gpa, Fault> {
+impl<M: Machine> Walk<'_, '_, M> {
+    fn down(&mut self, levels: &[Level], at: Gva, wanted: Wanted) -> Result<Gpa, Fault> {
         let root_mask = if self.long || self.entry_size == 4 { ENTRY_FRAME } else { 0xffff_ffe0 };
         let mut table = self.paging.cr3 & root_mask;
         let mut allowed = ENTRY_WRITE | ENTRY_USER;
@@ -141,8 +183,8 @@ impl<M: Machine> Walk<'_, M> {
         }
     }
 
-    fn entry(&self, at: Gpa) -> Result<u64, Fault> {
-        let page = ram_page(self.machine, self.space, at, false).ok_or(Fault)?;
+    fn entry(&mut self, at: Gpa) -> Result<u64, Fault> {
+        let page = self.lookups.ram_page(at, false).ok_or(Fault)?;
         let value = if self.entry_size == 8 {
             page.load_u64(at.page_offset())
         } else {

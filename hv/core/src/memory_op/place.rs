@@ -217,11 +217,7 @@ pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u
 pub(crate) fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
     match there.kind {
         PageKind::Ram if there.order <= PageOrder::SIZE_2M => {
-            for offset in 0..there.order.pages() {
-                if let Some(mfn) = there.mfn.checked_add(offset) {
-                    world.frames().release(mfn, dead.id());
-                }
-            }
+            world.frames().release_block(there.mfn, there.order, dead.id());
         }
         PageKind::Foreign => world.frames().put_later(PageRef::of_mapping(there.mfn)),
         PageKind::Ram | PageKind::Grant | PageKind::Shared | PageKind::Mmio => {}

@@ -22,6 +22,8 @@ pub(super) struct Pci {
     pub(super) kept: Vec<AddressRange>,
     /// By address.
     pub(super) functions: Vec<Function>,
+    /// The one that was accessed last: a guest mostly goes on with it.
+    last: usize,
 }
 
 impl Pci {
@@ -33,7 +35,7 @@ impl Pci {
         if !areas.iter().any(|area| area.segment == 0) {
             buses.push((0, 0..=255));
         }
-        let mut found = Self { ports: ConfigPorts::default(), areas, kept, functions: Vec::new() };
+        let mut found = Self { ports: ConfigPorts::default(), areas, kept, functions: Vec::new(), last: 0 };
         for (segment, buses) in buses {
             for bus in buses {
                 for device in 0..32 {
@@ -65,6 +67,15 @@ impl Pci {
 
     /// The index of a function; it is looked at if it was not there before. None if nothing is there.
     fn find<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
+        if self.functions.get(self.last).is_some_and(|function| function.address == address) {
+            return Some(self.last);
+        }
+        let found = self.search(machine, address);
+        self.last = found.unwrap_or(self.last);
+        found
+    }
+
+    fn search<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
         match self.functions.binary_search_by_key(&address, |function| function.address) {
             Ok(index) => Some(index),
             Err(index) => {

@@ -49,7 +49,7 @@ pub(super) fn run_vcpu<M: Machine>(
         }
         hv.frames.quiet(cpu);
         let exit = enter(hv, domain, vcpu, core);
-        if exit == Exit::Interrupted {
+        if matches!(exit, Exit::Interrupted) {
             return Stop::Interrupted;
         }
         match answer_exit(hv, domain, vcpu, core, exit) {

@@ -2,34 +2,42 @@
 
 /// Vectors as bits, in eight registers of 32 as the guest reads them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct VectorSet([u32; 8]);
+pub struct VectorSet {
+    words: [u32; 8],
+    /// A bit for each register that is not 0: the set is asked for its highest at each entry of a guest.
+    used: u8,
+}
 
 impl VectorSet {
     /// A set from its eight registers, vectors 0-31 first.
     #[must_use]
-    pub const fn from_words(words: [u32; 8]) -> Self {
-        Self(words)
+    pub fn from_words(words: [u32; 8]) -> Self {
+        let used = words.iter().rev().fold(0, |used, word| (used << 1) | u8::from(*word != 0));
+        Self { words, used }
     }
 
     /// The eight registers, vectors 0-31 first.
     #[must_use]
     pub const fn words(&self) -> &[u32; 8] {
-        &self.0
+        &self.words
     }
 
     /// Register `index`, 0 past the last.
     #[must_use]
     pub fn word(&self, index: usize) -> u32 {
-        self.0.get(index).copied().unwrap_or(0)
+        self.words.get(index).copied().unwrap_or(0)
     }
 
     /// Puts the vector in or takes it out; true if that changed anything.
     pub fn set(&mut self, vector: u8, present: bool) -> bool {
         let bit = 1 << (vector & 31);
-        let Some(word) = self.0.get_mut(usize::from(vector >> 5)) else { return false };
+        let index = vector >> 5;
+        let Some(word) = self.words.get_mut(usize::from(index)) else { return false };
         let before = *word;
-        *word = if present { before | bit } else { before & !bit };
-        *word != before
+        let after = if present { before | bit } else { before & !bit };
+        *word = after;
+        self.used = (self.used & !(1 << index)) | (u8::from(after != 0) << index);
+        after != before
     }
 
     /// Whether the vector is in the set.
@@ -41,8 +49,9 @@ impl VectorSet {
     /// The highest vector of the set.
     #[must_use]
     pub fn highest(&self) -> Option<u8> {
-        let (index, word) = self.0.iter().enumerate().rfind(|(_, word)| **word != 0)?;
-        u8::try_from(index as u32 * 32 + word.ilog2()).ok()
+        let index = self.used.checked_ilog2()?;
+        let within = self.words.get(index as usize)?.checked_ilog2()?;
+        u8::try_from(index * 32 + within).ok()
     }
 }
 
@@ -64,5 +73,10 @@ mod tests {
         assert!(set.contains(31) && !set.contains(30));
         assert_eq!(set.word(1), 1);
         assert_eq!(set.word(8), 0);
+        assert_eq!(VectorSet::from_words(*set.words()), set);
+        for vector in [16, 31, 32, 200] {
+            assert!(set.set(vector, false));
+        }
+        assert_eq!(set, VectorSet::default());
     }
 }

@@ -28,6 +28,10 @@ pub enum PortOwner {
     Machine,
 }
 
+/// The ports of PCI configuration: the first, and one past the last.
+pub const PCI_CONFIG: u16 = 0xcf8;
+pub const PCI_CONFIG_END: u16 = 0xd00;
+
 /// What of dom0's ports depends on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Dom0Ports {
@@ -46,7 +50,7 @@ impl Dom0Ports {
         match port {
             // The two interrupt controllers, and a debugger's port of the emulator.
             0x20 | 0x21 | 0xa0 | 0xa1 | 0xe9 => PortOwner::Nobody,
-            0xcf8..=0xcff => PortOwner::PciConfig,
+            PCI_CONFIG..PCI_CONFIG_END => PortOwner::PciConfig,
             _ if Pit::has(port) => PortOwner::Pit,
             _ if Rtc::has(port) => PortOwner::Rtc,
             _ if within(self.pm_timer, 4) => PortOwner::PmTimer,

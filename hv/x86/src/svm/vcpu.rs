@@ -230,7 +230,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     #[inline]
     fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
         let meaning = exits::decode(self.vmcb, &self.registers);
-        if meaning == Meaning::Core(Exit::InvalidState) {
+        if matches!(meaning, Meaning::Core(Exit::InvalidState)) {
             if self.is_mistaken_refusal() {
                 self.pending = Some(Exception::GENERAL_PROTECTION);
                 return Exit::Interrupted;
