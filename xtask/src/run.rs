@@ -127,14 +127,18 @@ fn typed(words: &[&str]) -> Result<RunArguments> {
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
 pub fn check() -> Result<()> {
-    if job::check(&typed(&["--check"])?) { Ok(()) } else { bail!("the main job failed; its last line says where") }
+    if job::check(&typed(&["--check", "--no-build"])?) {
+        Ok(())
+    } else {
+        bail!("the main job failed; its last line says where")
+    }
 }
 
 /// What `cargo xtask run --devices` does, with little data, for the tests.
 ///
 /// **Errors:** as [`command`].
 pub fn devices_quickly() -> Result<()> {
-    devices::with(&typed(&["--devices"])?, &[], devices::QUICK)
+    devices::with(&typed(&["--devices", "--no-build"])?, &[], devices::QUICK)
 }
 
 /// Does the main job `count` times with so many vCPUs of dom0, and gives the logs of those that were lost.

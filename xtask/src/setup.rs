@@ -136,7 +136,7 @@ pub fn renew(need: &Need) -> Result<()> {
 }
 
 /// True for the superuser.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     user.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")

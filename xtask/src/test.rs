@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -51,9 +52,13 @@ const PARTS: &[Part] = &[
     Part { name: "short fuzzing", on_images: false, run: short_fuzzing },
     Part { name: "rules of the code", on_images: false, run: rules },
     Part { name: "whole machines", on_images: true, run: whole_machines },
+];
+
+/// Parts that wait for a machine most of their time, so two of them run at a time; the longest first.
+const LAST_PARTS: &[Part] = &[
+    Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
     Part { name: "comparison with Xen", on_images: true, run: compare },
     Part { name: "main job", on_images: true, run: main_job },
-    Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
 ];
 
 /// How one part came out.
@@ -67,28 +72,23 @@ enum Outcome {
 ///
 /// **Errors:** a part failed; which ones, and why, stands in the account.
 pub fn command(arguments: &TestArguments) -> Result<()> {
-    setup::ensure_nextest()?;
-    if !arguments.host {
-        setup::ensure(setup::WHOLE_MACHINES)?;
-    }
-    setup::ensure(&[&setup::XEN_HEADERS])?;
-    BareMetal::find(Use::Clippy)?;
+    set_up(arguments)?;
     let began = Instant::now();
     let mut ahead = vec![std::thread::spawn(compile_ahead)];
     if !arguments.host {
         // Whoever needs the packages asks for them again and says what went wrong.
         ahead.push(std::thread::spawn(|| fetch().map(drop).unwrap_or_default()));
     }
-    let mut account = Vec::new();
+    let mut account = Account::new();
     let mut images = !arguments.host;
     for part in PARTS {
-        let part_began = Instant::now();
-        let outcome = if part.on_images && !images { Outcome::LeftOut } else { attempt(part) };
-        if part.name == "images" && !matches!(outcome, Outcome::Passed) {
+        let (name, outcome, took) = attempt(part, images);
+        if name == "images" && !matches!(outcome, Outcome::Passed) {
             images = false;
         }
-        account.push((part.name, outcome, part_began.elapsed()));
+        account.push((name, outcome, took));
     }
+    account.extend(two_at_a_time(LAST_PARTS, images));
     for thread in ahead {
         let _ = thread.join();
     }
@@ -100,15 +100,60 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
     }
 }
 
-fn attempt(part: &Part) -> Outcome {
+/// Installs what is missing. The tests' runner is compiled meanwhile, where it is: packages take a disk's time, it takes a
+/// CPU's.
+fn set_up(arguments: &TestArguments) -> Result<()> {
+    let packages = || -> Result<()> {
+        if !arguments.host {
+            setup::ensure(setup::WHOLE_MACHINES)?;
+        }
+        setup::ensure(&[&setup::XEN_HEADERS])?;
+        BareMetal::find(Use::Clippy).map(drop)
+    };
+    if !setup::is_root() {
+        // What is missing is only named then, which nobody should wait for.
+        packages()?;
+        return setup::ensure_nextest();
+    }
+    let runner = std::thread::spawn(setup::ensure_nextest);
+    let installed = packages();
+    runner.join().unwrap_or_else(|_| bail!("the compilation of cargo-nextest was given up"))?;
+    installed
+}
+
+/// The parts by name, how each came out and how long it took.
+type Account = Vec<(&'static str, Outcome, Duration)>;
+
+/// Runs one part, unless it needs the images and there are none.
+fn attempt(part: &'static Part, images: bool) -> (&'static str, Outcome, Duration) {
+    let began = Instant::now();
+    if part.on_images && !images {
+        return (part.name, Outcome::LeftOut, Duration::ZERO);
+    }
     eprintln!("\n=== {}", part.name);
-    match (part.run)() {
+    let outcome = match (part.run)() {
         Ok(()) => Outcome::Passed,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}: {error:#}", part.name);
             Outcome::Failed(format!("{error:#}"))
         }
-    }
+    };
+    (part.name, outcome, began.elapsed())
+}
+
+fn two_at_a_time(parts: &'static [Part], images: bool) -> Account {
+    let (next, account) = (AtomicUsize::new(0), Mutex::new(Account::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let done = attempt(part, images);
+                    account.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+                }
+            });
+        }
+    });
+    account.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A line for each part; of an error its first line.
