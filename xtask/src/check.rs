@@ -1,5 +1,6 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
+mod fence;
 mod layering;
 mod report;
 mod source;
@@ -9,10 +10,13 @@ mod unsafe_places;
 mod wire_structures;
 mod words;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use xenolith_tests::places;
 
+pub use fence::Fence;
 use tree::Tree;
 
 /// Checks the rules of the code and reports its size.
@@ -24,6 +28,13 @@ pub struct CheckArguments {
     /// What runs on the host was compiled by way of clippy already
     #[arg(skip)]
     pub host_is_linted: bool,
+}
+
+/// How much of the tree at `root` stands on each side of the fence around `unsafe`.
+///
+/// **Errors:** the tree cannot be read.
+pub fn fence(root: &Path) -> Result<Fence> {
+    Ok(Fence::of(&Tree::read(root)?))
 }
 
 /// A rule: its name, and what finds the places that break it.

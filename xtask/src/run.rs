@@ -8,6 +8,7 @@ mod exchange;
 mod job;
 mod page;
 mod rounds;
+mod steps;
 mod stress;
 mod terminal;
 mod test_kernel;
@@ -15,6 +16,7 @@ mod tools;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+pub use steps::timed;
 
 use crate::boot::Hypervisor;
 

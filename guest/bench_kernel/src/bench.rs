@@ -75,13 +75,20 @@ pub struct Bench<'a> {
     /// The row that is to go round for ever.
     profiled: Option<&'a str>,
     count: u32,
+    /// The rows may differ a little from run to run.
+    about: bool,
     pub meter: Meter,
 }
 
 impl<'a> Bench<'a> {
     /// For the rows whose names hold one of the texts of `only`, or for all. `profiled` goes round for ever.
     pub fn new(only: Option<&'a str>, profiled: Option<&'a str>) -> Self {
-        Self { only, profiled, count: 0, meter: Meter::new() }
+        Self { only, profiled, count: 0, about: false, meter: Meter::new() }
+    }
+
+    /// From now on, rows are marked as such that may differ a little from run to run.
+    pub fn rows_may_differ(&mut self) {
+        self.about = true;
     }
 
     /// Whether any of these rows is wanted.
@@ -103,6 +110,7 @@ impl<'a> Bench<'a> {
             line(format_args!("BENCH PROFILE"));
         }
         match catch(|| take(self.meter)) {
+            Ok(Ok(ticks)) if self.about => line(format_args!("ROW {name} ~= {ticks}")),
             Ok(Ok(ticks)) => say(name, format_args!("{ticks}")),
             Ok(Err(result)) => say(name, format_args!("- result {result}")),
             Err(fault) => say(name, format_args!("- fault {} at {:#x}", fault.name(), fault.address)),

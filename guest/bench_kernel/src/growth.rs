@@ -17,7 +17,7 @@ use crate::bench::{Bench, FEW_ROUNDS, ROUNDS};
 use crate::events::send_to_upcall;
 use crate::grants::{Lists, map_unmap};
 use crate::life::{create, end};
-use crate::timers::{NEVER_REACHED, halt_to_upcall, set};
+use crate::timers::{NEVER_REACHED, halt_to_upcall, rest, set};
 
 /// How many others there are.
 const SIZES: [u32; 4] = [1, 10, 100, 1000];
@@ -124,7 +124,10 @@ fn domains(b: &mut Bench<'_>) {
         b.row(named("domains/send-self", size).text(), |meter| send_to_upcall(meter, page));
         b.call(named("domains/yield-alone", size).text(), ROUNDS, || call(SCHED_OP, [SCHEDOP_YIELD.into(), 0]));
         b.call(named("domains/set-singleshot", size).text(), ROUNDS, || set(page, now() + NEVER_REACHED));
-        b.row(named("domains/halt-to-upcall", size).text(), |meter| halt_to_upcall(page, meter.rounds(FEW_ROUNDS)));
+        b.row(named("domains/halt-to-upcall", size).text(), |meter| {
+            rest(page)?;
+            halt_to_upcall(page, meter.rounds(FEW_ROUNDS))
+        });
         b.row(named("domains/create-destroy-empty", size).text(), |meter| {
             end(create()?)?;
             let ticks = meter.least(4, || {

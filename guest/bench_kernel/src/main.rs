@@ -3,7 +3,8 @@
 //! As domain 0 it prints a line `ROW <name> = <ticks>` for each operation, the least of repeated single ones, or
 //! `ROW <name> = - <why not>`. With no hypervisor under it, it measures a world switch of its own: what the machine
 //! itself charges. `only=<text>` on the command line picks the rows whose names hold the text. `profile=<name>`
-//! lets one row go round for ever. With `role=peer` it is the other domain that some operations take.
+//! lets one row go round for ever. `cpus=2` says that another domain gets a CPU of its own: then only the rows are taken
+//! that differ by that. With `role=peer` it is the other domain that some operations take.
 #![no_std]
 #![no_main]
 
@@ -42,7 +43,13 @@ fn main() -> ! {
     if placed != 0 {
         line(format_args!("SETUP the shared page cannot be placed: {placed}"));
     }
+    hypercalls::name_compiler();
     let mut bench = bench::Bench::new(command_line.value("only"), command_line.value("profile"));
+    if command_line.value("cpus") == Some("2") {
+        pairs::on_two_cpus(&mut bench);
+        line(format_args!("BENCH END {}", bench.count()));
+        finish();
+    }
     hypercalls::run(&mut bench);
     exits::run(&mut bench);
     events::run(&mut bench);

@@ -1,22 +1,25 @@
 //! What takes two domains: this one, and a twin that it makes.
 
+use xen_abi::domctl::{AffinityFlags, DomctlVcpuaffinity, XEN_DOMCTL_SETVCPUAFFINITY};
 use xen_abi::event_channel::{EVTCHNOP_SEND, EvtchnSend};
-use xen_abi::hypercall::{EVENT_CHANNEL_OP, SCHED_OP};
+use xen_abi::hypercall::{CtlBitmap, EVENT_CHANNEL_OP, SCHED_OP};
 use xen_abi::sched::SCHEDOP_YIELD;
 use xen_abi::shared_info::{VCPU_INFO_TIME, VcpuTimeInfo};
-use xen_abi::{Gfn, Port};
+use xen_abi::{DomId, Gfn, GuestHandle, Port};
 use xenolith_guest_kit::calls::call;
 use xenolith_guest_kit::domain::{GRANTED, bind_interdomain, close, consume, quiet, time_info, vcpu_info};
 use xenolith_guest_kit::pages::{self, Page, read_at, write_at};
+use xenolith_guest_kit::toolstack::set;
 use xenolith_guest_kit::twin::Twin;
 use xenolith_guest_kit::waits::{LONG, SHORT};
 use xenolith_guest_kit::{cpu, foreign, stamps, wait_until};
 
 use crate::bench::{Bench, FEW_ROUNDS, Meter, ROUNDS, Row, counter};
+use crate::exits::serve_events;
 use crate::grants::{Lists, copy, map_unmap};
 use crate::growth::mapped_grants;
 use crate::peer::{ASK_ECHO, ASK_SPIN, ASK_YIELD, ASKED, GRANTS, MAIL, MORE_GRANTS, PORT, REACHED, READY, ROUND, TIME};
-use crate::timers::halt_to_upcall;
+use crate::timers::{halt_to_upcall, rest};
 
 /// The spare frame at which the mail is seen.
 const MAIL_SLOT: u64 = 0x40;
@@ -50,7 +53,7 @@ pub fn run(b: &mut Bench<'_>) {
         return;
     }
     let scratch = pages::take();
-    let pair = match Pair::new(scratch) {
+    let pair = match Pair::new(scratch, None) {
         Ok(pair) => pair,
         Err(result) => {
             ROWS.iter().for_each(|name| b.row(name, |_| Err(result)));
@@ -68,6 +71,39 @@ pub fn run(b: &mut Bench<'_>) {
     pair.twin.destroy();
     wait_until(LONG, || pair.twin.is_gone());
     quiet();
+}
+
+const ROWS_OF_TWO_CPUS: &[&str] = &["two-cpus/send", "two-cpus/send-to-upcall", "two-cpus/ping-pong"];
+
+/// Takes the rows for which each domain has a CPU of its own. Which of the two the emulator carries on with, and for
+/// how long, is a part of them.
+pub fn on_two_cpus(b: &mut Bench<'_>) {
+    if !b.wants(ROWS_OF_TWO_CPUS) {
+        return;
+    }
+    b.rows_may_differ();
+    let scratch = pages::take();
+    let served = serve_events();
+    let rested = if served == 0 { rest(scratch) } else { Err(served) };
+    let pinned = rested.and_then(|()| pin(scratch, DomId::DOM0, 0));
+    let pair = match pinned.and_then(|()| Pair::new(scratch, Some(1))) {
+        Ok(pair) => pair,
+        Err(result) => {
+            ROWS_OF_TWO_CPUS.iter().for_each(|name| b.row(name, |_| Err(result)));
+            return;
+        }
+    };
+    b.row("two-cpus/send", |meter| pair.send_alone(meter));
+    b.row("two-cpus/send-to-upcall", |meter| pair.send_to_upcall(meter));
+    b.row("two-cpus/ping-pong", |meter| pair.ping_pong(meter));
+}
+
+/// Lets a domain's vCPU 0 run on one CPU of the machine alone.
+fn pin(scratch: &'static Page, domain: DomId, cpu: u32) -> Result<(), i64> {
+    scratch.write(0, 1_u64 << cpu);
+    let map = CtlBitmap { bitmap: GuestHandle::new(scratch.address()), nr_bits: 64, ..CtlBitmap::default() };
+    let wanted = DomctlVcpuaffinity { flags: AffinityFlags::HARD, cpumap_hard: map, ..DomctlVcpuaffinity::default() };
+    set(domain, XEN_DOMCTL_SETVCPUAFFINITY, |op| op.set_vcpuaffinity(wanted))
 }
 
 fn memory(b: &mut Bench<'_>, pair: &Pair, scratch: &'static Page) {
@@ -100,9 +136,10 @@ fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
 }
 
 impl Pair {
-    fn new(scratch: &'static Page) -> Result<Self, i64> {
+    /// With the twin on a CPU, or wherever it comes to run.
+    fn new(scratch: &'static Page, cpu: Option<u32>) -> Result<Self, i64> {
         let twin = Twin::new(scratch, "role=peer")?;
-        let made = Self::connect(&twin);
+        let made = cpu.map_or(Ok(()), |cpu| pin(scratch, twin.id, cpu)).and_then(|()| Self::connect(&twin));
         match made {
             Ok((mail, port)) => {
                 let send = pages::take();
@@ -160,6 +197,25 @@ impl Pair {
         }
         consume(self.port);
         true
+    }
+
+    /// A call that sends to a sleeping twin, alone.
+    fn send_alone(&self, meter: Meter) -> Row {
+        let mut least = u64::MAX;
+        for _ in 0..meter.rounds(ROUNDS) {
+            let taken = stamps::count();
+            let begin = counter();
+            let result = self.send();
+            least = least.min(meter.since(begin));
+            if result != 0 {
+                return Err(result);
+            }
+            while stamps::count() == taken {
+                cpu::sleep_until_interrupt();
+            }
+            consume(self.port);
+        }
+        Ok(least.cast_signed())
     }
 
     /// From a call that sends to the first instruction of the sleeping twin's handler, on the same CPU.

@@ -14,6 +14,8 @@ use crate::bench::{Bench, FEW_ROUNDS, ROUNDS, Row};
 
 /// How far ahead a timer is set that is to run down, in nanoseconds.
 const AHEAD: u64 = 300_000;
+/// Long enough for all free memory of the machine to be cleared, in nanoseconds.
+const A_REST: u64 = 3_000_000_000;
 /// One that is not.
 pub const NEVER_REACHED: u64 = 60_000_000_000;
 
@@ -23,6 +25,28 @@ pub fn run(b: &mut Bench<'_>) {
     b.call("timer/set-singleshot", ROUNDS, || set(page, now() + NEVER_REACHED));
     vcpu_plain(VCPUOP_STOP_SINGLESHOT_TIMER, 0);
     b.row("timer/halt-to-upcall", |meter| halt_to_upcall(page, meter.rounds(FEW_ROUNDS)));
+    b.row("timer/halt-to-upcall-rested", |meter| {
+        rest(page)?;
+        halt_to_upcall(page, meter.rounds(FEW_ROUNDS))
+    });
+}
+
+/// Sleeps until a hypervisor has done what it does when nobody wants anything of it, such as clearing free memory.
+pub fn rest(page: &'static Page) -> Result<(), i64> {
+    let (bound, port) = bind_virq(VIRQ_TIMER, 0);
+    if bound != 0 {
+        return Err(bound);
+    }
+    quiet();
+    let (until, taken) = (now() + A_REST, stamps::count());
+    let result = set(page, until);
+    while result == 0 && stamps::count() == taken {
+        cpu::sleep_until_interrupt();
+    }
+    consume(port);
+    close(port);
+    quiet();
+    if result == 0 { Ok(()) } else { Err(result) }
 }
 
 /// Sets the timer of this vCPU.

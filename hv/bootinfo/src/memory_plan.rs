@@ -29,10 +29,11 @@ pub struct MemoryPlan {
     pub free: ArrayVec<MachineRange, PIECES>,
 }
 
-/// How large the heap is on a machine with so much RAM, in bytes.
+/// How large the heap is during boot on a machine with so much RAM, in bytes: the tables of frames take a part in 240,
+/// and unpacking dom0's kernel takes room for a while. What is left over is given back.
 #[must_use]
 pub fn heap_bytes(ram_bytes: u64) -> u64 {
-    let share = (ram_bytes / 32).clamp(24 * MIB, GIB);
+    let share = (ram_bytes / 32).clamp(24 * MIB, GIB).max(ram_bytes / 128);
     // On a very small machine there must be something left for dom0.
     share.min(ram_bytes / 4) & !(2 * MIB - 1)
 }

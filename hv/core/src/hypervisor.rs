@@ -11,7 +11,7 @@ use crate::sysctl::SysctlState;
 use alloc::sync::Arc;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Machine, WallClock};
-use xenolith_sync::{SpinLock, rank};
+use xenolith_sync::{Once, SpinLock, rank};
 
 /// Everything there is, one of it. The machine calls nothing in here; the image calls [`crate::vcpu_loop::run`] once
 /// on each CPU, and that is where everything happens.
@@ -36,6 +36,8 @@ pub struct Hypervisor<M: Machine> {
     pub global_virqs: GlobalVirqs,
     /// What the toolstack set for the machine as a whole.
     pub sysctl: SysctlState,
+    /// See [`Hypervisor::every_now_and_then`].
+    upkeep: Once<fn()>,
 }
 
 /// A domain, shared by whoever works on it.
@@ -57,6 +59,20 @@ impl<M: Machine> Hypervisor<M> {
             policies: SystemPolicies::default(),
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),
+            upkeep: Once::new(),
+        }
+    }
+
+    /// Names what is to be done every now and then where no lock is held, and before the toolstack has anything made: it
+    /// lets the heap grow. Once, before any guest runs.
+    pub fn every_now_and_then(&self, work: fn()) {
+        let _ = self.upkeep.set(work);
+    }
+
+    /// Does that.
+    pub fn keep_up(&self) {
+        if let Some(work) = self.upkeep.get() {
+            work();
         }
     }
 

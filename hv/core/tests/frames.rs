@@ -168,6 +168,19 @@ fn a_claim_keeps_memory_from_others_and_is_used_up() {
 }
 
 #[test]
+fn memory_that_was_the_hypervisors_own_is_free_and_cleared_once_it_is_added() {
+    let frames = Frames::new(Mfn(FIRST + 24), &[Mfn(FIRST)..Mfn(FIRST + 8)], 1).unwrap();
+    frames.account(DomId(1)).unwrap().set_max(u32::MAX);
+    let heap = Heap::full_of_secrets(24);
+    frames.add(Mfn(FIRST + 11)..Mfn(FIRST + 24));
+    assert_eq!((frames.free_pages(), frames.scrub_pending()), (21, 21));
+    let taken: Vec<Mfn> = (0..21).map(|_| page(&frames, &heap, 1)).collect();
+    assert!(taken.iter().all(|mfn| heap.is_clear(*mfn) && !(FIRST + 8..FIRST + 11).contains(&mfn.0)));
+    frames.add(Mfn(1 << 30)..Mfn((1 << 30) + 4));
+    assert_eq!(frames.free_pages(), 0, "there is no such memory");
+}
+
+#[test]
 fn what_the_last_owner_wrote_is_gone() {
     let (frames, heap) = machine(1, 1);
     let mfn = page(&frames, &heap, 1);

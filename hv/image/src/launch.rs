@@ -29,6 +29,8 @@ const PAGE: u64 = 1 << PAGE_SHIFT;
 const MIB: u64 = 1 << 20;
 /// What dom0 leaves to the hypervisor and to other domains' bookkeeping when nobody says how much it gets.
 const LEFT_BY_DOM0: u64 = 64 * MIB;
+/// How much of the heap stays free when dom0 is there.
+const KEPT_FOR_HEAP: u64 = 4 * MIB;
 /// The most vCPUs that dom0 gets when nobody says how many.
 const MOST_VCPUS: u32 = 128;
 
@@ -92,6 +94,7 @@ fn settings(booted: &Booted) -> Settings {
 /// Makes dom0 of the first module, with the second as its ramdisk.
 pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     hv.frames.before_release(amd_vi::forget);
+    hv.every_now_and_then(super::let_heap_grow);
     let modules = booted.info.modules();
     let Some(kernel) = modules.first() else {
         // The hypervisor stays, so that somebody at the console can look around.
@@ -129,6 +132,9 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     kernel.release(&hv.frames);
     if let Some(ramdisk) = ramdisk {
         ramdisk.release(&hv.frames);
+    }
+    if let Some(unused) = heap::cut(KEPT_FOR_HEAP) {
+        hv.frames.add(whole_frames(&unused));
     }
     let cpus = hv.scheduler.online().iter().count();
     hv.machine.log(LogLevel::Info, false, format_args!("*** Dom0 starts on {cpus} CPUs"));

@@ -7,11 +7,12 @@ extern crate alloc;
 mod launch;
 mod modules;
 
+use xenolith_core::frames::ANYWHERE;
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::vcpu_loop;
-use xenolith_hal::CpuId;
+use xenolith_hal::{CpuId, PageOrder};
 use xenolith_sync::Once;
-use xenolith_x86::{X86Machine, boot, crash};
+use xenolith_x86::{X86Machine, boot, crash, heap};
 
 static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
 
@@ -31,6 +32,17 @@ fn run(booted: boot::Booted) -> ! {
         launch::dom0(hv, &booted);
     }
     boot::run_on_every_cpu(work)
+}
+
+/// Gives the heap a block more if little of it is free. Nothing holds a lock.
+fn let_heap_grow() {
+    let Some(hv) = HYPERVISOR.get() else { return };
+    while heap::is_low() {
+        let Some(block) = hv.frames.take_unscrubbed(PageOrder::SIZE_2M, ANYWHERE) else { return };
+        // SAFETY: the block has left the allocator of frames, and it is not given back: the value ends here, and with it
+        // the only way to do so.
+        unsafe { heap::grow(block.mfn(), block.order()) };
+    }
 }
 
 fn work(_cpu: CpuId) -> ! {

@@ -1,13 +1,20 @@
-//! The hypervisor's own heap: one fixed region of RAM behind the global allocator.
+//! The hypervisor's own heap, behind the global allocator.
 //!
-//! The region is given once, at boot, and never grows: what guests make the hypervisor allocate is charged to their
-//! own pools, so a heap that is too small shows at once instead of eating the machine's memory bit by bit.
+//! At boot it has a large region, since tables are made and the kernel of dom0 is unpacked; of that [`cut`] gives back
+//! what is not needed once dom0 is there. Later it grows by a block when little of it is free ([`grow`]), never in the
+//! middle of an allocation: what takes memory from it may hold any lock. What guests make the hypervisor allocate is
+//! charged to their own pools, so they cannot make it eat the machine's memory.
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use talc::TalcLock;
 use talc::source::Manual;
+use xenolith_bootinfo::MachineRange;
+use xenolith_hal::{Mfn, PAGE_SHIFT, PageOrder};
+
+use crate::layout::{self, PAGE, PAGE_2M};
+use crate::ram;
 
 /// A spin lock for the allocator. It is held for a few hundred instructions at most, and never in a handler of
 /// interrupts: those do not allocate.
@@ -46,13 +53,61 @@ pub struct HeapUse {
     pub free_bytes: usize,
 }
 
-/// Gives `region` to the allocator. False when it is too small to hold the allocator's own records.
+/// Where the region ends that was given at boot; null before, and once it was cut.
+static BOOT_END: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+
+/// Gives the allocator its first region. False when it is too small to hold the allocator's own records.
 ///
 /// # Safety
-/// The memory is mapped, writable, used by nothing else, and stays so for ever.
+/// The memory is mapped, writable, used by nothing else, and stays so until [`cut`] gives a part of it back.
 pub unsafe fn give(region: NonNull<[u8]>) -> bool {
-    // SAFETY: the caller promises what `claim` asks for: exclusive, writable memory without an end to its life.
-    unsafe { HEAP.lock().claim(region.as_ptr().cast(), region.len()) }.is_some()
+    // SAFETY: the caller promises what `claim` asks for: exclusive, writable memory.
+    let end = unsafe { HEAP.lock().claim(region.as_ptr().cast(), region.len()) };
+    BOOT_END.store(end.map_or(null_mut(), NonNull::as_ptr), Ordering::Release);
+    end.is_some()
+}
+
+/// Takes what lies unused at the end of the first region out of it, but for `keep` bytes and what is left of their last
+/// 2 MiB. It is RAM like any other from then on. None if there is nothing, and the second time.
+pub fn cut(keep: u64) -> Option<MachineRange> {
+    let mut heap = HEAP.lock();
+    let end = NonNull::new(BOOT_END.swap(null_mut(), Ordering::AcqRel))?;
+    // SAFETY: this is the end that `claim` gave. Only this function moves it, and only once, since nobody else finds
+    // the pointer now.
+    let used_up_to = unsafe { heap.reserved(end) }.up_to;
+    let wanted = (used_up_to.as_ptr() as u64).checked_add(keep)?.checked_next_multiple_of(PAGE_2M)?;
+    if wanted >= end.as_ptr() as u64 {
+        return None;
+    }
+    // SAFETY: as above. The allocator itself keeps all that is in use.
+    let left = unsafe { heap.truncate(end, wanted as *mut u8) }?;
+    drop(heap);
+    let (start, end) = (layout::machine_address(left.as_ptr() as u64)?, layout::machine_address(end.as_ptr() as u64)?);
+    let unused = MachineRange::between(start, end)?.shrink_to(PAGE)?;
+    ram::open(unused);
+    Some(unused)
+}
+
+/// Whether so little is free that the heap is to grow.
+#[must_use]
+pub fn is_low() -> bool {
+    usage().free_bytes < LOW
+}
+
+/// Below this much free memory the heap is to grow: what one operation takes at most, many times over.
+const LOW: usize = 3 << 20;
+
+/// Gives the heap a block of RAM more, for ever.
+///
+/// # Safety
+/// The block was free, and nobody else gets it.
+pub unsafe fn grow(block: Mfn, order: PageOrder) {
+    let start = block.0 << PAGE_SHIFT;
+    let Some(range) = MachineRange::new(start, order.pages() << PAGE_SHIFT) else { return };
+    ram::close(range);
+    // SAFETY: all RAM is in the direct map, writable, and nobody else has these frames (promised). From now on they are
+    // not reached as a guest's memory either.
+    let _ = unsafe { HEAP.lock().claim(layout::direct(start) as *mut u8, range.length() as usize) };
 }
 
 /// How full the heap is now.

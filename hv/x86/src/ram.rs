@@ -1,7 +1,8 @@
 //! Which frames are RAM that guests and their bookkeeping may use, and the way to what they hold.
 //!
 //! Frames of the hypervisor's own (image, heap, page tables, stacks) and of devices are never reached through here,
-//! whatever number somebody comes with: that is what makes [`page`] a safe function.
+//! whatever number somebody comes with: that is what makes [`page`] a safe function. Only the heap changes what is
+//! usable after boot, by frames that nobody has.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -46,6 +47,14 @@ impl UsableFrames {
         }
     }
 
+    fn unmark(&self, range: MachineRange) {
+        for frame in range.start / PAGE..range.end / PAGE {
+            if let Some(word) = self.word(frame) {
+                word.fetch_and(!(1 << (frame % WORD_BITS)), Ordering::Relaxed);
+            }
+        }
+    }
+
     #[inline]
     fn holds(&self, frame: u64) -> bool {
         self.word(frame).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (frame % WORD_BITS)) != 0)
@@ -77,6 +86,20 @@ pub fn set_up(booted: &Booted) -> bool {
         usable.mark(range);
     }
     USABLE.set(usable).is_ok()
+}
+
+/// RAM that the hypervisor kept to itself is usable from now on: it has no use for it any more.
+pub(crate) fn open(range: MachineRange) {
+    if let Some(usable) = USABLE.get() {
+        usable.mark(range);
+    }
+}
+
+/// RAM that was usable is the hypervisor's own from now on.
+pub(crate) fn close(range: MachineRange) {
+    if let Some(usable) = USABLE.get() {
+        usable.unmark(range);
+    }
 }
 
 /// One past the highest frame of RAM, be it usable or the hypervisor's own.

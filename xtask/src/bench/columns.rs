@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use xenolith_tests::{Machine, MachineSpec, Media, Module, places};
 
 use super::rows::Run;
+use super::sizes;
 use crate::boot::Hypervisor;
 use crate::progress::Step;
 use crate::setup;
@@ -24,6 +25,10 @@ pub enum Column {
 
 /// What every hypervisor is told. Domain 0 gets one vCPU and little memory; the rest is for other domains.
 const OPTIONS: &str = "console=com1 com1=115200,8n1 dom0=pvh dom0-iommu=none dom0_max_vcpus=1 dom0_mem=256M";
+
+/// The rows for which the machine has two CPUs, and how long it has for them.
+const OF_TWO_CPUS: [&str; 3] = ["two-cpus/send", "two-cpus/send-to-upcall", "two-cpus/ping-pong"];
+const FOR_TWO_CPUS: Duration = Duration::from_secs(120);
 
 /// The machine's memory in MiB.
 const MEMORY: u64 = 2048;
@@ -72,7 +77,8 @@ impl Column {
             }
             Self::Xen => (Hypervisor::Xen, ""),
             Self::XenPlain => (Hypervisor::Xen, " spec-ctrl=no"),
-            Self::Xenolith => (Hypervisor::Xenolith, ""),
+            // One thread emulates all CPUs, so that guests are safe on each.
+            Self::Xenolith => (Hypervisor::Xenolith, " guests-on-cpu0"),
         };
         let options = format!("{OPTIONS}{more}");
         let modules = vec![Module { file: kernel, command_line: words.to_owned() }];
@@ -83,7 +89,12 @@ impl Column {
     ///
     /// **Errors:** something that it boots cannot be had.
     pub fn spec(self, words: &str) -> Result<MachineSpec> {
+        self.spec_with(words, 1)
+    }
+
+    fn spec_with(self, words: &str, cpus: u32) -> Result<MachineSpec> {
         let mut spec = MachineSpec::new(&format!("bench-{}", self.name()), self.media(words)?);
+        spec.cpus = cpus;
         spec.memory_mib = MEMORY;
         spec.accelerator = "tcg,thread=single".into();
         spec.extra = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"].map(str::to_owned).into();
@@ -92,16 +103,36 @@ impl Column {
     }
 }
 
-/// Boots the machine and takes its rows, those whose names hold `filter`.
+/// Takes all rows of a machine, those whose names hold one of the texts of `filter`: with one CPU, with two, and the
+/// sizes of what it boots.
 ///
 /// **Errors:** something cannot be had, or the benchmark kernel did not come to its end.
 pub fn run(column: Column, filter: Option<&str>) -> Result<Run> {
     setup::ensure(&[&setup::EMULATOR])?;
-    let words: String = filter.map(|filter| format!("only={filter}")).unwrap_or_default();
-    let spec = column.spec(&words)?;
+    let mut run = boot(column, filter, 1)?;
+    let wanted = |name: &str| {
+        filter.is_none_or(|filter| filter.split(',').any(|text| name.contains(text) || text.contains(name)))
+    };
+    if column != Column::Bare && OF_TWO_CPUS.iter().any(|name| wanted(name)) {
+        run.rows.extend(boot(column, filter, 2)?.rows);
+    }
+    run.rows.extend(sizes::rows(column, wanted)?);
+    Ok(run)
+}
+
+fn boot(column: Column, filter: Option<&str>, cpus: u32) -> Result<Run> {
+    let mut words: String = filter.map(|filter| format!("only={filter}")).unwrap_or_default();
+    if cpus > 1 {
+        words.push_str(&format!(" cpus={cpus}"));
+    }
+    let mut spec = column.spec_with(&words, cpus)?;
+    if cpus > 1 {
+        spec.timeout = FOR_TWO_CPUS;
+    }
     let mut faults = String::new();
     for attempt in 1..=TRIES {
-        let step = Step::begin(format!("measuring: {}", column.title()));
+        let more = if cpus > 1 { ", two CPUs" } else { "" };
+        let step = Step::begin(format!("measuring: {}{more}", column.title()));
         let mut machine = Machine::start(&spec)?;
         let ending = machine.run_until(Some(CRASH));
         let run = Run::read(&machine.console.text());

@@ -10,13 +10,15 @@ use super::columns::Column;
 use super::rows::{Figure, Run};
 use super::table::{Line, Table};
 
+const UNIT: &str = "instructions; bytes in memory/ and image/, lines and uses in code/";
+
 /// Writes `{ "unit", "rows": [{ "name", "exact", "bare", "xen", "xen-spec-ctrl-no", "xenolith", "ratio" }] }`; what
 /// could not be taken is null.
 ///
 /// **Errors:** the file cannot be written.
 pub fn write(place: &Path, table: &Table) -> Result<()> {
     let rows: Vec<Value> = table.lines.iter().map(row).collect();
-    let text = serde_json::to_string_pretty(&json!({ "unit": "instructions", "rows": rows }))?;
+    let text = serde_json::to_string_pretty(&json!({ "unit": UNIT, "rows": rows }))?;
     fs::write(place, text + "\n").with_context(|| format!("cannot write {}", place.display()))
 }
 
@@ -48,7 +50,7 @@ fn run(rows: &[Value], column: Column) -> Run {
         let exact = row.get("exact").and_then(Value::as_bool).unwrap_or(true);
         Some((name, if exact { Figure::Exact(count) } else { Figure::About(count) }))
     };
-    Run { rows: rows.iter().filter_map(figure).collect(), faults: Vec::new() }
+    Run { rows: rows.iter().filter_map(figure).collect(), ..Run::default() }
 }
 
 #[cfg(test)]

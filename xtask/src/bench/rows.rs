@@ -26,6 +26,8 @@ impl Figure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     pub rows: Vec<(String, Figure)>,
+    /// What made the hypervisor, in its own words.
+    pub compiler: Option<String>,
     /// What is wrong with the run itself; empty for a whole one.
     pub faults: Vec<String>,
 }
@@ -49,6 +51,8 @@ impl Run {
                 break;
             } else if let Some((_, row)) = line.split_once("ROW ") {
                 run.add(row);
+            } else if let Some((_, name)) = line.split_once("COMPILER ") {
+                run.compiler = Some(name.trim().to_owned());
             } else if ["PANIC", "FATAL", "SETUP"].iter().any(|word| line.contains(word)) {
                 run.faults.push(format!("the kernel said: {}", line.trim()));
             }
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn rows_are_read_among_other_lines() {
         let run = Run::read(
-            "ROW early = 1\n(XEN) BENCH BEGIN\n(d0) ROW a/b = 17\nnoise\nROW c ~= 5\nROW d = - result -38\nBENCH END 3\n",
+            "ROW early = 1\n(XEN) BENCH BEGIN\nCOMPILER rustc 1\n(d0) ROW a/b = 17\nnoise\nROW c ~= 5\nROW d = - result -38\nBENCH END 3\n",
         );
         assert_eq!(run.faults, Vec::<String>::new());
         let expected = [
@@ -93,6 +97,7 @@ mod tests {
             ("d".to_owned(), Figure::None("result -38".into())),
         ];
         assert_eq!(run.rows, expected);
+        assert_eq!(run.compiler.as_deref(), Some("rustc 1"));
     }
 
     #[test]

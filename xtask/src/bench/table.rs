@@ -41,6 +41,8 @@ impl Line {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     pub lines: Vec<Line>,
+    /// What made Xenolith's image, in its own words.
+    pub compiler: Option<String>,
 }
 
 impl Table {
@@ -49,6 +51,9 @@ impl Table {
     pub fn new(runs: Vec<(Column, Run)>) -> Self {
         let mut table = Self::default();
         for (column, run) in runs {
+            if column == Column::Xenolith {
+                table.compiler = run.compiler;
+            }
             for (name, figure) in run.rows {
                 match table.lines.iter_mut().find(|line| line.name == name) {
                     Some(line) => line.cells.push((column, figure)),
@@ -138,7 +143,7 @@ pub mod tests {
 
     /// A table of one row.
     pub fn of(name: &str, xen: i64, own: i64) -> Table {
-        let run = |count| Run { rows: vec![(name.to_owned(), Figure::Exact(count))], faults: vec![] };
+        let run = |count| Run { rows: vec![(name.to_owned(), Figure::Exact(count))], ..Run::default() };
         Table::new(vec![(Column::XenPlain, run(xen)), (Column::Xenolith, run(own))])
     }
 
@@ -151,7 +156,7 @@ pub mod tests {
 
     #[test]
     fn a_row_without_a_figure_has_no_ratio_and_says_why() {
-        let missing = Run { rows: vec![("a".into(), Figure::None("result -38".into()))], faults: vec![] };
+        let missing = Run { rows: vec![("a".into(), Figure::None("result -38".into()))], ..Run::default() };
         let table = Table::new(vec![(Column::XenPlain, missing)]);
         assert_eq!(table.lines[0].ratio(), None);
         assert!(table.shown(&Column::ALL).contains("(result -38)"));
@@ -161,7 +166,7 @@ pub mod tests {
     fn figures_that_change_are_named_unless_they_are_said_to() {
         assert_eq!(of("a", 10, 5).differences(&of("a", 10, 5)), Vec::<String>::new());
         assert_eq!(of("a", 10, 5).differences(&of("a", 10, 6)).len(), 1);
-        let about = |count| Run { rows: vec![("a".into(), Figure::About(count))], faults: vec![] };
+        let about = |count| Run { rows: vec![("a".into(), Figure::About(count))], ..Run::default() };
         let table = |count| Table::new(vec![(Column::Xenolith, about(count))]);
         assert!(table(1).differences(&table(2)).is_empty());
     }

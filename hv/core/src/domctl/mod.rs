@@ -89,6 +89,7 @@ pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         CommandBody::Refused(errno) => return Err(errno),
     };
     let hv = call.hv;
+    hv.keep_up();
     let mut request = Request { call, op, target };
     match hv.domains.take_control() {
         Some(_in_control) => handler(&mut request),

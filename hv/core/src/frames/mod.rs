@@ -26,7 +26,7 @@ use account::Accounts;
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
-use buddy::{Buddy, MAX_ORDER};
+use buddy::{Buddy, MAX_ORDER, blocks};
 use core::ops::Range;
 use epoch::Epochs;
 use heap::Heap;
@@ -121,6 +121,15 @@ impl Frames {
             dirty: AtomicU64::new(dirty),
             before_release: Once::new(),
         })
+    }
+
+    /// Makes frames free that were the hypervisor's own until now, as far as there are entries for them.
+    pub fn add(&self, run: Range<Mfn>) {
+        for (start, order) in blocks(run.start.0..run.end.0) {
+            if self.table.block(Mfn(start), order.pages()).len() as u64 == order.pages() {
+                self.free_block(Mfn(start), order);
+            }
+        }
     }
 
     /// The account of a domain; none for an identifier that no domain can have.

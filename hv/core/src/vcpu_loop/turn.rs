@@ -23,16 +23,24 @@ pub(super) struct Current<M: Machine> {
 pub struct CpuLoop<M: Machine> {
     cpu: CpuId,
     current: Option<Current<M>>,
+    turns: u32,
 }
+
+/// After how many turns the hypervisor looks after itself.
+const UPKEEP_EVERY: u32 = 64;
 
 impl<M: Machine> CpuLoop<M> {
     /// The loop of a CPU that has no vCPU yet.
     pub const fn new(cpu: CpuId) -> Self {
-        Self { cpu, current: None }
+        Self { cpu, current: None, turns: 0 }
     }
 
     /// One turn. Returns when something has happened that is not the running vCPU's own business.
     pub fn turn(&mut self, hv: &Hypervisor<M>) {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(UPKEEP_EVERY) {
+            hv.keep_up();
+        }
         hv.frames.quiet(self.cpu);
         let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);
         let frames_due = destruction::reap(hv).map_or(frames_due, |again| again.min(frames_due));

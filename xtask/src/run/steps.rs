@@ -1,0 +1,48 @@
+//! Jobs of dom0 whose steps are timed by dom0 itself.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::account::{self, Said};
+use super::job::{self, Run, spelled};
+use super::typed;
+
+/// Runs jobs of dom0 with what `words` say, and gives each step that came out well with the time that it took by dom0's
+/// clock.
+///
+/// **Errors:** something cannot be built or fetched, a step failed, or the jobs did not come to their end.
+pub fn timed(words: &[&str], jobs: &str) -> Result<Vec<(String, Duration)>> {
+    let arguments = typed(words)?;
+    let debian = job::prepare(&arguments).map_err(spelled)?;
+    let mut run = Run::start(&arguments, &debian, jobs, "off")?;
+    run.machine.expect("JOBS END")?;
+    let text = run.machine.console.text();
+    let mut steps = Vec::new();
+    for line in text.lines() {
+        match account::step(line) {
+            Some((name, Said::Well)) => steps.extend(took(line).map(|took| (name.to_owned(), took))),
+            Some((name, Said::Failed(why))) => bail!("{name}: {why}; the whole log: {}", run.machine.log().display()),
+            _ => {}
+        }
+    }
+    Ok(steps)
+}
+
+/// The seconds at the end of such a line.
+fn took(line: &str) -> Option<Duration> {
+    let (_, seconds) = line.rsplit_once(" ok ")?;
+    Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seconds_stand_at_the_end_of_the_line() {
+        assert_eq!(took("(XEN) x STEP create ok 1.50\r"), Some(Duration::from_millis(1500)));
+        assert_eq!(took("STEP create ok -1"), None);
+        assert_eq!(took("STEP create begin"), None);
+    }
+}
