@@ -55,7 +55,7 @@ pub const fn commands<M: Machine>() -> &'static [Command<M>] {
             does(XEN_DOMCTL_SETVCPUAFFINITY, "setvcpuaffinity", affinity::set_vcpu_affinity),
             does(XEN_DOMCTL_SHADOW_OP, "shadow_op", memory::shadow_op),
             does(XEN_DOMCTL_MAX_MEM, "max_mem", memory::max_mem),
-            does(XEN_DOMCTL_SETVCPUCONTEXT, "setvcpucontext", refused_of_others),
+            does(XEN_DOMCTL_SETVCPUCONTEXT, "setvcpucontext", vcpu_context::set_vcpu_context),
             does(XEN_DOMCTL_GETVCPUCONTEXT, "getvcpucontext", vcpu_context::get_vcpu_context),
             does(XEN_DOMCTL_GETVCPUINFO, "getvcpuinfo", info::get_vcpu_info),
             does(XEN_DOMCTL_MAX_VCPUS, "max_vcpus", create::max_vcpus),

@@ -1,6 +1,6 @@
 //! Pausing, letting go, buttons, and what is told of vCPUs.
 
-use crate::hypercall_world::World;
+use crate::hypercall_world::{Answer, World};
 use crate::toolstack::*;
 use xen_abi::domctl::*;
 use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
@@ -154,15 +154,34 @@ fn what_a_vcpu_does_is_told() {
     assert_eq!(call(&world, &mut op), Err(Errno::ESRCH));
 }
 
+/// Asks for a vCPU's registers, or sets them, by `cmd`.
+fn vcpu_context(world: &World, cmd: u32, domain: DomId, vcpu: u32, at: u64) -> Answer {
+    let mut op = domctl(cmd, domain);
+    let ctxt = GuestHandle::new(at);
+    op.set_vcpucontext(DomctlVcpucontext { vcpu: VcpuId(vcpu), ctxt, ..DomctlVcpucontext::default() });
+    call(world, &mut op)
+}
+
+/// The registers that the toolstack has before it.
+fn context(world: &World) -> VcpuGuestContext {
+    let mut context = VcpuGuestContext::new_zeroed();
+    let (first, second) = context.as_mut_bytes().split_at_mut(4096);
+    assert!(world.page(0, FIRST_BUFFER).read_bytes(0, first));
+    assert!(world.page(0, SECOND_BUFFER).read_bytes(0, second));
+    context
+}
+
+fn set_context(world: &World, domain: DomId, vcpu: u32, context: &VcpuGuestContext) -> Answer {
+    let (first, second) = context.as_bytes().split_at(4096);
+    assert!(world.page(0, FIRST_BUFFER).write_bytes(0, first));
+    assert!(world.page(0, SECOND_BUFFER).write_bytes(0, second));
+    vcpu_context(world, XEN_DOMCTL_SETVCPUCONTEXT, domain, vcpu, address(FIRST_BUFFER))
+}
+
 #[test]
 fn registers_are_told_of_a_vcpu_that_was_started() {
     let (world, id) = world();
-    let get = |domain, vcpu, at| {
-        let mut op = domctl(XEN_DOMCTL_GETVCPUCONTEXT, domain);
-        let ctxt = GuestHandle::new(at);
-        op.set_vcpucontext(DomctlVcpucontext { vcpu: VcpuId(vcpu), ctxt, ..DomctlVcpucontext::default() });
-        call(&world, &mut op)
-    };
+    let get = |domain, vcpu, at| vcpu_context(&world, XEN_DOMCTL_GETVCPUCONTEXT, domain, vcpu, at);
     let buffer = address(FIRST_BUFFER);
     assert_eq!(get(id, 0, buffer), Err(Errno::ENODATA));
     let domain = domain(&world, id);
@@ -172,10 +191,7 @@ fn registers_are_told_of_a_vcpu_that_was_started() {
         core.hardware.registers_mut().r15 = 15;
     });
     assert_eq!(get(id, 0, buffer), Ok(0));
-    let mut context = VcpuGuestContext::new_zeroed();
-    let (first, second) = context.as_mut_bytes().split_at_mut(4096);
-    assert!(world.page(0, FIRST_BUFFER).read_bytes(0, first));
-    assert!(world.page(0, SECOND_BUFFER).read_bytes(0, second));
+    let context = context(&world);
     assert_eq!((context.user_regs.rip, context.user_regs.r15), (0x1234, 15));
     assert!(context.flags.contains(GuestContextFlags::ONLINE));
     assert_eq!(context.ctrlreg[0], domain.vcpus[0].with_core(|core| core.hardware.state().cr0).unwrap());
@@ -183,4 +199,62 @@ fn registers_are_told_of_a_vcpu_that_was_started() {
     assert_eq!(get(id, 2, buffer), Err(Errno::EINVAL));
     assert_eq!(get(DomId(0), 0, buffer), Err(Errno::EINVAL), "the caller itself");
     assert!(!domain.vcpus[0].is_runnable(), "still as paused as before");
+}
+
+#[test]
+fn a_suspended_domain_goes_on_with_another_answer_when_the_toolstack_lets_it() {
+    let (world, id) = world();
+    let domain = domain(&world, id);
+    domain.vcpus[0].bring_up();
+    plain(&world, XEN_DOMCTL_UNPAUSEDOMAIN, id).unwrap();
+    let before = domain.vcpus[0].with_core(|core| {
+        core.hardware.registers_mut().rip = 0x1234;
+        core.hardware.set_fpu_image(Some(&[5; 512]));
+        core.hardware.set_debug_addresses([1, 2, 3, 4]);
+        core.hardware.set_undelivered_event(0x8000_0302);
+        core.hardware.state()
+    });
+    assert!(domain.shut_down(&world.hv, SHUTDOWN_SUSPEND));
+    assert_eq!(vcpu_context(&world, XEN_DOMCTL_GETVCPUCONTEXT, id, 0, address(FIRST_BUFFER)), Ok(0));
+    let mut told = context(&world);
+    told.user_regs.rax = 1;
+    assert_eq!(set_context(&world, id, 0, &told), Ok(0));
+    assert!(!domain.vcpus[0].is_runnable(), "not before it is let go");
+    assert_eq!(plain(&world, XEN_DOMCTL_RESUMEDOMAIN, id), Ok(0));
+    assert!(domain.vcpus[0].is_runnable() && !domain.vcpus[1].is_up());
+    let mut expected = before.unwrap();
+    expected.registers.rax = 1;
+    let kept = domain.vcpus[0].with_core(|core| {
+        let hardware = &core.hardware;
+        (hardware.state(), hardware.fpu_image(), hardware.debug_addresses(), hardware.undelivered_event())
+    });
+    assert_eq!(kept, Some((expected, [5; 512], [1, 2, 3, 4], 0x8000_0302)));
+}
+
+#[test]
+fn registers_that_are_set_say_whether_the_vcpu_is_up() {
+    let (world, id) = world();
+    let vcpu = &domain(&world, id).vcpus[1];
+    let mut wanted = VcpuGuestContext::new_zeroed();
+    wanted.flags = GuestContextFlags::ONLINE | GuestContextFlags::I387_VALID;
+    (wanted.user_regs.rip, wanted.debugreg[7], wanted.fpu_ctxt[0]) = (0x5678, 0x400, 9);
+    assert_eq!(set_context(&world, id, 1, &wanted), Ok(0));
+    assert!(vcpu.is_up());
+    let (state, fpu) = vcpu.with_core(|core| (core.hardware.state(), core.hardware.fpu_image())).unwrap();
+    assert_eq!((state.registers.rip, state.dr7, fpu[0]), (0x5678, 0x400, 9));
+    wanted.flags = GuestContextFlags::empty();
+    assert_eq!(set_context(&world, id, 1, &wanted), Ok(0));
+    assert!(!vcpu.is_up());
+    assert_eq!(vcpu.with_core(|core| core.hardware.fpu_image()[0]), Some(0), "as after a reset");
+}
+
+#[test]
+fn registers_are_set_neither_of_the_caller_nor_of_a_vcpu_that_is_not_there() {
+    let (world, id) = world();
+    let set = |domain, vcpu, at| vcpu_context(&world, XEN_DOMCTL_SETVCPUCONTEXT, domain, vcpu, at);
+    assert_eq!(set(DomId(0), 0, address(FIRST_BUFFER)), Err(Errno::EINVAL));
+    assert_eq!(set(id, 2, address(FIRST_BUFFER)), Err(Errno::EINVAL));
+    assert_eq!(set(id, 0, 0), Err(Errno::EOPNOTSUPP));
+    assert_eq!(set(id, 0, NOWHERE), Err(Errno::EFAULT));
+    assert!(!domain(&world, id).vcpus[0].is_up());
 }
