@@ -170,6 +170,12 @@ impl Machine {
         }
     }
 
+    /// True once the machine has had its time.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// Lets the machine run to its end, at most its time.
     pub fn run_to_end(&mut self) -> Ending {
         self.run_until(None)

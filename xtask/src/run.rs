@@ -8,6 +8,7 @@ mod exchange;
 mod job;
 mod page;
 mod rounds;
+mod standstill;
 mod steps;
 mod stress;
 mod terminal;

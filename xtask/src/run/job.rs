@@ -9,7 +9,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
-use super::{Dom0, RunArguments, terminal};
+use super::{Dom0, RunArguments, standstill, terminal};
 use crate::boot::Hypervisor;
 use crate::build::{self, BuildArguments};
 use crate::debian::{self, Debian};
@@ -331,7 +331,7 @@ pub fn some_jobs(arguments: &RunArguments, jobs: &str) -> Result<()> {
     let debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
     let mut run = Run::start(arguments, &debian, jobs, "off")?;
     run.machine.console.show_from(0);
-    let end = run.machine.expect("JOBS END")?;
+    let end = standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();
     let failed: Vec<&str> =
         text.lines().filter(|line| matches!(account::step(line), Some((_, Said::Failed(_))))).collect();

@@ -7,12 +7,12 @@ use xenolith_tests::places;
 
 use super::account::{self, Said};
 use super::job::{self, Run};
-use super::{Dom0, RunArguments};
+use super::{Dom0, RunArguments, standstill};
 use crate::boot::Hypervisor;
 use crate::explained;
 
-/// The commands stand in `dom0/root/job/tools` and `dom0/root/job/others`.
-const JOBS: &str = "daemons+network+disk+tools+others";
+/// The commands stand in `dom0/root/job/tools`, `others` and `maxmem`.
+const JOBS: &str = "daemons+network+disk+tools+others+maxmem";
 
 /// Steps that differ and are meant to, each with the reason.
 const EXPLAINED: &str = "tests/explained-xl.toml";
@@ -58,7 +58,7 @@ fn transcript(arguments: &RunArguments) -> Result<Transcript> {
     let debian = job::prepare(arguments).map_err(job::spelled)?;
     let mut run = Run::start(arguments, &debian, JOBS, "off")?;
     eprintln!("==> xl's commands on {} (3 to 10 minutes)", arguments.hypervisor.name());
-    run.machine.expect("JOBS END")?;
+    standstill::jobs_end(&mut run, arguments.hypervisor)?;
     Ok(read(&run.machine.console.text()))
 }
 
