@@ -50,6 +50,8 @@ pub struct ControlState {
     pub pauses: u32,
     /// It was let go once, so what it was told about its CPU holds.
     pub started: bool,
+    /// It may be asked which pages were written, and was told of so many by a call that is to be made again.
+    pub written_told: Option<u64>,
 }
 
 /// What the toolstack said about a domain.
@@ -64,7 +66,15 @@ impl DomainControl {
     pub fn new(options: CreateOptions, pauses: u32) -> Self {
         let share = Share { weight: WEIGHT_DEFAULT, cap: 0 };
         let tsc = DomctlTscInfo { incarnation: 1, ..DomctlTscInfo::default() };
-        let state = ControlState { handle: options.handle, share, tsc, debugged: false, pauses, started: pauses == 0 };
+        let state = ControlState {
+            handle: options.handle,
+            share,
+            tsc,
+            debugged: false,
+            pauses,
+            started: pauses == 0,
+            written_told: None,
+        };
         Self { options, state: SpinLock::new(state) }
     }
 

@@ -1,6 +1,6 @@
 //! How much memory a domain may have, for itself and for its bookkeeping.
 
-use super::Request;
+use super::{Request, written_pages};
 use crate::domain::Domain;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
@@ -50,10 +50,11 @@ fn resize<M: Machine>(domain: &Domain<M>, pages: u32) -> Answer {
     domain.physmap.with_pool(|pool| pool.resize(pages)).map(|()| Outcome::OK).map_err(|_| Errno::ENOMEM)
 }
 
-/// The old way to the pool, and noting which pages are written, which is not to be had.
+/// The old way to the pool, and which pages are written.
 ///
-/// **Errors:** `EINVAL` for the caller, for a domain without vCPUs, and for an operation that does not exist or that
-/// needs what is not to be had; `ENOMEM` for a pool below what is in use.
+/// **Errors:** `EINVAL` for the caller, for a domain without vCPUs, for an operation that does not exist, and for one that
+/// comes before another or after it; `EOPNOTSUPP` for modes of page tables that are not to be had; `ENOMEM` for a pool
+/// below what is in use; `EFAULT`.
 pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut op = request.op.shadow_op();
     let domain = request.other_domain()?;
@@ -64,16 +65,18 @@ pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer 
         return Err(Errno::EINVAL);
     }
     match op.op {
-        XEN_DOMCTL_SHADOW_OP_OFF | XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION => {}
+        XEN_DOMCTL_SHADOW_OP_OFF => written_pages::end(domain),
+        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => written_pages::begin(domain)?,
+        XEN_DOMCTL_SHADOW_OP_CLEAN | XEN_DOMCTL_SHADOW_OP_PEEK => return written_pages::tell(request),
+        XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION => {}
         XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION => {
             let pages = op.mb.checked_mul(1 << PAGES_A_MIB_SHIFT).ok_or(Errno::EINVAL)?;
             resize(domain, pages)?;
         }
-        XEN_DOMCTL_SHADOW_OP_ENABLE | XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => return Err(Errno::EOPNOTSUPP),
-        XEN_DOMCTL_SHADOW_OP_CLEAN | XEN_DOMCTL_SHADOW_OP_PEEK => return Err(Errno::EINVAL),
+        XEN_DOMCTL_SHADOW_OP_ENABLE => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     }
-    if op.op != XEN_DOMCTL_SHADOW_OP_OFF {
+    if !matches!(op.op, XEN_DOMCTL_SHADOW_OP_OFF | XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY) {
         let pages = domain.physmap.with_pool(|pool| pool.size());
         op.mb = pages.div_ceil(1 << PAGES_A_MIB_SHIFT);
         request.op.set_shadow_op(op);

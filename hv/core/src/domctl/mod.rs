@@ -16,6 +16,7 @@ mod scheduling;
 mod settings;
 mod state;
 mod vcpu_context;
+mod written_pages;
 
 pub use info::domain_info;
 pub use list::{Command, CommandBody, commands};
