@@ -121,7 +121,7 @@ fn a_cpu_that_runs_no_guests_is_in_no_pool() {
     let world = World::sparing_cpu0(3, &[1]);
     let mut info = SysctlPhysinfo::default();
     assert_eq!(sysctl(&world, XEN_SYSCTL_PHYSINFO, &mut info), Ok(0));
-    assert_eq!((info.nr_cpus, info.max_cpu_id), (2, 2));
+    assert_eq!((info.nr_cpus, info.max_cpu_id, info.cores_per_socket), (2, 2, 2), "one socket with what can be used");
     let mut pool = SysctlCpupoolOp { op: XEN_SYSCTL_CPUPOOL_OP_INFO, cpumap: bitmap(8), ..SysctlCpupoolOp::default() };
     assert_eq!(sysctl(&world, XEN_SYSCTL_CPUPOOL_OP, &mut pool), Ok(0));
     assert_eq!(read::<u8>(&world, BUFFER, 1), [0b110]);

@@ -24,13 +24,15 @@ fn cpu_count<M: Machine>(call: &Call<'_, M>) -> u32 {
 pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let hv = call.hv;
     let cpus = cpu_count(call);
+    let online = u32::try_from(hv.scheduler.online().iter().count()).unwrap_or(cpus);
     let (claimed, features) = (hv.frames.claimed_pages(), cpu_policy::host(hv).features());
     let mut hw_cap = [0; 8];
     hw_cap.iter_mut().zip(features.0).for_each(|(to, word)| *to = word);
     op.set_physinfo(SysctlPhysinfo {
         threads_per_core: 1,
-        cores_per_socket: cpus,
-        nr_cpus: u32::try_from(hv.scheduler.online().iter().count()).unwrap_or(cpus),
+        // Toolstacks divide one by the other to count the sockets.
+        cores_per_socket: online,
+        nr_cpus: online,
         max_cpu_id: cpus.saturating_sub(1),
         nr_nodes: 1,
         max_node_id: 0,
