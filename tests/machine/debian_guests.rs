@@ -13,7 +13,7 @@ fn start(test: &str, jobs: &str, words: &str) -> Machine {
     let place = places::target().join("debian/dom0-kernels");
     assert!(place.is_dir(), "there is no {}; run: cargo xtask test", place.display());
     let line = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end=console {words}");
-    let modules = [("vmlinuz", line), ("initrd.gz", String::new())]
+    let modules = [("vmlinuz", line), ("initrd.lz4", String::new())]
         .map(|(name, command_line)| Module { file: place.join(name), command_line });
     let options = format!("{} dom0=pvh dom0_mem=1024M dom0_max_vcpus=2", image::OPTIONS);
     let media = Media::Kernel { image: image::built("xenolith"), options, modules: modules.into() };

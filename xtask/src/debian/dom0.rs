@@ -117,18 +117,19 @@ pub fn make(kernel: &Kernel, guest: &Guest) -> Result<PathBuf> {
         guest_files(guest, &system)?;
         root::overlay(&system, &ours)?;
         root::link(&system, "usr/bin/sh", "bash")?;
-        initramfs::write(&system, &place.join("initrd.gz"))?;
+        initramfs::write(&system, &place.join(initramfs::NAME))?;
         root::remove(&system)
     })?;
-    Ok(product.directory.join("initrd.gz"))
+    Ok(product.directory.join(initramfs::NAME))
 }
 
 fn guest_files(guest: &Guest, system: &Path) -> Result<()> {
     let place = system.join("boot/guest");
     fs::create_dir_all(&place).context("cannot make /boot/guest of dom0")?;
-    for (from, name) in
-        [(guest.boot.directory.join("vmlinuz"), "vmlinuz"), (guest.boot.directory.join("initrd.gz"), "initrd.gz")]
-    {
+    for (from, name) in [
+        (guest.boot.directory.join("vmlinuz"), "vmlinuz"),
+        (guest.boot.directory.join(initramfs::NAME), initramfs::NAME),
+    ] {
         fs::copy(&from, place.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(())

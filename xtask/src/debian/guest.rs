@@ -82,7 +82,7 @@ const LOAD_DISK_BYTES: u64 = 384 << 20;
 
 /// A guest's files.
 pub struct Guest {
-    /// Holds `vmlinuz` and `initrd.gz`.
+    /// Holds `vmlinuz` and the initial RAM disc.
     pub boot: Product,
     pub disk: PathBuf,
 }
@@ -126,7 +126,7 @@ fn boot(userland: &Product) -> Result<Product> {
         root::link(&system, "usr/bin/sh", "busybox")?;
         modules::copy(&kernel, MODULES, &system)?;
         root::overlay(&system, &ours)?;
-        initramfs::write(&system, &place.join("initrd.gz"))?;
+        initramfs::write(&system, &place.join(initramfs::NAME))?;
         fs::copy(kernel.image()?, place.join("vmlinuz")).context("cannot copy the guest's kernel")?;
         root::remove(&system)
     })

@@ -1,14 +1,22 @@
 //! Initial RAM discs: a directory's files as a compressed archive that Linux unpacks.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cpio::NewcBuilder;
-use flate2::{Compression, GzBuilder};
+use lz4_flex::block;
+
+/// What an archive is called.
+pub const NAME: &str = "initrd.lz4";
+
+/// The old frame of LZ4, the only one that Linux knows: its number, then blocks of at most this much, packed, each with its
+/// length before it. **Source:** LZ4's `lz4_Frame_format.md`, "Legacy frame".
+const LEGACY_FRAME: u32 = 0x184c_2102;
+const BLOCK: usize = 8 << 20;
 
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
@@ -20,8 +28,7 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 /// **Errors:** a file cannot be read, or the archive cannot be written.
 pub fn write(root: &Path, archive: &Path) -> Result<()> {
     let file = File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
-    // Unpacked by an emulated CPU at every boot, and read once from a disk: the fastest packing is the best.
-    let mut packed = GzBuilder::new().mtime(0).write(BufWriter::new(file), Compression::fast());
+    let mut packed = Packer::begin(BufWriter::new(file)).context("cannot write the archive's beginning")?;
     let mut inode = 0;
     for path in below(root)? {
         inode += 1;
@@ -30,7 +37,54 @@ pub fn write(root: &Path, archive: &Path) -> Result<()> {
     let console = NewcBuilder::new("dev/console").mode(CHARACTER_DEVICE | 0o600).ino(inode + 1);
     add(console.rdev_major(5).rdev_minor(1), &[], &mut packed)?;
     cpio::newc::trailer(&mut packed).context("cannot write the archive's end")?;
-    packed.finish().and_then(|mut file| file.flush()).context("cannot write the archive")
+    packed.finish().context("cannot write the archive")
+}
+
+/// Packs what is written to it. It is unpacked by an emulated CPU at every boot and read once from a disk: the fastest
+/// form to unpack is the best.
+struct Packer<W> {
+    to: W,
+    block: Vec<u8>,
+}
+
+impl<W: Write> Packer<W> {
+    fn begin(mut to: W) -> io::Result<Self> {
+        to.write_all(&LEGACY_FRAME.to_le_bytes())?;
+        Ok(Self { to, block: Vec::with_capacity(BLOCK) })
+    }
+
+    fn pack(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let packed = block::compress(&self.block);
+        let length = u32::try_from(packed.len()).map_err(io::Error::other)?;
+        self.block.clear();
+        self.to.write_all(&length.to_le_bytes())?;
+        self.to.write_all(&packed)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.pack()?;
+        self.to.flush()
+    }
+}
+
+impl<W: Write> Write for Packer<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let taken = data.len().min(BLOCK - self.block.len());
+        let (now, _) = data.split_at(taken);
+        self.block.extend_from_slice(now);
+        // All blocks but the last are full, as the form asks.
+        if self.block.len() == BLOCK {
+            self.pack()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Every path below `root`, directories before what is in them.
@@ -73,9 +127,33 @@ fn add(entry: NewcBuilder, data: &[u8], archive: &mut impl Write) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
-    use std::io::Read;
+    use std::io::{Cursor, Read};
     use xenolith_tests::places;
+
+    /// Unpacks an archive, and says how long its blocks are.
+    fn unpacked(packed: &[u8]) -> (Vec<u8>, Vec<usize>) {
+        let (mut rest, mut all, mut blocks) =
+            (packed.strip_prefix(&LEGACY_FRAME.to_le_bytes()).unwrap(), vec![], vec![]);
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let (block, next) = after.split_at(u32::from_le_bytes(*length) as usize);
+            let data = block::decompress(block, BLOCK).unwrap();
+            blocks.push(data.len());
+            all.extend(data);
+            rest = next;
+        }
+        assert!(rest.is_empty());
+        (all, blocks)
+    }
+
+    #[test]
+    fn all_blocks_but_the_last_are_full() {
+        let data: Vec<u8> = (0..BLOCK + 5).map(|at| (at % 251) as u8).collect();
+        let mut packed = Vec::new();
+        let mut packer = Packer::begin(&mut packed).unwrap();
+        data.chunks(1_000_003).for_each(|part| packer.write_all(part).unwrap());
+        packer.finish().unwrap();
+        assert_eq!(unpacked(&packed), (data, vec![BLOCK, 5]));
+    }
 
     #[test]
     fn files_links_directories_and_the_console_are_in_it_and_the_same_files_make_the_same_bytes() {
@@ -88,7 +166,7 @@ mod tests {
         archives.iter().for_each(|archive| write(&root, archive).unwrap());
         assert_eq!(fs::read(&archives[0]).unwrap(), fs::read(&archives[1]).unwrap());
 
-        let mut reader: Box<dyn Read> = Box::new(GzDecoder::new(File::open(&archives[0]).unwrap()));
+        let mut reader: Box<dyn Read> = Box::new(Cursor::new(unpacked(&fs::read(&archives[0]).unwrap()).0));
         let mut found = Vec::new();
         loop {
             let mut each = cpio::NewcReader::new(reader).unwrap();

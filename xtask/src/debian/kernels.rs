@@ -31,11 +31,11 @@ pub fn with_more(debian: &Debian) -> Result<Debian> {
             let to = system.join("boot/guest").join(name);
             fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
-        let more = place.join("more.gz");
+        let more = place.join("more.lz4");
         initramfs::write(&system, &more)?;
         root::remove(&system)?;
         // Linux unpacks one archive after the other.
-        let mut whole = File::create(place.join("initrd.gz")).context("cannot write the initial RAM disc")?;
+        let mut whole = File::create(place.join(initramfs::NAME)).context("cannot write the initial RAM disc")?;
         for part in [&debian.initrd, &more] {
             let mut part = File::open(part).with_context(|| format!("cannot read {}", part.display()))?;
             io::copy(&mut part, &mut whole).context("cannot join the parts of the initial RAM disc")?;
@@ -43,5 +43,5 @@ pub fn with_more(debian: &Debian) -> Result<Debian> {
         root::remove(&more)?;
         fs::copy(&debian.kernel, place.join("vmlinuz")).map(drop).context("cannot copy dom0's kernel")
     })?;
-    Ok(Debian { initrd: product.directory.join("initrd.gz"), ..debian.clone() })
+    Ok(Debian { initrd: product.directory.join(initramfs::NAME), ..debian.clone() })
 }
