@@ -15,7 +15,8 @@ pub unsafe fn call(number: u64, arguments: [u64; 5]) -> i64 {
     let result: i64;
     // SAFETY: the caller answers for memory; argument registers may come back changed when the call was continued.
     unsafe {
-        asm!("vmmcall", inlateout("rax") number => result, inlateout("rdi") a1 => _, inlateout("rsi") a2 => _,
+        // Aligned, so that no hypervisor that fetches the instruction has to look at two pages.
+        asm!(".p2align 5", "vmmcall", inlateout("rax") number => result, inlateout("rdi") a1 => _, inlateout("rsi") a2 => _,
             inlateout("rdx") a3 => _, inlateout("r10") a4 => _, inlateout("r8") a5 => _, options(nostack))
     };
     result

@@ -11,6 +11,8 @@ use super::table::Table;
 const BAR: usize = 17;
 const FRAME: usize = 90;
 const WIDTH: u32 = 900;
+/// Where the chart ends: a bar that would reach further is cut, so that one of them does not make the others vanish.
+const MOST: f64 = 1.1;
 
 /// The colours of a row below the targets for small exits and for larger work, of one below Xen's, and of one above.
 const COLOURS: [(f64, RGBColor); 4] = [
@@ -35,14 +37,13 @@ fn draw<'a>(place: &'a Path, bars: &[(&str, f64)]) -> Drawn<'a> {
     let height = u32::try_from(bars.len() * BAR + FRAME).unwrap_or(u32::MAX);
     let root = SVGBackend::new(place, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
-    let most = bars.iter().map(|(_, ratio)| *ratio).fold(1.0, f64::max) * 1.05;
     let rows = (0..bars.len()).into_segmented();
     let mut chart = ChartBuilder::on(&root)
         .caption("Instructions on Xenolith, as a part of those on Xen 4.17 (spec-ctrl=no)", ("sans-serif", 16))
         .margin(10)
         .x_label_area_size(28)
         .y_label_area_size(250)
-        .build_cartesian_2d(0.0..most, rows)?;
+        .build_cartesian_2d(0.0..MOST, rows)?;
     let name = |row: &SegmentValue<usize>| match row {
         SegmentValue::CenterOf(index) => bars.get(*index).map_or(String::new(), |(name, _)| (*name).to_owned()),
         SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
@@ -50,7 +51,7 @@ fn draw<'a>(place: &'a Path, bars: &[(&str, f64)]) -> Drawn<'a> {
     chart.configure_mesh().disable_y_mesh().y_labels(bars.len()).y_label_formatter(&name).draw()?;
     chart.draw_series(bars.iter().enumerate().map(|(index, (_, ratio))| {
         let colour = COLOURS.iter().find(|(most, _)| ratio <= most).map_or(BLACK, |(_, colour)| *colour);
-        let corners = [(0.0, SegmentValue::Exact(index)), (*ratio, SegmentValue::Exact(index + 1))];
+        let corners = [(0.0, SegmentValue::Exact(index)), (ratio.min(MOST), SegmentValue::Exact(index + 1))];
         let mut bar = Rectangle::new(corners, colour.filled());
         bar.set_margin(2, 2, 0, 0);
         bar
