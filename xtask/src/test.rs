@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use xenolith_tests::places;
 
+use crate::bench;
 use crate::build::{self, BuildArguments};
 use crate::check::{self, CheckArguments, style};
 use crate::debian;
@@ -59,6 +60,7 @@ const LAST_PARTS: &[Part] = &[
     Part { name: "disks and cards", on_images: true, run: run::devices_quickly },
     Part { name: "comparison with Xen", on_images: true, run: compare },
     Part { name: "main job", on_images: true, run: main_job },
+    Part { name: "rows of the benchmark", on_images: true, run: bench::short },
 ];
 
 /// How one part came out.
