@@ -34,10 +34,16 @@ fn run(booted: boot::Booted) -> ! {
     boot::run_on_every_cpu(work)
 }
 
-/// Gives the heap a block more if little of it is free. Nothing holds a lock.
+/// How many blocks the heap gets at once at the most: enough to be low no longer.
+const BLOCKS_AT_ONCE: usize = 2;
+
+/// Gives the heap blocks more if little of it is free. Nothing holds a lock.
 fn let_heap_grow() {
     let Some(hv) = HYPERVISOR.get() else { return };
-    while heap::is_low() {
+    for _ in 0..BLOCKS_AT_ONCE {
+        if !heap::is_low() {
+            return;
+        }
         let Some(block) = hv.frames.take_unscrubbed(PageOrder::SIZE_2M, ANYWHERE) else { return };
         // SAFETY: the block has left the allocator of frames, and it is not given back: the value ends here, and with it
         // the only way to do so.
