@@ -58,13 +58,19 @@ pub fn bare_metal() -> Result<Command> {
 ///
 /// **Errors:** clippy is not there.
 pub fn lint_what_it_compiles(command: &mut Command) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").map(PathBuf::from).unwrap_or_default();
-    let driver = cargo.with_file_name("clippy-driver");
-    if !driver.exists() {
+    let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let beside = cargo.with_file_name("clippy-driver");
+    // Where nobody says which cargo it is, the one on the path counts, and what lies beside that.
+    let is_there = if cargo.is_absolute() {
+        beside.exists()
+    } else {
+        process::output(Command::new(&beside).arg("--version")).is_ok()
+    };
+    if !is_there {
         bail!("clippy is missing beside {}; run: rustup component add clippy", cargo.display());
     }
     // What `cargo clippy -- -D warnings` sets for the compilers that it starts.
-    command.env("RUSTC_WORKSPACE_WRAPPER", driver);
+    command.env("RUSTC_WORKSPACE_WRAPPER", beside);
     command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
     Ok(())
 }
