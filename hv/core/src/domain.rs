@@ -229,6 +229,11 @@ impl<M: Machine> Domain<M> {
         *self.pauses.lock() != 0
     }
 
+    /// How many reasons there are for none of its vCPUs to run; none while another CPU holds the lock.
+    pub fn pauses_if_free(&self) -> Option<u32> {
+        self.pauses.try_lock().map(|pauses| *pauses)
+    }
+
     /// Gives the domain its vCPUs, which are as paused as it is.
     ///
     /// **Errors:** they come back if it has some already.

@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod cpu_policy;
 pub mod ctl_bitmap;
+pub mod debug_keys;
 pub mod destruction;
 pub mod device_space;
 pub mod dom0;

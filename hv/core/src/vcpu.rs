@@ -192,6 +192,8 @@ pub struct Vcpu<M: Machine> {
     processor: AtomicU32,
     /// True while it has a CPU.
     running: AtomicBool,
+    /// Where the guest was when it was last left. Of no protocol, so models leave it out.
+    last_rip: core::sync::atomic::AtomicU64,
 }
 
 impl<M: Machine> Vcpu<M> {
@@ -214,6 +216,7 @@ impl<M: Machine> Vcpu<M> {
             upcall_vector: AtomicU8::new(0),
             processor: AtomicU32::new(processor.0),
             running: AtomicBool::new(false),
+            last_rip: core::sync::atomic::AtomicU64::new(0),
         }
     }
 
@@ -247,6 +250,21 @@ impl<M: Machine> Vcpu<M> {
         Some(result)
     }
 
+    /// Looks at the part that runs if it lies here; none if a CPU has it, or another one holds the lock.
+    pub fn try_with_core<R>(&self, look: impl FnOnce(&VcpuCore<M>) -> R) -> Option<R> {
+        self.core.try_lock()?.as_deref().map(look)
+    }
+
+    /// Where the guest was when it was last left.
+    pub fn last_rip(&self) -> u64 {
+        self.last_rip.load(Ordering::Relaxed)
+    }
+
+    /// The guest was left there.
+    pub fn note_rip(&self, rip: u64) {
+        self.last_rip.store(rip, Ordering::Relaxed);
+    }
+
     /// True while a CPU runs it.
     pub fn is_running(&self) -> bool {
         self.running.load(Ordering::SeqCst)
@@ -270,6 +288,11 @@ impl<M: Machine> Vcpu<M> {
     /// True if somebody holds it paused.
     pub fn is_paused(&self) -> bool {
         self.pause_count.load(Ordering::SeqCst) != 0
+    }
+
+    /// How many reasons there are for it not to run.
+    pub fn pauses(&self) -> u32 {
+        self.pause_count.load(Ordering::SeqCst)
     }
 
     /// Marks it as waiting. The caller looks for pending events *afterwards* and calls [`Vcpu::unblock`] if there are

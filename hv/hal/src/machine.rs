@@ -229,7 +229,7 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     /// index after them.
     fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64);
 
-    /// Does what a key that is typed on the hypervisor's console stands for.
+    /// Says what the machine itself knows of what a key asks for that is typed on the hypervisor's console.
     fn press_key(&self, key: u8);
 
     /// Reads a port of a device that dom0 may use.

@@ -7,11 +7,13 @@ extern crate alloc;
 mod launch;
 mod modules;
 
+use xenolith_core::debug_keys;
 use xenolith_core::frames::ANYWHERE;
 use xenolith_core::hypervisor::Hypervisor;
 use xenolith_core::vcpu_loop;
 use xenolith_hal::{CpuId, PageOrder};
 use xenolith_sync::Once;
+use xenolith_x86::keys::{self, MoreKeys};
 use xenolith_x86::{X86Machine, boot, crash, heap};
 
 static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
@@ -29,6 +31,7 @@ fn run(booted: boot::Booted) -> ! {
         panic!("{hv}");
     }
     if let Some(hv) = HYPERVISOR.get() {
+        keys::add(MoreKeys { listed: &debug_keys::KEYS, press: press_key });
         launch::dom0(hv, &booted);
     }
     boot::run_on_every_cpu(work)
@@ -48,6 +51,13 @@ fn let_heap_grow() {
         // SAFETY: the block has left the allocator of frames, and it is not given back: the value ends here, and with it
         // the only way to do so.
         unsafe { heap::grow(block.mfn(), block.order()) };
+    }
+}
+
+/// A key was typed: the core says its part.
+fn press_key(key: u8) {
+    if let Some(hv) = HYPERVISOR.get() {
+        debug_keys::press(hv, key);
     }
 }
 

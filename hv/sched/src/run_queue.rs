@@ -87,6 +87,16 @@ impl<K: PartialEq> RunQueue<K> {
         self.current.as_ref().map(|current| &current.entity)
     }
 
+    /// Those that wait for the CPU, the one that has waited longest first.
+    pub fn ready(&self) -> impl Iterator<Item = &Entity<K>> {
+        self.ready.iter()
+    }
+
+    /// Those that wait for their next share.
+    pub fn parked(&self) -> impl Iterator<Item = &Entity<K>> {
+        self.parked.iter()
+    }
+
     /// How many wait for the CPU, those that wait for their share not counted.
     #[must_use]
     pub fn waiting(&self) -> usize {

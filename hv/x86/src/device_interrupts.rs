@@ -114,6 +114,28 @@ pub fn bind_message(cpu: CpuId) -> Option<(HostInterrupt, MessageAddress)> {
     Some((HostInterrupt(vector.into()), message))
 }
 
+/// Shows which vector belongs to what, and what the I/O APICs and this CPU's local APIC say.
+pub fn show() {
+    crate::print!("Vectors of devices:");
+    let is_used =
+        |vector: &u8| word(&USED, *vector).is_some_and(|word| word.load(Ordering::Acquire) & bit(*vector) != 0);
+    for vector in VECTORS.filter(is_used) {
+        let line = LINES.get(usize::from(vector)).map_or(0, |line| line.load(Ordering::Acquire));
+        let noted = cpu_area::all().filter(|(_, area)| {
+            word(&area.device_vectors, vector).is_some_and(|word| word.load(Ordering::Acquire) & bit(vector) != 0)
+        });
+        let noted = noted.count();
+        match line & IS_LINE {
+            0 => crate::print!("    vec:{vector:02x} message, noted on {noted} CPUs"),
+            _ => {
+                let kind = if line & IS_LEVEL != 0 { "level" } else { "edge" };
+                crate::print!("    vec:{vector:02x} line {}, {kind}, noted on {noted} CPUs", line & LINE);
+            }
+        }
+    }
+    interrupt_controllers::show();
+}
+
 /// See [`xenolith_hal::Devices::unbind`].
 pub fn unbind(interrupt: HostInterrupt) {
     let Some(vector) = u8::try_from(interrupt.0).ok().filter(|vector| VECTORS.contains(vector)) else { return };

@@ -18,6 +18,8 @@ const FIRST_PIN: u32 = 0x10;
 const MASKED: u32 = 1 << 16;
 const LEVEL_TRIGGERED: u32 = 1 << 15;
 const ACTIVE_LOW: u32 = 1 << 13;
+const REMOTE_REQUEST: u32 = 1 << 14;
+const WAITS_FOR_DELIVERY: u32 = 1 << 12;
 
 /// One I/O APIC.
 struct IoApic {
@@ -114,6 +116,35 @@ pub fn route_isa(processors: &Processors, isa: u8, apic_id: u32, vector: u8) -> 
     }
     io_apic.set_pin(pin, apic_id, entry_of(vector, mode));
     true
+}
+
+/// Shows the entries of all pins that lead somewhere, as they stand in the I/O APICs.
+pub fn show() {
+    crate::print!("IO-APIC interrupt information:");
+    let Some(found) = IO_APICS.try_lock() else {
+        crate::print!("    busy");
+        return;
+    };
+    for (number, io_apic) in found.iter().enumerate() {
+        for pin in 0..io_apic.pins {
+            let register = FIRST_PIN.wrapping_add(pin.wrapping_mul(2));
+            let (low, high) = (io_apic.read(register), io_apic.read(register.wrapping_add(1)));
+            if low & (MASKED | 0xff) == MASKED {
+                continue;
+            }
+            let bit = |bit: u32| u32::from(low & bit != 0);
+            crate::print!(
+                "    Apic {number:#04x}, Pin {pin:2}: vec={:02x} dest={:02x} delivery waits={} active low={} irr={} level={} mask={}",
+                low & 0xff,
+                high >> 24,
+                bit(WAITS_FOR_DELIVERY),
+                bit(ACTIVE_LOW),
+                bit(REMOTE_REQUEST),
+                bit(LEVEL_TRIGGERED),
+                bit(MASKED)
+            );
+        }
+    }
 }
 
 fn entry_of(vector: u8, mode: LineMode) -> u32 {

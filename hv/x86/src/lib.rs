@@ -50,7 +50,7 @@ pub mod interrupt_controllers;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(target_os = "none")]
-mod keys;
+pub mod keys;
 #[cfg(any(target_os = "none", test))]
 pub mod layout;
 #[cfg(target_os = "none")]

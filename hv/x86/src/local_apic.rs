@@ -25,6 +25,10 @@ enum Register {
     TaskPriority = 0x08,
     EndOfInterrupt = 0x0b,
     Spurious = 0x0f,
+    /// The first of eight.
+    InService = 0x10,
+    /// The first of eight.
+    Request = 0x20,
     ErrorStatus = 0x28,
     CommandLow = 0x30,
     CommandHigh = 0x31,
@@ -78,10 +82,14 @@ fn registers() -> Option<DeviceRegisters> {
 }
 
 fn read(register: Register) -> u32 {
+    read_number(register as u32)
+}
+
+fn read_number(number: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {
-        return msr_read(X2APIC_FIRST + register as u32) as u32;
+        return msr_read(X2APIC_FIRST + number) as u32;
     }
-    registers().map_or(0, |registers| registers.read(u64::from(register as u32) << 4))
+    registers().map_or(0, |registers| registers.read(u64::from(number) << 4))
 }
 
 fn write(register: Register, value: u32) {
@@ -176,6 +184,17 @@ fn command(apic_id: u32, low: u32) {
     }
     write(Register::CommandHigh, apic_id << 24);
     write(Register::CommandLow, low);
+}
+
+/// The vectors that wait to be taken by this CPU, and those that it has taken and not ended: a bit for each, vectors 0 to
+/// 31 first.
+#[must_use]
+pub fn requested_and_in_service() -> ([u32; 8], [u32; 8]) {
+    let eight = |first: Register| {
+        let mut numbers = first as u32..;
+        [(); 8].map(|()| numbers.next().map_or(0, read_number))
+    };
+    (eight(Register::Request), eight(Register::InService))
 }
 
 /// Sends an interrupt to another CPU.

@@ -139,7 +139,7 @@ impl Machine for X86Machine {
     }
 
     fn press_key(&self, key: u8) {
-        keys::press(key);
+        keys::press_own(key);
     }
 
     fn port_read(&self, port: u16, size: IoSize) -> u32 {

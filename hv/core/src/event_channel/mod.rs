@@ -33,6 +33,7 @@ pub mod hypercall;
 pub mod poll;
 mod port_state;
 mod port_table;
+mod report;
 mod status;
 mod two_level;
 mod vcpu_state;
@@ -50,6 +51,7 @@ pub use global_virq::{GlobalVirqs, raise_for_handler};
 pub use guest_words::GuestWords;
 pub use hosted::HostedDomain;
 pub use port_table::PORTS_PER_BUCKET;
+pub use report::{PortReport, QueuesReport, bound_ports, queue_report};
 pub use status::{PortStatus, status};
 pub use virq::{is_global, raise_global, raise_vcpu};
 

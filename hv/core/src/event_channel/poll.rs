@@ -6,6 +6,7 @@
 
 use super::domain::EventDomain;
 use super::guest_words::look_after_change;
+use core::fmt;
 use xen_abi::{Port, VcpuId};
 use xenolith_sync::atomic::Ordering;
 
@@ -15,6 +16,39 @@ const NOTHING: u32 = 0;
 const ANYTHING: u32 = u32::MAX;
 /// An event came for a vCPU that polls.
 const WOKEN: u32 = u32::MAX - 1;
+
+/// What a vCPU polls for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    Nothing,
+    /// One port alone.
+    One(Port),
+    /// Any of several ports.
+    Any,
+    /// It did, and an event came.
+    Woken,
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no poll"),
+            Self::One(port) => write!(f, "polls port {port}"),
+            Self::Any => f.write_str("polls"),
+            Self::Woken => f.write_str("woken from a poll"),
+        }
+    }
+}
+
+/// What a vCPU polls for at this moment.
+pub fn wish<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Wish {
+    match domain.events().vcpu(vcpu).map_or(NOTHING, |state| state.poll.load(Ordering::SeqCst)) {
+        NOTHING => Wish::Nothing,
+        ANYTHING => Wish::Any,
+        WOKEN => Wish::Woken,
+        port => Wish::One(Port(port)),
+    }
+}
 
 const fn is_announced(state: u32) -> bool {
     !matches!(state, NOTHING | WOKEN)

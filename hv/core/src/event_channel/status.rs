@@ -27,13 +27,17 @@ pub fn status<D: EventDomain>(domain: &D, port: Port, permitted: bool) -> Result
     if !permitted {
         return Err(Errno::EPERM);
     }
-    let status = match binding.kind {
+    Ok((status_of(binding.kind), binding.vcpu))
+}
+
+/// What a kind of binding is to those who ask.
+pub(super) const fn status_of(kind: Kind) -> PortStatus {
+    match kind {
         Kind::Free | Kind::Reserved => PortStatus::Closed,
         Kind::Unbound { remote } => PortStatus::Unbound { remote },
         Kind::Interdomain { remote, port } => PortStatus::Interdomain { remote, port },
         Kind::Pirq(pirq) => PortStatus::Pirq(pirq),
         Kind::Virq(virq) => PortStatus::Virq(virq),
         Kind::Ipi => PortStatus::Ipi,
-    };
-    Ok((status, binding.vcpu))
+    }
 }

@@ -10,7 +10,7 @@ use crate::hypervisor::Hypervisor;
 use crate::vcpu_loop::send_message;
 use alloc::vec::Vec;
 use xenolith_devices::interrupt::{Message, Trigger};
-use xenolith_devices::ioapic::IoApic;
+use xenolith_devices::ioapic::{IoApic, Route};
 use xenolith_hal::{Gpa, HostInterrupt, IoApicPlace, LineMode, LogLevel, Machine};
 use xenolith_sync::{SpinLock, rank};
 
@@ -146,6 +146,19 @@ impl Lines {
         if let Some(message) = message.flatten() {
             send_message(hv, domain, None, message);
         }
+    }
+
+    /// Tells of every line that is bound; false while another CPU holds the lock.
+    pub fn report(&self, mut each: impl FnMut(u32, Route, bool)) -> bool {
+        let Some(chips) = self.chips.try_lock() else { return false };
+        for chip in chips.iter() {
+            for (number, pin) in chip.pins.iter().enumerate().filter(|(_, pin)| pin.bound.is_some()) {
+                if let Some(route) = chip.model.route(number) {
+                    each(chip.first_line.saturating_add(number as u32), route, pin.in_service);
+                }
+            }
+        }
+        true
     }
 
     /// The guest ended a level interrupt of this vector.

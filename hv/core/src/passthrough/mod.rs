@@ -21,6 +21,7 @@ use crate::vcpu_loop::send_message;
 use alloc::vec::Vec;
 use lines::Lines;
 use pci::Pci;
+use xenolith_devices::ioapic::Route;
 use xenolith_devices::pci::Ecam;
 use xenolith_hal::{Gfn, Gpa, IoAccess, IoApicPlace, Machine};
 use xenolith_sync::{SpinLock, rank};
@@ -99,6 +100,12 @@ impl HostDevices {
     /// Maps device memory that the guest touched and that nothing is mapped at; false if it has none there.
     pub fn show<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> bool {
         self.pci.lock().show(hv, domain, gfn)
+    }
+
+    /// Calls `each` for every line that is bound, with how the guest set it up and whether it came as a level that the
+    /// guest has not ended. False, and nothing is called, while another CPU works on them.
+    pub fn report_lines(&self, each: impl FnMut(u32, Route, bool)) -> bool {
+        self.lines.report(each)
     }
 
     /// The guest ended a level interrupt of this vector.

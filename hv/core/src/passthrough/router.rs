@@ -39,6 +39,14 @@ impl DeviceInterrupts {
         }
     }
 
+    /// Whose an interrupt is, as [`DeviceInterrupts::owner`]; none while another CPU holds the lock.
+    pub fn owner_if_free(&self, interrupt: HostInterrupt) -> Option<Option<(DomId, Source)>> {
+        match self.owners.get(interrupt.index()) {
+            Some(owner) => owner.try_lock().map(|owner| *owner),
+            None => Some(None),
+        }
+    }
+
     /// Whose an interrupt is.
     pub fn owner(&self, interrupt: HostInterrupt) -> Option<(DomId, Source)> {
         *self.owners.get(interrupt.index())?.lock()

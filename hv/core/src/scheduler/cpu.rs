@@ -18,7 +18,7 @@ pub struct Cpu<M: Machine> {
     /// The policy is to be asked before the CPU enters a guest again.
     asked: AtomicBool,
     /// When it is asked at the latest.
-    asks_at: AtomicU64,
+    pub(super) asks_at: AtomicU64,
     /// What the queue carries, as last seen: read without the lock, to choose where to look closer.
     weight: AtomicU64,
     waiting: AtomicUsize,

@@ -5,9 +5,11 @@
 //! and that the CPU looks again at whether it can run when it puts the value back.
 
 mod cpu;
+mod report;
 mod sleepers;
 mod slot;
 
+pub use report::{CpuReport, QueueReport};
 pub use slot::Slot;
 
 use crate::domain::Domain;

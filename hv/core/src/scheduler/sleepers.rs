@@ -68,6 +68,11 @@ impl Sleepers {
         self.heap.pop().map(|Reverse(sleeper)| sleeper)
     }
 
+    /// How many entries there are, those that count no more included.
+    pub fn count(&self) -> usize {
+        self.heap.len()
+    }
+
     /// When the next one's time comes, at the earliest.
     pub fn next(&self) -> Time {
         self.heap.peek().map_or(Time::NEVER, |Reverse(sleeper)| sleeper.until)

@@ -79,6 +79,16 @@ impl Slot {
         self.sleeps_until.compare_exchange(until.0, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Until when some CPU lets it sleep; [`Time::NEVER`] if none does.
+    pub fn sleeps_until(&self) -> Time {
+        Time(self.sleeps_until.load(Ordering::SeqCst))
+    }
+
+    /// True if it is in no queue and has no CPU; none while another CPU holds the lock.
+    pub fn is_aside(&self) -> Option<bool> {
+        self.entity.try_lock().map(|entity| entity.is_some())
+    }
+
     /// True if an entry with this deadline is the one that counts.
     pub(super) fn sleeps_by(&self, until: Time) -> bool {
         self.sleeps_until.load(Ordering::SeqCst) == until.0

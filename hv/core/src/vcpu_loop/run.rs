@@ -82,6 +82,7 @@ fn enter<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
     let interrupt = vector_callback.or_else(|| core.lapic.highest_pending());
     let control = RunControl { interrupt, task_priority: core.lapic.task_priority_class(), nmi: core.nmi_pending };
     let exit = core.hardware.run(&domain.space, control);
+    vcpu.note_rip(core.hardware.registers().rip);
     if core.hardware.interrupt_taken()
         && vector_callback.is_none()
         && let Some(vector) = interrupt

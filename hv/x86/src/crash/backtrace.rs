@@ -33,19 +33,29 @@ pub(super) fn show_stack(frame: &InterruptFrame) {
     }
 }
 
-/// Shows the calls, innermost first: `R` is where the CPU stands, `F` is a frame, `S` only lies
-/// on the stack.
-pub(super) fn show_calls(frame: &InterruptFrame) {
-    crate::print!("Xen call trace:");
-    crate::print!("   [<{:016x}>] R {}", frame.rip, Place(frame.rip));
+/// How a call is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Known {
+    /// The CPU stands there.
+    Register = b'R',
+    /// A frame on the stack leads there.
+    Frame = b'F',
+    /// It only lies on the stack.
+    Stack = b'S',
+}
+
+/// Gives the calls that led to a frame to `each`, innermost first. Asks for no lock and no memory.
+pub(super) fn each_call(frame: &InterruptFrame, mut each: impl FnMut(Known, u64)) {
+    each(Known::Register, frame.rip);
     // A jump into nowhere leaves the address that it came from on the stack.
     if !image::text().holds(frame.rip)
         && let Some(caller) = word(frame.rsp).filter(|caller| image::text().holds(*caller))
     {
-        crate::print!("   [<{caller:016x}>] S {}", Place(caller));
+        each(Known::Stack, caller);
     }
     if stacks::around(frame.rbp).is_none() {
-        show_likely_calls(frame.rsp);
+        likely_calls(frame.rsp).for_each(|address| each(Known::Stack, address));
     }
     let mut pointer = frame.rbp;
     for _ in 0..CALLS {
@@ -53,7 +63,7 @@ pub(super) fn show_calls(frame: &InterruptFrame) {
         if caller == 0 {
             break;
         }
-        crate::print!("   [<{caller:016x}>] F {}", Place(caller));
+        each(Known::Frame, caller);
         // Frames lie one above the other, unless the stack was changed on the way.
         let same = stacks::around(pointer) == stacks::around(outer);
         if same && outer <= pointer {
@@ -61,14 +71,23 @@ pub(super) fn show_calls(frame: &InterruptFrame) {
         }
         pointer = outer;
     }
+}
+
+/// What looks like return addresses: around the entry to a guest the frame pointer is the guest's.
+fn likely_calls(stack: u64) -> impl Iterator<Item = u64> {
+    let words =
+        (0..SEARCHED).map_while(move |index| word((stack & !(WORD - 1)).wrapping_add(index.wrapping_mul(WORD))));
+    words.filter(|word| image::text().holds(*word)).take(CALLS)
+}
+
+/// Shows the calls, innermost first: `R` is where the CPU stands, `F` is a frame, `S` only lies on the stack.
+pub(super) fn show_calls(frame: &InterruptFrame) {
+    crate::print!("Xen call trace:");
+    each_call(frame, show_call);
     crate::print!("");
 }
 
-/// Shows what looks like return addresses, all marked `S`: around the entry to a guest the frame pointer is the
-/// guest's.
-fn show_likely_calls(stack: u64) {
-    let words = (0..SEARCHED).map_while(|index| word((stack & !(WORD - 1)).wrapping_add(index.wrapping_mul(WORD))));
-    for address in words.filter(|word| image::text().holds(*word)).take(CALLS) {
-        crate::print!("   [<{address:016x}>] S {}", Place(address));
-    }
+/// Shows one call.
+pub(super) fn show_call(known: Known, address: u64) {
+    crate::print!("   [<{address:016x}>] {} {}", char::from(known as u8), Place(address));
 }

@@ -5,6 +5,7 @@ mod others;
 mod provoke;
 mod registers;
 mod symbols;
+mod witness;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,6 +18,7 @@ use crate::{clock, console, cpu_area, reboot};
 pub use others::report_and_stop;
 pub use provoke::provoke;
 pub use symbols::Place;
+pub use witness::{answer, show_all};
 
 const NOBODY: u32 = u32::MAX;
 const BANNER: &str = "****************************************";

@@ -42,7 +42,7 @@ pub(super) fn here() -> InterruptFrame {
 pub(super) fn show(frame: &InterruptFrame) {
     let debug = if cfg!(debug_assertions) { "y" } else { "n" };
     crate::print!("----[ Xenolith-{VERSION}  x86_64  debug={debug}  Not tainted ]----");
-    show_general(frame);
+    show_general(cpu_area::this_index().as_u32(), frame);
     let (page_tables, _) = Cr3::read_raw();
     crate::print!("r15: {:016x}   cr0: {:016x}   cr4: {:016x}", frame.r15, Cr0::read_raw(), Cr4::read_raw());
     crate::print!("cr3: {:016x}   cr2: {:016x}", page_tables.start_address().as_u64(), Cr2::read_raw());
@@ -58,8 +58,8 @@ pub(super) fn show(frame: &InterruptFrame) {
     backtrace::show_calls(frame);
 }
 
-fn show_general(frame: &InterruptFrame) {
-    crate::print!("CPU:    {}", cpu_area::this_index().as_u32());
+pub(super) fn show_general(cpu: u32, frame: &InterruptFrame) {
+    crate::print!("CPU:    {cpu}");
     crate::print!("RIP:    {:04x}:[<{:016x}>] {}", frame.cs, frame.rip, Place(frame.rip));
     crate::print!("RFLAGS: {:016x}   CONTEXT: hypervisor", frame.rflags);
     crate::print!("rax: {:016x}   rbx: {:016x}   rcx: {:016x}", frame.rax, frame.rbx, frame.rcx);
@@ -94,7 +94,8 @@ fn show_code(rip: u64) {
 
 /// Shows what a CPU that is not to blame was doing.
 pub(super) fn show_bystander(frame: &InterruptFrame) {
-    crate::print!("*** Dumping CPU{} host state: ***", cpu_area::this_index().as_u32());
-    show_general(frame);
+    let cpu = cpu_area::this_index().as_u32();
+    crate::print!("*** Dumping CPU{cpu} host state: ***");
+    show_general(cpu, frame);
     backtrace::show_calls(frame);
 }

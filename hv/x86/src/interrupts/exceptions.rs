@@ -43,6 +43,9 @@ pub(super) fn handle(frame: &InterruptFrame) {
         if crash::is_going_on() {
             crash::report_and_stop(frame);
         }
+        if crash::answer(frame) {
+            return;
+        }
         cpu_area::this().stray_nmis.fetch_add(1, Ordering::Relaxed);
         return;
     }

@@ -24,6 +24,8 @@ mod vmcb;
 #[cfg(target_os = "none")]
 mod fpu;
 #[cfg(target_os = "none")]
+mod guest_report;
+#[cfg(target_os = "none")]
 mod hardware;
 #[cfg(target_os = "none")]
 mod machine;
@@ -33,6 +35,8 @@ mod switch;
 pub mod hypercall_page;
 
 pub use features::{Features, Unfit};
+#[cfg(target_os = "none")]
+pub use guest_report::GuestReport;
 #[cfg(target_os = "none")]
 pub use hardware::{Hardware, enable_cpu, features, open_ports, permission_maps};
 #[cfg(target_os = "none")]

@@ -3,7 +3,7 @@
 use super::asid::Asids;
 use super::exit_counts::ExitCounts;
 use core::sync::atomic::{AtomicU64, Ordering};
-use xenolith_hal::{CpuId, Mpa};
+use xenolith_hal::{CpuId, Mfn, Mpa};
 use xenolith_sync::{MAX_CPUS, Once};
 
 /// No vCPU has this number.
@@ -18,6 +18,8 @@ pub(super) struct CpuData {
     loaded: AtomicU64,
     pub(super) asids: Asids,
     counts: Once<ExitCounts>,
+    /// The frame of the control block of that vCPU; 0 for none.
+    block: AtomicU64,
 }
 
 static CPUS: [CpuData; MAX_CPUS] = [const { CpuData::new() }; MAX_CPUS];
@@ -29,6 +31,7 @@ impl CpuData {
             loaded: AtomicU64::new(NOBODY),
             asids: Asids::new(),
             counts: Once::new(),
+            block: AtomicU64::new(0),
         }
     }
 
@@ -64,9 +67,19 @@ impl CpuData {
         self.loaded.load(Ordering::Relaxed) == vcpu
     }
 
-    /// Makes this CPU a vCPU's; false while another's registers lie here.
-    pub(super) fn claim(&self, vcpu: u64) -> bool {
-        self.loaded.compare_exchange(NOBODY, vcpu, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    /// Makes this CPU a vCPU's, whose control block lies in this frame; false while another's registers lie here.
+    pub(super) fn claim(&self, vcpu: u64, block: Mfn) -> bool {
+        let claimed = self.loaded.compare_exchange(NOBODY, vcpu, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if claimed {
+            self.block.store(block.0, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    /// The control block of the vCPU that has this CPU. To be asked on this CPU, which else may give the vCPU away.
+    pub(super) fn block(&self) -> Option<Mfn> {
+        let claimed = self.loaded.load(Ordering::Relaxed) != NOBODY;
+        Some(Mfn(self.block.load(Ordering::Relaxed))).filter(|block| claimed && block.0 != 0)
     }
 
     /// This vCPU's registers lie here no more, or do not matter any more.

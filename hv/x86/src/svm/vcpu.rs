@@ -131,11 +131,11 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     }
 
     /// Brings the FPU and debug registers into this CPU. False while another vCPU's lie there: it was not parked.
-    fn bring_in(&mut self, data: &CpuData) -> bool {
+    fn bring_in(&mut self, data: &CpuData, block: Mfn) -> bool {
         if self.loaded && data.holds(self.id) {
             return true;
         }
-        if self.loaded || !data.claim(self.id) {
+        if self.loaded || !data.claim(self.id, block) {
             return false;
         }
         self.loaded = true;
@@ -315,7 +315,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         let cpu = P::this_cpu();
         let (Some(data), Some(root)) = (CpuData::of(cpu), space.root()) else { return Exit::InvalidState };
         let (Some(host), Some([block, _])) = (data.host(), self.frames) else { return Exit::InvalidState };
-        if !self.bring_in(data) {
+        if !self.bring_in(data, block) {
             return Exit::InvalidState;
         }
         self.prepare(cpu, control);
