@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod console;
+mod debug_keys;
 pub mod ending;
 pub mod machine;
 pub mod media;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::console::{Console, Wait};
+use crate::debug_keys::Account;
 use crate::ending::Ending;
 use crate::media::Media;
 use crate::places;
@@ -105,6 +106,8 @@ pub struct Machine {
     log: PathBuf,
     deadline: Instant,
     timeout: Duration,
+    /// What the hypervisor said of itself when time was up.
+    pub(crate) account: Option<Account>,
 }
 
 impl Machine {
@@ -131,7 +134,7 @@ impl Machine {
         });
         let keyboard = child.stdin.take();
         let deadline = Instant::now() + spec.timeout;
-        Ok(Self { child, keyboard, reader, console, log, deadline, timeout: spec.timeout })
+        Ok(Self { child, keyboard, reader, console, log, deadline, timeout: spec.timeout, account: None })
     }
 
     /// Types into the serial line.
@@ -165,6 +168,7 @@ impl Machine {
                 bail!("\"{wanted}\" never came: {ending}\n{}", self.report())
             }
             (Wait::TimedOut, _) => {
+                self.take_account();
                 bail!("\"{wanted}\" did not come within {} s\n{}", self.timeout.as_secs(), self.report())
             }
         }
@@ -191,6 +195,7 @@ impl Machine {
             }
             Wait::Closed => self.end(),
             Wait::TimedOut => {
+                self.take_account();
                 self.stop();
                 Ending::TimedOut(self.timeout)
             }
@@ -221,13 +226,19 @@ impl Machine {
     /// The last lines of the console and where the whole log lies.
     #[must_use]
     pub fn report(&self) -> String {
-        let mut tail = self.console.tail(30);
-        if tail.is_empty() {
-            // What the emulator itself said stands in the log only.
-            tail = fs::read_to_string(&self.log).unwrap_or_default();
-        }
         let rule = "-".repeat(72);
-        format!("{rule}\n{tail}\n{rule}\nthe whole log: {}", self.log.display())
+        let (tail, account) = match &self.account {
+            Some(account) => (account.tail.clone(), format!("{}\n", account.line)),
+            None => (self.tail(), String::new()),
+        };
+        format!("{rule}\n{tail}\n{rule}\n{account}the whole log: {}", self.log.display())
+    }
+
+    /// The last lines of the console.
+    pub(crate) fn tail(&self) -> String {
+        let tail = self.console.tail(30);
+        // What the emulator itself said stands in the log only.
+        if tail.is_empty() { fs::read_to_string(&self.log).unwrap_or_default() } else { tail }
     }
 
     /// Where the log lies.

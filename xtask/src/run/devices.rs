@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use xenolith_tests::places;
 
-use super::RunArguments;
 use super::exchange::{Exchange, Passed, Way};
 use super::job::{self, Board, Run, Stage, UP, stage};
+use super::{RunArguments, standstill};
 
 /// A device that dom0 drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -139,7 +139,7 @@ pub fn with(arguments: &RunArguments, list: &[Device], amounts: Amounts) -> Resu
     let mut run = Run::on(&board, arguments, &debian, "devices", "off")?;
     eprintln!("The machine's console is logged in {}", run.machine.log().display());
     go(&mut run, &chosen).map_err(job::spelled)?;
-    run.machine.expect("JOBS END")?;
+    standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();
     let sums = sums(&text);
     for work in &chosen {

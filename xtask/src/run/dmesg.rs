@@ -7,7 +7,7 @@ use xenolith_tests::places;
 
 use super::account::{self, Said};
 use super::job::{self, Run};
-use super::{Dom0, RunArguments};
+use super::{Dom0, RunArguments, standstill};
 use crate::boot::Hypervisor;
 use crate::explained;
 
@@ -77,7 +77,7 @@ fn warnings(arguments: &RunArguments) -> Result<Warnings> {
     let debian = job::prepare(arguments).map_err(job::spelled)?;
     let mut run = Run::start(arguments, &debian, &jobs(), "off")?;
     eprintln!("==> what dom0 says on {} (1 to 5 minutes)", arguments.hypervisor.name());
-    run.machine.expect("JOBS END")?;
+    standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();
     // What a guest or a tool did not get to leads to no warnings, and to no comparison.
     let failed = text.lines().find(|line| matches!(account::step(line), Some((_, Said::Failed(_)))));

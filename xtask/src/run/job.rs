@@ -9,6 +9,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
+use super::standstill::Silence;
 use super::{Dom0, RunArguments, standstill, terminal};
 use crate::boot::Hypervisor;
 use crate::build::{self, BuildArguments};
@@ -88,6 +89,8 @@ pub struct Run {
     memory: Memory,
     /// How long a second of a stage's limit may be: a machine whose time goes by instructions is slow where it has company.
     patience: Duration,
+    /// What is done where nothing is said.
+    silence: Silence,
     /// Up to where the console was read.
     read: usize,
     started: Instant,
@@ -147,7 +150,16 @@ impl Run {
         let memory = Memory::at(places::target().join("debian/times").join(name.trim_start_matches("run-")));
         let machine = Machine::start(&machine_spec)?;
         let patience = Duration::from_secs(if arguments.steady { 3 } else { 1 });
-        Ok(Self { machine, timings: Vec::new(), port: 0, memory, patience, read: 0, started: Instant::now() })
+        Ok(Self {
+            machine,
+            timings: Vec::new(),
+            port: 0,
+            memory,
+            patience,
+            silence: Silence::of(arguments.hypervisor),
+            read: 0,
+            started: Instant::now(),
+        })
     }
 
     /// Goes through `stages`, saying how each comes on.
@@ -161,7 +173,7 @@ impl Run {
         let (began, shown) = self.begin(stage);
         let until = began + self.patience * u32::try_from(stage.limit).unwrap_or(u32::MAX);
         loop {
-            let (wait, after) = self.machine.console.wait_for_after("STEP ", self.read, until);
+            let (wait, after) = self.machine.console.wait_for_after("STEP ", self.read, self.silence.until(until));
             self.read = after;
             let line = match wait {
                 Wait::Line(line) => line,
@@ -169,7 +181,12 @@ impl Run {
                     let ending = self.machine.run_to_end();
                     return Err(self.failure(stage.shown, format!("the machine ended: {ending}")));
                 }
+                Wait::TimedOut if Instant::now() < until => {
+                    self.silence.passed(&mut self.machine);
+                    continue;
+                }
                 Wait::TimedOut => {
+                    self.machine.take_account();
                     return Err(self.failure(stage.shown, format!("not done within {} s", began.elapsed().as_secs())));
                 }
             };

@@ -1,4 +1,4 @@
-//! Waiting for the end of dom0's jobs, past a fault of the emulator.
+//! Waiting for what dom0 says, past a fault of the emulator.
 //!
 //! Under QEMU's TCG with a thread for each CPU, an idle CPU of real Xen now and then sleeps through the interrupt that was
 //! to wake it, and the vCPU that waits for that CPU waits for ever. Any later interrupt wakes it, so where nothing is
@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use xenolith_tests::Machine;
 use xenolith_tests::console::Wait;
 
 use super::job::Run;
@@ -16,30 +17,52 @@ use crate::boot::Hypervisor;
 const END: &str = "JOBS END";
 /// A step that says nothing for so long may stand still.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Three times Ctrl-a: what is typed goes to Xen from then on.
-const TO_XEN: &[u8] = b"\x01\x01\x01";
 /// The key by which Xen shows its clocks, for which it asks every CPU.
 const CLOCKS: &[u8] = b"t";
+
+/// What is done where nothing is said.
+pub struct Silence {
+    hypervisor: Hypervisor,
+    /// How much had been said when it was looked at last.
+    seen: usize,
+}
+
+impl Silence {
+    /// On a machine of this hypervisor that has said nothing yet.
+    pub const fn of(hypervisor: Hypervisor) -> Self {
+        Self { hypervisor, seen: 0 }
+    }
+
+    /// Until when to wait for what is to come by `until`: if it has not come then, [`Silence::passed`] is called.
+    pub fn until(&self, until: Instant) -> Instant {
+        match self.hypervisor {
+            Hypervisor::Xen => until.min(Instant::now() + SILENCE),
+            Hypervisor::Xenolith => until,
+        }
+    }
+
+    /// So long was waited in vain: if nothing at all was said meanwhile, Xen is made to interrupt its CPUs.
+    pub fn passed(&mut self, machine: &mut Machine) {
+        if machine.console.position() == self.seen {
+            // One that does not answer will not go on either, and shows when its time is up.
+            let _ = machine.press_keys(CLOCKS);
+        }
+        self.seen = machine.console.position();
+    }
+}
 
 /// Waits for the line that ends the jobs.
 ///
 /// **Errors:** the machine ended before, or its time was up.
 pub fn jobs_end(run: &mut Run, hypervisor: Hypervisor) -> Result<String> {
-    let (mut read, mut seen, mut switched) = (0, 0, false);
+    let (mut read, mut silence) = (0, Silence::of(hypervisor));
     while hypervisor == Hypervisor::Xen && !run.machine.is_overdue() {
         let (wait, after) = run.machine.console.wait_for_after(END, read, Instant::now() + SILENCE);
         read = after;
         match wait {
             Wait::Line(_) | Wait::Closed => break,
-            Wait::TimedOut if run.machine.console.position() == seen => {
-                if !std::mem::replace(&mut switched, true) {
-                    run.machine.send(TO_XEN)?;
-                }
-                run.machine.send(CLOCKS)?;
-            }
-            Wait::TimedOut => {}
+            Wait::TimedOut => silence.passed(&mut run.machine),
         }
-        seen = run.machine.console.position();
     }
     run.machine.expect(END)
 }

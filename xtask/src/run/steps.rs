@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::account::{self, Said};
 use super::job::{self, Run, spelled};
-use super::typed;
+use super::{standstill, typed};
 
 /// Runs jobs of dom0 with what `words` say, and gives each step that came out well with the time that it took by dom0's
 /// clock.
@@ -16,7 +16,7 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Vec<(String, Duration)>> {
     let arguments = typed(words)?;
     let debian = job::prepare(&arguments).map_err(spelled)?;
     let mut run = Run::start(&arguments, &debian, jobs, "off")?;
-    run.machine.expect("JOBS END")?;
+    standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();
     let mut steps = Vec::new();
     for line in text.lines() {

@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::RunArguments;
-use super::dmesg;
 use super::job::{self, Board, Run, Stage, UP, stage};
+use super::{RunArguments, dmesg, standstill};
 use crate::debian;
 
 const JOBS: &str = "daemons+network+disk+stress";
@@ -52,7 +51,7 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     });
     println!("{}", counted.join(", "));
     done.map_err(job::spelled)?;
-    run.machine.expect("JOBS END").context("dom0 did not come to its end")?;
+    standstill::jobs_end(&mut run, arguments.hypervisor).context("dom0 did not come to its end")?;
     let warnings = unexplained(&run.machine.console.text())?;
     if !warnings.is_empty() {
         bail!("a kernel warned:\n{}\nthe whole log: {}", warnings.join("\n"), run.machine.log().display());
