@@ -9,6 +9,8 @@ mod job;
 mod page;
 mod rounds;
 mod standstill;
+#[cfg(test)]
+mod step_limit;
 mod steps;
 mod stress;
 mod terminal;
