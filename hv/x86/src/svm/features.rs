@@ -103,6 +103,14 @@ impl Features {
         !self.decode_assists
     }
 
+    /// True for an emulated CPU, which forgets an interrupt that comes at the very moment of a world switch. QEMU, of any
+    /// version, changes the word that says what waits for a CPU without a lock when a guest is entered or left, so what
+    /// another thread puts into it meanwhile is lost. The local APIC still knows of it.
+    #[inline]
+    pub(super) const fn forgets_interrupts(&self) -> bool {
+        !self.decode_assists
+    }
+
     /// Asks CPUID, which `cpuid` runs with a leaf and a sub-leaf.
     ///
     /// **Errors:** [`Unfit::NoSvm`], [`Unfit::NoNestedPaging`]. What the firmware did is seen only in

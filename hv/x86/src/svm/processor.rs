@@ -19,6 +19,9 @@ pub trait Processor: Send + 'static {
     /// whose intercepts are those of [`super::exits`]. `host` was filled by [`super::enable_cpu`] on this CPU.
     unsafe fn enter(registers: &mut Registers, guest: Mpa, host: Mpa);
 
+    /// Has the local APIC offer again what it holds, without letting it in.
+    fn recall_interrupts();
+
     /// Lets waiting host interrupts in for a moment.
     fn open_interrupt_window();
 

@@ -30,6 +30,8 @@ thread_local! {
     /// The CPU is one whose checks of control registers cannot be trusted.
     static EMULATED: Cell<bool> = const { Cell::new(false) };
     static WINDOWS: Cell<u32> = const { Cell::new(0) };
+    /// How often the local APIC was made to look at what it holds.
+    static RECALLED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Each test has CPUs of its own, for what is kept for each CPU is shared by all tests.
@@ -59,6 +61,10 @@ impl Processor for Scripted {
         let vmcb = BLOCKS.with_borrow(|blocks| blocks.iter().find(|(at, _)| *at == guest).unwrap().1);
         let step = STEPS.with_borrow_mut(VecDeque::pop_front).expect("the script is at its end");
         step(registers, vmcb);
+    }
+
+    fn recall_interrupts() {
+        RECALLED.set(RECALLED.get() + 1);
     }
 
     fn open_interrupt_window() {
@@ -310,6 +316,20 @@ fn a_host_interrupt_is_let_in_before_the_core_hears_of_it() {
     let before = WINDOWS.get();
     assert_eq!(run(&mut vcpu, &space, RunControl::default(), INTR), Exit::Interrupted);
     assert_eq!(WINDOWS.get(), before + 1);
+}
+
+#[test]
+fn an_emulated_cpu_is_asked_after_each_run_for_an_interrupt_that_it_forgot() {
+    for (emulated, recalled) in [(true, 2), (false, 0)] {
+        cpus();
+        EMULATED.set(emulated);
+        let (space, mut vcpu) = (space().0, vcpu());
+        let before = RECALLED.get();
+        for exit in [CPUID, INTR] {
+            run(&mut vcpu, &space, RunControl::default(), exit);
+        }
+        assert_eq!(RECALLED.get() - before, recalled);
+    }
 }
 
 #[test]

@@ -328,6 +328,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         // refuses what no guest may hold; its nested tables are those of `space`, the vCPU's own, and cannot be torn
         // down while a vCPU runs in it. `host` is set by `enable_cpu` only, and each CPU reads its own.
         unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
+        if self.features.forgets_interrupts() {
+            P::recall_interrupts();
+        }
         space.residency().leave(cpu);
         self.collect(control);
         if let Some(counts) = data.counts() {
