@@ -75,8 +75,8 @@ fn bz_image(payload: &[u8], length: Option<usize>) -> Vec<u8> {
 
 fn unpacked(file: &[u8]) -> Result<Vec<u8>, KernelFileError> {
     let kernel = KernelFile::open(file)?;
-    let (mut into, mut work) = (vec![0; kernel.unpacked_bytes()], vec![0; kernel.work_bytes()]);
-    kernel.unpack(&mut into, &mut work, 64 << 20)?;
+    let mut into = vec![0; kernel.unpacked_bytes()];
+    kernel.unpack(&mut into, 64 << 20)?;
     Ok(into)
 }
 
@@ -121,7 +121,7 @@ fn a_window_larger_than_the_heap_is_no_memory() {
     let file = bz_image(&zstd(&kernel()), Some(kernel().len()));
     let file = KernelFile::open(&file).unwrap();
     let mut into = vec![0; file.unpacked_bytes()];
-    assert_eq!(file.unpack(&mut into, &mut [], 0), Err(KernelFileError::NoMemory(Compression::Zstd)));
+    assert_eq!(file.unpack(&mut into, 0), Err(KernelFileError::NoMemory(Compression::Zstd)));
 }
 
 #[test]
@@ -148,9 +148,9 @@ proptest! {
             let place = place.index(file.len());
             file[place] = value;
         }
-        if let Ok(kernel) = KernelFile::open(&file) && kernel.unpacked_bytes() < 1 << 24 && kernel.work_bytes() < 1 << 24 {
-            let (mut into, mut work) = (vec![0; kernel.unpacked_bytes()], vec![0; kernel.work_bytes()]);
-            let _ = kernel.unpack(&mut into, &mut work, 1 << 24);
+        if let Ok(kernel) = KernelFile::open(&file) && kernel.unpacked_bytes() < 1 << 24 {
+            let mut into = vec![0; kernel.unpacked_bytes()];
+            let _ = kernel.unpack(&mut into, 1 << 24);
         }
     }
 }

@@ -89,10 +89,7 @@ impl Kept {
     ) -> Result<Room, ModuleError> {
         let file = KernelFile::open(self.bytes(module)).map_err(ModuleError::Kernel)?;
         let mut room = Room::take(frames, free, file.unpacked_bytes())?;
-        let mut work = Room::take(frames, free, file.work_bytes())?;
-        let unpacked = file.unpack(room.bytes_mut(), work.bytes_mut(), heap_bytes);
-        work.release(frames);
-        unpacked.map_err(ModuleError::Kernel)?;
+        file.unpack(room.bytes_mut(), heap_bytes).map_err(ModuleError::Kernel)?;
         Ok(room)
     }
 

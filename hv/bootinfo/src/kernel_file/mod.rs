@@ -7,6 +7,7 @@
 
 mod format;
 mod unpack;
+mod xz;
 
 use core::fmt;
 
@@ -93,18 +94,12 @@ impl<'a> KernelFile<'a> {
         self.unpacked_bytes
     }
 
-    /// How many bytes of memory unpacking needs besides, for what may be referred back to.
-    #[must_use]
-    pub fn work_bytes(&self) -> usize {
-        unpack::work_bytes(self.compression, self.payload)
-    }
-
-    /// Unpacks it to `into`, which is [`KernelFile::unpacked_bytes`] long, by means of `work` of
-    /// [`KernelFile::work_bytes`]. Up to `heap_bytes` more may come from the heap.
+    /// Unpacks it to `into`, which is [`KernelFile::unpacked_bytes`] long. Up to `heap_bytes` may come from the
+    /// heap.
     ///
     /// **Errors:** `Truncated`, `Unsupported`, `Damaged`, `WrongLength`, `NoMemory`.
-    pub fn unpack(&self, into: &mut [u8], work: &mut [u8], heap_bytes: usize) -> Result<(), KernelFileError> {
-        let written = unpack::unpack(self.compression, self.payload, into, work, heap_bytes)?;
+    pub fn unpack(&self, into: &mut [u8], heap_bytes: usize) -> Result<(), KernelFileError> {
+        let written = unpack::unpack(self.compression, self.payload, into, heap_bytes)?;
         if written == into.len() { Ok(()) } else { Err(KernelFileError::WrongLength) }
     }
 }

@@ -1,50 +1,13 @@
 //! Decompression, by crates that do it without a standard library.
 
-use alloc::boxed::Box;
-
 use ruzstd::decoding::FrameDecoder;
-use xz4rust::{XzDecoder, XzNextBlockResult};
 
-use super::{Compression, KernelFileError};
+use super::{Compression, KernelFileError, xz};
 
 /// The blocks of LZ4's old format unpack to at most this much.
 const LZ4_BLOCK: usize = 8 << 20;
 /// Tables of the decompressors, roughly.
 const ZSTD_TABLES: usize = 4 << 20;
-
-/// How much memory a form refers back to, apart from what it takes from the heap.
-pub(super) fn work_bytes(compression: Compression, data: &[u8]) -> usize {
-    match compression {
-        Compression::Xz => xz_window(data).unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// The window of an XZ file, from the header of its first block. **Source:** the .xz file format 1.2.1, 2.1.1, 3.1,
-/// 5.3.1.
-fn xz_window(data: &[u8]) -> Option<usize> {
-    const STREAM_HEADER: usize = 12;
-    const SIZES: [u8; 2] = [0x40, 0x80];
-    const LZMA2: u8 = 0x21;
-    let [_, flags, ..] = data.get(STREAM_HEADER..)? else { return None };
-    let mut rest = data.get(STREAM_HEADER + 2..)?;
-    for size in SIZES {
-        if flags & size != 0 {
-            // A number of several bytes: the last one has its highest bit clear.
-            let end = rest.iter().position(|byte| byte & 0x80 == 0)?;
-            rest = rest.get(end..)?.get(1..)?;
-        }
-    }
-    for _ in 0..4 {
-        let [kind, size, after @ ..] = rest else { return None };
-        if *kind == LZMA2 {
-            let bits = u32::from(after.first()? & 0x3f);
-            return 1_usize.checked_shl(bits / 2 + 11)?.checked_mul((bits & 1) as usize + 2);
-        }
-        rest = after.get(usize::from(*size)..)?;
-    }
-    None
-}
 
 /// Unpacks `data` and gives how many bytes that made.
 ///
@@ -53,13 +16,12 @@ pub(super) fn unpack(
     compression: Compression,
     data: &[u8],
     into: &mut [u8],
-    work: &mut [u8],
     heap_bytes: usize,
 ) -> Result<usize, KernelFileError> {
     let done = match compression {
         Compression::None => copy(data, into),
         Compression::Gzip => gzip(data, into),
-        Compression::Xz => xz(data, into, work),
+        Compression::Xz => xz::unpack(data, into),
         Compression::Lz4 => lz4(data, into),
         Compression::Zstd => return zstd(data, into, heap_bytes),
         _ => return Err(KernelFileError::Unsupported(compression)),
@@ -95,26 +57,6 @@ fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
         rest = rest.get(2..)?;
     }
     miniz_oxide::inflate::decompress_slice_iter_to_slice(into, core::iter::once(rest), false, true).ok()
-}
-
-#[inline(never)]
-fn xz(data: &[u8], into: &mut [u8], work: &mut [u8]) -> Option<usize> {
-    let mut decoder = Box::new(XzDecoder::with_fixed_size_dict(work));
-    let (mut rest, mut done) = (data, 0);
-    loop {
-        let (taken, made, end) = match decoder.decode(rest, into.get_mut(done..)?).ok()? {
-            XzNextBlockResult::NeedMoreData(taken, made) => (taken, made, false),
-            XzNextBlockResult::EndOfStream(taken, made) => (taken, made, true),
-        };
-        rest = rest.get(taken..)?;
-        done += made;
-        if end {
-            return Some(done);
-        }
-        if taken == 0 && made == 0 {
-            return None;
-        }
-    }
 }
 
 /// The old format, which Linux's build makes: blocks with their length before them.
