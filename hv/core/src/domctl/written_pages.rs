@@ -1,7 +1,8 @@
 //! Which pages of a domain were written since somebody looked, for whoever copies a domain that runs.
 //!
-//! Writes are not tracked: every page counts as written, whenever it is asked. A copy is whole that way, and takes more
-//! rounds than it need, each as long as the first.
+//! Writes are not tracked: every page has its bit, whenever it is asked, so that a copy is whole. How many there are is told
+//! as 0: a copier that waits for few pages to be written between its rounds then stops waiting, for another round would
+//! leave as many. It copies everything once while the domain runs, and once when it stands still.
 
 use super::Request;
 use crate::domain::Domain;
@@ -51,8 +52,7 @@ pub(super) fn tell<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
         request.domain()?.control.change(|state| state.written_told = Some(done));
         return request.again();
     }
-    let dirty_count = u32::try_from(there).unwrap_or(u32::MAX);
-    request.op.set_shadow_op(DomctlShadowOp { stats: DomctlShadowOpStats { fault_count: 0, dirty_count }, ..op });
+    request.op.set_shadow_op(DomctlShadowOp { stats: DomctlShadowOpStats::default(), ..op });
     request.copy_back()
 }
 
