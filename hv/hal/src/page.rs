@@ -7,6 +7,9 @@ const WORD: usize = 8;
 const WORDS: usize = PAGE_SIZE / WORD;
 /// Words that are worked on without a look at where the end is; a page holds whole groups.
 const GROUP: usize = 16;
+/// Words that are all read before the first of them is written. Where both sides share a place in a cache that has one
+/// entry for it, as an emulator's for translations has, they drive each other out once for so many words.
+const BATCH: usize = 8;
 
 /// A 4 KiB page as an array of atomics: a guest may change it between any two reads, and reading it is ordinary safe
 /// Rust all the same. Values narrower than a word are worked on inside their 64-bit word.
@@ -157,10 +160,32 @@ impl PageWords {
         let first = (offset + head.len()) / WORD;
         self.read_part(offset, head);
         self.read_part((first + whole.len()) * WORD, tail);
-        for (word, bytes) in self.0.iter().skip(first).zip(whole) {
+        let (batches, rest) = whole.as_chunks_mut::<BATCH>();
+        let after = first + batches.len() * BATCH;
+        if !batches.is_empty() {
+            self.read_batches(first, batches);
+        }
+        for (word, bytes) in self.0.iter().skip(after).zip(rest) {
             *bytes = word.load(Ordering::Acquire).to_le_bytes();
         }
         true
+    }
+
+    /// Out of the words from the `first` on. Apart from the rest, so that few bytes are copied by short code.
+    #[inline(never)]
+    fn read_batches(&self, first: usize, into: &mut [[[u8; WORD]; BATCH]]) {
+        for (words, bytes) in self.0.get(first..).unwrap_or(&[]).as_chunks::<BATCH>().0.iter().zip(into) {
+            *bytes = words.each_ref().map(|word| word.load(Ordering::Acquire)).map(u64::to_le_bytes);
+        }
+    }
+
+    /// Into the words from the `first` on.
+    #[inline(never)]
+    fn write_batches(&self, first: usize, from: &[[[u8; WORD]; BATCH]]) {
+        for (words, bytes) in self.0.get(first..).unwrap_or(&[]).as_chunks::<BATCH>().0.iter().zip(from) {
+            let values = bytes.map(u64::from_le_bytes);
+            words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Release));
+        }
     }
 
     /// Copies bytes out of one word; does nothing for none.
@@ -182,7 +207,12 @@ impl PageWords {
         let (whole, tail) = rest.as_chunks::<WORD>();
         let first = (offset + head.len()) / WORD;
         self.write_part(offset, head);
-        for (word, bytes) in self.0.iter().skip(first).zip(whole) {
+        let (batches, rest) = whole.as_chunks::<BATCH>();
+        let after = first + batches.len() * BATCH;
+        if !batches.is_empty() {
+            self.write_batches(first, batches);
+        }
+        for (word, bytes) in self.0.iter().skip(after).zip(rest) {
             word.store(u64::from_le_bytes(*bytes), Ordering::Release);
         }
         self.write_part((first + whole.len()) * WORD, tail);
@@ -285,6 +315,23 @@ mod tests {
                 assert!(page.read_bytes(offset, &mut part[..length]));
                 assert_eq!(part[..length], data[..length]);
             }
+        }
+    }
+
+    #[test]
+    fn long_stretches_of_every_beginning_come_back() {
+        let data: [u8; PAGE_SIZE] = core::array::from_fn(|i| (i % 251) as u8 + 1);
+        for (offset, length) in
+            (0..20).flat_map(|offset| [63, 64, 65, 71, 72, 200, 4000].map(|length| (offset, length)))
+        {
+            let page = PageWords::new();
+            assert!(page.write_bytes(offset, &data[..length]));
+            let (mut whole, mut part) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+            assert!(page.read_bytes(0, &mut whole));
+            assert_eq!(whole[offset..offset + length], data[..length], "{length} bytes at {offset}");
+            assert_eq!(whole.iter().filter(|byte| **byte != 0).count(), length);
+            assert!(page.read_bytes(offset, &mut part[..length]));
+            assert_eq!(part[..length], data[..length], "{length} bytes at {offset}");
         }
     }
 
