@@ -33,7 +33,7 @@ pub struct MemoryPlan {
 /// and unpacking dom0's kernel takes room for a while. What is left over is given back.
 #[must_use]
 pub fn heap_bytes(ram_bytes: u64) -> u64 {
-    let share = (ram_bytes / 32).clamp(24 * MIB, GIB).max(ram_bytes / 128);
+    let share = (ram_bytes / 32).clamp(72 * MIB, GIB).max(ram_bytes / 128);
     // On a very small machine there must be something left for dom0.
     share.min(ram_bytes / 4) & !(2 * MIB - 1)
 }

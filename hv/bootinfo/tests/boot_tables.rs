@@ -284,7 +284,8 @@ fn plan(map: &[(u64, u64, u32)], modules: &[(u32, u32)]) -> MemoryPlan {
 
 #[test]
 fn the_heap_grows_with_the_machine_between_bounds() {
-    assert_eq!(heap_bytes(256 << 20), 24 << 20);
+    assert_eq!(heap_bytes(256 << 20), 64 << 20);
+    assert_eq!(heap_bytes(1 << 30), 72 << 20);
     assert_eq!(heap_bytes(4 << 30), 128 << 20);
     assert_eq!(heap_bytes(64 << 30), 1 << 30);
     assert_eq!(heap_bytes(1 << 40), 8 << 30);

@@ -7,7 +7,6 @@
 
 mod format;
 mod unpack;
-mod xz;
 
 use core::fmt;
 

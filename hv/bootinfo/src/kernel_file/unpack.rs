@@ -1,8 +1,11 @@
 //! Decompression, by crates that do it without a standard library.
 
+use alloc::boxed::Box;
+
+use lzma_rust2::{Action, Status, XzStream};
 use ruzstd::decoding::FrameDecoder;
 
-use super::{Compression, KernelFileError, xz};
+use super::{Compression, KernelFileError};
 
 /// The blocks of LZ4's old format unpack to at most this much.
 const LZ4_BLOCK: usize = 8 << 20;
@@ -21,7 +24,7 @@ pub(super) fn unpack(
     let done = match compression {
         Compression::None => copy(data, into),
         Compression::Gzip => gzip(data, into),
-        Compression::Xz => xz::unpack(data, into),
+        Compression::Xz => return xz(data, into, heap_bytes),
         Compression::Lz4 => lz4(data, into),
         Compression::Zstd => return zstd(data, into, heap_bytes),
         _ => return Err(KernelFileError::Unsupported(compression)),
@@ -57,6 +60,35 @@ fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
         rest = rest.get(2..)?;
     }
     miniz_oxide::inflate::decompress_slice_iter_to_slice(into, core::iter::once(rest), false, true).ok()
+}
+
+#[inline(never)]
+fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFileError> {
+    // The window is doubled while it grows, so there are one and a half of it for a while.
+    let limit_kib = u32::try_from(heap_bytes / 1024 / 3 * 2).unwrap_or(u32::MAX);
+    let mut stream = Box::new(XzStream::new_mem_limit(false, limit_kib));
+    let (mut rest, mut done) = (data, 0);
+    // Without room for another byte the decoder would not look whether the file ends here.
+    let mut beyond = [0];
+    loop {
+        let room = into.get_mut(done..).filter(|room| !room.is_empty()).unwrap_or(&mut beyond);
+        let Ok(step) = stream.process(rest, room, Action::Finish) else {
+            let fits = stream.memory_usage().is_none_or(|kib| kib <= limit_kib);
+            let error = if fits { KernelFileError::Damaged } else { KernelFileError::NoMemory };
+            return Err(error(Compression::Xz));
+        };
+        rest = rest.get(step.bytes_consumed..).unwrap_or_default();
+        done += step.bytes_produced;
+        if done > into.len() {
+            return Err(KernelFileError::WrongLength);
+        }
+        if step.status == Status::StreamEnd {
+            return Ok(done);
+        }
+        if step.bytes_consumed == 0 && step.bytes_produced == 0 {
+            return Err(KernelFileError::Damaged(Compression::Xz));
+        }
+    }
 }
 
 /// The old format, which Linux's build makes: blocks with their length before them.
