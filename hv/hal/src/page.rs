@@ -7,6 +7,8 @@ const WORD: usize = 8;
 const WORDS: usize = PAGE_SIZE / WORD;
 /// Words that are worked on without a look at where the end is; a page holds whole groups.
 const GROUP: usize = 16;
+/// The same where nothing but zeros is written.
+const CLEARED_AT_ONCE: usize = 64;
 /// Words that are all read before the first of them is written. Where both sides share a place in a cache that has one
 /// entry for it, as an emulator's for translations has, they drive each other out once for so many words.
 const BATCH: usize = 8;
@@ -254,9 +256,11 @@ impl PageWords {
         self.0.get(offset / WORD..offset.checked_add(length)? / WORD)
     }
 
-    /// Writes zeros over the whole page.
+    /// Writes zeros over the whole page. One copy for all who need it: where it was compiled into its callers, the loop
+    /// came out longer in some of them.
+    #[inline(never)]
     pub fn clear(&self) {
-        for group in self.0.as_chunks::<GROUP>().0 {
+        for group in self.0.as_chunks::<CLEARED_AT_ONCE>().0 {
             for word in group {
                 word.store(0, Ordering::Relaxed);
             }
