@@ -47,6 +47,9 @@ pub struct RunArguments {
     /// Run it on Xenolith, on Xen with a PV dom0 and on Xen with a PVH dom0, and print a table
     #[arg(long, conflicts_with_all = ["check", "test_kernel", "jobs"])]
     pub compare: bool,
+    /// How often all three are run, in turn; the table has the least that each step took
+    #[arg(long, default_value_t = 1, requires = "compare", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
     /// Boot a small kernel of ours as domain 0 instead of Debian's
     #[arg(long, conflicts_with_all = ["check", "jobs"])]
     pub test_kernel: bool,
