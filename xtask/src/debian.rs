@@ -52,3 +52,11 @@ pub fn load_disk() -> Result<PathBuf> {
     setup::ensure(TOOLS)?;
     guest::load_disk()
 }
+
+/// Makes the disk of the guest whose traffic is measured, if it is not there yet or out of date.
+///
+/// **Errors:** as [`make`].
+pub fn traffic_disk() -> Result<PathBuf> {
+    setup::ensure(TOOLS)?;
+    guest::traffic_disk()
+}

@@ -19,7 +19,7 @@ mod tools;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-pub use steps::timed;
+pub use steps::{Timed, timed, timed_with_traffic};
 
 use crate::boot::Hypervisor;
 

@@ -80,6 +80,7 @@ const MODULES: &[&str] = &[
     "xen-netback",
     "bridge",
     "loop",
+    "brd",
     "ahci",
     "sd-mod",
     "nvme",

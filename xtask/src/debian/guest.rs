@@ -77,7 +77,10 @@ const LOAD_PACKAGES: &[&str] = &[
     "stress-ng",
 ];
 
-/// The size of the disk of a guest under load, in bytes.
+/// What measures traffic in a guest; apt adds what these depend on.
+const TRAFFIC_PACKAGES: &[&str] = &["fio", "iperf3"];
+
+/// The size of the disk of a guest under load, in bytes, and of one whose traffic is measured.
 const LOAD_DISK_BYTES: u64 = 384 << 20;
 
 /// A guest's files.
@@ -107,6 +110,17 @@ pub fn load_disk() -> Result<PathBuf> {
     let ours = [root.join("dom0/guest-disk"), root.join("dom0/stress-disk")];
     let what = "making the disk of a guest under load";
     disk("load-disk", what, &[&userland, &load], &[&ours[0], &ours[1]], LOAD_DISK_BYTES)
+}
+
+/// Makes the disk of the guest whose traffic is measured.
+///
+/// **Errors:** as [`make`].
+pub fn traffic_disk() -> Result<PathBuf> {
+    let userland = userland()?;
+    let measures = packages::unpacked_with_dependencies("traffic-packages", TRAFFIC_PACKAGES, TRIMMED)?;
+    let ours = places::root().join("dom0/traffic-disk");
+    let what = "making the disk of the guest whose traffic is measured";
+    disk("traffic-disk", what, &[&userland, &measures], &[&ours], LOAD_DISK_BYTES)
 }
 
 fn userland() -> Result<Product> {

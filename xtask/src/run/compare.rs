@@ -37,7 +37,9 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     for round in 1..=arguments.rounds {
         for ((name, hypervisor, dom0, tries), (_, least)) in COLUMNS.into_iter().zip(&mut columns) {
             eprintln!("\n=== {name}, round {round} of {}", arguments.rounds);
-            let taken = column(&RunArguments { hypervisor, dom0: Some(dom0), ..arguments.clone() }, tries);
+            // All rounds are of one image.
+            let no_build = arguments.no_build || round > 1;
+            let taken = column(&RunArguments { hypervisor, dom0: Some(dom0), no_build, ..arguments.clone() }, tries);
             *least = least.clone().and_then(|least| taken.map(|taken| lesser(&least, taken)));
         }
     }

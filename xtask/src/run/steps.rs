@@ -5,17 +5,41 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::account::{self, Said};
-use super::job::{self, Run, spelled};
-use super::{standstill, typed};
+use super::job::{self, Board, Run, spelled};
+use super::{RunArguments, standstill, stress, typed};
+use crate::debian;
 
-/// Runs jobs of dom0 with what `words` say, and gives each step that came out well with the time that it took by dom0's
-/// clock.
+/// What jobs came to.
+pub struct Timed {
+    /// Each step that came out well, with the time that it took by dom0's clock.
+    pub steps: Vec<(String, Duration)>,
+    /// All that stood on the console.
+    pub console: String,
+}
+
+/// Runs jobs of dom0 with what `words` say, on the machine of the main job.
 ///
 /// **Errors:** something cannot be built or fetched, a step failed, or the jobs did not come to their end.
-pub fn timed(words: &[&str], jobs: &str) -> Result<Vec<(String, Duration)>> {
+pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
     let arguments = typed(words)?;
     let debian = job::prepare(&arguments).map_err(spelled)?;
-    let mut run = Run::start(&arguments, &debian, jobs, "off")?;
+    let run = Run::start(&arguments, &debian, jobs, "off")?;
+    ended(run, &arguments)
+}
+
+/// The same on a machine with two disks for a guest whose traffic is measured.
+///
+/// **Errors:** as of [`timed`].
+pub fn timed_with_traffic(words: &[&str], jobs: &str) -> Result<Timed> {
+    let arguments = typed(words)?;
+    let debian = job::prepare(&arguments).map_err(spelled)?;
+    let devices = stress::devices(&debian::traffic_disk()?, "ide-hd,drive=second");
+    let board = Board { name: "traffic", devices, ..Board::default() };
+    let run = Run::on(&board, &arguments, &debian, jobs, "off")?;
+    ended(run, &arguments)
+}
+
+fn ended(mut run: Run, arguments: &RunArguments) -> Result<Timed> {
     standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();
     let mut steps = Vec::new();
@@ -26,7 +50,7 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Vec<(String, Duration)>> {
             _ => {}
         }
     }
-    Ok(steps)
+    Ok(Timed { steps, console: text })
 }
 
 /// The seconds at the end of such a line.

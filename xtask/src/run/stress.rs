@@ -33,7 +33,12 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     let minutes = arguments.minutes;
     let debian = job::prepare(arguments).map_err(job::spelled)?;
     let disk = debian::load_disk()?;
-    let board = Board { name: "stress", devices: devices(&disk), words: format!("minutes={minutes}"), restarts: false };
+    let board = Board {
+        name: "stress",
+        devices: devices(&disk, "nvme,drive=second,serial=xenolith"),
+        words: format!("minutes={minutes}"),
+        restarts: false,
+    };
     let timeout = arguments.timeout.max(LONGEST);
     let arguments = RunArguments { timeout, ..arguments.clone() };
     let mut run = Run::on(&board, &arguments, &debian, JOBS, "off")?;
@@ -68,8 +73,9 @@ pub fn command(arguments: &RunArguments) -> Result<()> {
     Ok(())
 }
 
-/// A disk for each guest, whose writes are dropped at the end, and a card that dom0's bridge is made on.
-fn devices(disk: &Path) -> Vec<String> {
+/// Two disks like this one, the second by such a device; what is written to them is dropped at the end. And a card that
+/// dom0's bridge is made on.
+pub fn devices(disk: &Path, second: &str) -> Vec<String> {
     let drive = |id: &str| {
         format!("if=none,id={id},format=raw,snapshot=on,file={}", disk.display().to_string().replace(',', ",,"))
     };
@@ -79,7 +85,7 @@ fn devices(disk: &Path) -> Vec<String> {
         ["-drive".into(), drive("first")],
         ["-device", "ide-hd,drive=first"].map(str::to_owned),
         ["-drive".into(), drive("second")],
-        ["-device", "nvme,drive=second,serial=xenolith"].map(str::to_owned),
+        ["-device", second].map(str::to_owned),
     ];
     words.into_iter().flatten().collect()
 }

@@ -53,6 +53,8 @@ pub struct Features {
     pub huge_pages: bool,
     /// XCR0 that the FPU is switched with; 0 without XSAVE.
     pub xcr0: u64,
+    /// The CPU is known to be one of a machine that a hypervisor or an emulator makes.
+    pub virtual_machine: bool,
 }
 
 const fn has(register: u32, bit: u32) -> bool {
@@ -111,6 +113,13 @@ impl Features {
         !self.decode_assists
     }
 
+    /// True for an emulated CPU, which has one page attribute table for the host and all guests, where a CPU with nested
+    /// paging keeps the guest's in the control block. QEMU, of any version; it makes nothing of what stands there.
+    #[inline]
+    pub(super) const fn shares_page_attributes(&self) -> bool {
+        !self.decode_assists && self.virtual_machine
+    }
+
     /// Asks CPUID, which `cpuid` runs with a leaf and a sub-leaf.
     ///
     /// **Errors:** [`Unfit::NoSvm`], [`Unfit::NoNestedPaging`]. What the firmware did is seen only in
@@ -151,6 +160,7 @@ impl Features {
                 bits => bits.min(52),
             },
             huge_pages: has(extended.edx, 26),
+            virtual_machine: has(leaf(1).ecx, 31),
             xcr0: if has(leaf(1).ecx, 26) { fpu_features(&cpuid) } else { 0 },
         })
     }
@@ -199,7 +209,9 @@ mod tests {
     fn the_plainest_cpu_with_nested_paging_is_enough() {
         let features = Features::detect(qemu).unwrap();
         let plain = Features { asids: 16, cr4: 0x7fc, efer: 0xd01, address_bits: 40, ..Features::default() };
-        assert_eq!(features, plain);
+        assert_eq!(features, Features { virtual_machine: true, ..plain });
+        assert!(features.shares_page_attributes());
+        assert!(!plain.shares_page_attributes(), "an old CPU without decode assists has a guest's apart");
     }
 
     #[test]

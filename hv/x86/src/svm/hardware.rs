@@ -18,6 +18,7 @@ const VM_CR_LOCK: u64 = 1 << 3;
 const VM_CR_SVM_DISABLED: u64 = 1 << 4;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
 const XCR0: u32 = 0;
+const PAT: Msr = Msr::new(0x277);
 
 static FEATURES: Once<Features> = Once::new();
 static PORTS: [PageWords; IO_PAGES] = [const { PageWords::new() }; IO_PAGES];
@@ -81,6 +82,20 @@ impl Processor for Hardware {
                 options(nostack, nomem, preserves_flags));
         }
         [first, second, third, fourth]
+    }
+
+    #[inline]
+    fn page_attributes() -> u64 {
+        // SAFETY: every CPU with long mode has this register; reading it changes nothing.
+        unsafe { PAT.read() }
+    }
+
+    #[inline]
+    fn set_page_attributes(value: u64) {
+        let mut register = PAT;
+        // SAFETY: asked for on an emulated CPU alone, which takes all memory for ordinary whatever stands here; and the
+        // value is one that a CPU has, so the write does not fault.
+        unsafe { register.write(value) };
     }
 
     fn set_debug_addresses(addresses: &[u64; 4]) {

@@ -20,9 +20,10 @@ pub struct PermissionMaps {
     pub msrs: Mpa,
 }
 
-/// MSRs that the CPU switches with the guest (by VMLOAD and VMSAVE), so that the guest may have them for itself.
-/// Not those of SYSENTER: not every CPU refuses a bad address there.
-const GUEST_OWNED: [u32; 7] = [
+/// MSRs that the CPU switches with the guest (by VMLOAD and VMSAVE, and the page attribute table with nested paging), so
+/// that the guest may have them for itself. Not those of SYSENTER: not every CPU refuses a bad address there.
+const GUEST_OWNED: [u32; 8] = [
+    0x277,       // PAT
     0xc000_0081, // STAR
     0xc000_0082, // LSTAR
     0xc000_0083, // CSTAR

@@ -40,6 +40,12 @@ pub trait Processor: Send + 'static {
     /// DR0 to DR3.
     fn debug_addresses() -> [u64; 4];
 
+    /// The page attribute table.
+    fn page_attributes() -> u64;
+
+    /// Sets the page attribute table of an emulated CPU, which makes nothing of it.
+    fn set_page_attributes(value: u64);
+
     /// Sets DR0 to DR3.
     fn set_debug_addresses(addresses: &[u64; 4]);
 }

@@ -235,6 +235,7 @@ mod tests {
         address_bits: 40,
         huge_pages: true,
         xcr0: 0,
+        virtual_machine: false,
     };
 
     fn long_mode() -> CpuState {

@@ -27,6 +27,7 @@ thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
     static FPU: Cell<u64> = const { Cell::new(0) };
     static DEBUG: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+    static PAT: Cell<u64> = const { Cell::new(0) };
     /// The CPU is one whose checks of control registers cannot be trusted.
     static EMULATED: Cell<bool> = const { Cell::new(false) };
     static WINDOWS: Cell<u32> = const { Cell::new(0) };
@@ -50,6 +51,7 @@ impl Processor for Scripted {
             asids: 16,
             clean_bits: true,
             decode_assists: !EMULATED.get(),
+            virtual_machine: EMULATED.get(),
             cr4: 0x7ff,
             efer: 0xd01,
             address_bits: 40,
@@ -87,6 +89,14 @@ impl Processor for Scripted {
 
     fn debug_addresses() -> [u64; 4] {
         DEBUG.get()
+    }
+
+    fn page_attributes() -> u64 {
+        PAT.get()
+    }
+
+    fn set_page_attributes(value: u64) {
+        PAT.set(value);
     }
 
     fn set_debug_addresses(addresses: &[u64; 4]) {
@@ -533,6 +543,32 @@ fn a_refused_state_changes_nothing() {
     assert_eq!(vcpu.set_msr(HardwareMsr::Pat, 2), Err(InvalidState));
     assert_eq!(vcpu.set_msr(HardwareMsr::SysenterEip, 1 << 47), Err(InvalidState));
     assert_eq!(vcpu.state(), before);
+}
+
+#[test]
+fn each_guest_has_its_own_page_attributes_on_a_cpu_that_has_one_table_for_all() {
+    const RESET: u64 = 0x0007_0406_0007_0406;
+    cpus();
+    EMULATED.set(true);
+    let (space, mut one, mut other) = (space().0, vcpu(), vcpu());
+    let writes = |value| then(move |_, _| PAT.set(value));
+    writes(1);
+    one.run(&space, RunControl::default());
+    assert_eq!(one.msr(HardwareMsr::Pat), 1, "also while it is in the CPU");
+    one.park();
+    then(|_, _| assert_eq!(PAT.get(), RESET));
+    other.run(&space, RunControl::default());
+    other.set_msr(HardwareMsr::Pat, 4).unwrap();
+    then(|_, _| assert_eq!(PAT.get(), 4));
+    other.run(&space, RunControl::default());
+    writes(2);
+    other.run(&space, RunControl::default());
+    other.park();
+    assert_eq!((one.state().pat, other.state().pat), (1, 4), "2 is none that a CPU has");
+    then(|_, _| assert_eq!(PAT.get(), 1));
+    one.run(&space, RunControl::default());
+    one.park();
+    EMULATED.set(false);
 }
 
 #[test]

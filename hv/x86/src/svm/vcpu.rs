@@ -140,10 +140,31 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         }
         self.loaded = true;
         P::load_fpu(self.fpu);
+        self.page_attributes_changed();
         if self.debug_in_use {
             P::set_debug_addresses(&self.debug_addresses);
         }
         true
+    }
+
+    /// The guest's page attribute table. An emulated CPU, which does not put it into the block, lets the guest write what
+    /// no CPU has.
+    #[inline]
+    fn page_attributes(&self) -> u64 {
+        let of_block = self.vmcb.get(Field::G_PAT);
+        if !self.loaded || !self.features.shares_page_attributes() {
+            return of_block;
+        }
+        let of_cpu = P::page_attributes();
+        if of_cpu != of_block && state::pat_is_valid(of_cpu) { of_cpu } else { of_block }
+    }
+
+    /// What stands in the block is to be the guest's.
+    #[inline]
+    fn page_attributes_changed(&self) {
+        if self.loaded && self.features.shares_page_attributes() {
+            P::set_page_attributes(self.vmcb.get(Field::G_PAT));
+        }
     }
 
     /// The event for EVENTINJ, or 0. An exception goes first; what was cut short goes before a new NMI.
@@ -395,13 +416,14 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     }
 
     fn state(&self) -> CpuState {
-        state::load(self.vmcb, &self.registers)
+        CpuState { pat: self.page_attributes(), ..state::load(self.vmcb, &self.registers) }
     }
 
     fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState> {
         let state = state::checked(state, &self.features)?;
         state::store(self.vmcb, &state);
         self.registers = state.registers;
+        self.page_attributes_changed();
         self.vmcb.set(Field::INTERRUPT_SHADOW, 0);
         self.mask_nmi(false);
         if state.dr7 & DR7_ENABLED != 0 && !self.debug_in_use {
@@ -456,7 +478,11 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
 
     fn msr(&self, msr: HardwareMsr) -> u64 {
         let value = self.vmcb.get(Self::field_of(msr).0);
-        if msr == HardwareMsr::Efer { value & !state::efer::SVME } else { value }
+        match msr {
+            HardwareMsr::Efer => value & !state::efer::SVME,
+            HardwareMsr::Pat => self.page_attributes(),
+            _ => value,
+        }
     }
 
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {
@@ -474,6 +500,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             _ => return Err(InvalidState),
         };
         self.change(field, value, part);
+        if msr == HardwareMsr::Pat {
+            self.page_attributes_changed();
+        }
         Ok(())
     }
 
@@ -492,6 +521,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             return;
         }
         P::save_fpu(self.fpu);
+        if self.features.shares_page_attributes() {
+            self.change(Field::G_PAT, self.page_attributes(), clean::NESTED_PAGING);
+        }
         if self.debug_in_use {
             self.debug_addresses = P::debug_addresses();
             // Without a breakpoint that is on they are not needed until the guest asks again.
