@@ -33,7 +33,7 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
 pub fn timed_with_traffic(words: &[&str], jobs: &str) -> Result<Timed> {
     let arguments = typed(words)?;
     let debian = job::prepare(&arguments).map_err(spelled)?;
-    let devices = stress::devices(&debian::traffic_disk()?, "ide-hd,drive=second");
+    let devices = stress::devices(&debian::traffic_disk()?, "ide-hd,drive=second,bus=ide.1");
     let board = Board { name: "traffic", devices, ..Board::default() };
     let run = Run::on(&board, &arguments, &debian, jobs, "off")?;
     ended(run, &arguments)
