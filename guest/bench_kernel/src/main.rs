@@ -21,11 +21,10 @@ mod pairs;
 mod peer;
 mod timers;
 
-use xen_abi::hypercall::SCHED_OP;
-use xen_abi::sched::SCHEDOP_SHUTDOWN;
 use xenolith_guest_kit::console::line;
+use xenolith_guest_kit::ending::{self, finish};
 use xenolith_guest_kit::start_info::CommandLine;
-use xenolith_guest_kit::{calls, cpu, domain, entry};
+use xenolith_guest_kit::{cpu, domain, entry};
 
 entry!(main);
 
@@ -62,17 +61,7 @@ fn main() -> ! {
     finish()
 }
 
-/// Ends the machine: through the emulator's exit device where there is one, else by shutting the domain down.
-fn finish() -> ! {
-    // SAFETY: the port belongs to the emulator's exit device or to nothing.
-    unsafe { cpu::out32(0xf4, 0x10) };
-    let reason = [0_u32; 1];
-    calls::call(SCHED_OP, [SCHEDOP_SHUTDOWN.into(), reason.as_ptr() as u64]);
-    cpu::stop()
-}
-
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
-    line(format_args!("PANIC {info}"));
-    finish()
+    ending::panic(info)
 }

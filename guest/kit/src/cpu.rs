@@ -1,7 +1,7 @@
-//! Single instructions of the processor, as functions.
+//! Single instructions of the processor, as functions. Those that exit are aligned, so that no hypervisor that fetches the
+//! instruction has to look at two pages.
 
 use core::arch::asm;
-use core::arch::x86_64::__cpuid_count;
 
 /// The four registers that CPUID answers with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,8 +15,13 @@ pub struct Cpuid {
 /// What CPUID answers for a leaf and a sub-leaf.
 #[must_use]
 pub fn cpuid(leaf: u32, sub_leaf: u32) -> Cpuid {
-    let r = __cpuid_count(leaf, sub_leaf);
-    Cpuid { eax: r.eax, ebx: r.ebx, ecx: r.ecx, edx: r.edx }
+    let (eax, rbx, ecx, edx): (u32, u64, u32, u32);
+    // SAFETY: every processor with long mode has the instruction. The compiler keeps RBX for itself, so it is put back.
+    unsafe {
+        asm!("mov {rbx}, rbx", ".p2align 5", "cpuid", "xchg {rbx}, rbx", rbx = out(reg) rbx,
+            inlateout("eax") leaf => eax, inlateout("ecx") sub_leaf => ecx, lateout("edx") edx, options(nomem, nostack))
+    };
+    Cpuid { eax, ebx: rbx as u32, ecx, edx }
 }
 
 /// Reads a model-specific register. Faults where there is none: call it within [`crate::catch`].
@@ -24,7 +29,9 @@ pub fn cpuid(leaf: u32, sub_leaf: u32) -> Cpuid {
 pub fn read_msr(register: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reading a register changes no memory, and a fault is caught or ends the kernel.
-    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    unsafe {
+        asm!(".p2align 5", "rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -35,7 +42,7 @@ pub fn read_msr(register: u32) -> u64 {
 pub unsafe fn write_msr(register: u32, value: u64) {
     let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: the caller answers for the value.
-    unsafe { asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack)) };
+    unsafe { asm!(".p2align 5", "wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack)) };
 }
 
 /// The time-stamp counter.

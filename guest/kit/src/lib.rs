@@ -8,6 +8,7 @@ pub mod calls;
 pub mod console;
 pub mod cpu;
 pub mod domain;
+pub mod ending;
 mod entry;
 pub mod foreign;
 pub mod grants;
