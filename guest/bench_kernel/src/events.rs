@@ -66,7 +66,8 @@ fn drop_pair(first: Port, second: Port) {
     quiet();
 }
 
-fn alloc_close(meter: Meter, page: &'static Page) -> Row {
+/// A port that is given out, and closed.
+pub fn alloc_close(meter: Meter, page: &'static Page) -> Row {
     let (result, port) = alloc_unbound(DomId::SELF, DomId::SELF);
     if result != 0 {
         return Err(result);

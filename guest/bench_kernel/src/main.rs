@@ -14,11 +14,13 @@ mod events;
 mod exits;
 mod grants;
 mod growth;
+mod heap;
 mod hypercalls;
 mod life;
 mod memory;
 mod pairs;
 mod peer;
+mod sleepers;
 mod timers;
 
 use xenolith_guest_kit::console::line;
@@ -42,9 +44,11 @@ fn main() -> ! {
     if placed != 0 {
         line(format_args!("SETUP the shared page cannot be placed: {placed}"));
     }
+    let at_boot = memory::AtBoot::read();
     hypercalls::name_compiler();
     let mut bench = bench::Bench::new(command_line.value("only"), command_line.value("profile"));
     if command_line.value("cpus") == Some("2") {
+        at_boot.row_of_cpus(&mut bench);
         pairs::on_two_cpus(&mut bench);
         line(format_args!("BENCH END {}", bench.count()));
         finish();
@@ -53,7 +57,7 @@ fn main() -> ! {
     exits::run(&mut bench);
     events::run(&mut bench);
     timers::run(&mut bench);
-    memory::run(&mut bench);
+    memory::run(&mut bench, &at_boot);
     pairs::run(&mut bench);
     life::run(&mut bench);
     growth::run(&mut bench);

@@ -14,13 +14,15 @@ use xenolith_guest_kit::twin::Twin;
 use xenolith_guest_kit::waits::{LONG, SHORT};
 use xenolith_guest_kit::{cpu, foreign, stamps, wait_until};
 
-use crate::bench::{Bench, FEW_ROUNDS, Meter, ROUNDS, Row, counter};
+use crate::bench::{Bench, Meter, ROUNDS, Row, counter};
 use crate::exits::serve_events;
 use crate::grants::{Lists, copy, map_unmap};
-use crate::growth::mapped_grants;
+use crate::growth::{ROWS_OF_GRANTS, mapped_grants};
 use crate::peer::{ASK_ECHO, ASK_SPIN, ASK_YIELD, ASKED, GRANTS, MAIL, MORE_GRANTS, PORT, REACHED, READY, ROUND, TIME};
-use crate::timers::{halt_to_upcall, rest};
+use crate::timers::{rest, wake_up_under_load};
 
+/// How many wake-ups are waited for under load.
+const WAKE_UPS: u32 = 16;
 /// The spare frame at which the mail is seen.
 const MAIL_SLOT: u64 = 0x40;
 
@@ -28,18 +30,19 @@ const ROWS: &[&str] = &[
     "pair/send-to-upcall",
     "pair/ping-pong",
     "pair/yield-to-yield",
-    "pair/timer-under-load",
+    "pair/wake-up-under-load",
     "pair/map-unmap-1",
     "pair/map-unmap-32",
     "pair/copy-64",
     "pair/copy-4096",
     "pair/copy-32x4096",
     "pair/foreign-map-unmap",
-    "growth/map-unmap/grants",
+    ROWS_OF_GRANTS[0],
+    ROWS_OF_GRANTS[1],
 ];
 
 /// The twin, and what leads to it.
-struct Pair {
+pub struct Pair {
     twin: Twin,
     /// Where its mail is seen.
     mail: u64,
@@ -66,7 +69,7 @@ pub fn run(b: &mut Bench<'_>) {
     b.row("pair/send-to-upcall", |meter| pair.send_to_upcall(meter));
     b.row("pair/ping-pong", |meter| pair.ping_pong(meter));
     b.row("pair/yield-to-yield", |meter| pair.yields(meter));
-    b.row("pair/timer-under-load", |meter| pair.under_load(meter));
+    b.row("pair/wake-up-under-load", |meter| pair.under_load(meter));
     memory(b, &pair, scratch);
     mapped_grants(b, pair.twin.id, GRANTS.0, MORE_GRANTS);
     close(pair.port);
@@ -120,15 +123,18 @@ fn memory(b: &mut Bench<'_>, pair: &Pair, scratch: &'static Page) {
     b.row("pair/copy-64", |meter| copy(meter, list, (dom, first), frame, (1, 64)));
     b.row("pair/copy-4096", |meter| copy(meter, list, (dom, first), frame, (1, 4096)));
     b.row("pair/copy-32x4096", |meter| copy(meter, list, (dom, first), frame, (many, 4096)));
-    b.row("pair/foreign-map-unmap", |meter| {
-        foreign::map(scratch, dom, MAIL.gfn(), GRANTED)?;
+    b.row("pair/foreign-map-unmap", |meter| foreign_map_unmap(meter, scratch, dom));
+}
+
+/// A page of a peer's put at a frame of one's own, and taken away again.
+pub fn foreign_map_unmap(meter: Meter, scratch: &'static Page, dom: DomId) -> Row {
+    foreign::map(scratch, dom, MAIL.gfn(), GRANTED)?;
+    foreign::unmap(GRANTED);
+    let ticks = meter.least(ROUNDS, || {
+        let _ = foreign::map(scratch, dom, MAIL.gfn(), GRANTED);
         foreign::unmap(GRANTED);
-        let ticks = meter.least(ROUNDS, || {
-            let _ = foreign::map(scratch, dom, MAIL.gfn(), GRANTED);
-            foreign::unmap(GRANTED);
-        });
-        Ok(ticks.cast_signed())
     });
+    Ok(ticks.cast_signed())
 }
 
 /// The system time of a reading of a vCPU's counter: two domains' counters may begin at different moments.
@@ -140,7 +146,9 @@ fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
 
 impl Pair {
     /// With the twin on a CPU, or wherever it comes to run.
-    fn new(scratch: &'static Page, cpu: Option<u32>) -> Result<Self, i64> {
+    ///
+    /// **Errors:** what the call gave that failed.
+    pub fn new(scratch: &'static Page, cpu: Option<u32>) -> Result<Self, i64> {
         let twin = Twin::new(scratch, "role=peer")?;
         let made = cpu.map_or(Ok(()), |cpu| pin(scratch, twin.id, cpu)).and_then(|()| Self::connect(&twin));
         match made {
@@ -175,6 +183,11 @@ impl Pair {
         wait_until(SHORT, || false);
         quiet();
         if bound == 0 { Ok((mail, port)) } else { Err(bound) }
+    }
+
+    /// The twin's number.
+    pub fn peer(&self) -> DomId {
+        self.twin.id
     }
 
     fn answer<T: zerocopy::FromBytes + Copy>(&self, field: usize) -> T {
@@ -251,7 +264,9 @@ impl Pair {
     }
 
     /// Two vCPUs that yield to each other: from one yield to the return from it, after the other has yielded too.
-    fn yields(&self, meter: Meter) -> Row {
+    ///
+    /// **Errors:** -2 if they never met.
+    pub fn yields(&self, meter: Meter) -> Row {
         self.ask(ASK_YIELD);
         let mut least = u64::MAX;
         // The first wakes it.
@@ -273,7 +288,7 @@ impl Pair {
     fn under_load(&self, meter: Meter) -> Row {
         self.ask(ASK_SPIN);
         self.exchange();
-        let row = halt_to_upcall(pages::take(), meter.rounds(FEW_ROUNDS));
+        let row = wake_up_under_load(pages::take(), meter.rounds(WAKE_UPS));
         self.ask(ASK_ECHO);
         self.exchange();
         row

@@ -27,7 +27,9 @@ pub enum Column {
 const OPTIONS: &str = "console=com1 com1=115200,8n1 dom0=pvh dom0-iommu=none dom0_max_vcpus=1 dom0_mem=256M";
 
 /// The rows for which the machine has two CPUs, and how long it has for them.
-const OF_TWO_CPUS: [&str; 3] = ["two-cpus/send", "two-cpus/send-to-upcall", "two-cpus/ping-pong"];
+const OF_TWO_CPUS: [&str; 4] = ["two-cpus/send", "two-cpus/send-to-upcall", "two-cpus/ping-pong", PER_CPU];
+/// The row of which the kernel tells what a whole machine takes: it is what a second CPU makes that more.
+const PER_CPU: &str = "memory/per-cpu";
 const FOR_TWO_CPUS: Duration = Duration::from_secs(120);
 
 /// The machine's memory in MiB.
@@ -114,10 +116,20 @@ pub fn run(column: Column, filter: Option<&str>) -> Result<Run> {
         filter.is_none_or(|filter| filter.split(',').any(|text| name.contains(text) || text.contains(name)))
     };
     if column != Column::Bare && OF_TWO_CPUS.iter().any(|name| wanted(name)) {
-        run.rows.extend(boot(column, filter, 2)?.rows);
+        join(&mut run, boot(column, filter, 2)?);
     }
     run.rows.extend(sizes::rows(column, wanted)?);
     Ok(run)
+}
+
+/// Adds the rows that were taken with two CPUs to those with one.
+fn join(run: &mut Run, two: Run) {
+    for (name, figure) in two.rows {
+        match run.rows.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, one)) if name == PER_CPU => *one = figure.less(one),
+            _ => run.rows.push((name, figure)),
+        }
+    }
 }
 
 fn boot(column: Column, filter: Option<&str>, cpus: u32) -> Result<Run> {
@@ -147,4 +159,29 @@ fn boot(column: Column, filter: Option<&str>, cpus: u32) -> Result<Run> {
         }
     }
     bail!("the benchmark did not get through on {}: {faults}", column.title())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::rows::Figure;
+
+    #[test]
+    fn what_a_cpu_takes_is_what_the_machine_with_two_has_more() {
+        let run = |figures: &[(&str, i64)]| {
+            let row = |(name, count): &(&str, i64)| ((*name).to_owned(), Figure::Exact(*count));
+            Run { rows: figures.iter().map(row).collect(), ..Run::default() }
+        };
+        let mut all = run(&[(PER_CPU, 1000), ("last", 1)]);
+        join(&mut all, run(&[(PER_CPU, 1300), ("two-cpus/send", 2)]));
+        assert_eq!(all, run(&[(PER_CPU, 300), ("last", 1), ("two-cpus/send", 2)]));
+    }
+
+    #[test]
+    fn what_one_machine_did_not_tell_is_not_taken_off() {
+        let none = Figure::None("result -38".into());
+        assert_eq!(none.less(&Figure::Exact(1)), none);
+        assert_eq!(Figure::Exact(3).less(&none), none);
+        assert_eq!(Figure::About(3).less(&Figure::Exact(1)), Figure::About(2));
+    }
 }

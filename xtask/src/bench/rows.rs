@@ -20,6 +20,19 @@ impl Figure {
             Self::None(_) => None,
         }
     }
+
+    /// What is left when another count is taken off; the first of the two that is none, if one is.
+    #[must_use]
+    pub fn less(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::None(_), _) => self.clone(),
+            (_, Self::None(_)) => other.clone(),
+            (Self::Exact(count), Self::Exact(less)) => Self::Exact(count - less),
+            (Self::Exact(count) | Self::About(count), Self::Exact(less) | Self::About(less)) => {
+                Self::About(count - less)
+            }
+        }
+    }
 }
 
 /// The rows of one run, in their order.
