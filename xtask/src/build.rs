@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use flate2::{Compression, GzBuilder};
 use xenolith_tests::places;
@@ -22,13 +23,15 @@ pub struct BuildArguments {
     pub debug: bool,
 }
 
-/// The packages that become images, and the names of their programs.
-const PACKAGES: [(&str, &str); 4] = [
-    ("xenolith-image", "xenolith"),
-    ("xenolith-test-kernel", "test-kernel"),
-    ("xenolith-bench-kernel", "bench-kernel"),
-    ("xenolith-misfit", "misfit"),
-];
+/// The package of the hypervisor, and the name of its program.
+const HYPERVISOR: (&str, &str) = ("xenolith-image", "xenolith");
+/// Those of the small kernels.
+const KERNELS: [(&str, &str); 3] =
+    [("xenolith-test-kernel", "test-kernel"), ("xenolith-bench-kernel", "bench-kernel"), ("xenolith-misfit", "misfit")];
+
+/// The profiles by which they are built, unless for debugging.
+const OF_HYPERVISOR: &str = "hypervisor";
+const OF_KERNELS: &str = "release";
 
 /// The command.
 ///
@@ -37,33 +40,60 @@ pub fn command(arguments: BuildArguments) -> Result<()> {
     let compiler = BareMetal::find(Use::Build)?;
     compile(&compiler, arguments.debug)?;
     fs::create_dir_all(places::images()).context("cannot make the directory of images")?;
-    for (_, program) in PACKAGES {
-        finish(program, arguments.debug)?;
+    let (of_hypervisor, of_kernels) = profiles(arguments.debug);
+    finish(HYPERVISOR.1, of_hypervisor)?;
+    for (_, program) in KERNELS {
+        finish(program, of_kernels)?;
     }
-    compress(&places::images().join("xenolith"))
+    compress(&places::images().join(HYPERVISOR.1))
+}
+
+/// The hypervisor's program as the linker left it, with what tells functions and lines of its code.
+#[must_use]
+pub fn linked_hypervisor() -> PathBuf {
+    linked(HYPERVISOR.1, OF_HYPERVISOR)
+}
+
+/// The profiles of the hypervisor and of the small kernels.
+const fn profiles(debug: bool) -> (&'static str, &'static str) {
+    if debug { ("dev", "dev") } else { (OF_HYPERVISOR, OF_KERNELS) }
+}
+
+/// Where cargo leaves a program.
+fn linked(program: &str, profile: &str) -> PathBuf {
+    let directory = if profile == "dev" { "debug" } else { profile };
+    toolchain::target_directory().join(TARGET).join(directory).join(program)
 }
 
 fn compile(compiler: &BareMetal, debug: bool) -> Result<()> {
     let step = Step::begin(format!("building the images ({})", compiler.described()));
-    let mut cargo = compiler.cargo("build");
-    for (package, _) in PACKAGES {
-        cargo.args(["-p", package]);
-    }
-    if !debug {
-        cargo.arg("--release");
-    }
-    process::run(cargo.arg("--quiet"))?;
+    let (of_hypervisor, of_kernels) = profiles(debug);
+    let command = |packages: &[(&str, &str)], profile: &str| {
+        let mut cargo = compiler.cargo("build");
+        cargo.args(["--quiet", "--profile", profile]);
+        packages.iter().for_each(|(package, _)| {
+            cargo.args(["-p", package]);
+        });
+        cargo
+    };
+    let mut hypervisor = command(&[HYPERVISOR], of_hypervisor);
+    let mut kernels = command(&KERNELS, of_kernels);
+    // Each spends much of its time on one CPU, on the last step of a single program.
+    thread::scope(|scope| {
+        let other = scope.spawn(|| process::run(&mut kernels));
+        process::run(&mut hypervisor)?;
+        other.join().unwrap_or_else(|_| bail!("the build of the small kernels was broken off"))
+    })?;
     step.end("done");
     Ok(())
 }
 
 /// Lays the names into a program, checks it, and leaves a copy of what is loaded in its place.
-fn finish(program: &str, debug: bool) -> Result<()> {
-    let profile = if debug { "debug" } else { "release" };
-    let built = toolchain::target_directory().join(TARGET).join(profile).join(program);
+fn finish(program: &str, profile: &str) -> Result<()> {
+    let built = linked(program, profile);
     let mut image = fs::read(&built).with_context(|| format!("cargo left no {}", built.display()))?;
     let laid = symbols::lay_into(&mut image)?;
-    if program == "xenolith" {
+    if program == HYPERVISOR.1 {
         load_layout::check(&load_layout::segments(&image)?)?;
     }
     let place = places::images().join(program);

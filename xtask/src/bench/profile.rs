@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 use xenolith_tests::{Machine, places};
 
 use super::columns::Column;
+use crate::build;
 use crate::progress::Step;
 use crate::setup;
-use crate::toolchain::{TARGET, target_directory};
 
 /// How long the trace is taken, and how long the operation runs before.
 const TRACED: Duration = Duration::from_secs(2);
@@ -114,7 +114,7 @@ fn told(operation: &[u64], column: Column) -> Result<String> {
     if column != Column::Xenolith {
         return Ok(text);
     }
-    let image = target_directory().join(TARGET).join("release").join("xenolith");
+    let image = build::linked_hypervisor();
     let names = Names::read(&image)?;
     let mut functions: BTreeMap<String, usize> = BTreeMap::new();
     for address in operation.iter().filter(|address| **address >= HYPERVISOR) {

@@ -11,8 +11,8 @@ use xenolith_tests::places;
 use super::columns::Column;
 use super::rows::Figure;
 use crate::boot::Hypervisor;
+use crate::build;
 use crate::check::{Fence, fence};
-use crate::toolchain::{TARGET, target_directory};
 
 type Row = (String, Figure);
 
@@ -51,7 +51,7 @@ fn image(hypervisor: Hypervisor) -> Result<Vec<Row>> {
 
 /// The instructions; Debian's image of Xen does not tell them from the rest.
 fn text() -> Result<Row> {
-    let place = target_directory().join(TARGET).join("release").join("xenolith");
+    let place = build::linked_hypervisor();
     let bytes = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
     let file = object::File::parse(&*bytes).context("the hypervisor is no program")?;
     let text =
