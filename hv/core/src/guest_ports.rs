@@ -11,33 +11,58 @@ use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
 
 /// Answers a port access.
 pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut VcpuCore<M>, access: IoAccess) -> After {
-    if access.string {
+    let rax = core.hardware.registers().rax;
+    if let Some(rax) = short_answer(hv, domain, access, rax) {
+        core.hardware.registers_mut().rax = rax;
+    } else if access.string {
         // No kernel that runs here uses INS or OUTS on a port that is not its own.
         core.hardware.inject(Exception::GENERAL_PROTECTION);
         return After::Resume;
-    }
-    let owner = domain.ports.owner(access.port, access.size);
-    let rax = core.hardware.registers().rax;
-    let value = rax as u32 & access.size.mask();
-    let configuration = match owner {
-        PortOwner::PciConfig => domain.devices.get().and_then(|devices| devices.port(hv, domain, access, value)),
-        _ => None,
-    };
-    if access.write {
-        if configuration.is_none() {
+    } else {
+        let owner = domain.ports.owner(access.port, access.size);
+        let value = rax as u32 & access.size.mask();
+        if configuration(hv, domain, owner, access, value).is_none() {
             write(hv, domain, owner, access, value);
         }
-    } else {
-        let value = configuration.unwrap_or_else(|| read(hv, domain, owner, access));
-        let value = u64::from(value & access.size.mask());
-        core.hardware.registers_mut().rax = match access.size {
-            IoSize::Byte => (rax & !0xff) | value,
-            IoSize::Word => (rax & !0xffff) | value,
-            IoSize::Dword => value,
-        };
     }
     core.hardware.skip_instruction();
     After::Resume
+}
+
+/// RAX after an access that changes nothing else of the guest's; none for another, and nothing was done.
+#[inline]
+pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess, rax: u64) -> Option<u64> {
+    if access.string {
+        return None;
+    }
+    let owner = domain.ports.owner(access.port, access.size);
+    if access.write {
+        return matches!(owner, PortOwner::Nobody | PortOwner::PmTimer).then_some(rax);
+    }
+    let value = match owner {
+        PortOwner::Nobody => u32::MAX,
+        _ => configuration(hv, domain, owner, access, 0).unwrap_or_else(|| read(hv, domain, owner, access)),
+    };
+    let value = u64::from(value & access.size.mask());
+    Some(match access.size {
+        IoSize::Byte => (rax & !0xff) | value,
+        IoSize::Word => (rax & !0xffff) | value,
+        IoSize::Dword => value,
+    })
+}
+
+/// An access to PCI configuration as the guest has it; none if it is for the machine's own ports.
+fn configuration<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    owner: PortOwner,
+    access: IoAccess,
+    value: u32,
+) -> Option<u32> {
+    match owner {
+        PortOwner::PciConfig => domain.devices.get().and_then(|devices| devices.port(hv, domain, access, value)),
+        _ => None,
+    }
 }
 
 fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess) -> u32 {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use xenolith_hal::{
     CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, NestedSpace, PagingRegisters,
-    Registers, RunControl,
+    Registers, RunControl, ShortAnswers,
 };
 
 use crate::FakeSpace;
@@ -54,12 +54,21 @@ impl FakeVcpu {
 impl GuestCpu for FakeVcpu {
     type Space = FakeSpace;
 
-    fn run(&mut self, space: &FakeSpace, control: RunControl) -> Exit {
+    fn run(&mut self, space: &FakeSpace, control: RunControl, short: &mut impl ShortAnswers) -> Exit {
         self.runs += 1;
         self.offered = control;
         self.injected = None;
         self.seen_generation = space.generation();
-        self.exits.pop_front().unwrap_or(Exit::Halt { interrupts_enabled: true })
+        loop {
+            let exit = self.exits.pop_front().unwrap_or(Exit::Halt { interrupts_enabled: true });
+            let Exit::Io(access) = exit else { return exit };
+            let Some(rax) = short.port(access, self.state.registers.rax) else { return exit };
+            self.state.registers.rax = rax;
+            self.skip_instruction();
+            if !short.may_go_on() {
+                return Exit::Interrupted;
+            }
+        }
     }
 
     fn interrupt_taken(&self) -> bool {
@@ -180,7 +189,7 @@ mod tests {
     fn exits_come_in_the_order_they_were_queued_and_then_it_halts() {
         let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
         vcpu.exits.extend([Exit::Hypercall, Exit::Shutdown]);
-        let mut run = || vcpu.run(&space, RunControl::default());
+        let mut run = || vcpu.run(&space, RunControl::default(), &mut ());
         assert_eq!([run(), run()], [Exit::Hypercall, Exit::Shutdown]);
         assert_eq!(run(), Exit::Halt { interrupts_enabled: true });
         assert_eq!(vcpu.runs(), 3);
@@ -190,9 +199,9 @@ mod tests {
     fn an_interrupt_is_taken_only_above_the_task_priority() {
         let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
         let control = RunControl { interrupt: Some(0x35), task_priority: 3, nmi: false };
-        vcpu.run(&space, control);
+        vcpu.run(&space, control, &mut ());
         assert!(!vcpu.interrupt_taken());
-        vcpu.run(&space, RunControl { task_priority: 2, ..control });
+        vcpu.run(&space, RunControl { task_priority: 2, ..control }, &mut ());
         assert!(vcpu.interrupt_taken());
     }
 

@@ -20,7 +20,8 @@ pub use cpu::{CpuId, CpuidRegisters, HostEvents};
 pub use devices::{Devices, HostInterrupt, IoApicPlace, LineMode, MessageAddress, PciFunction};
 pub use exit::{Access, Exception, Exit, IoAccess, IoSize, VECTOR_UD, vector};
 pub use machine::{
-    ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, Unconfined,
+    ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, ShortAnswers,
+    Unconfined,
 };
 pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights};
 pub use page::PageWords;

@@ -1,8 +1,8 @@
 //! The machine and its parts.
 
 use crate::{
-    CpuId, CpuState, CpuidRegisters, Devices, Exception, Exit, FrameSource, HostEvents, NestedSpace, PageWords,
-    PagingRegisters, Registers, Time, TimeBase, WallClock,
+    CpuId, CpuState, CpuidRegisters, Devices, Exception, Exit, FrameSource, HostEvents, IoAccess, NestedSpace,
+    PageWords, PagingRegisters, Registers, Time, TimeBase, WallClock,
 };
 use xen_abi::Mfn;
 
@@ -60,14 +60,37 @@ pub struct RunControl {
     pub nmi: bool,
 }
 
+/// Answers to exits that change nothing but RAX, given without leaving the guest for good: what was offered to it and
+/// what it may have cached stays as it is.
+pub trait ShortAnswers {
+    /// IN or OUT: RAX afterwards. None if it is more than this, and nothing was done.
+    fn port(&mut self, access: IoAccess, rax: u64) -> Option<u64>;
+
+    /// After an answer: true if the guest may go on with what it was offered. It looks at all that whoever enters a guest
+    /// must look at, translations apart.
+    fn may_go_on(&mut self) -> bool;
+}
+
+/// Answers nothing.
+impl ShortAnswers for () {
+    fn port(&mut self, _access: IoAccess, _rax: u64) -> Option<u64> {
+        None
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        false
+    }
+}
+
 /// The hardware side of a virtual CPU.
 pub trait GuestCpu: Send {
     /// The translation that it runs in.
     type Space: NestedSpace;
 
     /// Enters the guest on this CPU, with host interrupts off, and gives the reason why it came back. Host interrupts
-    /// that arrive meanwhile end the run as [`Exit::Interrupted`] and show in [`Machine::take_events`].
-    fn run(&mut self, space: &Self::Space, control: RunControl) -> Exit;
+    /// that arrive meanwhile end the run as [`Exit::Interrupted`] and show in [`Machine::take_events`]; so does an exit
+    /// that `short` answers and after which it does not let the guest go on.
+    fn run(&mut self, space: &Self::Space, control: RunControl, short: &mut impl ShortAnswers) -> Exit;
 
     /// After [`GuestCpu::run`]: true when the guest took the interrupt that was offered.
     fn interrupt_taken(&self) -> bool;

@@ -4,6 +4,7 @@ use super::exits::answer_exit;
 use super::interrupts::take_requests;
 use crate::domain::Domain;
 use crate::event_channel::{HostedDomain, poll};
+use crate::guest_ports;
 use crate::hypercall::After;
 use crate::hypervisor::Hypervisor;
 use crate::outcome::CrashReason;
@@ -11,7 +12,7 @@ use crate::power::domain_shutdown;
 use crate::time::fire_due;
 use crate::vcpu::{Vcpu, VcpuCore, VcpuRef};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
-use xenolith_hal::{Exit, GuestCpu, LogLevel, Machine, RunControl, Time};
+use xenolith_hal::{CpuId, Exit, GuestCpu, IoAccess, LogLevel, Machine, RunControl, ShortAnswers, Time};
 
 /// The guest takes interrupts.
 const RFLAGS_IF: u64 = 1 << 9;
@@ -41,14 +42,11 @@ pub(super) fn run_vcpu<M: Machine>(
         if vcpu.requests.pending() {
             take_requests(vcpu, core);
         }
-        if !vcpu.is_runnable() {
-            return Stop::Interrupted;
-        }
-        if hv.scheduler.is_asked(cpu) {
+        if !may_run(hv, vcpu, cpu) {
             return Stop::Interrupted;
         }
         hv.frames.quiet(cpu);
-        let exit = enter(hv, domain, vcpu, core);
+        let exit = enter(hv, domain, vcpu, core, cpu);
         if matches!(exit, Exit::Interrupted) {
             return Stop::Interrupted;
         }
@@ -73,15 +71,57 @@ pub(super) fn run_vcpu<M: Machine>(
     }
 }
 
+/// True unless the vCPU was stopped, or the CPU is to look for what else there is to do.
+#[inline]
+fn may_run<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, cpu: CpuId) -> bool {
+    vcpu.is_runnable() && !hv.scheduler.is_asked(cpu)
+}
+
+/// Exits that are answered on the guest's doorstep.
+struct Short<'a, M: Machine> {
+    hv: &'a Hypervisor<M>,
+    domain: &'a Domain<M>,
+    vcpu: &'a Vcpu<M>,
+    cpu: CpuId,
+}
+
+impl<M: Machine> ShortAnswers for Short<'_, M> {
+    #[inline]
+    fn port(&mut self, access: IoAccess, rax: u64) -> Option<u64> {
+        guest_ports::short_answer(self.hv, self.domain, access, rax)
+    }
+
+    /// Timers need no look: what was answered sets none, and the machine's own interrupts when one runs down.
+    #[inline]
+    fn may_go_on(&mut self) -> bool {
+        let Self { hv, domain, vcpu, cpu } = *self;
+        if vcpu.requests.pending() || !may_run(hv, vcpu, cpu) {
+            return false;
+        }
+        if domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine) {
+            return false;
+        }
+        hv.frames.quiet(cpu);
+        true
+    }
+}
+
 /// Enters the guest once, and settles with its local APIC what it took.
-fn enter<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> Exit {
+fn enter<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    cpu: CpuId,
+) -> Exit {
     if core.lapic.deadline() != Time::NEVER {
         core.lapic.advance(hv.machine.now());
     }
     let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
     let interrupt = vector_callback.or_else(|| core.lapic.highest_pending());
     let control = RunControl { interrupt, task_priority: core.lapic.task_priority_class(), nmi: core.nmi_pending };
-    let exit = core.hardware.run(&domain.space, control);
+    let mut short = Short { hv, domain, vcpu, cpu };
+    let exit = core.hardware.run(&domain.space, control, &mut short);
     vcpu.note_rip(core.hardware.registers().rip);
     if core.hardware.interrupt_taken()
         && vector_callback.is_none()

@@ -10,6 +10,12 @@ use xenolith_hal::CpuId;
 const FLUSH_ALL: u64 = 1 << 32;
 const FLUSH_THIS: u64 = 3 << 32;
 
+/// True if an ASID word makes the CPU drop something at the entry.
+#[inline]
+pub(super) const fn flushes(word: u64) -> bool {
+    word & (FLUSH_ALL | FLUSH_THIS) != 0
+}
+
 /// The identifiers of one CPU, touched by that CPU alone.
 pub(super) struct Asids {
     next: AtomicU32,

@@ -2,7 +2,7 @@
 //!
 //! Each CPU counts for itself in a page of its own, so that counting is one load and one store.
 
-use super::exits::NESTED_FAULT;
+use super::exits::{IOIO, NESTED_FAULT};
 use super::per_cpu::CpuData;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +72,12 @@ impl ExitCounts {
         if code == HYPERCALL && rax < HYPERCALL_NUMBERS {
             self.add_one(HYPERCALLS + rax as usize);
         }
+    }
+
+    /// Counts a port access.
+    #[inline]
+    pub(super) fn count_port(self) {
+        self.add_one(IOIO as usize);
     }
 
     #[inline]

@@ -78,7 +78,8 @@ const DIVIDE_FROM: u64 = 0x40;
 const LAST_EXCEPTION: u64 = 0x5f;
 /// An access that the nested tables forbid.
 pub(super) const NESTED_FAULT: u64 = 0x400;
-const IOIO: u64 = 0x7b;
+/// IN or OUT.
+pub(super) const IOIO: u64 = 0x7b;
 /// VMEXIT_INVALID: the state was refused. QEMU writes the lower half alone.
 const INVALID: u32 = u32::MAX;
 
@@ -96,6 +97,15 @@ fn port_access(info: u64) -> Option<IoAccess> {
         string: info & (1 << 2) != 0,
         repeat: info & (1 << 3) != 0,
     })
+}
+
+/// A port access, and where the next instruction begins; none for another exit.
+#[inline]
+pub(super) fn port(vmcb: Vmcb) -> Option<(IoAccess, u64)> {
+    if vmcb.get(Field::EXIT_CODE) != IOIO {
+        return None;
+    }
+    Some((port_access(vmcb.get(Field::EXIT_INFO_1))?, vmcb.get(Field::EXIT_INFO_2)))
 }
 
 fn nested_fault(error: u64, address: u64) -> Exit {

@@ -165,7 +165,7 @@ fn then_exit(code: u64) {
 /// One run that the script ends with this exit.
 fn run(vcpu: &mut Vcpu, space: &Space, control: RunControl, code: u64) -> Exit {
     then_exit(code);
-    vcpu.run(space, control)
+    vcpu.run(space, control, &mut ())
 }
 
 fn offer(vector: u8) -> RunControl {
@@ -189,7 +189,7 @@ fn registers_go_in_and_come_out() {
         vmcb.set(Field::RIP, 0x105);
         vmcb.set(Field::EXIT_CODE, CPUID);
     });
-    let exit = vcpu.run(&space, RunControl::default());
+    let exit = vcpu.run(&space, RunControl::default(), &mut ());
     assert_eq!(exit, Exit::Cpuid { leaf: 0x4000_0000, subleaf: 7 });
     assert_eq!(vcpu.registers().rip, 0x105);
     vcpu.skip_instruction();
@@ -203,13 +203,13 @@ fn a_vcpu_that_uses_open_ports_is_entered_with_their_map_from_then_on() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
     then(|_, vmcb| assert_ne!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0));
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     vcpu.use_open_ports();
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0);
         assert_eq!(vmcb.get(Field::CLEAN) & 2, 0, "the CPU must look at the map's address anew");
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn an_offered_interrupt_is_taken_when_the_cpu_clears_its_offer() {
         vmcb.set(Field::VIRTUAL_INTERRUPT, vmcb.get(Field::VIRTUAL_INTERRUPT) & !V_IRQ);
         vmcb.set(Field::EXIT_CODE, VMMCALL);
     });
-    assert_eq!(vcpu.run(&space, offer(0xf3)), Exit::Hypercall);
+    assert_eq!(vcpu.run(&space, offer(0xf3), &mut ()), Exit::Hypercall);
     assert!(vcpu.interrupt_taken());
     run(&mut vcpu, &space, RunControl::default(), HLT);
     assert!(!vcpu.interrupt_taken());
@@ -236,7 +236,7 @@ fn a_block_that_the_cpu_did_not_leave_as_it_must_holds_no_guest() {
         vmcb.set(Field::VIRTUAL_INTERRUPT, 0);
         vmcb.set(Field::EXIT_CODE, 0x400);
     });
-    assert_eq!(vcpu.run(&space, offer(0xf3)), Exit::StateLost);
+    assert_eq!(vcpu.run(&space, offer(0xf3), &mut ()), Exit::StateLost);
 }
 
 #[test]
@@ -248,14 +248,14 @@ fn an_interrupt_whose_delivery_was_cut_short_was_not_taken() {
         vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_00f3);
         vmcb.set(Field::EXIT_CODE, 0x400);
     });
-    vcpu.run(&space, offer(0xf3));
+    vcpu.run(&space, offer(0xf3), &mut ());
     assert!(!vcpu.interrupt_taken());
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0);
         assert_ne!(vmcb.get(Field::VIRTUAL_INTERRUPT) & V_IRQ, 0);
         vmcb.set(Field::EXIT_INTERRUPTION, 0);
     });
-    vcpu.run(&space, offer(0xf3));
+    vcpu.run(&space, offer(0xf3), &mut ());
 }
 
 #[test]
@@ -268,9 +268,9 @@ fn an_exception_is_injected_once() {
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x2_8000_0b0e);
         assert_eq!(vmcb.get(Field::CR2), 0x1234);
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0));
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_cut_short_exception_comes_again_unless_another_takes_its_place() {
     let (space, mut vcpu) = (space().0, vcpu());
     for replaced in [false, true] {
         then(|_, vmcb| vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_030e));
-        vcpu.run(&space, RunControl::default());
+        vcpu.run(&space, RunControl::default(), &mut ());
         if replaced {
             vcpu.inject(Exception::INVALID_OPCODE);
         }
@@ -288,7 +288,7 @@ fn a_cut_short_exception_comes_again_unless_another_takes_its_place() {
             assert_eq!(vmcb.get(Field::EVENT_INJECTION), expected);
             vmcb.set(Field::EXIT_INTERRUPTION, 0);
         });
-        vcpu.run(&space, RunControl::default());
+        vcpu.run(&space, RunControl::default(), &mut ());
     }
 }
 
@@ -298,14 +298,14 @@ fn a_second_nmi_waits_for_the_return_from_the_first() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_0202));
-    vcpu.run(&space, NMI);
+    vcpu.run(&space, NMI, &mut ());
     assert!(vcpu.nmi_taken());
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0);
         assert_ne!(vmcb.get(Field::INTERCEPTS) & 1 << (32 + 20), 0, "IRET exits");
         vmcb.set(Field::EXIT_CODE, IRET);
     });
-    assert_eq!(vcpu.run(&space, NMI), Exit::Interrupted);
+    assert_eq!(vcpu.run(&space, NMI, &mut ()), Exit::Interrupted);
     assert!(!vcpu.nmi_taken());
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0, "not before the IRET itself");
@@ -313,9 +313,9 @@ fn a_second_nmi_waits_for_the_return_from_the_first() {
         vmcb.set(Field::INTERRUPT_SHADOW, 0);
         vmcb.set(Field::EXIT_CODE, INTR);
     });
-    vcpu.run(&space, NMI);
+    vcpu.run(&space, NMI, &mut ());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_0202));
-    vcpu.run(&space, NMI);
+    vcpu.run(&space, NMI, &mut ());
     assert!(vcpu.nmi_taken());
 }
 
@@ -347,15 +347,15 @@ fn what_did_not_change_is_marked_as_clean() {
     let first = cpus();
     let (space, mut vcpu) = (space().0, vcpu());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0));
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0x7ff));
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0x7ff & !8));
-    vcpu.run(&space, offer(0x30));
+    vcpu.run(&space, offer(0x30), &mut ());
     vcpu.park();
     CPU.set(first + 1);
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0));
-    vcpu.run(&space, offer(0x30));
+    vcpu.run(&space, offer(0x30), &mut ());
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_removed_translation_gives_the_vcpu_a_new_tag() {
     space.map(Gfn(0), mapping, &mut pool).unwrap();
     for expected in [1, 1, 2, 2] {
         then(move |_, vmcb| assert_eq!(vmcb.get(Field::ASID), expected));
-        vcpu.run(&space, RunControl::default());
+        vcpu.run(&space, RunControl::default(), &mut ());
         if expected == 1 && STEPS.with_borrow(VecDeque::is_empty) && vcpu.registers().rbx == 1 {
             space.unmap(Gfn(0), &mut pool).unwrap();
         }
@@ -408,12 +408,12 @@ fn what_is_loaded_from_outside_is_in_the_cpu_when_the_guest_runs() {
         assert_eq!(FPU.get(), 0x2211);
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x55_8000_0b0d);
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     assert_eq!(vcpu.undelivered_event(), 0);
     vcpu.park();
     vcpu.set_fpu_image(None);
     then(|_, _| assert_eq!(FPU.get(), 0x37f));
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
 }
 
 #[test]
@@ -439,14 +439,14 @@ fn debug_registers_are_the_guests_from_their_first_use_until_it_is_parked() {
         DEBUG.set([1, 2, 3, 4]);
         vmcb.set(Field::EXIT_CODE, INTR);
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     vcpu.park();
     DEBUG.set([0; 4]);
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::REGISTER_INTERCEPTS), 0xffff_ffff << 32);
         vmcb.set(Field::EXIT_CODE, WRITE_DR0);
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
     assert_eq!(DEBUG.get(), [1, 2, 3, 4]);
 }
 
@@ -459,14 +459,14 @@ fn a_step_over_an_instruction_ends_the_interrupt_shadow_and_traps_if_asked_to() 
         vmcb.set(Field::RFLAGS, 0x302);
         vmcb.set(Field::EXIT_CODE, HLT);
     });
-    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::Halt { interrupts_enabled: true });
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::Halt { interrupts_enabled: true });
     vcpu.skip_instruction();
     then(|_, vmcb| {
         assert_eq!(vmcb.get(Field::INTERRUPT_SHADOW), 0);
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_0301);
         assert_eq!(vmcb.get(Field::DR6) & 0x4000, 0x4000);
     });
-    vcpu.run(&space, RunControl::default());
+    vcpu.run(&space, RunControl::default(), &mut ());
 }
 
 #[test]
@@ -480,13 +480,13 @@ fn a_refusal_of_a_sound_state_is_the_guests_fault_but_not_without_end() {
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_030d);
         vmcb.set(Field::EXIT_CODE, u64::MAX);
     });
-    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::InvalidState);
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::InvalidState);
     run(&mut vcpu, &space, RunControl::default(), HLT);
     then(|_, vmcb| {
         vmcb.set(Field::CR4, 1 << 63);
         vmcb.set(Field::EXIT_CODE, u64::MAX);
     });
-    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::InvalidState, "an unsound state");
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::InvalidState, "an unsound state");
 }
 
 #[test]
@@ -513,7 +513,7 @@ fn an_emulated_cpus_control_registers_are_written_as_a_real_one_would() {
         vmcb.set(Field::RIP, 0x10_0000);
         vmcb.set(Field::EXIT_CODE, WRITE_CR4);
     });
-    assert_eq!(vcpu.run(&space, RunControl::default()), Exit::Unknown { code: WRITE_CR4 }, "no code is there");
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::Unknown { code: WRITE_CR4 }, "no code is there");
 }
 
 #[test]
@@ -612,7 +612,7 @@ proptest! {
                 vmcb.set(Field::EXIT_CODE, code);
                 [general.rcx, general.rdx, general.rbx, general.rsi, general.rdi, general.rbp] = registers;
             });
-            let exit = vcpu.run(&space, RunControl { interrupt, task_priority, nmi });
+            let exit = vcpu.run(&space, RunControl { interrupt, task_priority, nmi }, &mut ());
             prop_assert_eq!(exit == Exit::Shutdown, code == 0x7f);
             prop_assert!(vcpu.instruction_bytes().1 <= 15);
             prop_assert!(vcpu.task_priority() < 16 && vcpu.paging().cpl < 4);

@@ -1,7 +1,8 @@
 //! A virtual CPU: enters the guest, reads why it came back, keeps what the hardware does not.
 
-use super::asid::Tag;
+use super::asid::{self, Tag};
 use super::control_writes::{self, Write};
+use super::exit_counts::ExitCounts;
 use super::exits::{self, Meaning};
 use super::features::Features;
 use super::fetch;
@@ -16,7 +17,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{
     CpuId, CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa, PageWords,
-    PagingRegisters, Registers, RunControl,
+    PagingRegisters, Registers, RunControl, ShortAnswers,
 };
 
 /// Number of the next vCPU; 0 is nobody's.
@@ -39,6 +40,22 @@ const NESTED_PAGING_ON: u64 = 1;
 
 /// How many refusals in a row are taken for the guest's own doing.
 const MISTAKEN_REFUSALS: u8 = 100;
+
+/// What a run began with.
+struct Entry {
+    /// The virtual interrupt word.
+    offered: u64,
+    /// The guest can be entered once more without anything new in the block but its registers.
+    can_be_repeated: bool,
+}
+
+/// How the last turn of a run ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// With an exit that was answered.
+    Answered,
+    Unanswered,
+}
 
 /// A frame, and the way to what it holds.
 pub type Frame = (Mfn, &'static PageWords);
@@ -204,9 +221,10 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.change(Field::INTERCEPTS, exits::INTERCEPTS | also, clean::INTERCEPTS);
     }
 
-    /// Writes into the block what this entry needs. RIP, RSP, RAX and RFLAGS are never cached by the CPU.
+    /// Writes into the block what this entry needs, and gives the event that it injects, or 0. RIP, RSP, RAX and RFLAGS
+    /// are never cached by the CPU.
     #[inline]
-    fn prepare(&mut self, cpu: CpuId, control: RunControl) {
+    fn prepare(&mut self, cpu: CpuId, control: RunControl) -> u64 {
         if self.last_cpu != Some(cpu) {
             self.last_cpu = Some(cpu);
             self.clean = 0;
@@ -220,6 +238,37 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.vmcb.set(Field::RSP, self.registers.rsp);
         self.vmcb.set(Field::RIP, self.registers.rip);
         self.vmcb.set(Field::RFLAGS, self.registers.rflags);
+        event
+    }
+
+    /// What the CPU may believe after a run of what it has cached of the block.
+    #[inline]
+    fn all_clean(&self) -> u64 {
+        if self.features.clean_bits { clean::ALL } else { 0 }
+    }
+
+    /// Answers an exit that is the same whatever else is going on, in the block itself; false for any other, and nothing
+    /// was done.
+    #[inline]
+    fn answer_shortly(&mut self, entry: &Entry, counts: Option<ExitCounts>, short: &mut impl ShortAnswers) -> bool {
+        let vmcb = self.vmcb;
+        let flags = vmcb.get(Field::RFLAGS);
+        let unchanged = vmcb.get(Field::VIRTUAL_INTERRUPT) == entry.offered
+            && interrupt::cut_short(vmcb.get(Field::EXIT_INTERRUPTION)) == CutShort::Nothing;
+        if !entry.can_be_repeated || !unchanged || flags & RFLAGS_TF != 0 {
+            return false;
+        }
+        let Some((access, next)) = exits::port(vmcb) else { return false };
+        let Some(rax) = short.port(access, vmcb.get(Field::RAX)) else { return false };
+        vmcb.set(Field::RAX, rax);
+        vmcb.set(Field::RIP, next);
+        vmcb.set(Field::RFLAGS, flags & !RFLAGS_RF);
+        vmcb.set(Field::INTERRUPT_SHADOW, vmcb.get(Field::INTERRUPT_SHADOW) & !SHADOW);
+        self.refusals = 0;
+        if let Some(counts) = counts {
+            counts.count_port();
+        }
+        true
     }
 
     /// Reads from the block what the run left there.
@@ -229,7 +278,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.registers.rsp = self.vmcb.get(Field::RSP);
         self.registers.rip = self.vmcb.get(Field::RIP);
         self.registers.rflags = self.vmcb.get(Field::RFLAGS);
-        self.clean = if self.features.clean_bits { clean::ALL } else { 0 };
+        self.clean = self.all_clean();
         let offered = interrupt::still_offered(self.vmcb.get(Field::VIRTUAL_INTERRUPT));
         self.interrupt_taken = control.interrupt.is_some() && !offered;
         match interrupt::cut_short(self.vmcb.get(Field::EXIT_INTERRUPTION)) {
@@ -332,29 +381,49 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
 impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     type Space = NestedTables<A>;
 
-    fn run(&mut self, space: &Self::Space, control: RunControl) -> Exit {
+    fn run(&mut self, space: &Self::Space, control: RunControl, short: &mut impl ShortAnswers) -> Exit {
         let cpu = P::this_cpu();
         let (Some(data), Some(root)) = (CpuData::of(cpu), space.root()) else { return Exit::InvalidState };
         let (Some(host), Some([block, _])) = (data.host(), self.frames) else { return Exit::InvalidState };
         if !self.bring_in(data, block) {
             return Exit::InvalidState;
         }
-        self.prepare(cpu, control);
+        let event = self.prepare(cpu, control);
         self.change(Field::NESTED_CR3, root.0, clean::NESTED_PAGING);
         let Some(generation) = space.residency().enter(cpu) else { return Exit::InvalidState };
         let asid = data.asids.word(&mut self.tag, cpu, root.0, generation, self.features.flush_by_asid);
         self.change(Field::ASID, asid, clean::ASID);
         self.vmcb.set(Field::CLEAN, self.clean);
-        // SAFETY: the block lies in its own frame (promised to `new`) and was filled there and by `set_state`, which
-        // refuses what no guest may hold; its nested tables are those of `space`, the vCPU's own, and cannot be torn
-        // down while a vCPU runs in it. `host` is set by `enable_cpu` only, and each CPU reads its own.
-        unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
-        if self.features.forgets_interrupts() {
-            P::recall_interrupts();
-        }
+        let counts = data.counts();
+        let entry = Entry {
+            offered: self.vmcb.get(Field::VIRTUAL_INTERRUPT),
+            // What was injected or flushed was for one entry.
+            can_be_repeated: event == 0 && !control.nmi && !asid::flushes(asid),
+        };
+        let turn = loop {
+            // SAFETY: the block lies in its own frame (promised to `new`) and was filled there and by `set_state`, which
+            // refuses what no guest may hold; its nested tables are those of `space`, the vCPU's own, and cannot be torn
+            // down while a vCPU runs in it. `host` is set by `enable_cpu` only, and each CPU reads its own.
+            unsafe { P::enter(&mut self.registers, Mpa::from_mfn(block), host) };
+            if self.features.forgets_interrupts() {
+                P::recall_interrupts();
+            }
+            if !self.answer_shortly(&entry, counts, short) {
+                break Turn::Unanswered;
+            }
+            // As at each entry: the quiet point first, then the generation of the translation.
+            if !short.may_go_on() || space.residency().generation() != generation {
+                break Turn::Answered;
+            }
+            self.vmcb.set(Field::CLEAN, self.all_clean());
+        };
         space.residency().leave(cpu);
         self.collect(control);
-        if let Some(counts) = data.counts() {
+        if turn == Turn::Answered {
+            self.next_rip = None;
+            return Exit::Interrupted;
+        }
+        if let Some(counts) = counts {
             counts.count(self.vmcb.get(Field::EXIT_CODE), self.registers.rax);
         }
         self.conclude(space)
