@@ -2,7 +2,6 @@
 
 use super::asid::{self, Tag};
 use super::control_writes::{self, Write};
-use super::exit_counts::ExitCounts;
 use super::exits::{self, Meaning};
 use super::features::Features;
 use super::fetch;
@@ -45,8 +44,18 @@ const MISTAKEN_REFUSALS: u8 = 100;
 struct Entry {
     /// The virtual interrupt word.
     offered: u64,
-    /// The guest can be entered once more without anything new in the block but its registers.
-    can_be_repeated: bool,
+    event: u64,
+    asid: u64,
+    nmi: bool,
+}
+
+impl Entry {
+    /// Whether the guest can be entered once more with nothing new in the block but its registers: what was injected or
+    /// flushed was for one entry.
+    #[inline]
+    const fn can_be_repeated(&self) -> bool {
+        self.event == 0 && !self.nmi && !asid::flushes(self.asid)
+    }
 }
 
 /// How the last turn of a run ended.
@@ -250,22 +259,22 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Answers an exit that is the same whatever else is going on, in the block itself; false for any other, and nothing
     /// was done.
     #[inline]
-    fn answer_shortly(&mut self, entry: &Entry, counts: Option<ExitCounts>, short: &mut impl ShortAnswers) -> bool {
+    fn answer_shortly(&mut self, entry: &Entry, data: &CpuData, short: &mut impl ShortAnswers) -> bool {
         let vmcb = self.vmcb;
+        let Some((access, next)) = exits::port(vmcb) else { return false };
         let flags = vmcb.get(Field::RFLAGS);
         let unchanged = vmcb.get(Field::VIRTUAL_INTERRUPT) == entry.offered
             && interrupt::cut_short(vmcb.get(Field::EXIT_INTERRUPTION)) == CutShort::Nothing;
-        if !entry.can_be_repeated || !unchanged || flags & RFLAGS_TF != 0 {
+        if !entry.can_be_repeated() || !unchanged || flags & RFLAGS_TF != 0 {
             return false;
         }
-        let Some((access, next)) = exits::port(vmcb) else { return false };
         let Some(rax) = short.port(access, vmcb.get(Field::RAX)) else { return false };
         vmcb.set(Field::RAX, rax);
         vmcb.set(Field::RIP, next);
         vmcb.set(Field::RFLAGS, flags & !RFLAGS_RF);
         vmcb.set(Field::INTERRUPT_SHADOW, vmcb.get(Field::INTERRUPT_SHADOW) & !SHADOW);
         self.refusals = 0;
-        if let Some(counts) = counts {
+        if let Some(counts) = data.counts() {
             counts.count_port();
         }
         true
@@ -394,12 +403,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         let asid = data.asids.word(&mut self.tag, cpu, root.0, generation, self.features.flush_by_asid);
         self.change(Field::ASID, asid, clean::ASID);
         self.vmcb.set(Field::CLEAN, self.clean);
-        let counts = data.counts();
-        let entry = Entry {
-            offered: self.vmcb.get(Field::VIRTUAL_INTERRUPT),
-            // What was injected or flushed was for one entry.
-            can_be_repeated: event == 0 && !control.nmi && !asid::flushes(asid),
-        };
+        let entry = Entry { offered: self.vmcb.get(Field::VIRTUAL_INTERRUPT), event, asid, nmi: control.nmi };
         let turn = loop {
             // SAFETY: the block lies in its own frame (promised to `new`) and was filled there and by `set_state`, which
             // refuses what no guest may hold; its nested tables are those of `space`, the vCPU's own, and cannot be torn
@@ -408,7 +412,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             if self.features.forgets_interrupts() {
                 P::recall_interrupts();
             }
-            if !self.answer_shortly(&entry, counts, short) {
+            if !self.answer_shortly(&entry, data, short) {
                 break Turn::Unanswered;
             }
             // As at each entry: the quiet point first, then the generation of the translation.
@@ -423,7 +427,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             self.next_rip = None;
             return Exit::Interrupted;
         }
-        if let Some(counts) = counts {
+        if let Some(counts) = data.counts() {
             counts.count(self.vmcb.get(Field::EXIT_CODE), self.registers.rax);
         }
         self.conclude(space)
