@@ -229,6 +229,31 @@ fn clearing_a_little_stops_at_the_page_at_which_there_is_something_better_to_do(
     assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 1500));
 }
 
+#[test]
+fn a_block_whose_clearing_was_broken_off_is_there_for_who_needs_it() {
+    let (frames, heap) = machine(16, 1);
+    assert!(frames.scrub_a_little(&heap, || true));
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (15, 16));
+    let all: Vec<_> = (0..16).map(|_| page(&frames, &heap, 1)).collect();
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 0));
+    assert!(all.iter().all(|mfn| heap.is_clear(*mfn)));
+}
+
+#[test]
+fn what_comes_back_half_cleared_is_cleared_by_somebody_later() {
+    let (frames, heap) = machine(2048, 2);
+    assert!(frames.scrub_a_little(&heap, || true));
+    assert!(frames.scrub_a_little(&heap, || false), "the same block, to its end");
+    assert_eq!(frames.scrub_pending(), 2048 - 16);
+    assert!(frames.scrub_a_little(&heap, || true));
+    assert!(frames.take(&heap, PageOrder::SIZE_2M, ANYWHERE).is_some_and(|whole| {
+        frames.give_back(whole);
+        true
+    }));
+    while frames.scrub_a_little(&heap, || true) {}
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 2048));
+}
+
 /// Looks at how much is free each time somebody reaches for a page.
 struct Watched<'a, P> {
     pages: &'a P,

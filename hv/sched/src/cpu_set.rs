@@ -8,8 +8,16 @@ const WORDS: usize = 4;
 const BITS: u32 = 64;
 
 /// CPUs 0 to 255, each in the set or not.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Eq, Default)]
 pub struct CpuSet([u64; WORDS]);
+
+/// Word by word: sets are compared at each wake-up, where a call that compares bytes would cost more than all the rest.
+impl PartialEq for CpuSet {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |different, (word, other)| different | (word ^ other)) == 0
+    }
+}
 
 impl CpuSet {
     /// No CPU.
@@ -97,5 +105,16 @@ mod tests {
         assert!(set.iter().eq([CpuId(65)]));
         assert!(set.intersection(&CpuSet::first(65)).is_empty());
         assert_eq!(CpuSet::first(1000), CpuSet::ALL);
+    }
+
+    #[test]
+    fn sets_that_differ_in_one_cpu_are_not_equal() {
+        for cpu in (0..256).map(CpuId) {
+            let mut set = CpuSet::ALL;
+            set.remove(cpu);
+            assert!(set != CpuSet::ALL && CpuSet::only(cpu) != CpuSet::NONE);
+            set.insert(cpu);
+            assert_eq!(set, CpuSet::ALL);
+        }
     }
 }

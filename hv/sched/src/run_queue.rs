@@ -19,6 +19,13 @@ struct Current<K> {
     slice_end: Time,
 }
 
+impl<K> Current<K> {
+    /// It ran for as long as anybody may before it loses the CPU.
+    fn had_its_least(&self, now: Time) -> bool {
+        now.since_ns(self.started) >= RATELIMIT_NS
+    }
+}
+
 /// What the CPU does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -175,6 +182,10 @@ impl<K: PartialEq> RunQueue<K> {
                 if current.slice_end <= now {
                     current.slice_end = now.after_ns(current.entity.slice_ns());
                 }
+                if current.had_its_least(now) {
+                    // Whoever should have had the CPU is gone, to another one perhaps.
+                    self.preempt = false;
+                }
                 self.current = Some(current);
             }
         }
@@ -188,8 +199,7 @@ impl<K: PartialEq> RunQueue<K> {
         let Some(first) = self.first() else { return false };
         let best = first.1.virtual_ns;
         let slice_over = now >= current.slice_end && best <= current.entity.virtual_ns;
-        let had_its_least = now.since_ns(current.started) >= RATELIMIT_NS;
-        slice_over || (self.preempt && had_its_least && best < current.entity.virtual_ns)
+        slice_over || (self.preempt && current.had_its_least(now) && best < current.entity.virtual_ns)
     }
 
     /// The one that is furthest behind; of several, the one that has waited longest.

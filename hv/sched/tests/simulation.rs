@@ -335,6 +335,20 @@ fn one_that_waits_can_be_taken_out_and_one_that_does_not_cannot() {
 }
 
 #[test]
+fn when_the_one_that_should_have_the_cpu_is_gone_nobody_waits_for_it() {
+    let mut queue = RunQueue::new(CpuId(0));
+    for key in 0..2 {
+        queue.insert(Entity::new(key, weight(256)), Time(0)).unwrap();
+    }
+    let _ = queue.choose(Time(0), true);
+    assert_eq!(queue.choose(Time(20 * MS), true).next, Next::Switch);
+    assert_eq!(queue.insert(Entity::new(2, weight(256)), Time(23 * MS)), Ok(Wake::Now));
+    assert!(queue.remove(&2, Time(23 * MS)).is_some());
+    let decision = queue.choose(Time(23 * MS), true);
+    assert!(decision.next == Next::Keep && decision.deadline > Time(23 * MS), "{decision:?}");
+}
+
+#[test]
 fn idle_cpus_share_the_work() {
     let mut machine = Machine::new(4, vec![(weight(256), BUSY); 4]);
     machine.run_until(SECOND);

@@ -1,9 +1,10 @@
 //! Free frames, and those that are promised to somebody.
 
-use super::Frames;
 use super::account::Account;
 use super::buddy::Buddy;
 use super::level_bitmap::LevelBitmap;
+use super::{Frames, FreeFrame};
+use alloc::vec::Vec;
 use core::ops::Range;
 use xenolith_hal::{DomId, Mfn, PageOrder};
 
@@ -17,6 +18,8 @@ pub(super) struct Heap {
     pub(super) claims: u64,
     /// Free frames that are out of the allocator while somebody clears them.
     pub(super) being_cleared: u64,
+    /// Blocks whose clearing was broken off, as many at most as there is room for. They count as being cleared.
+    pub(super) unfinished: Vec<FreeFrame>,
 }
 
 /// Why a claim was refused.
@@ -72,6 +75,9 @@ impl Frames {
         let total = account.total();
         let wanted = u32::try_from(pages).ok().filter(|pages| *pages > total && *pages <= account.max());
         let more = wanted.filter(|_| account.claimed() == 0).ok_or(ClaimError::Invalid)?.saturating_sub(total);
+        if u64::from(more) > heap.unclaimed() {
+            self.put_unfinished_back(&mut heap);
+        }
         if u64::from(more) > heap.unclaimed() {
             return Err(ClaimError::NoMemory);
         }

@@ -100,7 +100,9 @@ impl Frames {
             dirty_regions: LevelBitmap::new((limit.0 >> PageOrder::SIZE_2M.0) as usize + 1)?,
             claims: 0,
             being_cleared: 0,
+            unfinished: Vec::new(),
         };
+        heap.unfinished.try_reserve_exact(cpus)?;
         for range in disjoint(ram)? {
             let range = range.start..range.end.min(limit.0);
             heap.note_dirty(range.clone());
@@ -179,13 +181,23 @@ impl Frames {
         if order.0 > MAX_ORDER {
             return None;
         }
-        let attempt = || self.heap.lock().take(order, below, claimant);
+        let attempt = || {
+            let mut heap = self.heap.lock();
+            let got = heap.take(order, below, claimant);
+            got.or_else(|| if self.put_unfinished_back(&mut heap) { heap.take(order, below, claimant) } else { None })
+        };
         attempt().or_else(|| if self.collect_all() { attempt() } else { None })
     }
 
     /// Takes the very block, as it is, if all of it is free: for memory whose address matters.
     pub fn take_block(&self, start: Mfn, order: PageOrder) -> Option<FreeFrame> {
-        let got = order.0 <= MAX_ORDER && self.heap.lock().buddy.take_block(start, order);
+        if order.0 > MAX_ORDER {
+            return None;
+        }
+        let mut heap = self.heap.lock();
+        let got = heap.buddy.take_block(start, order)
+            || (self.put_unfinished_back(&mut heap) && heap.buddy.take_block(start, order));
+        drop(heap);
         got.then(|| self.taken(start, order))
     }
 

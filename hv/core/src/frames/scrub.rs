@@ -9,14 +9,26 @@ use xenolith_sync::atomic::Ordering;
 /// What an idle CPU takes to clear at a time: 64 KiB.
 const A_LITTLE: PageOrder = PageOrder(4);
 
+impl Heap {
+    /// Takes a block back that somebody cleared, all of it or a part. Its region may count as clear by now.
+    fn restore(&mut self, block: FreeFrame, dirty: bool) {
+        if dirty {
+            self.note_dirty(block.mfn.0..block.mfn.0.saturating_add(block.order.pages()));
+        }
+        self.being_cleared = self.being_cleared.saturating_sub(block.order.pages());
+        self.buddy.give(block.mfn, block.order);
+    }
+}
+
 impl Frames {
     /// Clears the dirty frames of a run that the caller alone has.
     pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
         self.scrub_frames_until(pages, start, count, || false);
     }
 
-    /// Stops after the frame at which `enough` says so.
-    fn scrub_frames_until(&self, pages: &impl Pages, start: Mfn, count: u64, enough: impl Fn() -> bool) {
+    /// Stops after the frame at which `enough` says so; false if that left something.
+    fn scrub_frames_until(&self, pages: &impl Pages, start: Mfn, count: u64, enough: impl Fn() -> bool) -> bool {
+        let last = start.0.saturating_add(count).saturating_sub(1);
         for (mfn, frame) in self.table.run(start, count) {
             if frame.state().dirty {
                 if let Some(page) = pages.page(mfn) {
@@ -24,10 +36,11 @@ impl Frames {
                 }
                 self.forget_dirty(frame);
                 if enough() {
-                    return;
+                    return mfn.0 >= last;
                 }
             }
         }
+        true
     }
 
     /// Clears a block that has just left the allocator, and makes it the memory of a domain, in one go.
@@ -68,23 +81,45 @@ impl Frames {
         self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE, enough)
     }
 
+    /// A block that is left in the middle is kept aside until somebody goes on with it or needs it: to join it with its
+    /// neighbours takes longer than whoever is waited for should wait.
     fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
-        let Some((start, order)) = self.take_dirty_block(most) else { return false };
-        let block = self.taken(start, order);
-        self.scrub_frames_until(pages, start, order.pages(), enough);
-        self.restore(block);
+        let unfinished = self.heap.lock().unfinished.pop();
+        let next = || self.take_dirty_block(most).map(|(start, order)| self.taken(start, order));
+        let Some(block) = unfinished.or_else(next) else { return false };
+        let finished = self.scrub_frames_until(pages, block.mfn, block.order.pages(), enough);
+        let mut heap = self.heap.lock();
+        if finished || heap.unfinished.len() == heap.unfinished.capacity() {
+            drop(heap);
+            let dirty = self.mark_free(&block);
+            heap = self.heap.lock();
+            heap.restore(block, dirty);
+        } else {
+            heap.unfinished.push(block);
+        }
         true
     }
 
-    /// Gives a block back in which dirty frames are marked as such.
-    fn restore(&self, block: FreeFrame) {
+    /// Gives the blocks back whose clearing was broken off; false if there was none.
+    pub(super) fn put_unfinished_back(&self, heap: &mut Heap) -> bool {
+        let mut any = false;
+        while let Some(block) = heap.unfinished.pop() {
+            let dirty = self.mark_free(&block);
+            heap.restore(block, dirty);
+            any = true;
+        }
+        any
+    }
+
+    /// Marks the frames of a block as free, and those that are dirty as such; true if there is one.
+    fn mark_free(&self, block: &FreeFrame) -> bool {
+        let mut any = false;
         for frame in self.table.block(block.mfn, block.order.pages()) {
             let dirty = frame.state().dirty;
             frame.replace(FrameState::unowned(FrameUse::Free, dirty));
+            any |= dirty;
         }
-        let mut heap = self.heap.lock();
-        heap.being_cleared = heap.being_cleared.saturating_sub(block.order.pages());
-        heap.buddy.give(block.mfn, block.order);
+        any
     }
 
     fn take_dirty_block(&self, most: PageOrder) -> Option<(Mfn, PageOrder)> {
