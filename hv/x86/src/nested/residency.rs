@@ -30,7 +30,7 @@ impl Residency {
     }
 
     /// Starts a new generation and gives it.
-    pub(super) fn advance(&self) -> u64 {
+    pub(crate) fn advance(&self) -> u64 {
         self.generation.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 

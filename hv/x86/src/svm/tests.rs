@@ -1,5 +1,7 @@
 //! A vCPU on a CPU that follows a script.
 
+mod short_answers;
+
 use super::features::Features;
 use super::permissions::PermissionMaps;
 use super::processor::Processor;
@@ -379,16 +381,16 @@ fn the_fpu_follows_its_vcpu_from_cpu_to_cpu() {
     let first = cpus();
     let (space, mut one, mut other) = (space().0, vcpu(), vcpu());
     then(|_, _| FPU.set(111));
-    one.run(&space, RunControl::default());
+    one.run(&space, RunControl::default(), &mut ());
     one.park();
     then(|_, _| {
         assert_eq!(FPU.get(), 0x37f, "the state after a reset, and not the other's");
         FPU.set(222);
     });
-    other.run(&space, RunControl::default());
+    other.run(&space, RunControl::default(), &mut ());
     CPU.set(first + 1);
     then(|_, _| assert_eq!(FPU.get(), 111));
-    one.run(&space, RunControl::default());
+    one.run(&space, RunControl::default(), &mut ());
 }
 
 #[test]
@@ -421,7 +423,7 @@ fn a_cpu_that_still_holds_another_vcpu_is_refused() {
     cpus();
     let (space, mut one, mut other) = (space().0, vcpu(), vcpu());
     run(&mut one, &space, RunControl::default(), INTR);
-    assert_eq!(other.run(&space, RunControl::default()), Exit::InvalidState);
+    assert_eq!(other.run(&space, RunControl::default(), &mut ()), Exit::InvalidState);
     drop(one);
     assert_eq!(run(&mut other, &space, RunControl::default(), HLT), Exit::Halt { interrupts_enabled: false });
 }
@@ -553,20 +555,20 @@ fn each_guest_has_its_own_page_attributes_on_a_cpu_that_has_one_table_for_all() 
     let (space, mut one, mut other) = (space().0, vcpu(), vcpu());
     let writes = |value| then(move |_, _| PAT.set(value));
     writes(1);
-    one.run(&space, RunControl::default());
+    one.run(&space, RunControl::default(), &mut ());
     assert_eq!(one.msr(HardwareMsr::Pat), 1, "also while it is in the CPU");
     one.park();
     then(|_, _| assert_eq!(PAT.get(), RESET));
-    other.run(&space, RunControl::default());
+    other.run(&space, RunControl::default(), &mut ());
     other.set_msr(HardwareMsr::Pat, 4).unwrap();
     then(|_, _| assert_eq!(PAT.get(), 4));
-    other.run(&space, RunControl::default());
+    other.run(&space, RunControl::default(), &mut ());
     writes(2);
-    other.run(&space, RunControl::default());
+    other.run(&space, RunControl::default(), &mut ());
     other.park();
     assert_eq!((one.state().pat, other.state().pat), (1, 4), "2 is none that a CPU has");
     then(|_, _| assert_eq!(PAT.get(), 1));
-    one.run(&space, RunControl::default());
+    one.run(&space, RunControl::default(), &mut ());
     one.park();
     EMULATED.set(false);
 }
@@ -588,9 +590,9 @@ fn a_vcpu_or_space_that_is_gone_does_not_run() {
     one.tear_down(&mut frames);
     one.tear_down(&mut frames);
     assert_eq!(frames.0, 2);
-    assert_eq!(one.run(&space, RunControl::default()), Exit::InvalidState);
+    assert_eq!(one.run(&space, RunControl::default(), &mut ()), Exit::InvalidState);
     space.tear_down(&mut pool);
-    assert_eq!(other.run(&space, RunControl::default()), Exit::InvalidState);
+    assert_eq!(other.run(&space, RunControl::default(), &mut ()), Exit::InvalidState);
 }
 
 proptest! {

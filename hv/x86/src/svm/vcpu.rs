@@ -259,7 +259,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Answers an exit that is the same whatever else is going on, in the block itself; false for any other, and nothing
     /// was done.
     #[inline]
-    fn answer_shortly(&mut self, entry: &Entry, data: &CpuData, short: &mut impl ShortAnswers) -> bool {
+    fn answer_shortly(&self, entry: &Entry, data: &CpuData, short: &mut impl ShortAnswers) -> bool {
         let vmcb = self.vmcb;
         let Some((access, next)) = exits::port(vmcb) else { return false };
         let flags = vmcb.get(Field::RFLAGS);
@@ -273,7 +273,6 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         vmcb.set(Field::RIP, next);
         vmcb.set(Field::RFLAGS, flags & !RFLAGS_RF);
         vmcb.set(Field::INTERRUPT_SHADOW, vmcb.get(Field::INTERRUPT_SHADOW) & !SHADOW);
-        self.refusals = 0;
         if let Some(counts) = data.counts() {
             counts.count_port();
         }
