@@ -125,7 +125,8 @@ fn what_was_injected_or_is_to_be_traced_or_was_cut_short_takes_the_long_way() {
         let exit = vcpu.run(&space, control, &mut answers);
         matches!(exit, Exit::Io(_)) && answers.asked.is_empty()
     };
-    let (nothing, none): (fn(&mut Vcpu), fn(Vmcb)) = (|_| {}, |_| {});
+    let nothing: fn(&mut Vcpu) = |_| {};
+    let none: fn(Vmcb) = |_| {};
     assert!(long_way(|vcpu| vcpu.inject(Exception::INVALID_OPCODE), RunControl::default(), none));
     assert!(long_way(nothing, NMI, none));
     assert!(long_way(|vcpu| vcpu.registers_mut().rflags |= TF, RunControl::default(), none));
