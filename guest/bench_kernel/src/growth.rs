@@ -147,7 +147,7 @@ impl Others {
         b.call(named("domains/yield-alone", size).text(), ROUNDS, || call(SCHED_OP, [SCHEDOP_YIELD.into(), 0]));
         b.row(named("domains/create-destroy-empty", size).text(), |meter| {
             end(create()?)?;
-            let ticks = meter.least(4, || {
+            let ticks = meter.least(FEW_ROUNDS, || {
                 let _ = create().and_then(end);
             });
             Ok(ticks.cast_signed())

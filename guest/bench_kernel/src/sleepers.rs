@@ -5,10 +5,10 @@ use xen_abi::sched::{SCHEDOP_YIELD, SchedPoll};
 use xen_abi::vcpu::VcpuSetSingleshotTimer;
 use xen_abi::{DomId, Gfn, GuestHandle, Port};
 use xenolith_guest_kit::calls::call;
-use xenolith_guest_kit::domain::{SPARE, address, after, alloc_unbound, bind_interdomain, close, now, send};
-use xenolith_guest_kit::foreign;
+use xenolith_guest_kit::domain::{SPARE, address, after, alloc_unbound, bind_interdomain, close, now, quiet, send};
 use xenolith_guest_kit::pages::{Page, read_at, write_at};
 use xenolith_guest_kit::toolstack::{Mode, RESULTS, SmallDomain, checked};
+use xenolith_guest_kit::{cpu, foreign};
 
 use crate::timers::NEVER_REACHED;
 
@@ -99,6 +99,9 @@ impl Sleepers {
             self.wake(DomId(page.read(at)), Port(page.read::<u16>(at + 2).into()))?;
             self.timers += 1;
         }
+        // Each new connection has shown as an event, which nobody has taken.
+        cpu::let_interrupts_in();
+        quiet();
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use crate::cpu_policy::KeptCpuid;
 use crate::destruction::Stage;
 use crate::device_space::DeviceSpace;
 use crate::domain_control::{CreateOptions, DomainControl};
+use crate::domain_table::NOBODY;
 use crate::event_channel::EventChannels;
 use crate::frames::{PageRef, SharedFrame};
 use crate::grant::GrantTable;
@@ -17,7 +18,7 @@ use crate::vcpus::Vcpus;
 use crate::watchdog::Watchdogs;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::ports::PortDevices;
@@ -74,6 +75,8 @@ pub struct Domain<M: Machine> {
     pub(crate) destruction: SpinLock<Stage, rank::DomainControl>,
     shutdown: AtomicU32,
     life: AtomicU8,
+    /// Which domain was dead already when this one died; see [`DomainTable`](crate::domain_table::DomainTable).
+    pub(crate) died_before: AtomicU16,
     /// How many reasons there are for none of its vCPUs to run. Those that are made later take them over.
     pauses: SpinLock<u32, rank::DomainControl>,
     /// How far its clock is ahead of the machine's, in seconds.
@@ -142,6 +145,7 @@ impl<M: Machine> Domain<M> {
             destruction: SpinLock::new(Stage::FIRST),
             shutdown: AtomicU32::new(Shutdown::NONE.0),
             life: AtomicU8::new(Life::Alive as u8),
+            died_before: AtomicU16::new(NOBODY.0),
             time_offset_seconds: AtomicU64::new(0),
         })
     }

@@ -27,7 +27,13 @@ pub struct DomainTable<M: Machine> {
     last_number: AtomicU16,
     /// Domains of which others still use pages.
     dead: AtomicU32,
+    /// The number of the one of them that died last, or [`NOBODY`]. Each knows the one before it, so that those who live
+    /// cost nothing when one is looked for. Changed only by whoever is in control.
+    last_dead: AtomicU16,
 }
+
+/// The number of no domain.
+pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
 
 /// The right to make, change and end domains: one CPU has it at a time.
 pub struct InControl<'a>(&'a AtomicBool);
@@ -46,6 +52,7 @@ impl<M: Machine> Default for DomainTable<M> {
             in_control: AtomicBool::new(false),
             last_number: AtomicU16::new(0),
             dead: AtomicU32::new(0),
+            last_dead: AtomicU16::new(NOBODY.0),
         }
     }
 }
@@ -89,7 +96,8 @@ impl<M: Machine> DomainTable<M> {
 
     /// The first domain whose number is `id` or above.
     pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
-        self.slots_from(id).find_map(ArcSlot::get)
+        // Another CPU may take a value out between the two looks.
+        self.slots_from(id).filter(|slot| slot.is_set()).find_map(ArcSlot::get)
     }
 
     /// How many domains there are.
@@ -123,8 +131,10 @@ impl<M: Machine> DomainTable<M> {
         Ok(())
     }
 
-    /// One more domain is dead.
-    pub(crate) fn note_dead(&self) {
+    /// One more domain is dead. Only for whoever is in control.
+    pub(crate) fn note_dead(&self, domain: &Domain<M>) {
+        domain.died_before.store(self.last_dead.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.last_dead.store(domain.id.0, Ordering::Relaxed);
         self.dead.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -133,10 +143,17 @@ impl<M: Machine> DomainTable<M> {
         self.dead.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes the first dead domain out for which `gone` says so; others may still hold it.
-    pub(crate) fn remove_first(&self, gone: impl Fn(&Domain<M>) -> bool) -> Option<Arc<Domain<M>>> {
-        let slot = self.slots_from(DomId(0)).find(|slot| slot.get().is_some_and(|domain| gone(&domain)))?;
-        let removed = slot.take()?;
+    /// Takes a dead domain out for which `gone` says so; others may still hold it. Only for whoever is in control.
+    pub(crate) fn remove_dead(&self, gone: impl Fn(&Domain<M>) -> bool) -> Option<Arc<Domain<M>>> {
+        let mut later: Option<Arc<Domain<M>>> = None;
+        let mut domain = self.get(DomId(self.last_dead.load(Ordering::Relaxed)))?;
+        while !gone(&domain) {
+            let before = self.get(DomId(domain.died_before.load(Ordering::Relaxed)))?;
+            later = Some(core::mem::replace(&mut domain, before));
+        }
+        let link = later.as_ref().map_or(&self.last_dead, |later| &later.died_before);
+        link.store(domain.died_before.load(Ordering::Relaxed), Ordering::Relaxed);
+        let removed = self.slot(domain.id)?.take()?;
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.dead.fetch_sub(1, Ordering::SeqCst);
         Some(removed)

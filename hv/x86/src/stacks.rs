@@ -29,19 +29,21 @@ const SLOT: u64 = 512 << 10;
 const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
 
 impl StackUse {
-    const fn bytes(self) -> u64 {
-        match self {
-            // At boot dom0's kernel is unpacked on it, by decoders that keep their tables on the stack. Unoptimised
-            // code keeps every temporary of a function apart.
-            Self::Main => {
-                if cfg!(debug_assertions) {
-                    256 << 10
-                } else {
-                    128 << 10
-                }
-            }
-            _ => 16 << 10,
-        }
+    /// How large it is, on the CPU that boots the others and on the others.
+    const fn bytes(self, boots: bool) -> u64 {
+        // Unoptimised code keeps every temporary of a function apart.
+        const UNOPTIMISED: bool = cfg!(debug_assertions);
+        let kib = match self {
+            Self::Main if UNOPTIMISED => 256,
+            // At boot dom0's kernel is unpacked on it, by decoders that keep their tables on the stack.
+            Self::Main if boots => 128,
+            // All that guests have a CPU do was seen to take 28 KiB.
+            Self::Main => 48,
+            // To say where the CPU was takes 3 KiB.
+            Self::Nmi if !UNOPTIMISED => 8,
+            Self::Nmi | Self::DoubleFault | Self::MachineCheck => 16,
+        };
+        kib << 10
     }
 }
 
@@ -58,7 +60,7 @@ pub fn top(cpu: CpuIndex, stack: StackUse) -> u64 {
 pub fn map(cpu: CpuIndex, tables: &mut PageTables, take: TakeFrame<'_>) -> Result<(), PagingError> {
     for stack in USES {
         let top = top(cpu, stack);
-        let mut address = top.wrapping_sub(stack.bytes());
+        let mut address = top.wrapping_sub(stack.bytes(cpu == CpuIndex::BOOT));
         while address < top {
             let frame = take().ok_or(PagingError::NoFrame)?;
             tables.map(
@@ -83,7 +85,7 @@ pub fn around(address: u64) -> Option<(u64, u64)> {
     let slot = address.checked_sub(STACKS)? / SLOT;
     let stack = *USES.get((slot % USES.len() as u64) as usize)?;
     let top = STACKS.wrapping_add(slot.wrapping_add(1).wrapping_mul(SLOT));
-    let bottom = top.wrapping_sub(stack.bytes());
+    let bottom = top.wrapping_sub(stack.bytes(slot < USES.len() as u64));
     (slot < SLOTS && address >= bottom).then_some((bottom, top))
 }
 

@@ -213,8 +213,10 @@ pub fn teardown<D: EventDomain>(domain: &D, mut give_way: impl FnMut() -> bool) 
         bindings.dying = true;
         bindings.next_teardown
     };
-    while events.ports().get(Port(port)).is_some() {
-        if close_for_hypervisor(domain, Port(port)) == Err(Errno::EAGAIN) {
+    while let Some(cell) = events.ports().get(Port(port)) {
+        // What is free stays so from now on.
+        let is_bound = !matches!(cell.peek().kind, Kind::Free | Kind::Reserved);
+        if is_bound && close_for_hypervisor(domain, Port(port)) == Err(Errno::EAGAIN) {
             events.bindings.lock().next_teardown = port;
             return Progress::Again;
         }

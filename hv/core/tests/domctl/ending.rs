@@ -165,6 +165,30 @@ fn what_others_map_keeps_a_dead_domain_in_the_list() {
 }
 
 #[test]
+fn the_dead_leave_the_list_in_any_order() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let world = World::new(&[1]);
+        let free = settle(&world);
+        let ids = [(); 3].map(|()| full_domain(&world, 8));
+        let living = full_domain(&world, 8);
+        let is_there = |id| world.hv.domains.get(id).is_some();
+        let page = |id| world.hv.memory(&domain(&world, id)).own_page(Gfn(5), true).unwrap();
+        let mut held = ids.map(|id| Some(page(id)));
+        ids.iter().rev().for_each(|id| assert_eq!(destroy(&world, *id), Ok(0)));
+        for gone in order {
+            settle(&world);
+            assert!((0..3).all(|other| is_there(ids[other]) == held[other].is_some()));
+            world.hv.frames.put(held[gone].take().unwrap());
+        }
+        settle(&world);
+        assert!(!ids.into_iter().any(is_there));
+        assert!(is_there(living) && !world.hv.domains.has_dead());
+        assert_eq!(destroy(&world, living), Ok(0));
+        assert_eq!(settle(&world), free);
+    }
+}
+
+#[test]
 fn the_control_domain_hears_of_the_death_and_of_the_last_page() {
     let world = World::new(&[1]);
     let mut bind = EvtchnBindVirq { virq: VIRQ_DOM_EXC, vcpu: VcpuId(0), ..EvtchnBindVirq::default() };

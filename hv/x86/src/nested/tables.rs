@@ -382,8 +382,13 @@ impl<A: FrameAccess> NestedTables<A> {
         let begin = from.saturating_sub(base) / pages;
         let words = self.access.frame(table)?.words();
         (begin..).zip(words.iter().skip(begin as usize)).find_map(|(index, word)| {
+            let entry = Entry(word.load(Ordering::Acquire));
+            // Most of them, in most tables.
+            if entry == Entry::EMPTY {
+                return None;
+            }
             let first = base + index * pages;
-            match Entry(word.load(Ordering::Acquire)).meaning(level) {
+            match entry.meaning(level) {
                 Meaning::Empty => None,
                 Meaning::Page => Some((first, level)),
                 Meaning::Table { frame, .. } => self.first_page(frame, level - 1, first, from),
@@ -393,8 +398,9 @@ impl<A: FrameAccess> NestedTables<A> {
 
     fn give_back_below(&self, table: Mfn, level: Level, frames: &mut dyn FrameSource) {
         if let Some(page) = self.access.frame(table).filter(|_| level > 1) {
-            for word in page.words() {
-                if let Meaning::Table { frame, .. } = Entry(word.load(Ordering::Acquire)).meaning(level) {
+            let entries = page.words().iter().map(|word| Entry(word.load(Ordering::Acquire)));
+            for entry in entries.filter(|entry| *entry != Entry::EMPTY) {
+                if let Meaning::Table { frame, .. } = entry.meaning(level) {
                     self.give_back_below(frame, level - 1, frames);
                 }
             }
