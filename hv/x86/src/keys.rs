@@ -6,10 +6,12 @@
 use core::fmt;
 use core::sync::atomic::Ordering;
 
+use xenolith_hal::CpuId;
 use xenolith_sync::Once;
 
+use crate::stacks::StackUse;
 use crate::svm::exit_counts;
-use crate::{clock, cpu_area, crash, device_interrupts, heap, reboot};
+use crate::{clock, cpu_area, crash, device_interrupts, heap, reboot, stacks};
 
 /// One command.
 struct Key {
@@ -111,6 +113,22 @@ fn show_cpus() {
             at(&area.deadline),
             at(&area.armed_until)
         );
+        crate::print!("    bytes of stack reached: {}", Stacks(cpu));
+    }
+}
+
+/// How far each stack of a CPU was ever filled.
+struct Stacks(CpuId);
+
+impl fmt::Display for Stacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for stack in stacks::USES {
+            if let Some((reached, bytes)) = stacks::reached(self.0, stack) {
+                let comma = if matches!(stack, StackUse::Main) { "" } else { ", " };
+                write!(f, "{comma}{} {reached} of {bytes}", stack.name())?;
+            }
+        }
+        Ok(())
     }
 }
 

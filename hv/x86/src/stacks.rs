@@ -3,9 +3,13 @@
 //! Each stack lies at the top of a slot of its own; the rest of the slot is never mapped, so running over the end of a
 //! stack faults at once, and the double fault has a stack of its own to report it on.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use xenolith_bootinfo::MachineRange;
+use xenolith_hal::CpuId;
 use xenolith_sync::CpuIndex;
 
+use crate::cpu_area;
 use crate::image;
 use crate::layout::{PAGE, STACKS};
 use crate::paging::{EntryFlags, PageTables, PagingError, TakeFrame};
@@ -23,12 +27,24 @@ pub enum StackUse {
     MachineCheck = 3,
 }
 
-const USES: [StackUse; 4] = [StackUse::Main, StackUse::Nmi, StackUse::DoubleFault, StackUse::MachineCheck];
+/// All of them.
+pub const USES: [StackUse; 4] = [StackUse::Main, StackUse::Nmi, StackUse::DoubleFault, StackUse::MachineCheck];
 /// The distance from one stack to the next.
 const SLOT: u64 = 512 << 10;
 const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
 
 impl StackUse {
+    /// Its name for users.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Nmi => "NMI",
+            Self::DoubleFault => "double fault",
+            Self::MachineCheck => "machine check",
+        }
+    }
+
     /// How large it is, on the CPU that boots the others and on the others.
     const fn bytes(self, boots: bool) -> u64 {
         // Unoptimised code keeps every temporary of a function apart.
@@ -37,11 +53,9 @@ impl StackUse {
             Self::Main if UNOPTIMISED => 256,
             // At boot dom0's kernel is unpacked on it, by decoders that keep their tables on the stack.
             Self::Main if boots => 128,
-            // All that guests have a CPU do was seen to take 28 KiB.
-            Self::Main => 48,
-            // To say where the CPU was takes 3 KiB.
-            Self::Nmi if !UNOPTIMISED => 8,
-            Self::Nmi | Self::DoubleFault | Self::MachineCheck => 16,
+            Self::Main => 64,
+            Self::Nmi | Self::DoubleFault | Self::MachineCheck if UNOPTIMISED => 16,
+            Self::Nmi | Self::DoubleFault | Self::MachineCheck => 8,
         };
         kib << 10
     }
@@ -87,6 +101,24 @@ pub fn around(address: u64) -> Option<(u64, u64)> {
     let top = STACKS.wrapping_add(slot.wrapping_add(1).wrapping_mul(SLOT));
     let bottom = top.wrapping_sub(stack.bytes(slot < USES.len() as u64));
     (slot < SLOTS && address >= bottom).then_some((bottom, top))
+}
+
+/// How much of a stack of a running CPU has ever been in use, and how much there is, in bytes.
+///
+/// Stacks begin as zeros, so what was never reached is zero still.
+#[must_use]
+pub fn reached(cpu: CpuId, stack: StackUse) -> Option<(u64, u64)> {
+    let index = CpuIndex::new(cpu.0).filter(|_| cpu.index() < cpu_area::count())?;
+    let top = top(index, stack);
+    let bytes = stack.bytes(index == CpuIndex::BOOT);
+    let untouched = (top.wrapping_sub(bytes)..top).step_by(size_of::<u64>()).take_while(|address| {
+        // SAFETY: the word lies in a stack that was mapped before its CPU was counted, and stays so; the CPU that works
+        // on it writes whole words, which cannot be seen in part.
+        let word = unsafe { AtomicU64::from_ptr(*address as *mut u64) };
+        word.load(Ordering::Relaxed) == 0
+    });
+    let untouched = (untouched.count() as u64).wrapping_mul(size_of::<u64>() as u64);
+    Some((bytes.wrapping_sub(untouched), bytes))
 }
 
 /// True when `address` lies in the unmapped part of a stack's slot: whoever touched it ran over the end.

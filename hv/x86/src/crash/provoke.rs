@@ -9,6 +9,7 @@ use crate::calls::{self, Work};
 use crate::{cpu_area, image};
 
 /// Makes the fault.
+#[inline(never)] // so that the call trace names it
 pub fn provoke(test: CrashTest) {
     crate::print!("crash-test: {test:?}");
     match test {
