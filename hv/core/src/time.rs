@@ -11,9 +11,8 @@ use core::sync::atomic::Ordering;
 use xen_abi::GuestHandle;
 use xen_abi::sched::SHUTDOWN_WATCHDOG;
 use xen_abi::shared_info::{
-    PvclockFlags, SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION, TIME_FLAGS,
-    TIME_SYSTEM_TIME, TIME_TSC_SHIFT, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME,
-    VcpuTimeInfo,
+    PvclockFlags, SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION,
+    TIME_SYSTEM_TIME, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME, VcpuTimeInfo,
 };
 use xen_abi::vcpu::{
     RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo, XEN_RUNSTATE_UPDATE,
@@ -126,9 +125,9 @@ fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> 
     page.store_u32(at + TIME_VERSION, version)?;
     page.store_u64(at + TIME_TSC_TIMESTAMP, clock.tsc_timestamp)?;
     page.store_u64(at + TIME_SYSTEM_TIME, clock.system_time)?;
-    page.store_u32(at + TIME_TSC_TO_SYSTEM_MUL, clock.tsc_to_system_mul)?;
-    page.store_u8(at + TIME_TSC_SHIFT, clock.tsc_shift.cast_unsigned())?;
-    page.store_u8(at + TIME_FLAGS, 0)?;
+    // The multiplier, and behind it the shift, the flags (none) and two bytes that mean nothing.
+    let scale = u64::from(clock.tsc_to_system_mul) | u64::from(clock.tsc_shift.cast_unsigned()) << u32::BITS;
+    page.store_u64(at + TIME_TSC_TO_SYSTEM_MUL, scale)?;
     page.store_u32(at + TIME_VERSION, version.wrapping_add(1))
 }
 

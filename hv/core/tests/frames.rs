@@ -216,15 +216,19 @@ fn a_little_is_64_kib_and_all_of_it_together_all_free_memory() {
 }
 
 #[test]
-fn clearing_a_little_stops_at_the_page_at_which_there_is_something_better_to_do() {
+fn clearing_a_little_stops_where_there_is_something_better_to_do_and_goes_on_there() {
     let (frames, heap) = machine(1500, 1);
-    let asked = std::cell::Cell::new(0);
-    let third_time = || {
-        asked.set(asked.get() + 1);
-        asked.get() == 3
+    let times = |most: u32| {
+        let asked = std::cell::Cell::new(0);
+        move || asked.replace(asked.get() + 1) + 1 == most
     };
-    assert!(frames.scrub_a_little(&heap, third_time));
+    // Four times for each page.
+    assert!(frames.scrub_a_little(&heap, times(12)));
     assert_eq!((frames.scrub_pending(), frames.free_pages()), (1497, 1500));
+    assert!(frames.scrub_a_little(&heap, times(3)));
+    assert_eq!(frames.scrub_pending(), 1497, "three quarters of a page");
+    assert!(frames.scrub_a_little(&heap, times(1)));
+    assert_eq!(frames.scrub_pending(), 1496, "the last quarter");
     while frames.scrub_a_little(&heap, || true) {}
     assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 1500));
 }
@@ -233,7 +237,7 @@ fn clearing_a_little_stops_at_the_page_at_which_there_is_something_better_to_do(
 fn a_block_whose_clearing_was_broken_off_is_there_for_who_needs_it() {
     let (frames, heap) = machine(16, 1);
     assert!(frames.scrub_a_little(&heap, || true));
-    assert_eq!((frames.scrub_pending(), frames.free_pages()), (15, 16));
+    assert_eq!((frames.scrub_pending(), frames.free_pages()), (16, 16));
     let all: Vec<_> = (0..16).map(|_| page(&frames, &heap, 1)).collect();
     assert_eq!((frames.scrub_pending(), frames.free_pages()), (0, 0));
     assert!(all.iter().all(|mfn| heap.is_clear(*mfn)));

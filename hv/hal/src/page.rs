@@ -9,6 +9,8 @@ const WORDS: usize = PAGE_SIZE / WORD;
 const GROUP: usize = 16;
 /// The same where nothing but zeros is written.
 const CLEARED_AT_ONCE: usize = 64;
+/// Words that are cleared before somebody else may want the CPU.
+const CLEARED_BETWEEN_LOOKS: usize = 128;
 /// Words that are all read before the first of them is written. Where both sides share a place in a cache that has one
 /// entry for it, as an emulator's for translations has, they drive each other out once for so many words.
 const BATCH: usize = 8;
@@ -266,6 +268,27 @@ impl PageWords {
             }
         }
     }
+
+    /// Writes zeros from a word on, and stops in the middle where `enough` says so, which is asked a few times: then
+    /// gives the word to go on from. None when the rest of the page is clear.
+    pub fn clear_from(&self, word: usize, enough: impl Fn() -> bool) -> Option<usize> {
+        let mut next = word;
+        loop {
+            let end = next.saturating_add(CLEARED_BETWEEN_LOOKS).min(WORDS);
+            for group in self.0.get(next..end)?.as_chunks::<GROUP>().0 {
+                for word in group {
+                    word.store(0, Ordering::Relaxed);
+                }
+            }
+            next = end;
+            if next == WORDS {
+                return None;
+            }
+            if enough() {
+                return Some(next);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +303,20 @@ mod tests {
         page.store_u8(15, 0xee).unwrap();
         assert_eq!(page.load_u64(8), Some(0xee11_2222_abcd_4444));
         assert_eq!(page.load_u32(12), Some(0xee11_2222));
+    }
+
+    #[test]
+    fn clearing_stops_where_it_is_enough_and_goes_on_from_there() {
+        let page = PageWords::new();
+        page.words().iter().for_each(|word| word.store(1, Ordering::Relaxed));
+        let left = || page.words().iter().filter(|word| word.load(Ordering::Relaxed) == 1).count();
+        for (from, next, still) in [(0, 128, 384), (128, 256, 256), (256, 384, 128)] {
+            assert_eq!((page.clear_from(from, || true), left()), (Some(next), still));
+        }
+        assert_eq!((page.clear_from(384, || true), left()), (None, 0));
+        page.words().iter().for_each(|word| word.store(1, Ordering::Relaxed));
+        assert_eq!((page.clear_from(0, || false), left()), (None, 0));
+        assert_eq!(page.clear_from(WORDS + 1, || false), None);
     }
 
     #[test]

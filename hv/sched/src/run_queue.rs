@@ -211,7 +211,9 @@ impl<K: PartialEq> RunQueue<K> {
         self.preempt = false;
         let Some((index, _)) = self.first() else { return Next::Idle };
         // Keeps the order of the others, which says who has waited longest.
-        let entity = self.ready.remove(index);
+        let is_last = index.wrapping_add(1) == self.ready.len();
+        let taken = if is_last { self.ready.pop() } else { Some(self.ready.remove(index)) };
+        let Some(entity) = taken else { return Next::Idle };
         let slice_end = now.after_ns(entity.slice_ns());
         self.current = Some(Current { entity, started: now, accounted: now, slice_end });
         self.raise_floor();

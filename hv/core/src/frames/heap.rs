@@ -18,8 +18,9 @@ pub(super) struct Heap {
     pub(super) claims: u64,
     /// Free frames that are out of the allocator while somebody clears them.
     pub(super) being_cleared: u64,
-    /// Blocks whose clearing was broken off, as many at most as there is room for. They count as being cleared.
-    pub(super) unfinished: Vec<FreeFrame>,
+    /// Blocks whose clearing was broken off, as many at most as there is room for, and how many words of the first dirty
+    /// frame are clear. They count as being cleared.
+    pub(super) unfinished: Vec<(FreeFrame, usize)>,
 }
 
 /// Why a claim was refused.

@@ -23,24 +23,34 @@ impl Heap {
 impl Frames {
     /// Clears the dirty frames of a run that the caller alone has.
     pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
-        self.scrub_frames_until(pages, start, count, || false);
+        self.scrub_frames_until(pages, start, count, 0, || false);
     }
 
-    /// Stops after the frame at which `enough` says so; false if that left something.
-    fn scrub_frames_until(&self, pages: &impl Pages, start: Mfn, count: u64, enough: impl Fn() -> bool) -> bool {
+    /// Leaves so many words of the first dirty frame as they are, and stops where `enough` says so: then gives how many
+    /// words of the next one are clear. None when all are.
+    fn scrub_frames_until(
+        &self,
+        pages: &impl Pages,
+        start: Mfn,
+        count: u64,
+        clear_words: usize,
+        enough: impl Fn() -> bool,
+    ) -> Option<usize> {
         let last = start.0.saturating_add(count).saturating_sub(1);
+        let mut from = clear_words;
         for (mfn, frame) in self.table.run(start, count) {
             if frame.state().dirty {
-                if let Some(page) = pages.page(mfn) {
-                    page.clear();
+                let stopped = pages.page(mfn).and_then(|page| page.clear_from(core::mem::take(&mut from), &enough));
+                if stopped.is_some() {
+                    return stopped;
                 }
                 self.forget_dirty(frame);
                 if enough() {
-                    return mfn.0 >= last;
+                    return (mfn.0 < last).then_some(0);
                 }
             }
         }
-        true
+        None
     }
 
     /// Clears a block that has just left the allocator, and makes it the memory of a domain, in one go.
@@ -75,8 +85,8 @@ impl Frames {
     }
 
     /// Clears one free block of at most 64 KiB: for a CPU that has nothing better to do, so that whoever wants memory
-    /// later finds it cleared. It stops after the page at which `enough` says that there is something better. False
-    /// when nothing is dirty.
+    /// later finds it cleared. It stops where `enough` says that there is something better, within a quarter of a
+    /// page, and goes on from there the next time. False when nothing is dirty.
     pub fn scrub_a_little(&self, pages: &impl Pages, enough: impl Fn() -> bool) -> bool {
         self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE, enough)
     }
@@ -85,17 +95,19 @@ impl Frames {
     /// neighbours takes longer than whoever is waited for should wait.
     fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
         let unfinished = self.heap.lock().unfinished.pop();
-        let next = || self.take_dirty_block(most).map(|(start, order)| self.taken(start, order));
-        let Some(block) = unfinished.or_else(next) else { return false };
-        let finished = self.scrub_frames_until(pages, block.mfn, block.order.pages(), enough);
+        let next = || self.take_dirty_block(most).map(|(start, order)| (self.taken(start, order), 0));
+        let Some((block, clear_words)) = unfinished.or_else(next) else { return false };
+        let stopped = self.scrub_frames_until(pages, block.mfn, block.order.pages(), clear_words, enough);
         let mut heap = self.heap.lock();
-        if finished || heap.unfinished.len() == heap.unfinished.capacity() {
-            drop(heap);
-            let dirty = self.mark_free(&block);
-            heap = self.heap.lock();
-            heap.restore(block, dirty);
-        } else {
-            heap.unfinished.push(block);
+        match stopped {
+            Some(clear_words) if heap.unfinished.len() < heap.unfinished.capacity() => {
+                heap.unfinished.push((block, clear_words));
+            }
+            _ => {
+                drop(heap);
+                let dirty = self.mark_free(&block);
+                self.heap.lock().restore(block, dirty);
+            }
         }
         true
     }
@@ -103,7 +115,7 @@ impl Frames {
     /// Gives the blocks back whose clearing was broken off; false if there was none.
     pub(super) fn put_unfinished_back(&self, heap: &mut Heap) -> bool {
         let mut any = false;
-        while let Some(block) = heap.unfinished.pop() {
+        while let Some((block, _)) = heap.unfinished.pop() {
             let dirty = self.mark_free(&block);
             heap.restore(block, dirty);
             any = true;

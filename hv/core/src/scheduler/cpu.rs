@@ -69,6 +69,11 @@ impl<M: Machine> Cpu<M> {
         }
     }
 
+    /// True if it had nothing to run when somebody last looked.
+    pub fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
     /// Asks the CPU to ask the policy; false if somebody did already.
     pub fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::SeqCst)

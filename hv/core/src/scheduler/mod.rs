@@ -147,7 +147,7 @@ impl<M: Machine> Scheduler<M> {
     /// The CPU that it ran on last if nothing is there to do, or what the policy says.
     fn suitable(&self, vcpu: &Vcpu<M>) -> Option<CpuId> {
         let (last, settings) = (vcpu.processor(), vcpu.schedule.effective());
-        let idle = self.cpu(last).is_some_and(|cpu| cpu.runs_guests() && cpu.load().idle);
+        let idle = self.cpu(last).is_some_and(|cpu| cpu.runs_guests() && cpu.is_idle());
         if idle && settings.prefers(last) {
             return Some(last);
         }
