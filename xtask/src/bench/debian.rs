@@ -22,6 +22,7 @@ const TRIES: u32 = 3;
 
 /// The jobs of dom0 that move bytes; each `TRAFFIC` line of theirs becomes a row.
 const TRAFFIC_JOBS: &str = "daemons+network+disk+traffic";
+const TRAFFIC_GUEST: &str = "traffic";
 /// How many of those rows there are: disk and network, each both ways.
 const TRAFFIC_ROWS: usize = 4;
 const NS_PER_MS: i64 = 1_000_000;
@@ -66,9 +67,13 @@ fn tried(column: Column, what: &str, run: impl Fn() -> Result<Timed>) -> Result<
     }
 }
 
-/// The row of a line `TRAFFIC name KiB milliseconds`: instructions, which are nanoseconds, for a KiB.
+/// The row of a line `TRAFFIC name KiB milliseconds` that a step told: instructions, which are nanoseconds, for a KiB. The
+/// guest's own console, which may stop showing in the middle, begins its lines with the guest's name.
 fn per_kib(line: &str) -> Option<(String, Figure)> {
-    let (_, said) = line.split_once("TRAFFIC ")?;
+    let (before, said) = line.split_once("| TRAFFIC ")?;
+    if before.ends_with(TRAFFIC_GUEST) {
+        return None;
+    }
     let mut words = said.split_whitespace();
     let name = words.next()?;
     let (kib, ms): (i64, i64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -84,6 +89,7 @@ mod tests {
         let row = per_kib("(XEN) | TRAFFIC disk-read 2000 500\r");
         assert_eq!(row, Some(("debian/disk-read-per-kib".into(), Figure::About(250_000))));
         assert_eq!(per_kib("| TRAFFIC disk-read 0 500"), None);
+        assert_eq!(per_kib("traffic| TRAFFIC disk-read 2000 500\r"), None, "it is told twice");
         assert_eq!(per_kib("| TRAFFIC end"), None);
         assert_eq!(per_kib("| TRAFFIC failed: fio: 12 13"), None);
     }
