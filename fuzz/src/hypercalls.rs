@@ -6,11 +6,11 @@ use fastrand::Rng;
 use xen_abi::domctl::XEN_DOMCTL_INTERFACE_VERSION;
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Gfn, VcpuId};
-use xenolith_core::domain::Domain;
-use xenolith_core::domctl::commands;
-use xenolith_core::hypercall::{After, Body, Table, answer};
-use xenolith_core::hypervisor::Hypervisor;
-use xenolith_core::vcpu::VcpuCore;
+use xenolith_core::domains::domain::Domain;
+use xenolith_core::domains::hypervisor::Hypervisor;
+use xenolith_core::domains::vcpu::VcpuCore;
+use xenolith_core::hypercalls::domctl::commands;
+use xenolith_core::hypercalls::{After, Body, Table, answer};
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, GuestCpu};
 

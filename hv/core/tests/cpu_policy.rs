@@ -7,8 +7,8 @@ use hypercall_world::World;
 use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 use xen_abi::domctl::DomctlCpuPolicy;
 use xen_abi::{Errno, Gfn, GuestHandle, VcpuId};
-use xenolith_core::cpu_policy::{default, get_cpu_policy, set_cpu_policy};
-use xenolith_core::guest_cpuid;
+use xenolith_core::components::cpu_policy::{default, get_cpu_policy, set_cpu_policy};
+use xenolith_core::x86::guest_cpuid;
 use xenolith_hal::{CpuidRegisters, PAGE_SIZE};
 use zerocopy::{FromZeros, IntoBytes};
 

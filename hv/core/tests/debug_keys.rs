@@ -7,10 +7,10 @@ use hypercall_world::{SHARED_INFO, World};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, VCPU_INFO_UPCALL_PENDING};
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Port, VcpuId};
-use xenolith_core::debug_keys;
-use xenolith_core::event_channel::{HostedDomain, alloc_unbound, bind_virq, poll, raise_vcpu};
-use xenolith_core::vcpu_loop::CpuLoop;
-use xenolith_core::vcpu_timers::Timer;
+use xenolith_core::components::event_channel::{HostedDomain, alloc_unbound, bind_virq, poll, raise_vcpu};
+use xenolith_core::components::vcpu_timers::Timer;
+use xenolith_core::lifecycle::debug_keys;
+use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, GuestCpu, Time};
 

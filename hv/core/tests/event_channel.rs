@@ -6,7 +6,7 @@ mod event_world;
 use event_world::{Domain, world};
 use xen_abi::virq::{VIRQ_ARGO, VIRQ_CONSOLE, VIRQ_DOM_EXC, VIRQ_MCA, VIRQ_TIMER};
 use xen_abi::{DomId, Errno, Port, VcpuId};
-use xenolith_core::event_channel::{
+use xenolith_core::components::event_channel::{
     EventChannels, PORTS_PER_BUCKET, PortStatus, Progress, ResetStart, alloc_unbound, alloc_unbound_for_hypervisor,
     bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq, close, close_for_hypervisor, is_pending,
     mark_everything, may_reset, poll, raise_global, raise_pirq, raise_vcpu, reset, send, send_from_hypervisor, status,

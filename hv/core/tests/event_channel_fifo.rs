@@ -7,7 +7,7 @@ use event_world::fifo_guest::{BUSY, LINKED, MASKED, PENDING, Queues};
 use event_world::{Domain, FRAMES, world};
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
-use xenolith_core::event_channel::{
+use xenolith_core::components::event_channel::{
     EventDomain, Progress, ResetStart, alloc_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq, close,
     expand_array, init_control, is_pending, poll, raise_vcpu, reset, send, set_priority, teardown, unmask,
 };

@@ -9,7 +9,7 @@ use xen_abi::hypercall::{EVENT_CHANNEL_OP, EVENT_CHANNEL_OP_COMPAT};
 use xen_abi::shared_info::SHARED_INFO_EVTCHN_PENDING;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
-use xenolith_core::event_channel::{HostedDomain, Progress, raise_vcpu, teardown};
+use xenolith_core::components::event_channel::{HostedDomain, Progress, raise_vcpu, teardown};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 fn evtchn<T: FromBytes + IntoBytes + Immutable>(world: &World, caller: u16, op: u32, value: &mut T) -> Answer {

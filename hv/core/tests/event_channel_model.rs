@@ -9,7 +9,7 @@ use event_world::{Domain, world};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use xen_abi::{DomId, Port, VcpuId};
-use xenolith_core::event_channel::{
+use xenolith_core::components::event_channel::{
     EventDomain, Progress, ResetStart, alloc_unbound, bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq,
     close, poll, raise_vcpu, reset, send, set_priority, status, teardown, unmask,
 };
@@ -342,7 +342,7 @@ fn disturb(domain: &Domain, op: Op) {
 
 /// Each connected port's other end is connected to it.
 fn peers_agree(domains: &[Domain]) {
-    use xenolith_core::event_channel::PortStatus::Interdomain;
+    use xenolith_core::components::event_channel::PortStatus::Interdomain;
     for domain in domains {
         for port in 0..80 {
             if let Ok((Interdomain { remote, port: there }, _)) = status(domain, Port(port), true) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Port, VcpuId};
-use xenolith_core::event_channel::{
+use xenolith_core::components::event_channel::{
     Progress, alloc_unbound, bind_interdomain, bind_vcpu, bind_virq, close, poll, raise_vcpu, send, set_priority,
     teardown, unmask,
 };

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use xenolith_core::frames::{
+use xenolith_core::memory::frames::{
     ANYWHERE, AllocationError, ClaimError, FrameUse, Frames, OwnedFrame, PageRef, Pages, PagingPool,
 };
 use xenolith_hal::{CpuId, DomId, FrameSource, Mfn, PageOrder, PageWords, Time};

@@ -2,7 +2,7 @@
 #![cfg(not(loom))]
 
 use xen_abi::{Errno, GuestHandle};
-use xenolith_core::guest_memory::GuestView;
+use xenolith_core::memory::guest_memory::GuestView;
 use xenolith_fake::{FakeMachine, FakeSpace};
 use xenolith_hal::{
     FrameSource, Gfn, Machine, Mapping, Mfn, NestedSpace, PageKind, PageOrder, PagingRegisters, Rights,

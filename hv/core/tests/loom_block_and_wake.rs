@@ -8,7 +8,7 @@ use hypercall_world::World;
 use loom::sync::Arc;
 use loom::thread;
 use xen_abi::VcpuId;
-use xenolith_core::vcpu_loop::CpuLoop;
+use xenolith_core::run::CpuLoop;
 use xenolith_hal::{CpuId, GuestCpu};
 
 const VECTOR: u8 = 0xf3;

@@ -10,7 +10,7 @@ use loom::thread;
 use std::sync::atomic::AtomicI64;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
-use xenolith_core::event_channel::{
+use xenolith_core::components::event_channel::{
     EventChannels, EventDomain, GuestWords, PortStatus, Progress, ResetStart, alloc_unbound, bind_interdomain,
     bind_ipi, bind_virq, close, expand_array, init_control, is_pending, poll, raise_vcpu, reset, send, status, unmask,
 };

@@ -4,8 +4,8 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use xenolith_core::frames::epoch::Epochs;
-use xenolith_core::frames::{ANYWHERE, FrameUse, Frames, OwnedFrame, Pages};
+use xenolith_core::memory::frames::epoch::Epochs;
+use xenolith_core::memory::frames::{ANYWHERE, FrameUse, Frames, OwnedFrame, Pages};
 use xenolith_hal::{CpuId, DomId, Mfn, PageOrder, PageWords, Time};
 use xenolith_sync::atomic::{AtomicBool, Ordering};
 

@@ -5,7 +5,7 @@
 use loom::sync::Arc;
 use loom::thread;
 use xen_abi::grant_entry::{GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING};
-use xenolith_core::grant::entry::{Wish, pin_v1, pin_v2};
+use xenolith_core::components::grant::entry::{Wish, pin_v1, pin_v2};
 use xenolith_hal::DomId;
 use xenolith_sync::atomic::{AtomicU64, Ordering, fence};
 

@@ -5,7 +5,7 @@ mod hypercall_world;
 
 use hypercall_world::World;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
-use xenolith_core::power::domain_shutdown;
+use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_hal::PowerAction;
 
 /// Shuts domain `id` down for `reason`: what the machine does, and the lines that say so.

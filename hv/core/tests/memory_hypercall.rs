@@ -12,7 +12,7 @@ use xen_abi::memory_access::MemAccessOp;
 use xen_abi::memory_map::*;
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GrantHandle, GrantRef, GuestHandle};
-use xenolith_core::grant::Part;
+use xenolith_core::components::grant::Part;
 use xenolith_hal::{Machine, NestedSpace, PAGE_SIZE, PageKind, PageWords};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

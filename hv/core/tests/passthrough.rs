@@ -3,7 +3,7 @@
 mod hypercall_world;
 
 use hypercall_world::World;
-use xenolith_core::passthrough::{AddressRange, DevicePlan, HostDevices, interrupts_arrived};
+use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices, interrupts_arrived};
 use xenolith_devices::interrupt::Trigger;
 use xenolith_devices::pci::Ecam;
 use xenolith_fake::{FakeFunction, FakeMachine};

@@ -8,7 +8,7 @@ use xen_abi::hypercall::{PHYSDEV_OP, PLATFORM_OP};
 use xen_abi::physdev::*;
 use xen_abi::platform::*;
 use xen_abi::{Errno, Gfn, GuestHandle};
-use xenolith_core::passthrough::{DevicePlan, HostDevices};
+use xenolith_core::components::devices::{DevicePlan, HostDevices};
 use xenolith_devices::pci::Ecam;
 use xenolith_fake::FakeFunction;
 use xenolith_hal::{Gpa, PAGE_SIZE};

@@ -15,8 +15,8 @@ use xen_abi::vcpu::*;
 use xen_abi::version::XENVER_PAGESIZE;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
-use xenolith_core::guest_msr;
-use xenolith_core::vcpu_timers::Timer;
+use xenolith_core::components::vcpu_timers::Timer;
+use xenolith_core::x86::guest_msr;
 use xenolith_hal::{GuestCpu, PAGE_SIZE, Time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 

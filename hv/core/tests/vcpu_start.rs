@@ -6,7 +6,7 @@ use hypercall_world::World;
 use std::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
-use xenolith_core::vcpu_loop::{CpuLoop, take_requests};
+use xenolith_core::run::{CpuLoop, take_requests};
 use xenolith_hal::{CpuId, Exit, TimeBase};
 
 const UPCALL: u8 = 0xf3;

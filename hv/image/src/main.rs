@@ -7,10 +7,10 @@ extern crate alloc;
 mod launch;
 mod modules;
 
-use xenolith_core::debug_keys;
-use xenolith_core::frames::ANYWHERE;
-use xenolith_core::hypervisor::Hypervisor;
-use xenolith_core::vcpu_loop;
+use xenolith_core::domains::hypervisor::Hypervisor;
+use xenolith_core::lifecycle::debug_keys;
+use xenolith_core::memory::frames::ANYWHERE;
+use xenolith_core::run;
 use xenolith_hal::{CpuId, PageOrder};
 use xenolith_sync::Once;
 use xenolith_x86::keys::{self, MoreKeys};
@@ -63,7 +63,7 @@ fn press_key(key: u8) {
 
 fn work(_cpu: CpuId) -> ! {
     match HYPERVISOR.get() {
-        Some(hv) => vcpu_loop::run(hv),
+        Some(hv) => run::run(hv),
         None => panic!("a CPU runs before the hypervisor is there"),
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use xenolith_bootinfo::kernel_file::{KernelFile, KernelFileError};
 use xenolith_bootinfo::{MachineRange, Module};
-use xenolith_core::frames::{Frames, FreeFrame};
+use xenolith_core::memory::frames::{Frames, FreeFrame};
 use xenolith_hal::{Mfn, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 use xenolith_x86::layout;
 

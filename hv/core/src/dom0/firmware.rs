@@ -3,8 +3,8 @@
 
 use super::memory::Layout;
 use super::{Dom0Error, Dom0Plan, write};
-use crate::domain::Domain;
-use crate::hypervisor::Hypervisor;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
 use alloc::vec::Vec;
 use xen_abi::memory_map::E820_ACPI;
 use xenolith_devices::acpi::{InterruptOverride, IoApicEntry, MadtPlan, Origin, madt, rsdp, xsdt};

@@ -1,9 +1,9 @@
 //! Which of the machine's memory dom0 gets: each frame at its own number, but for what of the first megabyte the
 //! hypervisor needs for itself.
 
-use crate::device_space::DeviceSpace;
-use crate::frames::{ANYWHERE, FrameUse, Frames};
-use crate::physmap::{Editor, Memory};
+use crate::components::device_space::DeviceSpace;
+use crate::memory::frames::{ANYWHERE, FrameUse, Frames};
+use crate::memory::physmap::{Editor, Memory};
 use alloc::vec::Vec;
 use core::ops::Range;
 use xen_abi::memory_map::{E820_RAM, E820_UNUSABLE};

@@ -115,7 +115,7 @@ fn vcpus_that_are_made_late_are_as_paused_as_their_domain() {
     assert_eq!(give_vcpus(&world, id, 2), Ok(0));
     for paused in [true, false] {
         assert_eq!(plain(&world, XEN_DOMCTL_UNPAUSEDOMAIN, id), Ok(0));
-        assert_eq!(domain(&world, id).vcpus.iter().all(xenolith_core::vcpu::Vcpu::is_paused), paused);
+        assert_eq!(domain(&world, id).vcpus.iter().all(xenolith_core::domains::vcpu::Vcpu::is_paused), paused);
     }
 }
 
@@ -123,9 +123,11 @@ fn vcpus_that_are_made_late_are_as_paused_as_their_domain() {
 fn a_machine_without_frames_makes_no_domain_and_loses_none() {
     let world = World::new(&[1]);
     let mut held = Vec::new();
-    while let Some(frame) =
-        world.hv.frames.take(&world.hv.machine, xenolith_hal::PageOrder::SIZE_4K, xenolith_core::frames::ANYWHERE)
-    {
+    while let Some(frame) = world.hv.frames.take(
+        &world.hv.machine,
+        xenolith_hal::PageOrder::SIZE_4K,
+        xenolith_core::memory::frames::ANYWHERE,
+    ) {
         held.push(frame);
     }
     for missing in 0..2 {

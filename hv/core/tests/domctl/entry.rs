@@ -5,7 +5,7 @@ use crate::toolstack::*;
 use xen_abi::domctl::*;
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Errno};
-use xenolith_core::domctl::commands;
+use xenolith_core::hypercalls::domctl::commands;
 use xenolith_fake::FakeMachine;
 
 #[test]

@@ -6,10 +6,10 @@ use xen_abi::domctl::*;
 use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_SUSPEND};
 use xen_abi::{DomId, Errno, GuestHandle, VcpuId};
-use xenolith_core::domain::Shutdown;
-use xenolith_core::power::domain_shutdown;
-use xenolith_core::scheduler::Do;
-use xenolith_core::vcpu::Vcpu;
+use xenolith_core::domains::domain::Shutdown;
+use xenolith_core::domains::scheduler::Do;
+use xenolith_core::domains::vcpu::Vcpu;
+use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_hal::{CpuId, GuestCpu, Machine};
 use zerocopy::{FromZeros, IntoBytes};
 

@@ -7,7 +7,7 @@ use xen_abi::domctl::*;
 use xen_abi::hvm_save::*;
 use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
-use xenolith_core::hvm_context;
+use xenolith_core::x86::hvm_context;
 use xenolith_hal::{CpuState, GuestCpu, HardwareMsr, PAGE_SIZE};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -278,7 +278,7 @@ fn a_vcpu_that_does_not_stop_is_waited_for_by_calling_again() {
     let core = domain.vcpus[0].take_core().unwrap();
     assert_eq!(hvm_context::save(&world.hv, &domain), Err(Errno::EAGAIN));
     let kicks = world.hv.machine.kicks(domain.vcpus[0].processor());
-    assert_eq!(xenolith_core::stopped::with_domain_stopped(&world.hv, &domain, || ()), None);
+    assert_eq!(xenolith_core::lifecycle::stopped::with_domain_stopped(&world.hv, &domain, || ()), None);
     assert!(world.hv.machine.kicks(domain.vcpus[0].processor()) > kicks);
     domain.vcpus[0].put_core(core);
     assert!(hvm_context::save(&world.hv, &domain).is_ok());

@@ -2,7 +2,7 @@
 
 use super::Domain;
 use xen_abi::{Gfn, Port, VcpuId};
-use xenolith_core::event_channel::{expand_array, init_control};
+use xenolith_core::components::event_channel::{expand_array, init_control};
 use xenolith_hal::PageWords;
 
 pub const PENDING: u32 = 1 << 31;

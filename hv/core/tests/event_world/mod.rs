@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_SIZE};
 use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
-use xenolith_core::event_channel::{EventChannels, EventDomain};
+use xenolith_core::components::event_channel::{EventChannels, EventDomain};
 use xenolith_hal::PageWords;
 
 /// Frames of each domain; guest frame `n` of domain `d` is machine frame `d * FRAMES + n`.

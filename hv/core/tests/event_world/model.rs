@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use xen_abi::{DomId, Errno};
-use xenolith_core::event_channel::{PORTS_PER_BUCKET, PortStatus, is_global};
+use xenolith_core::components::event_channel::{PORTS_PER_BUCKET, PortStatus, is_global};
 
 pub type Result<T> = std::result::Result<T, Errno>;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use xen_abi::Errno;
 use xen_abi::grant_entry::*;
 use xen_abi::grant_table::GrantMapFlags;
-use xenolith_core::grant::*;
+use xenolith_core::components::grant::*;
 use xenolith_hal::{DomId, Gfn, Gpa, GrantHandle, GrantRef, NestedSpace, PageKind, PageWords, Rights};
 
 const GRANTER: u16 = 1;

@@ -3,10 +3,10 @@
 use crate::world::{GFN_LIMIT, Machine, PAGES};
 use xen_abi::Errno;
 use xen_abi::physmap::*;
-use xenolith_core::frames::ANYWHERE;
-use xenolith_core::grant::{Limits, Part, World};
-use xenolith_core::memory_op::place::{Item, place, release_memory, unplace};
-use xenolith_core::memory_op::populate::{Extent, populate_extent, remove_extent};
+use xenolith_core::components::grant::{Limits, Part, World};
+use xenolith_core::components::placing::place::{Item, place, release_memory, unplace};
+use xenolith_core::memory::frames::ANYWHERE;
+use xenolith_core::memory::populate::{Extent, populate_extent, remove_extent};
 use xenolith_hal::{DomId, Gfn, NestedSpace, PageKind, PageOrder};
 
 const HOLE: Gfn = Gfn(0x100);

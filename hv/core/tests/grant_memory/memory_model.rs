@@ -5,10 +5,10 @@ use crate::world::{Machine, PAGES};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use xen_abi::physmap::*;
-use xenolith_core::frames::{ANYWHERE, FrameUse};
-use xenolith_core::grant::{Limits, World};
-use xenolith_core::memory_op::place::{Item, place, release_memory, unplace};
-use xenolith_core::memory_op::populate::{Extent, populate_extent, remove_extent};
+use xenolith_core::components::grant::{Limits, World};
+use xenolith_core::components::placing::place::{Item, place, release_memory, unplace};
+use xenolith_core::memory::frames::{ANYWHERE, FrameUse};
+use xenolith_core::memory::populate::{Extent, populate_extent, remove_extent};
 use xenolith_hal::{DomId, Gfn, Mfn, NestedSpace, PageKind, PageOrder};
 
 const DOMAINS: u16 = 3;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use xen_abi::grant_entry::*;
 use xen_abi::grant_table::GrantMapFlags;
-use xenolith_core::grant::*;
+use xenolith_core::components::grant::*;
 use xenolith_hal::{DomId, Gfn, Gpa, GrantHandle, GrantRef, NestedSpace, PageKind, Rights};
 
 const DOMAINS: u16 = 3;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use xenolith_core::frames::epoch::Epoch;
-use xenolith_core::frames::{ANYWHERE, Frames, OwnedFrame, Pages, PagingPool};
-use xenolith_core::grant::{GrantTable, Limits, Part, Party, Source, World};
-use xenolith_core::physmap::Physmap;
+use xenolith_core::components::grant::{GrantTable, Limits, Part, Party, Source, World};
+use xenolith_core::memory::frames::epoch::Epoch;
+use xenolith_core::memory::frames::{ANYWHERE, Frames, OwnedFrame, Pages, PagingPool};
+use xenolith_core::memory::physmap::Physmap;
 use xenolith_hal::{
     DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, PageWords, Rights, Time,
 };

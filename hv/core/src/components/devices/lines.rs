@@ -1,0 +1,194 @@
+//! The I/O APICs of a domain that has the machine's devices: one for each of the machine's, at the same place and with
+//! the same lines. What the guest sets up at a pin, the machine's own pin is set up to.
+//!
+//! The machine masks a level line when it comes. It stays masked until the guest has ended the interrupt; if its
+//! device is active still, it comes again.
+
+use super::Source;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::run::send_message;
+use alloc::vec::Vec;
+use xenolith_devices::interrupt::{Message, Trigger};
+use xenolith_devices::ioapic::{IoApic, Route};
+use xenolith_hal::{Gpa, HostInterrupt, IoApicPlace, LineMode, LogLevel, Machine};
+use xenolith_sync::{SpinLock, rank};
+
+/// The pins of one never reach further.
+const PAGE_MASK: u64 = !0xfff;
+
+/// What a pin is in the machine.
+#[derive(Clone, Copy, Default)]
+struct Pin {
+    bound: Option<(HostInterrupt, LineMode)>,
+    /// It came as a level, and the guest has not ended it.
+    in_service: bool,
+    /// Nothing could be bound, and that was said.
+    refused: bool,
+}
+
+struct Chip {
+    page: Gpa,
+    first_line: u32,
+    model: IoApic,
+    pins: Vec<Pin>,
+}
+
+/// All of them.
+pub struct Lines {
+    chips: SpinLock<Vec<Chip>, rank::Device>,
+}
+
+impl Chip {
+    /// Makes the machine's pin what the guest's is.
+    fn settle<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, number: usize) {
+        let Some(route) = self.model.route(number) else { return };
+        let Some(pin) = self.pins.get_mut(number) else { return };
+        let line = self.first_line.saturating_add(number as u32);
+        let mode = LineMode { level: route.trigger == Trigger::Level, active_low: route.active_low };
+        if !mode.level {
+            // An edge is not waited for.
+            pin.in_service = false;
+            let _ = self.model.set_line(number, false);
+        }
+        if route.masked {
+            if pin.bound.is_some() {
+                hv.machine.mask_line(line, true);
+            }
+            return;
+        }
+        if let Some((interrupt, old)) = pin.bound
+            && old != mode
+        {
+            hv.machine.unbind(interrupt);
+            hv.device_interrupts.clear(interrupt);
+            pin.bound = None;
+        }
+        if pin.bound.is_none() {
+            pin.bound = hv.machine.bind_line(line, mode, hv.machine.this_cpu()).map(|interrupt| (interrupt, mode));
+            match pin.bound {
+                Some((interrupt, _)) => hv.device_interrupts.set(interrupt, domain.id, Source::Line(line)),
+                None if !pin.refused => {
+                    pin.refused = true;
+                    let line = format_args!("d{}: line {line} cannot be bound: it is not the domain's", domain.id);
+                    hv.machine.log(LogLevel::Info, true, line);
+                }
+                None => {}
+            }
+        }
+        if pin.bound.is_some() && !pin.in_service {
+            hv.machine.mask_line(line, false);
+        }
+    }
+
+    /// A message that the model sends because the line is active: the line counts as served from here on, until the
+    /// machine says that it is active again.
+    fn sent(&mut self, number: usize) {
+        if let Some(pin) = self.pins.get_mut(number) {
+            pin.in_service = true;
+        }
+        let _ = self.model.set_line(number, false);
+    }
+}
+
+impl Lines {
+    /// The same as the machine has.
+    #[must_use]
+    pub fn new(places: &[IoApicPlace]) -> Self {
+        let chip = |place: &IoApicPlace| {
+            let model = IoApic::new(place.id, place.pins as usize, false);
+            let pins = alloc::vec![Pin::default(); model.pin_count()];
+            Chip { page: Gpa(place.address.0 & PAGE_MASK), first_line: place.first_line, model, pins }
+        };
+        Self { chips: SpinLock::new(places.iter().map(chip).collect()) }
+    }
+
+    /// Reads 4 bytes; none where there is no I/O APIC.
+    pub fn read(&self, at: Gpa) -> Option<u32> {
+        let chips = self.chips.lock();
+        let chip = chips.iter().find(|chip| chip.page.0 == at.0 & PAGE_MASK)?;
+        Some(chip.model.read(at.page_offset() as u32))
+    }
+
+    /// Writes 4 bytes; false where there is no I/O APIC.
+    pub fn write<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, value: u32) -> bool {
+        let mut chips = self.chips.lock();
+        let Some(chip) = chips.iter_mut().find(|chip| chip.page.0 == at.0 & PAGE_MASK) else { return false };
+        let effect = chip.model.write(at.page_offset() as u32, value);
+        if let Some(number) = effect.changed {
+            if effect.send.is_some() {
+                chip.sent(number);
+            }
+            chip.settle(hv, domain, number);
+        }
+        drop(chips);
+        if let Some(message) = effect.send {
+            send_message(hv, domain, None, message);
+        }
+        true
+    }
+
+    /// The machine's line came.
+    pub fn arrived<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, line: u32) {
+        let mut chips = self.chips.lock();
+        let message = chips.iter_mut().find_map(|chip| {
+            let number = line.checked_sub(chip.first_line)? as usize;
+            let route = chip.model.route(number)?;
+            let message = chip.model.set_line(number, true);
+            if route.trigger == Trigger::Edge {
+                let _ = chip.model.set_line(number, false);
+            } else if message.is_some() {
+                chip.sent(number);
+            }
+            Some(message)
+        });
+        drop(chips);
+        if let Some(message) = message.flatten() {
+            send_message(hv, domain, None, message);
+        }
+    }
+
+    /// Tells of every line that is bound; false while another CPU holds the lock.
+    pub fn report(&self, mut each: impl FnMut(u32, Route, bool)) -> bool {
+        let Some(chips) = self.chips.try_lock() else { return false };
+        for chip in chips.iter() {
+            for (number, pin) in chip.pins.iter().enumerate().filter(|(_, pin)| pin.bound.is_some()) {
+                if let Some(route) = chip.model.route(number) {
+                    each(chip.first_line.saturating_add(number as u32), route, pin.in_service);
+                }
+            }
+        }
+        true
+    }
+
+    /// The guest ended a level interrupt of this vector.
+    pub fn end_of_interrupt<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
+        let mut chips = self.chips.lock();
+        let mut messages: Vec<Message> = Vec::new();
+        for chip in chips.iter_mut() {
+            let Chip { model, pins, .. } = chip;
+            let mut ended = [0_u64; 2];
+            model.end_of_interrupt(vector, |number, again| {
+                if let Some(pin) = pins.get_mut(number) {
+                    pin.in_service = again.is_some();
+                }
+                if let Some(message) = again
+                    && messages.try_reserve(1).is_ok()
+                {
+                    messages.push(message);
+                }
+                if let Some(word) = ended.get_mut(number / 64) {
+                    *word |= 1 << (number % 64);
+                }
+            });
+            let is_ended = |number: &usize| ended.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0);
+            for number in (0..chip.pins.len()).filter(is_ended) {
+                chip.settle(hv, domain, number);
+            }
+        }
+        drop(chips);
+        for message in messages {
+            send_message(hv, domain, None, message);
+        }
+    }
+}

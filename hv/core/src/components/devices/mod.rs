@@ -1,0 +1,131 @@
+//! The machine's devices in the hands of a domain: its I/O APICs, PCI configuration, device memory and interrupts.
+//!
+//! The guest sees each device where and as it is, but for three things that name CPUs and memory of the machine: lines
+//! arrive by I/O APICs of its own ([`lines`]), what it writes to MSI and MSI-X is kept and translated ([`messages`]),
+//! and device memory is mapped when it is first touched, if a base address register of a function covers it
+//! ([`window`]).
+
+mod function;
+mod lines;
+mod messages;
+mod pci;
+mod router;
+mod window;
+
+pub use router::{DeviceInterrupts, Source};
+pub use window::AddressRange;
+
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::run::send_message;
+use alloc::vec::Vec;
+use lines::Lines;
+use pci::Pci;
+use xenolith_devices::ioapic::Route;
+use xenolith_devices::pci::Ecam;
+use xenolith_hal::{Gfn, Gpa, IoAccess, IoApicPlace, Machine};
+use xenolith_sync::{SpinLock, rank};
+
+/// Which devices a domain gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DevicePlan<'a> {
+    pub io_apics: &'a [IoApicPlace],
+    /// Where PCI configuration is memory.
+    pub configuration: &'a [Ecam],
+    /// What no base address register makes the domain's: RAM, and the registers of what the hypervisor keeps.
+    pub kept: &'a [AddressRange],
+}
+
+/// The machine's devices, as the domain has them that they belong to.
+pub struct HostDevices {
+    lines: Lines,
+    pci: SpinLock<Pci, rank::Device>,
+}
+
+impl HostDevices {
+    /// Looks at what there is, and turns all message interrupts off.
+    pub fn new<M: Machine>(machine: &M, plan: &DevicePlan<'_>) -> Self {
+        let mut kept: Vec<AddressRange> = plan.kept.to_vec();
+        kept.extend(plan.io_apics.iter().map(|place| AddressRange::page_of(place.address.0)));
+        kept.extend(plan.configuration.iter().map(AddressRange::of_configuration));
+        let pci = Pci::new(machine, plan.configuration.to_vec(), kept);
+        Self { lines: Lines::new(plan.io_apics), pci: SpinLock::new(pci) }
+    }
+
+    /// How many PCI functions are known.
+    pub fn function_count(&self) -> usize {
+        self.pci.lock().function_count()
+    }
+
+    /// Where the configuration of just these buses begins: segment, first and last bus.
+    pub fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
+        self.pci.lock().configuration_of(buses)
+    }
+
+    /// The guest accessed a port. `value` is what it writes. None if the port is none of PCI configuration; the value
+    /// that was read otherwise, for writes too.
+    pub fn port<M: Machine>(
+        &self,
+        hv: &Hypervisor<M>,
+        domain: &Domain<M>,
+        access: IoAccess,
+        value: u32,
+    ) -> Option<u32> {
+        if !pci::PORTS.contains(&access.port) {
+            return None;
+        }
+        self.pci.lock().port(hv, domain, access, value)
+    }
+
+    /// Whether the hypervisor answers for what is in the page of an address, so that it must never be mapped.
+    pub fn answers(&self, at: Gpa) -> bool {
+        self.lines.read(at).is_some() || self.pci.lock().answers(at)
+    }
+
+    /// Reads what the guest finds at an address that nothing is mapped at; none if nothing answers there.
+    pub fn read<M: Machine>(&self, hv: &Hypervisor<M>, at: Gpa, bytes: u32) -> Option<u64> {
+        if let Some(value) = self.lines.read(at) {
+            return Some(value.into());
+        }
+        self.pci.lock().read_memory(hv, at, bytes)
+    }
+
+    /// Writes to an address that nothing is mapped at; dropped if nothing answers there.
+    pub fn write<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, bytes: u32, value: u64) {
+        if !self.lines.write(hv, domain, at, value as u32) {
+            self.pci.lock().write_memory(hv, domain, at, bytes, value);
+        }
+    }
+
+    /// Maps device memory that the guest touched and that nothing is mapped at; false if it has none there.
+    pub fn show<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> bool {
+        self.pci.lock().show(hv, domain, gfn)
+    }
+
+    /// Calls `each` for every line that is bound, with how the guest set it up and whether it came as a level that the
+    /// guest has not ended. False, and nothing is called, while another CPU works on them.
+    pub fn report_lines(&self, each: impl FnMut(u32, Route, bool)) -> bool {
+        self.lines.report(each)
+    }
+
+    /// The guest ended a level interrupt of this vector.
+    pub fn end_of_interrupt<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
+        self.lines.end_of_interrupt(hv, domain, vector);
+    }
+}
+
+/// Passes on the interrupts of devices that came to this CPU.
+pub fn interrupts_arrived<M: Machine>(hv: &Hypervisor<M>) {
+    hv.machine.take_interrupts(&mut |interrupt| {
+        let Some((id, source)) = hv.device_interrupts.owner(interrupt) else { return };
+        let Some(domain) = hv.domains.get(id) else { return };
+        match source {
+            Source::Message(message) => send_message(hv, &domain, None, message),
+            Source::Line(line) => {
+                if let Some(devices) = domain.devices.get() {
+                    devices.lines.arrived(hv, &domain, line);
+                }
+            }
+        }
+    });
+}

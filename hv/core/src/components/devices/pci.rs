@@ -1,0 +1,266 @@
+//! PCI configuration as the guest has it, by ports and by memory, and the pages of MSI-X tables.
+
+use super::function::{Function, WINDOWS, named, width};
+use super::window::{AddressRange, hide};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use alloc::vec::Vec;
+use arrayvec::ArrayVec;
+use core::ops::RangeInclusive;
+use xenolith_devices::pci::{ConfigAccess, ConfigPorts, Ecam, PciAddress, PortUse};
+use xenolith_hal::{Gpa, IoAccess, IoSize, Machine, Mpa};
+
+/// The ports of configuration, and what the chip set has between them.
+pub(super) const PORTS: RangeInclusive<u16> = 0xcf8..=0xcff;
+/// The kind of header says in this bit that a device has more functions than the first.
+const HAS_FUNCTIONS: u32 = 1 << 23;
+
+/// All functions, and the guest's registers to reach them.
+pub(super) struct Pci {
+    ports: ConfigPorts,
+    areas: Vec<Ecam>,
+    pub(super) kept: Vec<AddressRange>,
+    /// By address.
+    pub(super) functions: Vec<Function>,
+    /// The one that was accessed last: a guest mostly goes on with it.
+    last: usize,
+}
+
+impl Pci {
+    /// Looks at all functions of segment 0 and of the areas. Those that come later are looked at when the guest finds
+    /// them.
+    pub(super) fn new<M: Machine>(machine: &M, areas: Vec<Ecam>, kept: Vec<AddressRange>) -> Self {
+        let mut buses: Vec<(u16, RangeInclusive<u8>)> =
+            areas.iter().map(|area| (area.segment, area.first_bus..=area.last_bus)).collect();
+        if !areas.iter().any(|area| area.segment == 0) {
+            buses.push((0, 0..=255));
+        }
+        let mut found = Self { ports: ConfigPorts::default(), areas, kept, functions: Vec::new(), last: 0 };
+        for (segment, buses) in buses {
+            for bus in buses {
+                for device in 0..32 {
+                    found.look_at_device(machine, PciAddress { segment, bus, device, function: 0 });
+                }
+            }
+        }
+        found
+    }
+
+    fn look_at_device<M: Machine>(&mut self, machine: &M, first: PciAddress) {
+        if self.find(machine, first).is_none() {
+            return;
+        }
+        if machine.pci_read(named(first), 0xc, IoSize::Dword) & HAS_FUNCTIONS != 0 {
+            for function in 1..8 {
+                let _ = self.find(machine, PciAddress { function, ..first });
+            }
+        }
+    }
+
+    pub(super) const fn function_count(&self) -> usize {
+        self.functions.len()
+    }
+
+    pub(super) fn function_mut(&mut self, index: usize) -> Option<&mut Function> {
+        self.functions.get_mut(index)
+    }
+
+    /// The index of a function; it is looked at if it was not there before. None if nothing is there.
+    fn find<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
+        if self.functions.get(self.last).is_some_and(|function| function.address == address) {
+            return Some(self.last);
+        }
+        let found = self.search(machine, address);
+        self.last = found.unwrap_or(self.last);
+        found
+    }
+
+    fn search<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
+        match self.functions.binary_search_by_key(&address, |function| function.address) {
+            Ok(index) => Some(index),
+            Err(index) => {
+                let function = Function::find(machine, address)?;
+                self.functions.try_reserve(1).ok()?;
+                self.functions.insert(index, function);
+                Some(index)
+            }
+        }
+    }
+
+    /// An access to a port; see [`super::HostDevices::port`].
+    pub(super) fn port<M: Machine>(
+        &mut self,
+        hv: &Hypervisor<M>,
+        domain: &Domain<M>,
+        access: IoAccess,
+        value: u32,
+    ) -> Option<u32> {
+        if let Some(chosen) = hv.machine.pci_chosen() {
+            self.ports.set_address(chosen);
+        }
+        match self.ports.decode(access.port, access.size, false) {
+            PortUse::Address => {
+                if access.write {
+                    self.ports.set_address(value);
+                }
+                Some(self.ports.address())
+            }
+            PortUse::Config(config) if access.write => {
+                self.write(hv, domain, config, value);
+                Some(u32::MAX)
+            }
+            PortUse::Config(config) => Some(self.read(hv, config)),
+            PortUse::Nothing => Some(u32::MAX),
+            PortUse::Other => None,
+        }
+    }
+
+    fn read<M: Machine>(&mut self, hv: &Hypervisor<M>, access: ConfigAccess) -> u32 {
+        let index = self.find(&hv.machine, access.address);
+        let function = index.and_then(|index| self.functions.get(index));
+        function.map_or(width(access).mask(), |function| function.read(&hv.machine, access))
+    }
+
+    fn write<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, access: ConfigAccess, value: u32) {
+        let index = self.find(&hv.machine, access.address);
+        let Some(function) = index.and_then(|index| self.functions.get_mut(index)) else { return };
+        if function.is_kept {
+            return;
+        }
+        let (address, register) = (access.address, access.doubleword());
+        let table = function.table().map(|table| Mpa(table.start.0));
+        if let Some(msi) = &mut function.msi
+            && msi.guest.contains(register)
+        {
+            if msi.guest.write(access, value) {
+                msi.settle(hv, domain, address);
+            }
+            return;
+        }
+        if let Some(msix) = &mut function.msix
+            && msix.guest.read(register).is_some()
+        {
+            if msix.guest.write(access, value) {
+                msix.settle(hv, domain, address, table);
+            }
+            return;
+        }
+        hv.machine.pci_write(named(address), access.register, width(access), value);
+        if function.note_write(access, value) {
+            moved(hv, domain, function);
+        }
+    }
+
+    /// See [`super::HostDevices::configuration_of`].
+    pub(super) fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
+        self.areas.iter().find(|area| (area.segment, area.first_bus, area.last_bus) == buses).map(|area| area.base)
+    }
+
+    /// See [`super::HostDevices::answers`].
+    pub(super) fn answers(&mut self, at: Gpa) -> bool {
+        self.areas.iter().any(|area| area.contains(at)) || self.table_at(at).is_some()
+    }
+
+    /// Reads what is at an address that nothing is mapped at.
+    pub(super) fn read_memory<M: Machine>(&mut self, hv: &Hypervisor<M>, at: Gpa, bytes: u32) -> Option<u64> {
+        if let Some(access) = self.configuration(at, bytes) {
+            let low = u64::from(self.read(hv, access));
+            let upper = (bytes == 8).then(|| self.configuration(at.checked_add(4)?, 4)).flatten();
+            return Some(upper.map_or(low, |upper| u64::from(self.read(hv, upper)) << 32 | low));
+        }
+        let (function, offset) = self.table_at(at)?;
+        let msix = function.msix.as_ref()?;
+        if let Some(offset) = offset {
+            return Some(msix.guest.read_table(offset, bytes));
+        }
+        let read = |at: Gpa, size| u64::from(hv.machine.device_read(Mpa(at.0), size));
+        Some(match bytes {
+            1 => read(at, IoSize::Byte),
+            2 => read(at, IoSize::Word),
+            4 => read(at, IoSize::Dword),
+            _ => read(at.checked_add(4)?, IoSize::Dword) << 32 | read(at, IoSize::Dword),
+        })
+    }
+
+    /// Writes to an address that nothing is mapped at.
+    pub(super) fn write_memory<M: Machine>(
+        &mut self,
+        hv: &Hypervisor<M>,
+        domain: &Domain<M>,
+        at: Gpa,
+        bytes: u32,
+        value: u64,
+    ) {
+        if let Some(access) = self.configuration(at, bytes) {
+            self.write(hv, domain, access, value as u32);
+            let upper = (bytes == 8).then(|| self.configuration(at.checked_add(4)?, 4)).flatten();
+            if let Some(upper) = upper {
+                self.write(hv, domain, upper, (value >> 32) as u32);
+            }
+            return;
+        }
+        let Some((function, offset)) = self.table_at(at) else { return };
+        let table = function.table().map(|table| Mpa(table.start.0));
+        let Some(msix) = &mut function.msix else { return };
+        if let Some(offset) = offset {
+            if let Some(entry) = msix.guest.write_table(offset, bytes, value) {
+                msix.settle_entry(hv, domain, table, entry);
+            }
+            return;
+        }
+        let write = |at: Gpa, size, value| hv.machine.device_write(Mpa(at.0), size, value);
+        match bytes {
+            1 => write(at, IoSize::Byte, value as u32),
+            2 => write(at, IoSize::Word, value as u32),
+            4 => write(at, IoSize::Dword, value as u32),
+            _ => {
+                write(at, IoSize::Dword, value as u32);
+                if let Some(at) = at.checked_add(4) {
+                    write(at, IoSize::Dword, (value >> 32) as u32);
+                }
+            }
+        }
+    }
+
+    fn configuration(&self, at: Gpa, bytes: u32) -> Option<ConfigAccess> {
+        self.areas.iter().find_map(|area| area.decode(at, bytes))
+    }
+
+    /// The function whose table of message interrupts shares a page with an address, and the offset in the table if
+    /// the address lies in it.
+    fn table_at(&mut self, at: Gpa) -> Option<(&mut Function, Option<u32>)> {
+        let function = self
+            .functions
+            .iter_mut()
+            .find(|function| function.table_pages().is_some_and(|pages| (pages.start..pages.end).contains(&at.0)))?;
+        let table = function.table()?;
+        let offset = at.0.checked_sub(table.start.0).filter(|offset| *offset < table.bytes);
+        Some((function, offset.and_then(|offset| u32::try_from(offset).ok())))
+    }
+}
+
+/// A function answers elsewhere: what the guest had mapped of it is wrong, and so may be what it has mapped at the place
+/// of the table.
+fn moved<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, function: &mut Function) {
+    let now: ArrayVec<_, WINDOWS> = function.windows().collect();
+    if now.is_empty() {
+        // It is turned off, for a moment perhaps.
+        return;
+    }
+    let shown: ArrayVec<_, WINDOWS> = function.take_shown().collect();
+    for (number, range) in now.iter().filter(|(_, range)| shown.contains(range)) {
+        let _ = function.note_shown(*number, *range);
+    }
+    for range in shown.into_iter().filter(|shown| !now.iter().any(|(_, range)| range == shown)) {
+        hide(hv, domain, AddressRange::pages_of(range));
+    }
+    if let Some(pages) = function.table_pages() {
+        hide(hv, domain, pages);
+    }
+    let (address, table) = (function.address, function.table().map(|table| Mpa(table.start.0)));
+    if let Some(msix) = &mut function.msix
+        && msix.guest.is_enabled()
+    {
+        msix.settle(hv, domain, address, table);
+    }
+}

@@ -1,0 +1,117 @@
+//! Device memory in a guest: mapped when it is first touched, each page at its own number.
+//!
+//! A base address register that moves takes what was mapped for it along when the guest next touches the function's
+//! memory; one that is turned off leaves it: nothing answers there then.
+
+use super::function::Function;
+use super::pci::Pci;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::memory::physmap::Memory;
+use xenolith_devices::pci::{Ecam, MemoryRange};
+use xenolith_hal::{Gfn, Machine, Mapping, Mfn, NestedSpace, PAGE_SHIFT, PAGE_SIZE, PageKind, PageOrder, Rights};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// A range of machine addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AddressRange {
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+impl AddressRange {
+    /// The page around an address.
+    #[must_use]
+    pub const fn page_of(address: u64) -> Self {
+        let start = address & !(PAGE - 1);
+        Self { start, end: start.saturating_add(PAGE) }
+    }
+
+    /// What an area of mapped configuration takes.
+    #[must_use]
+    pub fn of_configuration(area: &Ecam) -> Self {
+        let bus = |number: u64| area.base.0.saturating_add(number << 20);
+        Self { start: bus(area.first_bus as u64), end: bus(area.last_bus as u64 + 1) }
+    }
+
+    /// The whole pages that a range touches.
+    #[must_use]
+    pub const fn pages_of(range: MemoryRange) -> Self {
+        let end = range.start.0.saturating_add(range.bytes);
+        Self { start: range.start.0 & !(PAGE - 1), end: end.saturating_add(PAGE - 1) & !(PAGE - 1) }
+    }
+
+    const fn meets(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    const fn holds(&self, other: &Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
+    fn frames(&self) -> impl Iterator<Item = Gfn> + use<> {
+        (self.start >> PAGE_SHIFT..self.end >> PAGE_SHIFT).map(Gfn)
+    }
+}
+
+fn memory_of<'a, M: Machine>(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Memory<'a, M, M::Space> {
+    Memory { owner: domain.id, frames: &hv.frames, pages: &hv.machine, space: &domain.space, physmap: &domain.physmap }
+}
+
+/// Takes the device pages of a range away from a guest.
+pub(super) fn hide<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, range: AddressRange) {
+    memory_of(hv, domain).edit(|editor| {
+        for gfn in range.frames() {
+            if editor.lookup(gfn).is_some_and(|there| there.kind == PageKind::Mmio) {
+                // What cannot be taken away for want of a table stays; it is a device's page either way.
+                let _ = editor.unmap(gfn);
+            }
+        }
+    });
+}
+
+impl Pci {
+    /// Maps device memory around a frame that nothing is mapped at; false if no function has memory there, or if the
+    /// hypervisor answers for it.
+    pub(super) fn show<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> bool {
+        let Some(start) = gfn.0.checked_mul(PAGE) else { return false };
+        let page = AddressRange::page_of(start);
+        if self.is_withheld(&page) {
+            return false;
+        }
+        let Some((function, window, range)) = self.window_at(&page) else { return false };
+        let whole = AddressRange::pages_of(range);
+        let before = self.function_mut(function).and_then(|function| function.note_shown(window, range));
+        if let Some(before) = before {
+            hide(hv, domain, AddressRange::pages_of(before));
+        }
+        [PageOrder::SIZE_1G, PageOrder::SIZE_2M, PageOrder::SIZE_4K].into_iter().any(|order| {
+            let bytes = order.pages() << PAGE_SHIFT;
+            let start = start & !(bytes - 1);
+            let block = AddressRange { start, end: start.saturating_add(bytes) };
+            let whole_block = whole.holds(&block) && !self.is_withheld(&block);
+            whole_block && map(hv, domain, Gfn(start >> PAGE_SHIFT), order)
+        }) || domain.space.lookup(gfn).is_some()
+    }
+
+    /// Whether a part of a range is not for the guest to reach by itself.
+    fn is_withheld(&self, range: &AddressRange) -> bool {
+        self.kept.iter().any(|kept| kept.meets(range))
+            || self.functions.iter().filter_map(Function::table_pages).any(|table| table.meets(range))
+    }
+
+    /// The function that has memory in a page, the number of the register that says so, and where the whole is.
+    fn window_at(&self, page: &AddressRange) -> Option<(usize, usize, MemoryRange)> {
+        self.functions.iter().enumerate().find_map(|(index, function)| {
+            let found = function.windows().find(|(_, range)| AddressRange::pages_of(*range).meets(page))?;
+            Some((index, found.0, found.1))
+        })
+    }
+}
+
+fn map<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn, order: PageOrder) -> bool {
+    let mapping = Mapping { mfn: Mfn(gfn.0), order, rights: Rights::DATA, kind: PageKind::Mmio };
+    memory_of(hv, domain).edit(|editor| editor.map(gfn, mapping)).is_ok()
+}

@@ -1,0 +1,28 @@
+//! Grants: pages that domains lend each other.
+//!
+//! A domain writes into its grant table who may use which of its pages. Another maps or copies such a page; while it
+//! does, the entry carries a mark of use and the page a reference. What an entry stood for when its use began is kept
+//! ([`active`]), so that changing it meanwhile fools nobody.
+//!
+//! **Locks.** A table's own lock is read while one of its grants is pinned or unpinned, and written to change its size
+//! or form. Below it each grant in use has a lock, and the handles of a domain have one; no two of these are ever held
+//! together. No operation holds the tables of two domains.
+
+pub mod active;
+mod copy;
+pub mod entry;
+pub(crate) mod map;
+mod maptrack;
+pub(crate) mod party;
+mod pin;
+pub(crate) mod status;
+pub(crate) mod table;
+mod version;
+
+pub use copy::{End, Named, copy};
+pub use map::{MapRequest, Unmapping, begin_unmap, finish_unmap, map, release_mappings};
+pub use party::{MemoryOf, Party, World};
+pub use pin::{Pinned, Use, pin, unpin};
+pub use status::{Failure, status_of};
+pub use table::{CannotGrow, GrantTable, Limits, Part, Shape, Source, TableFrame, Version, status_frames_for};
+pub use version::{set_version, swap};

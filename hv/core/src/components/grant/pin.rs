@@ -1,0 +1,175 @@
+//! Beginning and ending the use of another domain's grant.
+
+use super::GrantTable;
+use super::active::{Active, Origin};
+use super::entry::{Entry, Granted, Wish};
+use super::party::{Party, World};
+use super::status::Failure;
+use crate::memory::frames::PageRef;
+use xenolith_hal::{DomId, GrantRef};
+
+/// A grant in use, with a reference to its page.
+#[must_use = "the grant stays in use until it is unpinned"]
+#[derive(Debug)]
+pub struct Pinned {
+    pub page: PageRef,
+    /// The part of the page that may be used, in bytes.
+    pub offset: u16,
+    pub length: u16,
+}
+
+/// Who uses a grant for what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Use {
+    /// Who uses it.
+    pub by: DomId,
+    pub write: bool,
+    /// To map it, else to copy.
+    pub map: bool,
+}
+
+/// What has to be settled before a pin can be made.
+enum Step {
+    Done(Pinned),
+    /// The grant passes on another one.
+    Via(Origin),
+}
+
+/// Begins a use of a grant of `granter`.
+///
+/// **Errors:** as real Xen: bad reference past the end of the table; bad page for a frame that is not the granter's;
+/// general error for a grant that does not allow it, is in use by another domain or too often, or does not hold still.
+pub fn pin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use) -> Result<Pinned, Failure> {
+    match begin(world, granter, reference, wish)? {
+        Step::Done(pinned) => Ok(pinned),
+        Step::Via(origin) => pin_via(world, granter, reference, wish, origin),
+    }
+}
+
+fn begin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use) -> Result<Step, Failure> {
+    let shape = granter.grants().shape.read();
+    let (entry, active) = shape.entry(reference, world.pages()).ok_or(Failure::BadReference)?;
+    let mut active = active.lock();
+    if active.conflicts(wish.by) || (wish.map && active.is_used() && active.part) {
+        return Err(Failure::General);
+    }
+    let page = if active.covers(wish.write) {
+        world.frames().reference(active.mfn, active.owner).ok_or(Failure::General)?
+    } else {
+        match mark(world, granter, &entry, &mut active, wish)? {
+            Ok(page) => page,
+            Err(origin) => return Ok(Step::Via(origin)),
+        }
+    };
+    active.add(wish.write);
+    Ok(Step::Done(Pinned { page, offset: active.offset, length: active.length }))
+}
+
+/// Marks the entry and finds its page, or the grant that stands behind it.
+fn mark<W: World>(
+    world: &W,
+    granter: &W::Party,
+    entry: &Entry<'_>,
+    active: &mut Active,
+    wish: Use,
+) -> Result<Result<PageRef, Origin>, Failure> {
+    let asked = Wish { domain: wish.by, write: wish.write, map: wish.map, pinned: active.is_used() };
+    let granted = entry.pin(asked).map_err(|_| Failure::General)?;
+    let found = match granted {
+        _ if active.is_used() => again(world, active, wish),
+        Granted::Frame { gfn, offset, length, part } => {
+            let page = world.memory(granter).own_page(gfn, wish.write).ok_or(Failure::BadPage);
+            page.map(|page| {
+                let (mfn, owner) = (page.mfn(), granter.id());
+                *active = Active { domain: wish.by, mfn, owner, offset, length, part, ..Active::UNUSED };
+                Ok(page)
+            })
+        }
+        Granted::Transitive { domain, .. } if domain == granter.id() => Err(Failure::General),
+        Granted::Transitive { domain, reference } => Ok(Err(Origin { domain, reference, write: wish.write })),
+    };
+    if !matches!(found, Ok(Ok(_))) {
+        entry.unpin(active.idle_marks(wish.write));
+    }
+    found
+}
+
+/// One use more, now for writing, of a grant that is read already: what it stood for then is what counts.
+fn again<W: World>(world: &W, active: &Active, wish: Use) -> Result<Result<PageRef, Origin>, Failure> {
+    // A grant that was passed on for reading may not be written through; the pin behind it is one for reading.
+    if active.origin.is_some() && wish.write {
+        return Err(Failure::General);
+    }
+    world.frames().reference(active.mfn, active.owner).map(Ok).ok_or(Failure::General)
+}
+
+/// Begins the use of a grant that passes on another one. The grant behind is pinned first, with no lock held; then the
+/// entry is marked anew, and must still pass on the same.
+fn pin_via<W: World>(
+    world: &W,
+    granter: &W::Party,
+    reference: GrantRef,
+    wish: Use,
+    origin: Origin,
+) -> Result<Pinned, Failure> {
+    let source = world.party(origin.domain).ok_or(Failure::General)?;
+    let behind = Use { by: granter.id(), ..wish };
+    let Step::Done(pinned) = begin(world, &source, origin.reference, behind)? else {
+        return Err(Failure::General);
+    };
+    let result = attach(world, granter, reference, wish, origin, &pinned);
+    if result.is_err() {
+        world.frames().put(pinned.page);
+        unpin_one(world, source.grants(), origin.reference, wish.write);
+        return Err(Failure::General);
+    }
+    Ok(pinned)
+}
+
+fn attach<W: World>(
+    world: &W,
+    granter: &W::Party,
+    reference: GrantRef,
+    wish: Use,
+    origin: Origin,
+    pinned: &Pinned,
+) -> Result<(), Failure> {
+    let shape = granter.grants().shape.read();
+    let (entry, active) = shape.entry(reference, world.pages()).ok_or(Failure::General)?;
+    let mut active = active.lock();
+    if active.is_used() {
+        return Err(Failure::TryAgain);
+    }
+    let asked = Wish { domain: wish.by, write: wish.write, map: false, pinned: false };
+    let granted = entry.pin(asked).map_err(|_| Failure::General)?;
+    if granted != (Granted::Transitive { domain: origin.domain, reference: origin.reference }) {
+        entry.unpin(active.idle_marks(wish.write));
+        return Err(Failure::TryAgain);
+    }
+    let mfn = pinned.page.mfn();
+    let owner = world.frames().state(mfn).map_or(DomId::INVALID, |state| state.owner);
+    let (offset, length) = (pinned.offset, pinned.length);
+    let origin = Some(origin);
+    *active = Active { domain: wish.by, mfn, owner, offset, length, part: true, origin, ..Active::UNUSED };
+    active.add(wish.write);
+    Ok(())
+}
+
+/// Ends a use of a grant, and of the one behind it. The reference to the page is the caller's to drop.
+pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) {
+    if let Some(origin) = unpin_one(world, granter.grants(), reference, write)
+        && let Some(source) = world.party(origin.domain)
+    {
+        unpin_one(world, source.grants(), origin.reference, origin.write);
+    }
+}
+
+/// Ends a use of one grant; gives the grant behind it, when this was the last use.
+fn unpin_one<W: World>(world: &W, table: &GrantTable, reference: GrantRef, write: bool) -> Option<Origin> {
+    let shape = table.shape.read();
+    let (entry, active) = shape.entry(reference, world.pages())?;
+    let mut active = active.lock();
+    let marks = active.remove(write);
+    entry.unpin(marks);
+    active.origin.filter(|_| !active.is_used())
+}

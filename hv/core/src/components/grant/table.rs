@@ -1,0 +1,320 @@
+//! The frames of a domain's grant table and the grants that are in use.
+
+use super::active::Active;
+use super::entry::Entry;
+use super::maptrack::Maptrack;
+use crate::memory::frames::{Frames, Pages, SharedFrame};
+use crate::memory::physmap::Memory;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use xen_abi::grant_entry::{GRANT_ENTRIES_V1_PER_PAGE, GRANT_ENTRIES_V2_PER_PAGE, GRANT_STATUS_PER_PAGE};
+use xenolith_hal::{DomId, Gfn, GrantRef, Mfn, NestedSpace, PageKind, PageWords};
+use xenolith_sync::{RwSpinLock, SpinLock, rank};
+
+/// What the toolstack allowed a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Frames of the grant table.
+    pub frames: u32,
+    /// Frames' worth of mappings of others' grants: 256 mappings each.
+    pub maptrack_frames: u32,
+    /// The highest form of the entries, 1 or 2.
+    pub version: u32,
+}
+
+impl Limits {
+    /// What a domain gets if nobody says otherwise.
+    pub const DEFAULT: Self = Self { frames: 64, maptrack_frames: 1024, version: 2 };
+}
+
+/// The form of the entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    V1,
+    V2,
+}
+
+impl Version {
+    /// As the interface counts.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    const fn entries_a_frame(self) -> u32 {
+        match self {
+            Self::V1 => GRANT_ENTRIES_V1_PER_PAGE,
+            Self::V2 => GRANT_ENTRIES_V2_PER_PAGE,
+        }
+    }
+}
+
+/// One frame of the table, of entries or of status words.
+#[derive(Debug)]
+pub struct TableFrame {
+    pub frame: SharedFrame,
+    /// Where its domain mapped it last.
+    pub place: Option<Gfn>,
+}
+
+impl TableFrame {
+    /// Where its domain sees it: none if it does not, or has put something else there since.
+    pub fn mapped_at<P: Pages, S: NestedSpace>(&self, memory: &Memory<'_, P, S>) -> Option<Gfn> {
+        let mfn = self.frame.mfn();
+        self.place.filter(|gfn| memory.lookup(*gfn).is_some_and(|at| at.mfn == mfn && at.kind == PageKind::Shared))
+    }
+}
+
+/// Whether frames of entries or of status words are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Entries,
+    Status,
+}
+
+type ActiveFrame = Box<[SpinLock<Active, rank::GrantMapping>]>;
+
+/// The frames and the form of a table. Read under the table's lock while grants are used, written to change it.
+#[derive(Debug)]
+pub struct Shape {
+    version: Version,
+    entries: Vec<TableFrame>,
+    status: Vec<TableFrame>,
+    active: Vec<ActiveFrame>,
+    /// The frames were given up, and there will be no others.
+    closed: bool,
+}
+
+/// The table cannot grow: past its limit, or memory is short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CannotGrow;
+
+impl Shape {
+    /// The form of the entries.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(super) const fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Frames of the part.
+    pub fn part(&self, part: Part) -> &[TableFrame] {
+        match part {
+            Part::Entries => &self.entries,
+            Part::Status => &self.status,
+        }
+    }
+
+    pub(super) fn part_mut(&mut self, part: Part) -> &mut Vec<TableFrame> {
+        match part {
+            Part::Entries => &mut self.entries,
+            Part::Status => &mut self.status,
+        }
+    }
+
+    /// Frames of entries.
+    pub const fn frame_count(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// Entries in all.
+    pub const fn entry_count(&self) -> u32 {
+        self.frame_count().saturating_mul(self.version.entries_a_frame())
+    }
+
+    /// The entry and the record of its use; none past the end of the table.
+    pub fn entry<'a>(
+        &'a self,
+        reference: GrantRef,
+        pages: &'a impl Pages,
+    ) -> Option<(Entry<'a>, &'a SpinLock<Active, rank::GrantMapping>)> {
+        let number = reference.0 as usize;
+        let each = self.version.entries_a_frame() as usize;
+        let page = page_of(&self.entries, number / each, pages)?;
+        let active = self.active.get(number / each)?.get(number % each)?;
+        let entry = match self.version {
+            Version::V1 => Entry::v1(page, number % each)?,
+            Version::V2 => {
+                let per_page = GRANT_STATUS_PER_PAGE as usize;
+                Entry::v2(page, number % each, page_of(&self.status, number / per_page, pages)?, number % per_page)?
+            }
+        };
+        Some((entry, active))
+    }
+
+    /// The record of use of every entry, with its number.
+    pub fn uses(&self) -> impl Iterator<Item = (GrantRef, &SpinLock<Active, rank::GrantMapping>)> {
+        let each = self.version.entries_a_frame() as usize;
+        self.active
+            .iter()
+            .flat_map(move |frame| frame.iter().take(each))
+            .zip(0..)
+            .map(|(active, n)| (GrantRef(n), active))
+    }
+
+    /// Adds frames until there are `frames` of entries, and what status words they need.
+    ///
+    /// **Errors:** [`CannotGrow`]; what was added stays.
+    pub(super) fn grow(&mut self, to: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
+        if self.closed {
+            return Err(CannotGrow);
+        }
+        while self.frame_count() < to {
+            self.active.try_reserve(1).map_err(|_| CannotGrow)?;
+            self.entries.try_reserve(1).map_err(|_| CannotGrow)?;
+            let mut active = Vec::new();
+            active.try_reserve_exact(GRANT_ENTRIES_V1_PER_PAGE as usize).map_err(|_| CannotGrow)?;
+            active.extend((0..GRANT_ENTRIES_V1_PER_PAGE).map(|_| SpinLock::new(Active::UNUSED)));
+            let frame = from.take()?;
+            self.active.push(active.into_boxed_slice());
+            self.entries.push(TableFrame { frame, place: None });
+        }
+        if self.version == Version::V2 { self.grow_status(from) } else { Ok(()) }
+    }
+
+    /// Adds the status words that the entries of form 2 need.
+    pub(super) fn grow_status(&mut self, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
+        if self.closed {
+            return Err(CannotGrow);
+        }
+        while self.status.len() < status_frames_for(self.frame_count()) as usize {
+            self.status.try_reserve(1).map_err(|_| CannotGrow)?;
+            self.status.push(TableFrame { frame: from.take()?, place: None });
+        }
+        Ok(())
+    }
+}
+
+fn page_of<'a>(frames: &[TableFrame], index: usize, pages: &'a impl Pages) -> Option<&'a PageWords> {
+    pages.page(frames.get(index)?.frame.mfn())
+}
+
+/// Frames of status words for this many frames of entries of form 2.
+pub const fn status_frames_for(frames: u32) -> u32 {
+    frames.saturating_mul(GRANT_ENTRIES_V2_PER_PAGE).div_ceil(GRANT_STATUS_PER_PAGE)
+}
+
+/// Where frames for a table come from.
+pub struct Source<'a, P: Pages> {
+    pub frames: &'a Frames,
+    pub pages: &'a P,
+    pub owner: DomId,
+}
+
+impl<P: Pages> Source<'_, P> {
+    fn take(&self) -> Result<SharedFrame, CannotGrow> {
+        self.frames.take_shared(self.pages, self.owner).ok_or(CannotGrow)
+    }
+}
+
+/// What a domain grants, and what it has mapped of others.
+#[derive(Debug)]
+pub struct GrantTable {
+    limits: Limits,
+    pub(super) shape: RwSpinLock<Shape, rank::GrantTable>,
+    pub(super) mappings: SpinLock<Maptrack, rank::GrantMapping>,
+}
+
+impl GrantTable {
+    /// A table of one frame, of form 1.
+    ///
+    /// **Errors:** [`CannotGrow`].
+    pub fn new(limits: Limits, from: &Source<'_, impl Pages>) -> Result<Self, CannotGrow> {
+        let mut shape =
+            Shape { version: Version::V1, entries: Vec::new(), status: Vec::new(), active: Vec::new(), closed: false };
+        shape.grow(1.min(limits.frames), from)?;
+        let mappings = SpinLock::new(Maptrack::new(limits.maptrack_frames));
+        Ok(Self { limits, shape: RwSpinLock::new(shape), mappings })
+    }
+
+    /// What the toolstack allowed.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Looks at the table as it stands.
+    pub fn with_shape<T>(&self, look: impl FnOnce(&Shape) -> T) -> T {
+        look(&self.shape.read())
+    }
+
+    /// Makes the table at least `frames` frames long.
+    ///
+    /// **Errors:** [`CannotGrow`].
+    pub fn grow(&self, frames: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
+        if frames > self.limits.frames {
+            return Err(CannotGrow);
+        }
+        self.shape.write().grow(frames, from)
+    }
+
+    /// The frame number `index` of a part, for the toolstack or the domain itself to map. The table grows to it where
+    /// its limit allows. None past the limit, and for status words of a table of form 1.
+    pub fn frame(&self, part: Part, index: u32, from: &Source<'_, impl Pages>) -> Option<Mfn> {
+        let mut shape = self.shape.write();
+        let needed = match part {
+            Part::Entries => index.checked_add(1)?,
+            Part::Status if shape.version == Version::V1 => return None,
+            Part::Status => frames_for_status(index.checked_add(1)?)?,
+        };
+        if shape.part(part).len() <= index as usize && needed <= self.limits.frames {
+            let _ = shape.grow(needed, from);
+        }
+        Some(shape.part(part).get(index as usize)?.frame.mfn())
+    }
+
+    /// Gives up every frame, of a domain that grants nothing any more. Those that others map stay until they do not.
+    /// What others hold of its grants ends without a mark.
+    pub fn give_up(&self, frames: &Frames) {
+        let mut shape = self.shape.write();
+        shape.closed = true;
+        for part in [Part::Entries, Part::Status] {
+            while let Some(TableFrame { frame, .. }) = shape.part_mut(part).pop() {
+                frames.release_shared(frame);
+            }
+        }
+    }
+
+    /// Where the domain sees a frame of its table.
+    pub fn place_of<P: Pages, S: NestedSpace>(&self, part: Part, index: u32, memory: &Memory<'_, P, S>) -> Option<Gfn> {
+        self.shape.read().part(part).get(index as usize)?.mapped_at(memory)
+    }
+
+    /// Notes where the domain sees a frame of its table from now on, if the page is one.
+    pub fn note_moved(&self, mfn: Mfn, place: Gfn) {
+        let mut shape = self.shape.write();
+        for part in [Part::Entries, Part::Status] {
+            if let Some(frame) = shape.part_mut(part).iter_mut().find(|frame| frame.frame.mfn() == mfn) {
+                frame.place = Some(place);
+            }
+        }
+    }
+
+    /// Notes where the domain sees a frame of its table from now on.
+    pub fn note_place(&self, part: Part, index: u32, place: Gfn) {
+        if let Some(frame) = self.shape.write().part_mut(part).get_mut(index as usize) {
+            frame.place = Some(place);
+        }
+    }
+}
+
+/// Frames of entries that go with this many frames of status words.
+fn frames_for_status(status_frames: u32) -> Option<u32> {
+    Some(status_frames.checked_mul(GRANT_STATUS_PER_PAGE)? / GRANT_ENTRIES_V2_PER_PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_frames_of_entries_need_one_of_status_words() {
+        assert_eq!(status_frames_for(1), 1);
+        assert_eq!(status_frames_for(8), 1);
+        assert_eq!(status_frames_for(9), 2);
+        assert_eq!(frames_for_status(2), Some(16));
+    }
+}

@@ -1,0 +1,101 @@
+//! What the scheduler keeps for each CPU.
+
+use super::sleepers::Sleepers;
+use crate::components::idle_time::IdleTime;
+use crate::domains::vcpu::VcpuRef;
+use core::sync::atomic::Ordering;
+use xenolith_hal::{CpuId, Machine, Time};
+use xenolith_sched::{Load, RunQueue};
+use xenolith_sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use xenolith_sync::{SpinLock, rank};
+
+/// One CPU.
+pub struct Cpu<M: Machine> {
+    id: CpuId,
+    runs_guests: bool,
+    pub queue: SpinLock<RunQueue<VcpuRef<M>>, rank::RunQueue>,
+    pub sleepers: SpinLock<Sleepers, rank::Timers>,
+    /// The policy is to be asked before the CPU enters a guest again.
+    asked: AtomicBool,
+    /// When it is asked at the latest.
+    pub(super) asks_at: AtomicU64,
+    /// What the queue carries, as last seen: read without the lock, to choose where to look closer.
+    weight: AtomicU64,
+    waiting: AtomicUsize,
+    idle: AtomicBool,
+    /// How long it had nothing to do.
+    pub idle_time: IdleTime,
+}
+
+impl<M: Machine> Cpu<M> {
+    pub fn new(id: CpuId, runs_guests: bool) -> Self {
+        Self {
+            id,
+            runs_guests,
+            queue: SpinLock::new(RunQueue::new(id)),
+            sleepers: SpinLock::new(Sleepers::new()),
+            asked: AtomicBool::new(false),
+            asks_at: AtomicU64::new(u64::MAX),
+            weight: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            idle: AtomicBool::new(true),
+            idle_time: IdleTime::of_busy_cpu(),
+        }
+    }
+
+    pub const fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// False for one that is kept free of guests.
+    pub const fn runs_guests(&self) -> bool {
+        self.runs_guests
+    }
+
+    /// Shows the others what the queue carries; called with its lock held, after each change.
+    pub fn publish(&self, load: Load) {
+        self.weight.store(load.weight, Ordering::Relaxed);
+        self.waiting.store(load.waiting, Ordering::Relaxed);
+        self.idle.store(load.idle, Ordering::Relaxed);
+    }
+
+    /// What the queue carried when somebody last looked.
+    pub fn load(&self) -> Load {
+        Load {
+            cpu: self.id,
+            weight: self.weight.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            idle: self.idle.load(Ordering::Relaxed),
+        }
+    }
+
+    /// True if it had nothing to run when somebody last looked.
+    pub fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Asks the CPU to ask the policy; false if somebody did already.
+    pub fn ask(&self) -> bool {
+        !self.asked.swap(true, Ordering::SeqCst)
+    }
+
+    /// True if the policy is to be asked.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The CPU asks the policy now.
+    pub fn begin_choice(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+    }
+
+    /// When the CPU asks again at the latest.
+    pub fn end_choice(&self, deadline: Time) {
+        self.asks_at.store(deadline.0, Ordering::SeqCst);
+    }
+
+    /// True if the CPU asks by then anyway.
+    pub fn asks_by(&self, time: Time) -> bool {
+        self.asks_at.load(Ordering::SeqCst) <= time.0
+    }
+}

@@ -1,0 +1,361 @@
+//! Which vCPU runs where: the policy of `xenolith_sched`, one queue for each CPU, with real vCPUs.
+//!
+//! The policy's value for a vCPU is in one place: in the vCPU's [`Slot`] while it cannot run, in a queue otherwise. Who
+//! wakes a vCPU takes the value from the slot; who finds none there knows that the vCPU stands in a queue or has a CPU,
+//! and that the CPU looks again at whether it can run when it puts the value back.
+
+mod cpu;
+mod report;
+mod sleepers;
+
+pub use crate::components::slot::Slot;
+pub use report::{CpuReport, QueueReport};
+
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuRef};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use cpu::Cpu;
+use sleepers::Sleeper;
+use xen_abi::Errno;
+use xenolith_hal::{CpuId, Machine, Time};
+use xenolith_sched::{CpuSet, Entity, Next, Settings, Wake, busiest, place};
+
+/// What a CPU does next.
+pub struct Choice<M: Machine> {
+    pub next: Do<M>,
+    /// When to ask again at the latest.
+    pub deadline: Time,
+    /// The vCPU that had the CPU and cannot run any more. To be given to [`Scheduler::leave`] once the part of it that
+    /// runs is back in its place.
+    pub left: Option<Entity<VcpuRef<M>>>,
+}
+
+/// What a CPU does next.
+pub enum Do<M: Machine> {
+    /// Goes on with the vCPU that it runs.
+    Keep,
+    /// Runs this one.
+    Switch(VcpuRef<M>),
+    /// Has nothing to run.
+    Idle,
+}
+
+/// Which vCPU runs where.
+pub struct Scheduler<M: Machine> {
+    cpus: Vec<Cpu<M>>,
+    next: AtomicU32,
+    /// vCPUs that room was made for.
+    reserved: AtomicUsize,
+}
+
+impl<M: Machine> Scheduler<M> {
+    /// Queues for a machine's CPUs.
+    pub fn new(machine: &M) -> Self {
+        let cpus = u32::try_from(machine.cpu_count()).unwrap_or(u32::MAX);
+        let cpus = (0..cpus).map(CpuId).map(|cpu| Cpu::new(cpu, machine.runs_guests(cpu))).collect();
+        Self { cpus, next: AtomicU32::new(0), reserved: AtomicUsize::new(0) }
+    }
+
+    /// The CPU where a new vCPU is first looked for: one after the other.
+    pub fn place(&self) -> CpuId {
+        let count = self.guest_cpus().count().max(1);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % count;
+        self.guest_cpus().nth(turn).map_or(CpuId(0), Cpu::id)
+    }
+
+    /// Makes room for `vcpus` more in every queue, so that waking one never needs memory.
+    ///
+    /// **Errors:** `ENOMEM`.
+    pub fn reserve(&self, vcpus: usize) -> Result<(), Errno> {
+        let all = self.reserved.fetch_add(vcpus, Ordering::SeqCst).saturating_add(vcpus);
+        for cpu in &self.cpus {
+            let done = cpu.queue.lock().reserve(all).map_err(|_| Errno::ENOMEM);
+            if let Err(errno) = done.and_then(|()| cpu.sleepers.lock().reserve(all)) {
+                self.release(vcpus);
+                return Err(errno);
+            }
+        }
+        Ok(())
+    }
+
+    /// So many vCPUs are gone for good.
+    pub fn release(&self, vcpus: usize) {
+        self.reserved.fetch_sub(vcpus, Ordering::SeqCst);
+    }
+
+    /// The CPUs that run guests.
+    pub fn online(&self) -> CpuSet {
+        let mut online = CpuSet::NONE;
+        self.guest_cpus().for_each(|cpu| online.insert(cpu.id()));
+        online
+    }
+
+    fn guest_cpus(&self) -> impl Iterator<Item = &Cpu<M>> {
+        self.cpus.iter().filter(|cpu| cpu.runs_guests())
+    }
+
+    fn cpu(&self, cpu: CpuId) -> Option<&Cpu<M>> {
+        self.cpus.get(cpu.index())
+    }
+
+    /// Lets a vCPU that can run have a CPU soon. Harmless for one that stands in a queue, that runs, or that cannot run
+    /// after all.
+    pub fn wake(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        if !vcpu.is_runnable() {
+            return;
+        }
+        let Some(entry) = domain.vcpu_ref(vcpu.id) else { return };
+        if let Some(entity) = vcpu.schedule.take() {
+            self.enter(hv, entity.with_key(entry));
+        }
+    }
+
+    /// Puts a vCPU into the queue that suits it best.
+    fn enter(&self, hv: &Hypervisor<M>, mut entity: Entity<VcpuRef<M>>) {
+        loop {
+            let (domain, id) = (alloc::sync::Arc::clone(&entity.key().domain), entity.key().id);
+            let Some(vcpu) = domain.vcpu(id) else { return };
+            let Some(cpu) = self.suitable(vcpu) else {
+                // No CPU that it may run on is there. It stays aside until its affinity is changed.
+                vcpu.schedule.put(entity.with_key(()));
+                return;
+            };
+            let Some(own) = self.cpu(cpu) else { return };
+            let mut queue = own.queue.lock();
+            // Whoever changes the settings looks for the vCPU in each queue afterwards, so this is not too old.
+            let settings = vcpu.schedule.effective();
+            if settings != *entity.settings() {
+                entity.set_settings(settings);
+            }
+            match queue.insert(entity, hv.machine.now()) {
+                Ok(wake) => {
+                    vcpu.set_processor(cpu);
+                    own.publish(queue.load());
+                    drop(queue);
+                    self.tell(hv, cpu, wake);
+                    return;
+                }
+                Err(refused) => entity = refused,
+            }
+        }
+    }
+
+    /// The CPU that it ran on last if nothing is there to do, or what the policy says.
+    fn suitable(&self, vcpu: &Vcpu<M>) -> Option<CpuId> {
+        let (last, settings) = (vcpu.processor(), vcpu.schedule.effective());
+        let idle = self.cpu(last).is_some_and(|cpu| cpu.runs_guests() && cpu.is_idle());
+        if idle && settings.prefers(last) {
+            return Some(last);
+        }
+        place(&settings, Some(last), self.guest_cpus().map(Cpu::load))
+    }
+
+    /// Tells a CPU what a wake-up means for it.
+    fn tell(&self, hv: &Hypervisor<M>, cpu: CpuId, wake: Wake) {
+        match wake {
+            Wake::Now => self.ask(hv, cpu),
+            Wake::At(time) if !self.cpu(cpu).is_some_and(|cpu| cpu.asks_by(time)) => self.ask(hv, cpu),
+            Wake::At(_) | Wake::Later => {}
+        }
+    }
+
+    /// Makes a CPU ask the policy before it enters a guest again.
+    fn ask(&self, hv: &Hypervisor<M>, cpu: CpuId) {
+        if self.cpu(cpu).is_some_and(Cpu::ask) && cpu != hv.machine.this_cpu() {
+            hv.machine.kick(cpu);
+        }
+    }
+
+    /// Makes the calling CPU look at all that is to be done before it enters a guest again.
+    pub fn look_around(&self, hv: &Hypervisor<M>) {
+        self.ask(hv, hv.machine.this_cpu());
+    }
+
+    /// True if the CPU is to ask the policy before it enters a guest again.
+    pub fn is_asked(&self, cpu: CpuId) -> bool {
+        self.cpu(cpu).is_some_and(Cpu::is_asked)
+    }
+
+    /// A CPU has nothing to do from now on.
+    pub fn idle_begins(&self, cpu: CpuId, now: Time) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.idle_time.begin(now);
+        }
+    }
+
+    /// A CPU looks around again.
+    pub fn idle_ends(&self, cpu: CpuId, now: Time) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.idle_time.end(now);
+        }
+    }
+
+    /// For how long a CPU has had nothing to do since it started, in nanoseconds.
+    pub fn idle_ns(&self, cpu: CpuId, now: Time) -> u64 {
+        self.cpu(cpu).map_or(0, |cpu| cpu.idle_time.total_ns(now))
+    }
+
+    /// What the calling CPU does next. `can_run` says whether the vCPU that it runs can run on.
+    pub fn choose(&self, cpu: CpuId, now: Time, can_run: bool) -> Choice<M> {
+        let Some(own) = self.cpu(cpu) else { return Choice { next: Do::Idle, deadline: Time::NEVER, left: None } };
+        own.begin_choice();
+        let mut queue = own.queue.lock();
+        let decision = queue.choose(now, can_run);
+        let next = match (decision.next, queue.current()) {
+            (Next::Keep, _) => Do::Keep,
+            (Next::Switch, Some(entity)) => Do::Switch(entity.key().clone()),
+            (Next::Switch, None) | (Next::Idle, _) => Do::Idle,
+        };
+        own.publish(queue.load());
+        drop(queue);
+        own.end_choice(decision.deadline);
+        Choice { next, deadline: decision.deadline, left: decision.left }
+    }
+
+    /// Takes back a vCPU that could not run on. If it can by now, it is woken again: who woke it meanwhile could not.
+    pub fn leave(&self, hv: &Hypervisor<M>, entity: Entity<VcpuRef<M>>) {
+        let entry = entity.key().clone();
+        let Some(vcpu) = entry.vcpu() else { return };
+        vcpu.schedule.put(entity.with_key(()));
+        self.wake(hv, &entry.domain, vcpu);
+    }
+
+    /// The vCPU that has the CPU lets others go first.
+    pub fn yield_cpu(&self, cpu: CpuId, now: Time) {
+        if let Some(own) = self.cpu(cpu) {
+            own.queue.lock().yield_current(now);
+        }
+    }
+
+    /// Takes work from a CPU that has too much, for one that has none; true if there was some.
+    pub fn steal(&self, to: CpuId, now: Time) -> bool {
+        if !self.cpu(to).is_some_and(Cpu::runs_guests) {
+            return false;
+        }
+        let mut passed_over = CpuSet::NONE;
+        loop {
+            let loads = self.cpus.iter().map(Cpu::load).filter(|load| !passed_over.contains(load.cpu));
+            let Some(from) = busiest(to, loads) else { return false };
+            passed_over.insert(from);
+            if let Some(entity) = self.take_from(from, to, now) {
+                return self.take_in(to, entity, now);
+            }
+        }
+    }
+
+    fn take_from(&self, from: CpuId, to: CpuId, now: Time) -> Option<Entity<VcpuRef<M>>> {
+        let other = self.cpu(from)?;
+        let mut queue = other.queue.lock();
+        // One that has just lost its CPU may still lie there in part.
+        let entity = queue.give(to, now, |entry| entry.vcpu().is_some_and(|vcpu| !vcpu.is_running()));
+        other.publish(queue.load());
+        entity
+    }
+
+    fn take_in(&self, cpu: CpuId, mut entity: Entity<VcpuRef<M>>, now: Time) -> bool {
+        let Some(own) = self.cpu(cpu) else { return false };
+        let entry = entity.key().clone();
+        let Some(vcpu) = entry.vcpu() else { return false };
+        let mut queue = own.queue.lock();
+        let settings = vcpu.schedule.effective();
+        if settings != *entity.settings() {
+            entity.set_settings(settings);
+        }
+        match queue.insert(entity, now) {
+            Ok(_) => {
+                vcpu.set_processor(cpu);
+                own.publish(queue.load());
+                true
+            }
+            Err(refused) => {
+                drop(queue);
+                // Its affinity was changed at this moment: to be woken elsewhere is all that it can ask for.
+                vcpu.schedule.put(refused.with_key(()));
+                false
+            }
+        }
+    }
+
+    /// Changes how a vCPU is scheduled, at once.
+    pub fn set(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, settings: Settings) {
+        vcpu.schedule.set(settings);
+        self.settings_changed(hv, domain, vcpu);
+    }
+
+    /// Pins a vCPU to one CPU whatever its settings say, or frees it; gives where it was pinned before.
+    pub fn pin(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cpu: Option<CpuId>) -> Option<CpuId> {
+        let before = vcpu.schedule.pin(cpu);
+        self.settings_changed(hv, domain, vcpu);
+        before
+    }
+
+    fn settings_changed(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        let Some(entry) = domain.vcpu_ref(vcpu.id) else { return };
+        let now = hv.machine.now();
+        for (index, cpu) in self.cpus.iter().enumerate() {
+            let mut queue = cpu.queue.lock();
+            let moved = queue.change(&entry, vcpu.schedule.effective(), now);
+            let runs_here = queue.current().is_some_and(|current| *current.key() == entry);
+            cpu.publish(queue.load());
+            drop(queue);
+            if runs_here {
+                self.ask(hv, CpuId(u32::try_from(index).unwrap_or(u32::MAX)));
+            }
+            if let Some(entity) = moved {
+                self.enter(hv, entity);
+            }
+        }
+        // One that had no CPU to run on may have one now.
+        self.wake(hv, domain, vcpu);
+    }
+
+    /// Lets a vCPU that waits sleep until its earliest timer.
+    pub fn sleep(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        let until = vcpu.timers.deadline();
+        if until == Time::NEVER || !vcpu.schedule.begin_sleep(until) {
+            return;
+        }
+        // The calling CPU looks after it: nobody else touches its list, and it is about to set its timer anew.
+        let Some(cpu) = self.cpu(hv.machine.this_cpu()) else { return };
+        if cpu.sleepers.lock().is_full() {
+            let mut all = cpu.sleepers.lock().take_all();
+            all.retain(|Reverse(sleeper)| {
+                let domain = hv.domains.get(sleeper.domain);
+                let vcpu = domain.as_ref().and_then(|domain| domain.vcpu(sleeper.vcpu));
+                vcpu.is_some_and(|vcpu| vcpu.schedule.sleeps_by(sleeper.until))
+            });
+            cpu.sleepers.lock().put_all(all);
+        }
+        cpu.sleepers.lock().add(Sleeper { until, domain: domain.id, vcpu: vcpu.id });
+    }
+
+    /// Somebody else has set a timer of this vCPU: if it waits, it is woken by it.
+    pub fn timer_changed(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        if vcpu.is_blocked() {
+            self.sleep(hv, domain, vcpu);
+            self.ask(hv, hv.machine.this_cpu());
+        } else if vcpu.is_running() {
+            self.ask(hv, vcpu.processor());
+        }
+    }
+
+    /// Takes a vCPU that this CPU lets sleep and whose time has come; to be called until there is none.
+    pub fn take_due(&self, hv: &Hypervisor<M>, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
+        loop {
+            let sleeper = self.cpu(cpu)?.sleepers.lock().take_due(now)?;
+            let entry = hv.domains.get(sleeper.domain).and_then(|domain| domain.vcpu_ref(sleeper.vcpu));
+            let Some(entry) = entry else { continue };
+            if entry.vcpu().is_some_and(|vcpu| vcpu.schedule.end_sleep(sleeper.until)) {
+                return Some(entry);
+            }
+        }
+    }
+
+    /// When the next of those that this CPU lets sleep is to be woken, at the earliest.
+    pub fn next_deadline(&self, cpu: CpuId) -> Time {
+        self.cpu(cpu).map_or(Time::NEVER, |cpu| cpu.sleepers.lock().next())
+    }
+}

@@ -1,0 +1,161 @@
+//! The table of all domains.
+
+use crate::domains::domain::Domain;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+use xenolith_sync::{ArcSlot, Once};
+
+/// Places in one part of the table.
+const PART: usize = 256;
+/// Parts of the table: for every number that a domain can have.
+const PARTS: usize = DomId::FIRST_RESERVED.0 as usize / PART + 1;
+
+type Part<M> = Box<[ArcSlot<Domain<M>>]>;
+
+/// Finds domains by number, without a lock.
+pub struct DomainTable<M: Machine> {
+    /// Made when the first of its numbers is given to a domain.
+    parts: [Once<Part<M>>; PARTS],
+    count: AtomicU32,
+    /// Somebody makes, changes or ends a domain.
+    in_control: AtomicBool,
+    /// The number that was given out last.
+    last_number: AtomicU16,
+    /// Domains of which others still use pages.
+    dead: AtomicU32,
+    /// The number of the one of them that died last, or [`NOBODY`]. Each knows the one before it, so that those who live
+    /// cost nothing when one is looked for. Changed only by whoever is in control.
+    last_dead: AtomicU16,
+}
+
+/// The number of no domain.
+pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
+
+/// The right to make, change and end domains: one CPU has it at a time.
+pub struct InControl<'a>(&'a AtomicBool);
+
+impl Drop for InControl<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl<M: Machine> Default for DomainTable<M> {
+    fn default() -> Self {
+        Self {
+            parts: core::array::from_fn(|_| Once::new()),
+            count: AtomicU32::new(0),
+            in_control: AtomicBool::new(false),
+            last_number: AtomicU16::new(0),
+            dead: AtomicU32::new(0),
+            last_dead: AtomicU16::new(NOBODY.0),
+        }
+    }
+}
+
+impl<M: Machine> DomainTable<M> {
+    /// The right to make, change and end domains; none while another CPU has it. Nobody waits for it: a call that
+    /// does not get it is made again.
+    pub fn take_control(&self) -> Option<InControl<'_>> {
+        (!self.in_control.swap(true, Ordering::Acquire)).then_some(InControl(&self.in_control))
+    }
+
+    /// A number that no domain has, other than 0 and than those given out last; none if all are taken. Only for
+    /// whoever is in control.
+    pub fn free_number(&self) -> Option<DomId> {
+        let last = self.last_number.load(Ordering::Relaxed);
+        let rest = last.saturating_add(1)..DomId::FIRST_RESERVED.0;
+        let number = rest.chain(1..=last).find(|number| self.get(DomId(*number)).is_none())?;
+        self.last_number.store(number, Ordering::Relaxed);
+        Some(DomId(number))
+    }
+
+    fn slot(&self, id: DomId) -> Option<&ArcSlot<Domain<M>>> {
+        let number = usize::from(id.0);
+        self.parts.get(number / PART)?.get()?.get(number % PART)
+    }
+
+    /// Every place from a number on that a domain may stand in.
+    fn slots_from(&self, id: DomId) -> impl Iterator<Item = &ArcSlot<Domain<M>>> {
+        let number = usize::from(id.0);
+        let parts = self.parts.iter().enumerate().skip(number / PART);
+        parts.filter_map(|(index, part)| Some((index, part.get()?))).flat_map(move |(index, part)| {
+            let skipped = if index == number / PART { number % PART } else { 0 };
+            part.iter().skip(skipped)
+        })
+    }
+
+    /// The domain with this number.
+    pub fn get(&self, id: DomId) -> Option<Arc<Domain<M>>> {
+        self.slot(id)?.get()
+    }
+
+    /// The first domain whose number is `id` or above.
+    pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
+        // Another CPU may take a value out between the two looks.
+        self.slots_from(id).filter(|slot| slot.is_set()).find_map(ArcSlot::get)
+    }
+
+    /// How many domains there are.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Adds a domain.
+    ///
+    /// **Errors:** `EEXIST` if the number is taken, `EINVAL` if no domain can have it, `ENOMEM` if memory is short.
+    pub fn insert(&self, domain: Arc<Domain<M>>) -> Result<(), Errno> {
+        let id = domain.id;
+        if !id.is_ordinary() {
+            return Err(Errno::EINVAL);
+        }
+        self.make_room(id)?;
+        self.slot(id).ok_or(Errno::ENOMEM)?.set(domain).map_err(|_| Errno::EEXIST)?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn make_room(&self, id: DomId) -> Result<(), Errno> {
+        let part = self.parts.get(usize::from(id.0) / PART).ok_or(Errno::EINVAL)?;
+        if part.get().is_none() {
+            let mut slots = Vec::new();
+            slots.try_reserve_exact(PART).map_err(|_| Errno::ENOMEM)?;
+            slots.resize_with(PART, ArcSlot::new);
+            // Another CPU may have made it meanwhile: then that is the one.
+            let _ = part.set(slots.into_boxed_slice());
+        }
+        Ok(())
+    }
+
+    /// One more domain is dead. Only for whoever is in control.
+    pub(crate) fn note_dead(&self, domain: &Domain<M>) {
+        domain.died_before.store(self.last_dead.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.last_dead.store(domain.id.0, Ordering::Relaxed);
+        self.dead.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// True while there are dead domains in the list.
+    pub fn has_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes a dead domain out for which `gone` says so; others may still hold it. Only for whoever is in control.
+    pub(crate) fn remove_dead(&self, gone: impl Fn(&Domain<M>) -> bool) -> Option<Arc<Domain<M>>> {
+        let mut later: Option<Arc<Domain<M>>> = None;
+        let mut domain = self.get(DomId(self.last_dead.load(Ordering::Relaxed)))?;
+        while !gone(&domain) {
+            let before = self.get(DomId(domain.died_before.load(Ordering::Relaxed)))?;
+            later = Some(core::mem::replace(&mut domain, before));
+        }
+        let link = later.as_ref().map_or(&self.last_dead, |later| &later.died_before);
+        link.store(domain.died_before.load(Ordering::Relaxed), Ordering::Relaxed);
+        let removed = self.slot(domain.id)?.take()?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.dead.fetch_sub(1, Ordering::SeqCst);
+        Some(removed)
+    }
+}

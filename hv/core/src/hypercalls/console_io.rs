@@ -1,0 +1,69 @@
+//! `console_io`: the hypervisor's console, for the control domain. **Source:** `xen.h`, `CONSOLEIO_*`.
+
+use crate::components::event_channel::raise_for_handler;
+use crate::domains::hypervisor::Hypervisor;
+use crate::hypercalls::{Call, Operation, control};
+use crate::outcome::{Answer, Outcome};
+use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
+use xen_abi::virq::VIRQ_CONSOLE;
+use xen_abi::{Errno, GuestHandle};
+use xenolith_hal::Machine;
+
+/// Bytes that are copied in at a time.
+const CHUNK: usize = 128;
+/// Bytes after which the guest may take its interrupts.
+const PREEMPT_AFTER: u32 = 2048;
+
+/// Every operation: first argument the operation, second a count of bytes, third a buffer.
+pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+    const { &[control(CONSOLEIO_WRITE, "CONSOLEIO_write", write), control(CONSOLEIO_READ, "CONSOLEIO_read", read)] }
+}
+
+/// Writes bytes as they are. A long text is written in parts.
+///
+/// **Errors:** `EFAULT`; what came before was written.
+fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let (mut at, mut left) = (call.arg(2), call.arg_u32(1));
+    let mut written: u32 = 0;
+    while left > 0 {
+        if written >= PREEMPT_AFTER {
+            let [op, _, _, d, e, f] = call.args;
+            return Ok(Outcome::Again([op, u64::from(left), at, d, e, f]));
+        }
+        let mut buffer = [0; CHUNK];
+        let part = (left as usize).min(CHUNK);
+        let bytes = buffer.get_mut(..part).ok_or(Errno::EFAULT)?;
+        call.memory().read_bytes(at, bytes)?;
+        call.hv.machine.console_write(bytes);
+        at = at.checked_add(part as u64).ok_or(Errno::EFAULT)?;
+        left = left.saturating_sub(part as u32);
+        written = written.saturating_add(part as u32);
+    }
+    Ok(Outcome::OK)
+}
+
+/// Gives what was typed, at most as many bytes as asked for; returns how many.
+///
+/// **Errors:** `EFAULT`, and what was typed is lost; `E2BIG` for a count that is negative as C's `int`, since what is
+/// returned could not be told from an error.
+fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let (to, wanted): (GuestHandle, _) = (call.handle(2), call.arg_u32(1));
+    if i32::try_from(wanted).is_err() {
+        return Err(Errno::E2BIG);
+    }
+    let mut done: u64 = 0;
+    while done < u64::from(wanted) {
+        let mut buffer = [0; CHUNK];
+        let part = (u64::from(wanted) - done).min(CHUNK as u64) as usize;
+        let got = call.hv.machine.console_read(buffer.get_mut(..part).ok_or(Errno::EFAULT)?);
+        let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+        call.memory().write_bytes(to.address.checked_add(done).ok_or(Errno::EFAULT)?, bytes)?;
+        done = done.saturating_add(got as u64);
+    }
+    Ok(Outcome::Done(done))
+}
+
+/// Something was typed: tells the control domain.
+pub fn input_arrived<M: Machine>(hv: &Hypervisor<M>) {
+    raise_for_handler(hv, VIRQ_CONSOLE);
+}

@@ -1,0 +1,29 @@
+//! `dm_op`: what a device model asks for. **Source:** `hvm/dm_op.h`.
+
+use crate::hypercalls::Call;
+use crate::outcome::Answer;
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+
+/// The most buffers that an operation comes with.
+const MOST_BUFFERS: u32 = 2;
+
+/// `dm_op(domain, count, buffers)`. No domain has a device model, so there is no operation.
+///
+/// **Errors:** `ENODATA` without buffers, `E2BIG` for more than two, `ESRCH`, `EPERM` for the caller itself and for one
+/// that is not the control domain, else `EOPNOTSUPP`.
+pub fn dm_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let (id, buffers) = (DomId(call.arg(0) as u16), call.arg_u32(1));
+    if buffers == 0 {
+        return Err(Errno::ENODATA);
+    }
+    if buffers > MOST_BUFFERS {
+        return Err(Errno::E2BIG);
+    }
+    if call.is_self(id) {
+        return Err(Errno::EPERM);
+    }
+    call.hv.domain(id)?;
+    call.require_control()?;
+    Err(Errno::EOPNOTSUPP)
+}

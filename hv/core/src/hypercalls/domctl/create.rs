@@ -1,0 +1,159 @@
+//! Making a domain, and its vCPUs.
+
+use super::scheduling::apply_share;
+use super::{Request, chosen};
+use crate::components::control::{CreateOptions, DomainControl};
+use crate::components::cpu_policy;
+use crate::components::event_channel::EventChannels;
+use crate::components::grant::{GrantTable, Limits};
+use crate::domains::domain::{Domain, DomainParts};
+use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::lifecycle::making::{self, VcpuPlan};
+use crate::lifecycle::time::update_wall_clock;
+use crate::memory::frames::PagingPool;
+use crate::memory::physmap::Physmap;
+use crate::outcome::{Answer, Outcome};
+use crate::x86::guest_ports::PortRights;
+use xen_abi::domctl::{
+    CreateFlags, DomctlCreatedomain, EmulationFlags, IommuOptions, MiscFlags, XEN_DOMCTL_GRANT_VERSION_MASK,
+};
+use xen_abi::{DomId, Errno};
+use xenolith_devices::msr::Mtrr;
+use xenolith_hal::{Machine, NestedSpace};
+
+/// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
+const MOST_VCPUS: u32 = 128;
+/// Pages of bookkeeping that a domain may use before the toolstack gives it its pool. **Source:** Xen's `hap_enable`.
+const FIRST_POOL_PAGES: u32 = 256;
+/// The only pool of CPUs, and none at all.
+const POOLS: [u32; 2] = [0, u32::MAX];
+
+/// Makes a domain: without memory, without vCPUs, and paused once.
+///
+/// **Errors:** `EEXIST` for a number that is taken; `EINVAL` for options that Xen refuses, and for those that ask for
+/// what is not there: PV, shadow page tables, devices, a PC's chip set, nested guests, performance counters; `ESRCH`
+/// for another pool of CPUs; `ENOMEM`.
+pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let hv = request.call.hv;
+    let wanted = request.op.createdomain();
+    let id = if chosen(request.op.domain) {
+        if hv.domains.get(request.op.domain).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        request.op.domain
+    } else {
+        hv.domains.free_number().ok_or(Errno::ENOMEM)?
+    };
+    let limits = check(&wanted)?;
+    let domain = make(hv, id, &wanted, limits)?;
+    if let Err(errno) = hv.domains.insert(domain.clone()) {
+        give_back(hv, &domain);
+        return Err(errno);
+    }
+    update_wall_clock(hv, &domain);
+    request.op.domain = id;
+    request.copy_back()
+}
+
+fn require(condition: bool) -> Result<(), Errno> {
+    if condition { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// What the options say, if they make sense: the limits of the grant table.
+fn check(wanted: &DomctlCreatedomain) -> Result<Limits, Errno> {
+    let known = CreateFlags::HVM | CreateFlags::HAP | CreateFlags::OOS_OFF | CreateFlags::XS_DOMAIN;
+    require(wanted.flags.difference(known).is_empty())?;
+    require(wanted.flags.contains(CreateFlags::HVM | CreateFlags::HAP))?;
+    require((1..=MOST_VCPUS).contains(&wanted.max_vcpus))?;
+    require(wanted.iommu_opts == IommuOptions(0) && wanted.vmtrace_size == 0)?;
+    require(wanted.arch.misc_flags.difference(MiscFlags::MSR_RELAXED).is_empty())?;
+    require(wanted.arch.emulation_flags == EmulationFlags::LAPIC)?;
+    require(wanted.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK == 0)?;
+    require((1..=Limits::DEFAULT.version).contains(&wanted.grant_opts))?;
+    if !POOLS.contains(&wanted.cpupool_id) {
+        return Err(Errno::ESRCH);
+    }
+    let or_default = |asked: i32, most: u32| u32::try_from(asked).unwrap_or(most);
+    let limits = Limits {
+        frames: or_default(wanted.max_grant_frames, Limits::DEFAULT.frames),
+        maptrack_frames: or_default(wanted.max_maptrack_frames, Limits::DEFAULT.maptrack_frames),
+        version: wanted.grant_opts,
+    };
+    require((1..=Limits::DEFAULT.frames).contains(&limits.frames))?;
+    require(limits.maptrack_frames <= Limits::DEFAULT.maptrack_frames)?;
+    Ok(limits)
+}
+
+fn make<M: Machine>(
+    hv: &Hypervisor<M>,
+    id: DomId,
+    wanted: &DomctlCreatedomain,
+    limits: Limits,
+) -> Result<DomainRef<M>, Errno> {
+    let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
+    account.set_max(0);
+    account.keep_on_demand(u32::MAX);
+    let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
+    let cpuid = cpu_policy::default(hv).clone();
+    let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));
+    // From here on frames are taken, which must go back if one of them is missing.
+    let grants = GrantTable::new(limits, &hv.grant_source(id)).map_err(|_| Errno::ENOMEM)?;
+    let Some(shared) = hv.frames.take_shared(&hv.machine, id) else {
+        grants.give_up(&hv.frames);
+        return Err(Errno::ENOMEM);
+    };
+    let source = |pool: &mut PagingPool| hv.machine.new_space(&mut pool.source(&hv.frames, &hv.machine, id));
+    let Some(space) = physmap.with_pool(source) else {
+        grants.give_up(&hv.frames);
+        hv.frames.release_shared(shared);
+        return Err(Errno::ENOMEM);
+    };
+    let options =
+        CreateOptions { max_vcpus: wanted.max_vcpus, flags: wanted.flags, arch: wanted.arch, handle: wanted.handle };
+    let parts = DomainParts {
+        events,
+        physmap,
+        grants,
+        privileged: false,
+        vcpus: alloc::vec::Vec::new(),
+        space,
+        shared_info: shared.mfn(),
+        cpuid,
+        ports: PortRights::none(),
+    };
+    let domain = Domain::controlled(parts, DomainControl::new(options, 1));
+    domain.own_shared_page(shared);
+    Ok(domain)
+}
+
+/// Gives back what a domain took that nobody has seen.
+fn give_back<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    domain.grants.give_up(&hv.frames);
+    if let Some(shared) = domain.give_up_shared_page() {
+        hv.frames.release_shared(shared);
+    }
+    domain.physmap.with_pool(|pool| domain.space.tear_down(&mut pool.source(&hv.frames, &hv.machine, domain.id)));
+}
+
+/// Makes the vCPUs, as many as was said when the domain was made. Harmless when they are there already.
+///
+/// **Errors:** `EINVAL` for another number and for the caller; `ENOMEM`.
+pub(super) fn max_vcpus<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let hv = request.call.hv;
+    let domain = request.other_domain()?;
+    let count = request.op.max_vcpus().max;
+    if count != domain.control.options().max_vcpus || domain.is_dying() {
+        return Err(Errno::EINVAL);
+    }
+    if !domain.vcpus.is_empty() {
+        return Ok(Outcome::OK);
+    }
+    let plan = VcpuPlan { count, owner: domain.id, shared_info: domain.shared_info, mtrr: Mtrr::default() };
+    let made = domain.physmap.with_pool(|pool| making::make(hv, &plan, pool))?;
+    if let Err(left) = domain.set_vcpus(made) {
+        hv.scheduler.release(left.len());
+        domain.physmap.with_pool(|pool| making::tear_down(hv, &left, domain.id, pool));
+    }
+    apply_share(hv, domain, domain.control.state().share);
+    Ok(Outcome::OK)
+}

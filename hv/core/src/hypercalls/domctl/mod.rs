@@ -1,0 +1,105 @@
+//! `domctl`: making, changing and ending domains, for the control domain. **Source:** `domctl.h`; the order in which
+//! errors are found is that of Xen 4.17.
+//!
+//! One operation is done at a time ([`DomainTable::take_control`](crate::domains::table::DomainTable::take_control)).
+//! A caller that comes meanwhile makes its call again, and takes its interrupts in between.
+
+mod affinity;
+pub(crate) mod cpu_policy;
+mod create;
+mod info;
+mod list;
+mod memory;
+mod page_kinds;
+mod policy;
+mod running;
+mod scheduling;
+mod settings;
+mod state;
+mod vcpu_context;
+mod written_pages;
+
+pub use info::domain_info;
+pub use list::{Command, CommandBody, commands};
+
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::DomainRef;
+use crate::hypercalls::Call;
+use crate::outcome::{Answer, Outcome};
+use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION};
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+
+/// One operation, as its handler sees it.
+pub struct Request<'r, 'a, M: Machine> {
+    pub call: &'r mut Call<'a, M>,
+    /// The caller's structure, copied in.
+    pub op: Domctl,
+    /// The domain that it names; none for the operations that do without.
+    pub target: Option<DomainRef<M>>,
+}
+
+impl<M: Machine> Request<'_, '_, M> {
+    /// The domain that the operation is about.
+    ///
+    /// **Errors:** `ESRCH`.
+    pub fn domain(&self) -> Result<&Domain<M>, Errno> {
+        self.target.as_deref().ok_or(Errno::ESRCH)
+    }
+
+    /// The same, for operations that a domain cannot do to itself: it would have to stop for them.
+    ///
+    /// **Errors:** `ESRCH`; `EINVAL` for the caller.
+    pub fn other_domain(&self) -> Result<&Domain<M>, Errno> {
+        let domain = self.domain()?;
+        if domain.id == self.call.domain.id { Err(Errno::EINVAL) } else { Ok(domain) }
+    }
+
+    /// Shows the caller what the operation left in its structure.
+    ///
+    /// **Errors:** `EFAULT`.
+    pub fn copy_back(&self) -> Answer {
+        self.call.write_arg(0, &self.op)?;
+        Ok(Outcome::OK)
+    }
+
+    /// Not done: the same call is made once more.
+    pub fn again(&self) -> Answer {
+        Ok(Outcome::Again(self.call.args))
+    }
+}
+
+/// `domctl(op)`.
+///
+/// **Errors:** `EFAULT`; `EACCES` for another version of the interface; `ESRCH` for a domain that does not exist;
+/// `EPERM`; `ENOSYS` for an operation that does not exist; and what the operation says.
+pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: Domctl = call.read_arg(0)?;
+    if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
+        return Err(Errno::EACCES);
+    }
+    let target = match op.cmd {
+        XEN_DOMCTL_CREATEDOMAIN => None,
+        // It finds the next one for itself where there is none.
+        XEN_DOMCTL_GETDOMAININFO => call.hv.domains.get(op.domain),
+        _ => Some(call.hv.domain(op.domain)?),
+    };
+    call.require_control()?;
+    let command = commands::<M>().iter().find(|command| command.number == op.cmd).ok_or(Errno::ENOSYS)?;
+    let handler = match command.body {
+        CommandBody::Does(handler) => handler,
+        CommandBody::Refused(errno) => return Err(errno),
+    };
+    let hv = call.hv;
+    hv.keep_up();
+    let mut request = Request { call, op, target };
+    match hv.domains.take_control() {
+        Some(_in_control) => handler(&mut request),
+        None => request.again(),
+    }
+}
+
+/// The number that a domain may be made with, if the caller may choose it.
+const fn chosen(id: DomId) -> bool {
+    id.0 > 0 && id.is_ordinary()
+}

@@ -1,0 +1,90 @@
+//! Stopping domains, letting them go, and ending them.
+
+use super::Request;
+use crate::lifecycle::destruction;
+use crate::lifecycle::stopped::wait_until_stopped;
+use crate::outcome::{Answer, Outcome};
+use xen_abi::Errno;
+use xen_abi::domctl::{XEN_DOMCTL_SENDTRIGGER_NMI, XEN_DOMCTL_SENDTRIGGER_POWER, XEN_DOMCTL_SENDTRIGGER_SLEEP};
+use xenolith_hal::Machine;
+
+/// How often the toolstack may pause a domain. **Source:** Xen's `domain_pause_by_systemcontroller`.
+const MOST_PAUSES: u32 = 255;
+
+/// Stops a domain until it was let go as often as it was paused.
+///
+/// **Errors:** `EINVAL` for the caller; `EOVERFLOW` when it was paused 255 times.
+pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let hv = request.call.hv;
+    let domain = request.other_domain()?;
+    let counted = domain.control.change(|state| {
+        let more = state.pauses.saturating_add(1);
+        let fits = more <= MOST_PAUSES;
+        if fits {
+            state.pauses = more;
+        }
+        fits
+    });
+    if !counted {
+        return Err(Errno::EOVERFLOW);
+    }
+    domain.pause_all(hv);
+    if wait_until_stopped(hv, &domain.vcpus) {
+        return Ok(Outcome::OK);
+    }
+    // Whoever pauses a domain may count on it: the call is made again, as if it had not been made yet.
+    domain.control.change(|state| state.pauses = state.pauses.saturating_sub(1));
+    domain.unpause_all(hv);
+    request.again()
+}
+
+/// Takes one pause back.
+///
+/// **Errors:** `EINVAL` if the toolstack has not paused it.
+pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let domain = request.domain()?;
+    domain.control.change(|state| {
+        state.pauses = state.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
+        state.started |= state.pauses == 0;
+        Ok::<(), Errno>(())
+    })?;
+    domain.unpause_all(request.call.hv);
+    Ok(Outcome::OK)
+}
+
+/// Lets a domain that has shut down go on.
+///
+/// **Errors:** `EINVAL` for the caller.
+pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    request.other_domain()?.resume(request.call.hv);
+    Ok(Outcome::OK)
+}
+
+/// Ends a domain. Called again and again until nothing is left to be done.
+///
+/// **Errors:** `EINVAL` for the caller.
+pub(super) fn destroy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let domain = request.other_domain()?;
+    match destruction::destroy(request.call.hv, domain) {
+        destruction::Progress::Done => Ok(Outcome::OK),
+        destruction::Progress::Again => request.again(),
+    }
+}
+
+/// Presses a button. The buttons for power and sleep do nothing: a PVH domain has none.
+///
+/// **Errors:** `ESRCH` for a vCPU that does not exist; `ENOSYS` for reset, INIT and what does not exist.
+pub(super) fn send_trigger<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let wanted = request.op.sendtrigger();
+    let domain = request.domain()?;
+    let vcpu = domain.vcpu(wanted.vcpu).ok_or(Errno::ESRCH)?;
+    match wanted.trigger {
+        XEN_DOMCTL_SENDTRIGGER_NMI => {
+            vcpu.requests.post_nmi();
+            domain.notify(request.call.hv, vcpu.id);
+            Ok(Outcome::OK)
+        }
+        XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Ok(Outcome::OK),
+        _ => Err(Errno::ENOSYS),
+    }
+}

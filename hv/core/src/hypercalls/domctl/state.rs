@@ -1,0 +1,81 @@
+//! The state of a domain's vCPUs and devices: [`crate::x86::hvm_context`].
+
+use super::Request;
+use crate::lifecycle::stopped::with_domain_stopped;
+use crate::outcome::{Answer, Outcome};
+use crate::x86::hvm_context;
+use alloc::vec::Vec;
+use xen_abi::Errno;
+use xenolith_hal::Machine;
+
+/// The longest state that is taken, in bytes: three times that of a domain with 128 vCPUs.
+const LONGEST: u32 = 1 << 20;
+
+/// The whole state, or how long it can be.
+///
+/// **Errors:** `EINVAL` for the caller; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
+pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let mut wanted = request.op.hvmcontext();
+    let (hv, domain) = (request.call.hv, request.other_domain()?);
+    let size = u32::try_from(hvm_context::size(domain)).map_err(|_| Errno::ENOMEM)?;
+    if wanted.buffer.is_null() {
+        wanted.size = size;
+    } else if wanted.size < size {
+        return Err(Errno::ENOSPC);
+    } else {
+        let bytes = match with_domain_stopped(hv, domain, || hvm_context::save(hv, domain)) {
+            None | Some(Err(Errno::EAGAIN)) => return request.again(),
+            Some(saved) => saved?,
+        };
+        request.call.memory().write_bytes(wanted.buffer.address, &bytes)?;
+        wanted.size = u32::try_from(bytes.len()).map_err(|_| Errno::ENOMEM)?;
+    }
+    request.op.set_hvmcontext(wanted);
+    request.copy_back()
+}
+
+/// Loads a state. The vCPUs whose registers are in it are up afterwards, and no others.
+///
+/// **Errors:** `EINVAL` for the caller; `ENOMEM` for a state that is too long; `EFAULT`; and as [`hvm_context::load`].
+pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let wanted = request.op.hvmcontext();
+    let (hv, domain) = (request.call.hv, request.other_domain()?);
+    if wanted.size > LONGEST {
+        return Err(Errno::ENOMEM);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(wanted.size as usize).map_err(|_| Errno::ENOMEM)?;
+    bytes.resize(wanted.size as usize, 0);
+    request.call.memory().read_bytes(wanted.buffer.address, &mut bytes)?;
+    match with_domain_stopped(hv, domain, || hvm_context::load(hv, domain, &bytes)) {
+        None | Some(Err(Errno::EAGAIN)) => request.again(),
+        Some(loaded) => loaded.map(|()| Outcome::OK),
+    }
+}
+
+/// One record, or how long it is.
+///
+/// **Errors:** `EINVAL` for the caller, a domain that is going, and a type that is not saved; `ENOBUFS` for a buffer
+/// that is too short; `EFAULT`; and as [`hvm_context::save_one`].
+pub(super) fn get_hvm_context_partial<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let mut wanted = request.op.hvmcontext_partial();
+    let (hv, domain) = (request.call.hv, request.other_domain()?);
+    if domain.is_dying() {
+        return Err(Errno::EINVAL);
+    }
+    let save = || hvm_context::save_one(hv, domain, wanted.kind, wanted.instance);
+    let body = match with_domain_stopped(hv, domain, save) {
+        None | Some(Err(Errno::EAGAIN)) => return request.again(),
+        Some(saved) => saved?,
+    };
+    let length = body.len() as u64;
+    if !wanted.buffer.is_null() {
+        if wanted.bufsz < length {
+            return Err(Errno::ENOBUFS);
+        }
+        request.call.memory().write_bytes(wanted.buffer.address, &body)?;
+    }
+    wanted.bufsz = length;
+    request.op.set_hvmcontext_partial(wanted);
+    request.copy_back()
+}

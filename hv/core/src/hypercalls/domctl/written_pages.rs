@@ -1,0 +1,94 @@
+//! Which pages of a domain were written since somebody looked, for whoever copies a domain that runs.
+//!
+//! Writes are not tracked: every page has its bit, whenever it is asked, so that a copy is whole. How many there are is told
+//! as 0: a copier that waits for few pages to be written between its rounds then stops waiting, for another round would
+//! leave as many. It copies everything once while the domain runs, and once when it stands still.
+
+use super::Request;
+use crate::domains::domain::Domain;
+use crate::outcome::Answer;
+use xen_abi::Errno;
+use xen_abi::domctl::{DomctlShadowOp, DomctlShadowOpStats};
+use xenolith_hal::Machine;
+
+/// Bytes of the bitmap that are written at a time, and the frames for which they stand.
+const PIECE_BYTES: usize = 512;
+const PIECE_FRAMES: u64 = PIECE_BYTES as u64 * 8;
+/// How long a call works before the guest may take its interrupts, in nanoseconds.
+const BUDGET_NS: u64 = 1_000_000;
+
+/// From now on it may be asked which pages were written.
+///
+/// **Errors:** `EINVAL` if that was so already.
+pub(super) fn begin<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
+    domain.control.change(|state| {
+        if state.written_told.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        state.written_told = Some(0);
+        Ok(())
+    })
+}
+
+/// From now on it may not.
+pub(super) fn end<M: Machine>(domain: &Domain<M>) {
+    domain.control.change(|state| state.written_told = None);
+}
+
+/// Sets a bit for each frame up to the domain's highest, of as many frames as are asked for. A null bitmap is not
+/// written to. A call that takes long is made again, and goes on where it stopped.
+///
+/// **Errors:** `EINVAL` where nothing was begun; `EFAULT`.
+pub(super) fn tell<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    let op = request.op.shadow_op();
+    let domain = request.other_domain()?;
+    let told = domain.control.state().written_told.ok_or(Errno::EINVAL)?;
+    let there = domain.physmap.highest().0.saturating_add(1).min(op.pages);
+    // Whatever comes of it, the next call begins anew: unless it is this one, made again.
+    domain.control.change(|state| state.written_told = Some(0));
+    if !op.dirty_bitmap.is_null()
+        && let Some(done) = write_bits(request, &op, told.min(op.pages), there)?
+    {
+        request.domain()?.control.change(|state| state.written_told = Some(done));
+        return request.again();
+    }
+    request.op.set_shadow_op(DomctlShadowOp { stats: DomctlShadowOpStats::default(), ..op });
+    request.copy_back()
+}
+
+/// Writes the bits of the frames from `first` on, those below `there` set; gives how far it came if that took too long.
+fn write_bits<M: Machine>(
+    request: &Request<'_, '_, M>,
+    op: &DomctlShadowOp,
+    first: u64,
+    there: u64,
+) -> Result<Option<u64>, Errno> {
+    let machine = &request.call.hv.machine;
+    let started = machine.now();
+    let mut at = first;
+    while at < op.pages {
+        let frames = PIECE_FRAMES.min(op.pages - at);
+        let piece = piece(there.saturating_sub(at));
+        let bytes = piece.get(..frames.div_ceil(8) as usize).unwrap_or_default();
+        let place = op.dirty_bitmap.address.checked_add(at / 8).ok_or(Errno::EFAULT)?;
+        request.call.memory().write_bytes(place, bytes)?;
+        at = at.saturating_add(frames);
+        if at < op.pages && machine.now().since_ns(started) > BUDGET_NS {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// A piece of a bitmap whose first `set` bits are set.
+fn piece(set: u64) -> [u8; PIECE_BYTES] {
+    let mut bytes = [0; PIECE_BYTES];
+    for (byte, first) in bytes.iter_mut().zip((0..).step_by(8)) {
+        *byte = match set.saturating_sub(first) {
+            0 => 0,
+            some @ 1..8 => (1 << some) - 1,
+            _ => u8::MAX,
+        };
+    }
+    bytes
+}

@@ -1,0 +1,191 @@
+//! `event_channel_op`: arguments in, permission, results out. **Source:** `event_channel.h`.
+//!
+//! A result that cannot be copied out leaves its port bound, as in Xen.
+
+use crate::components::event_channel::{
+    PortStatus, Progress, ResetStart, binding, closing, delivery, fifo_setup, status,
+};
+use crate::hypercalls::{Call, Operation, operation};
+use crate::lifecycle::event_domain::HostedDomain;
+use crate::outcome::{Answer, Outcome};
+use xen_abi::event_channel::*;
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+
+/// How long a reset works before the guest may take its interrupts, in nanoseconds.
+const BUDGET_NS: u64 = 1_000_000;
+/// Which argument points to the structure.
+const ARGUMENTS: usize = 1;
+
+/// Every operation.
+pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+    const {
+        &[
+            operation(EVTCHNOP_BIND_INTERDOMAIN, "EVTCHNOP_bind_interdomain", bind_interdomain),
+            operation(EVTCHNOP_BIND_VIRQ, "EVTCHNOP_bind_virq", bind_virq),
+            operation(EVTCHNOP_BIND_PIRQ, "EVTCHNOP_bind_pirq", bind_pirq),
+            operation(EVTCHNOP_CLOSE, "EVTCHNOP_close", close),
+            operation(EVTCHNOP_SEND, "EVTCHNOP_send", send),
+            operation(EVTCHNOP_STATUS, "EVTCHNOP_status", port_status),
+            operation(EVTCHNOP_ALLOC_UNBOUND, "EVTCHNOP_alloc_unbound", alloc_unbound),
+            operation(EVTCHNOP_BIND_IPI, "EVTCHNOP_bind_ipi", bind_ipi),
+            operation(EVTCHNOP_BIND_VCPU, "EVTCHNOP_bind_vcpu", bind_vcpu),
+            operation(EVTCHNOP_UNMASK, "EVTCHNOP_unmask", unmask),
+            operation(EVTCHNOP_RESET, "EVTCHNOP_reset", reset),
+            operation(EVTCHNOP_INIT_CONTROL, "EVTCHNOP_init_control", init_control),
+            operation(EVTCHNOP_EXPAND_ARRAY, "EVTCHNOP_expand_array", expand_array),
+            operation(EVTCHNOP_SET_PRIORITY, "EVTCHNOP_set_priority", set_priority),
+            operation(EVTCHNOP_RESET_CONT, "EVTCHNOP_reset_cont", reset_cont),
+        ]
+    }
+}
+
+const fn caller<'a, M: Machine>(call: &Call<'a, M>) -> HostedDomain<'a, M> {
+    HostedDomain::new(call.hv, call.domain)
+}
+
+/// The domain that an argument names, and whether the caller may work on it.
+///
+/// **Errors:** `ESRCH` if there is none.
+fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<(HostedDomain<'a, M>, bool), Errno> {
+    if call.is_self(id) {
+        return Ok((caller(call), true));
+    }
+    Ok((HostedDomain::of(call.hv, call.hv.domain(id)?), call.domain.privileged))
+}
+
+fn alloc_unbound<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnAllocUnbound = call.read_arg(ARGUMENTS)?;
+    let (domain, permitted) = named(call, op.dom)?;
+    let remote = if op.remote_dom == DomId::SELF { call.domain.id } else { op.remote_dom };
+    op.port = binding::alloc_unbound(&domain, remote, permitted)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn bind_interdomain<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnBindInterdomain = call.read_arg(ARGUMENTS)?;
+    op.local_port = binding::bind_interdomain(&caller(call), op.remote_dom, op.remote_port)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn bind_virq<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnBindVirq = call.read_arg(ARGUMENTS)?;
+    op.port = binding::bind_virq(&caller(call), op.virq, op.vcpu)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn bind_ipi<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnBindIpi = call.read_arg(ARGUMENTS)?;
+    op.port = binding::bind_ipi(&caller(call), op.vcpu)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn bind_pirq<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnBindPirq = call.read_arg(ARGUMENTS)?;
+    op.port = binding::bind_pirq(&caller(call), op.pirq)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn close<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnClose = call.read_arg(ARGUMENTS)?;
+    closing::close(&caller(call), op.port)?;
+    Ok(Outcome::OK)
+}
+
+fn send<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnSend = call.read_arg(ARGUMENTS)?;
+    delivery::send(&caller(call), op.port)?;
+    Ok(Outcome::OK)
+}
+
+fn port_status<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnStatus = call.read_arg(ARGUMENTS)?;
+    let (domain, permitted) = named(call, op.dom)?;
+    let (found, vcpu) = status::status(&domain, op.port, permitted)?;
+    op.status = match found {
+        PortStatus::Closed => EVTCHNSTAT_CLOSED,
+        PortStatus::Unbound { remote } => {
+            op.set_unbound(remote);
+            EVTCHNSTAT_UNBOUND
+        }
+        PortStatus::Interdomain { remote, port } => {
+            // Its padding is what the guest passed.
+            let pad = op.interdomain().pad;
+            op.set_interdomain(EvtchnPeer { dom: remote, pad, port });
+            EVTCHNSTAT_INTERDOMAIN
+        }
+        PortStatus::Pirq(pirq) => {
+            op.set_pirq(pirq);
+            EVTCHNSTAT_PIRQ
+        }
+        PortStatus::Virq(virq) => {
+            op.set_virq(virq);
+            EVTCHNSTAT_VIRQ
+        }
+        PortStatus::Ipi => EVTCHNSTAT_IPI,
+    };
+    op.vcpu = vcpu;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn bind_vcpu<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnBindVcpu = call.read_arg(ARGUMENTS)?;
+    binding::bind_vcpu(&caller(call), op.port, op.vcpu)?;
+    Ok(Outcome::OK)
+}
+
+fn unmask<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnUnmask = call.read_arg(ARGUMENTS)?;
+    delivery::unmask(&caller(call), op.port)?;
+    Ok(Outcome::OK)
+}
+
+fn reset<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    reset_from(call, ResetStart::Fresh)
+}
+
+fn reset_cont<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    reset_from(call, ResetStart::Continued)
+}
+
+fn reset_from<M: Machine>(call: &mut Call<'_, M>, start: ResetStart) -> Answer {
+    let op: EvtchnReset = call.read_arg(ARGUMENTS)?;
+    let (domain, permitted) = named(call, op.dom)?;
+    let paused = domain.vcpus.iter().all(crate::domains::vcpu::Vcpu::is_paused);
+    closing::may_reset(call.domain.id, domain.id, permitted, paused)?;
+    let clock = &call.hv.machine;
+    let started = clock.now();
+    Ok(match closing::reset(&domain, start, || clock.now().since_ns(started) > BUDGET_NS)? {
+        Progress::Done => Outcome::OK,
+        Progress::Again => {
+            let [_, rest @ ..] = call.args;
+            let [b, c, d, e, f] = rest;
+            Outcome::Again([u64::from(EVTCHNOP_RESET_CONT), b, c, d, e, f])
+        }
+    })
+}
+
+fn init_control<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: EvtchnInitControl = call.read_arg(ARGUMENTS)?;
+    op.link_bits = fifo_setup::init_control(&caller(call), op.vcpu, op.control_gfn, op.offset)?;
+    call.write_arg(ARGUMENTS, &op)?;
+    Ok(Outcome::OK)
+}
+
+fn expand_array<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnExpandArray = call.read_arg(ARGUMENTS)?;
+    fifo_setup::expand_array(&caller(call), op.array_gfn)?;
+    Ok(Outcome::OK)
+}
+
+fn set_priority<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: EvtchnSetPriority = call.read_arg(ARGUMENTS)?;
+    fifo_setup::set_priority(&caller(call), op.port, op.priority)?;
+    Ok(Outcome::OK)
+}

@@ -1,0 +1,92 @@
+//! Every hypercall there is.
+
+use super::table::{Body, Caller, Hypercall};
+use super::{Handler, Operation, multicall};
+use crate::hypercalls::console_io;
+use crate::hypercalls::dm_op;
+use crate::hypercalls::domctl::domctl;
+use crate::hypercalls::hvm_op;
+use crate::hypercalls::memory;
+use crate::hypercalls::mmuext_op;
+use crate::hypercalls::physdev_op;
+use crate::hypercalls::platform_op;
+use crate::hypercalls::sched_op;
+use crate::hypercalls::sysctl;
+use crate::hypercalls::vcpu_op;
+use crate::hypercalls::version;
+use crate::hypercalls::vm_assist;
+use core::marker::PhantomData;
+use xen_abi::{Errno, hypercall as number};
+use xenolith_hal::Machine;
+
+/// One past the highest number.
+const COUNT: usize = 64;
+
+/// The table, for one kind of machine.
+pub struct Table<M>(PhantomData<M>);
+
+const fn does<M: Machine>(number: u32, name: &'static str, caller: Caller, handler: Handler<M>) -> Hypercall<M> {
+    Hypercall { number, name, caller, mask: u32::MAX, precondition: None, body: Body::Does(handler) }
+}
+
+const fn refused<M: Machine>(number: u32, name: &'static str, errno: Errno) -> Hypercall<M> {
+    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, precondition: None, body: Body::Refused(errno) }
+}
+
+const fn operations<M: Machine>(number: u32, name: &'static str, list: &'static [Operation<M>]) -> Hypercall<M> {
+    Hypercall { number, name, caller: Caller::Any, mask: u32::MAX, precondition: None, body: Body::Operations(list) }
+}
+
+impl<M: Machine> Table<M> {
+    /// Every hypercall, in the order of the numbers.
+    pub const ALL: &'static [Hypercall<M>] = &[
+        does(number::PLATFORM_OP, "platform_op", Caller::Control, platform_op::platform_op),
+        does(number::MULTICALL, "multicall", Caller::Any, multicall),
+        operations(number::XEN_VERSION, "xen_version", version::operations()),
+        refused(number::EVENT_CHANNEL_OP_COMPAT, "event_channel_op_compat", Errno::ENOSYS),
+        does(number::SET_TIMER_OP, "set_timer_op", Caller::Any, vcpu_op::set_timer_op),
+        operations(number::CONSOLE_IO, "console_io", console_io::operations()),
+        does(number::VM_ASSIST, "vm_assist", Caller::Any, vm_assist::vm_assist),
+        Hypercall {
+            precondition: Some(vcpu_op::is_of_a_vcpu),
+            ..operations(number::VCPU_OP, "vcpu_op", vcpu_op::operations())
+        },
+        Hypercall {
+            number: number::MEMORY_OP,
+            name: "memory_op",
+            caller: Caller::Any,
+            mask: xen_abi::memory::MEMOP_CMD_MASK,
+            precondition: None,
+            body: Body::Operations(memory::list::operations()),
+        },
+        operations(number::GRANT_TABLE_OP, "grant_table_op", super::grant_table::operations()),
+        does(number::MMUEXT_OP, "mmuext_op", Caller::Any, mmuext_op::mmuext_op),
+        refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
+        operations(number::SCHED_OP, "sched_op", sched_op::operations()),
+        operations(number::EVENT_CHANNEL_OP, "event_channel_op", super::event_channel::operations()),
+        operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
+        operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
+        does(number::SYSCTL, "sysctl", Caller::Any, sysctl::sysctl),
+        // Who may call is asked when the domain that it names was found.
+        does(number::DOMCTL, "domctl", Caller::Any, domctl),
+        refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),
+        does(number::DM_OP, "dm_op", Caller::Any, dm_op::dm_op),
+        // Real Xen's answer to a path that it cannot take: there is no tree of settings.
+        refused(number::HYPFS_OP, "hypfs_op", Errno::EINVAL),
+        refused(number::ARCH_0, "mca", Errno::ENOSYS),
+        refused(number::ARCH_1, "paging_domctl_continuation", Errno::EOPNOTSUPP),
+    ];
+
+    /// The same by number.
+    pub const BY_NUMBER: &'static [Option<&'static Hypercall<M>>; COUNT] = &Self::by_number();
+
+    const fn by_number() -> [Option<&'static Hypercall<M>>; COUNT] {
+        let mut table: [Option<&'static Hypercall<M>>; COUNT] = [None; COUNT];
+        let mut rest = Self::ALL;
+        while let [first, others @ ..] = rest {
+            table[first.number as usize] = Some(first);
+            rest = others;
+        }
+        table
+    }
+}

@@ -1,0 +1,78 @@
+//! `XENMEM_acquire_resource`: what the hypervisor keeps about a domain, mapped by the toolstack.
+
+use super::list::{Budget, again, extents_done};
+use crate::components::grant::{Part, status_frames_for};
+use crate::components::placing::place::{Displaced, map_foreign};
+use crate::components::placing::settle::is_settled;
+use crate::domains::domain::Domain;
+use crate::hypercalls::Call;
+use crate::outcome::{Answer, Outcome};
+use core::mem::offset_of;
+use xen_abi::physmap::*;
+use xen_abi::{Errno, GuestHandle};
+use xenolith_hal::{Gfn, Machine};
+
+/// The most frames whose progress fits beside the operation's number.
+const MOST_FRAMES: u32 = u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT;
+
+/// **Errors:** `EFAULT`; `EINVAL` for padding, a range past 32 bits, a resource that does not exist, no frames, and
+/// frames past the end; `EPERM` for the caller itself and for a caller that is not the control domain; `ESRCH`; `EIO`
+/// when a frame other than the first cannot be mapped, the first gives the reason.
+pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: MemAcquireResource = call.read_arg(1)?;
+    let end = op.frame.checked_add(u64::from(op.nr_frames));
+    if op.padding != 0 || op.frame >> 32 != 0 || end.is_none_or(|end| end >> 32 != 0) {
+        return Err(Errno::EINVAL);
+    }
+    if op.domid == call.domain.id {
+        return Err(Errno::EPERM);
+    }
+    let owner = call.hv.domain(op.domid)?;
+    call.require_control()?;
+    let (part, most) = resource(&owner, &op).ok_or(Errno::EINVAL)?;
+    let done = extents_done(call);
+    if op.frame_list.is_null() {
+        return tell_size(call, &op, done, most);
+    }
+    if done >= u64::from(op.nr_frames) || op.nr_frames > MOST_FRAMES {
+        return Err(Errno::EINVAL);
+    }
+    // The table grows to the last frame first, as a whole.
+    let last = u32::try_from(op.frame + u64::from(op.nr_frames) - 1).map_err(|_| Errno::EINVAL)?;
+    let source = call.hv.grant_source(owner.id);
+    owner.grants.frame(part, last, &source).ok_or(Errno::EINVAL)?;
+    let mut budget = Budget::new(call);
+    for step in done..u64::from(op.nr_frames) {
+        if budget.is_spent(call) || !is_settled(call.hv, call.domain) {
+            return Ok(again(call, step));
+        }
+        let gfn: Gfn = call.memory().read_at(op.frame_list, step)?;
+        let index = u32::try_from(op.frame + step).map_err(|_| Errno::EINVAL)?;
+        let mfn = owner.grants.frame(part, index, &source).ok_or(Errno::EINVAL)?;
+        let page = call.hv.frames.reference(mfn, owner.id).ok_or(Errno::EINVAL)?;
+        let mapped = map_foreign(call.hv, call.domain, page, gfn, Displaced::Kept);
+        mapped.map_err(|errno| if step == done { errno } else { Errno::EIO })?;
+    }
+    Ok(Outcome::OK)
+}
+
+/// The part of the grant table that is meant, and how many frames it may have at most.
+fn resource<M: Machine>(owner: &Domain<M>, op: &MemAcquireResource) -> Option<(Part, u32)> {
+    let most = owner.grants.limits().frames;
+    match (op.kind, op.id) {
+        (XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED) => Some((Part::Entries, most)),
+        (XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_STATUS) => {
+            Some((Part::Status, status_frames_for(most)))
+        }
+        _ => None,
+    }
+}
+
+fn tell_size<M: Machine>(call: &Call<'_, M>, op: &MemAcquireResource, done: u64, most: u32) -> Answer {
+    if op.nr_frames != 0 || done != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let at = call.arg(1).checked_add(offset_of!(MemAcquireResource, nr_frames) as u64).ok_or(Errno::EFAULT)?;
+    call.memory().write(GuestHandle::new(at), &most)?;
+    Ok(Outcome::OK)
+}

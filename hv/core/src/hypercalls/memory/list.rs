@@ -1,0 +1,134 @@
+//! `memory_op`: every operation by its number. **Source:** `memory.h`.
+
+use super::{acquire, place_calls, reservation, settings};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::DomainRef;
+use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::outcome::Outcome;
+use xen_abi::Errno;
+use xen_abi::memory::*;
+use xenolith_hal::{DomId, Machine, Time};
+
+/// How long a call works before the guest may take its interrupts, in nanoseconds.
+const BUDGET_NS: u64 = 1_000_000;
+
+/// Every operation.
+pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+    const {
+        &[
+            operation(XENMEM_INCREASE_RESERVATION, "XENMEM_increase_reservation", reservation::increase),
+            operation(XENMEM_DECREASE_RESERVATION, "XENMEM_decrease_reservation", reservation::decrease),
+            operation(XENMEM_MAXIMUM_RAM_PAGE, "XENMEM_maximum_ram_page", settings::maximum_ram_page),
+            operation(XENMEM_CURRENT_RESERVATION, "XENMEM_current_reservation", settings::current_reservation),
+            operation(XENMEM_MAXIMUM_RESERVATION, "XENMEM_maximum_reservation", settings::maximum_reservation),
+            refused(XENMEM_MACHPHYS_MFN_LIST, "XENMEM_machphys_mfn_list", Errno::ENOSYS),
+            operation(XENMEM_POPULATE_PHYSMAP, "XENMEM_populate_physmap", reservation::populate),
+            operation(XENMEM_ADD_TO_PHYSMAP, "XENMEM_add_to_physmap", place_calls::add_to_physmap),
+            operation(XENMEM_MEMORY_MAP, "XENMEM_memory_map", settings::memory_map),
+            refused(XENMEM_MACHINE_MEMORY_MAP, "XENMEM_machine_memory_map", Errno::ENOSYS),
+            operation(XENMEM_EXCHANGE, "XENMEM_exchange", reservation::exchange),
+            refused(XENMEM_MACHPHYS_MAPPING, "XENMEM_machphys_mapping", Errno::ENOSYS),
+            operation(XENMEM_SET_MEMORY_MAP, "XENMEM_set_memory_map", settings::set_memory_map),
+            operation(XENMEM_MAXIMUM_GPFN, "XENMEM_maximum_gpfn", settings::maximum_gpfn),
+            operation(XENMEM_REMOVE_FROM_PHYSMAP, "XENMEM_remove_from_physmap", place_calls::remove_from_physmap),
+            operation(XENMEM_SET_POD_TARGET, "XENMEM_set_pod_target", settings::set_pod_target),
+            operation(XENMEM_GET_POD_TARGET, "XENMEM_get_pod_target", settings::get_pod_target),
+            operation(XENMEM_GET_SHARING_FREED_PAGES, "XENMEM_get_sharing_freed_pages", settings::nothing_shared),
+            operation(XENMEM_GET_SHARING_SHARED_PAGES, "XENMEM_get_sharing_shared_pages", settings::nothing_shared),
+            operation(XENMEM_ADD_TO_PHYSMAP_BATCH, "XENMEM_add_to_physmap_batch", place_calls::add_to_physmap_batch),
+            operation(XENMEM_ACCESS_OP, "XENMEM_access_op", settings::access_op),
+            refused(XENMEM_MACHPHYS_COMPAT_MFN_LIST, "XENMEM_machphys_compat_mfn_list", Errno::EOPNOTSUPP),
+            operation(XENMEM_CLAIM_PAGES, "XENMEM_claim_pages", settings::claim_pages),
+            operation(XENMEM_GET_VNUMAINFO, "XENMEM_get_vnumainfo", settings::get_vnumainfo),
+            operation(
+                XENMEM_RESERVED_DEVICE_MEMORY_MAP,
+                "XENMEM_reserved_device_memory_map",
+                settings::reserved_device_memory_map,
+            ),
+            operation(XENMEM_ACQUIRE_RESOURCE, "XENMEM_acquire_resource", acquire::acquire_resource),
+        ]
+    }
+}
+
+/// The domain that a call is about: the caller, or another one.
+pub(super) enum Target<'a, M: Machine> {
+    Caller(&'a Domain<M>),
+    Other(DomainRef<M>),
+}
+
+impl<M: Machine> core::ops::Deref for Target<'_, M> {
+    type Target = Domain<M>;
+
+    fn deref(&self) -> &Domain<M> {
+        match self {
+            Self::Caller(domain) => domain,
+            Self::Other(domain) => domain,
+        }
+    }
+}
+
+/// The domain with this number, `DOMID_SELF` included, whoever asks.
+///
+/// **Errors:** `ESRCH`.
+pub(super) fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<Target<'a, M>, Errno> {
+    if call.is_self(id) { Ok(Target::Caller(call.domain)) } else { call.hv.domain(id).map(Target::Other) }
+}
+
+/// The domain with this number, if the caller may work on it: on itself anybody may, on others the control domain.
+///
+/// **Errors:** `ESRCH`, `EPERM`.
+pub(super) fn permitted<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<Target<'a, M>, Errno> {
+    let target = named(call, id)?;
+    if target.id != call.domain.id {
+        call.require_control()?;
+    }
+    Ok(target)
+}
+
+/// How many extents earlier parts of a preempted call have done.
+pub(super) fn extents_done<M: Machine>(call: &Call<'_, M>) -> u64 {
+    call.arg(0) >> MEMOP_EXTENT_SHIFT
+}
+
+/// **Errors:** `EINVAL` for an operation that is never preempted and yet claims progress.
+pub(super) fn no_progress<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
+    if extents_done(call) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// To be called again, with so many extents done.
+pub(super) fn again<M: Machine>(call: &Call<'_, M>, done: u64) -> Outcome {
+    let [_, rest @ ..] = call.args;
+    let [b, c, d, e, f] = rest;
+    let operation = u64::from(call.arg_u32(0) & MEMOP_CMD_MASK);
+    Outcome::Again([operation | done << MEMOP_EXTENT_SHIFT, b, c, d, e, f])
+}
+
+/// How long a call has worked.
+pub(super) struct Budget {
+    started: Time,
+    steps: u32,
+}
+
+/// Steps between two looks at the clock.
+const STEPS_A_LOOK: u32 = 16;
+
+impl Budget {
+    pub(super) fn new<M: Machine>(call: &Call<'_, M>) -> Self {
+        Self { started: call.hv.machine.now(), steps: 0 }
+    }
+
+    /// True when the guest should get its interrupts; asked before each step, the first one excepted.
+    pub(super) fn is_spent<M: Machine>(&mut self, call: &Call<'_, M>) -> bool {
+        self.is_spent_by(call, 1)
+    }
+
+    /// The same before a step that is worth so many ordinary ones.
+    pub(super) fn is_spent_by<M: Machine>(&mut self, call: &Call<'_, M>, worth: u32) -> bool {
+        self.steps = self.steps.saturating_add(worth);
+        if self.steps < STEPS_A_LOOK {
+            return false;
+        }
+        self.steps = 0;
+        call.hv.machine.now().since_ns(self.started) >= BUDGET_NS
+    }
+}

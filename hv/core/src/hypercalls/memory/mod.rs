@@ -1,0 +1,9 @@
+//! `memory_op`: memory of domains, where it is, and how much.
+//!
+//! What the operations do to a domain is in [`place`] and [`populate`], which know nothing of hypercalls.
+
+mod acquire;
+pub mod list;
+mod place_calls;
+mod reservation;
+mod settings;

@@ -1,0 +1,106 @@
+//! `XENMEM_add_to_physmap` and its kin: arguments, permission, progress.
+
+use super::list::{Budget, Target, again, extents_done, named, no_progress, permitted};
+use crate::components::placing::place::{Item, place, unplace};
+use crate::components::placing::settle::is_settled;
+use crate::hypercalls::Call;
+use crate::outcome::{Answer, Outcome};
+use xen_abi::physmap::*;
+use xen_abi::{DomId, Errno};
+use xenolith_hal::{Gfn, Machine};
+
+/// Progress as the size of a call counts it.
+///
+/// **Errors:** `EDOM` for more than a size can be.
+fn progress<M: Machine>(call: &Call<'_, M>) -> Result<u16, Errno> {
+    u16::try_from(extents_done(call)).map_err(|_| Errno::EDOM)
+}
+
+/// **Errors:** `ESRCH`; `EACCES` for device memory of any but the control domain itself; `EPERM`.
+fn target<'a, M: Machine>(call: &Call<'a, M>, id: DomId, space: u32) -> Result<Target<'a, M>, Errno> {
+    let target = named(call, id)?;
+    if space == XENMAPSPACE_DEV_MMIO && !(target.privileged && target.id == call.domain.id) {
+        return Err(Errno::EACCES);
+    }
+    if target.id != call.domain.id {
+        call.require_control()?;
+    }
+    Ok(target)
+}
+
+/// **Errors:** `EDOM`, `EFAULT`, `ESRCH`, `EACCES`, `EPERM`; `ENOSYS` for pages of other domains; for a range `EILSEQ`
+/// for progress past its end, `EOVERFLOW` when it wraps; and as [`place`].
+pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let start = progress(call)?;
+    let op: AddToPhysmap = call.read_arg(1)?;
+    if op.space == XENMAPSPACE_GMFN_FOREIGN {
+        return Err(Errno::ENOSYS);
+    }
+    let target = target(call, op.domid, op.space)?;
+    if op.space != XENMAPSPACE_GMFN_RANGE {
+        if !is_settled(call.hv, &*target) {
+            return Ok(again(call, start.into()));
+        }
+        let item = Item { space: op.space, index: op.idx, foreign: DomId::INVALID };
+        place(call.hv, call.domain, &target, item, op.gpfn)?;
+        return Ok(Outcome::OK);
+    }
+    let left = op.size.checked_sub(start).ok_or(Errno::EILSEQ)?;
+    let fits = |first: u64| first.checked_add(u64::from(op.size)).is_some();
+    if !fits(op.idx) || !fits(op.gpfn.0) {
+        return Err(Errno::EOVERFLOW);
+    }
+    let mut budget = Budget::new(call);
+    for step in u64::from(start)..u64::from(start) + u64::from(left) {
+        if budget.is_spent(call) || (step == u64::from(start) && !is_settled(call.hv, &*target)) {
+            return Ok(again(call, step));
+        }
+        let item = Item { space: XENMAPSPACE_GMFN, index: op.idx + step, foreign: DomId::INVALID };
+        place(call.hv, call.domain, &target, item, Gfn(op.gpfn.0 + step))?;
+    }
+    Ok(Outcome::OK)
+}
+
+/// Each element has an errno of its own.
+///
+/// **Errors:** of the call as a whole: `EDOM`, `EFAULT`, `ESRCH`, `EACCES`, `EPERM`; `EOPNOTSUPP` for a range;
+/// `EILSEQ` for progress past the end.
+pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let start = progress(call)?;
+    let op: AddToPhysmapBatch = call.read_arg(1)?;
+    let space = u32::from(op.space);
+    if space == XENMAPSPACE_GMFN_RANGE {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let target = target(call, op.domid, space)?;
+    if op.size <= start {
+        return if op.size == 0 && start == 0 { Ok(Outcome::OK) } else { Err(Errno::EILSEQ) };
+    }
+    if space == XENMAPSPACE_DEV_MMIO && op.foreign_domid.0 != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut budget = Budget::new(call);
+    for step in u64::from(start)..u64::from(op.size) {
+        if budget.is_spent(call) || !is_settled(call.hv, &*target) {
+            return Ok(again(call, step));
+        }
+        let index = call.memory().read_at(op.idxs, step)?;
+        let gfn = call.memory().read_at(op.gpfns, step)?;
+        let item = Item { space, index, foreign: op.foreign_domid };
+        let errno = match place(call.hv, call.domain, &target, item, gfn) {
+            Ok(()) => 0,
+            Err(errno) => -errno.number(),
+        };
+        call.memory().write_at(op.errs, step, &errno)?;
+    }
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`, and as [`unplace`].
+pub(super) fn remove_from_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: RemoveFromPhysmap = call.read_arg(1)?;
+    let target = permitted(call, op.domid)?;
+    unplace(call.hv, &target, op.gpfn)?;
+    Ok(Outcome::OK)
+}

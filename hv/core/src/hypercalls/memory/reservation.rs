@@ -1,0 +1,173 @@
+//! More memory for a domain, and less.
+//!
+//! These operations return how many extents were done, and that is all a caller learns of an error.
+
+use super::list::{Budget, Target, again, extents_done, permitted};
+use crate::components::grant::World;
+use crate::components::placing::settle::is_settled;
+use crate::hypercalls::Call;
+use crate::memory::frames::{ANYWHERE, AllocationError};
+use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
+use crate::outcome::{Answer, Outcome};
+use xen_abi::memory::{MemFlags, MemoryExchange, MemoryReservation};
+use xen_abi::{DomId, Errno};
+use xenolith_hal::{Gfn, Machine, Mfn, PageOrder};
+
+/// The largest extent that a domain may ask for.
+const MAX_ORDER: u32 = 9;
+/// The largest extent that the control domain may ask for.
+const MAX_ORDER_OF_CONTROL_DOMAIN: u32 = 18;
+/// The most extents whose progress fits beside the operation's number.
+const MOST_EXTENTS: u64 = (u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT) as u64;
+
+fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
+    if call.domain.privileged { MAX_ORDER_OF_CONTROL_DOMAIN } else { MAX_ORDER }
+}
+
+/// What came of one extent.
+enum Step {
+    Done,
+    /// Memory is short now, and some is about to be free.
+    Wait,
+    /// It cannot be done.
+    Stop,
+}
+
+/// Does `step` with each extent, as far as it goes.
+fn each_extent<M: Machine>(
+    call: &Call<'_, M>,
+    step: impl Fn(&Target<'_, M>, &MemoryReservation, u64) -> Step,
+) -> Answer {
+    let mut done = extents_done(call);
+    let Some((target, reservation)) = prepare(call, done) else { return Ok(Outcome::Done(done)) };
+    let mut budget = Budget::new(call);
+    let pages = 1 << reservation.extent_order;
+    while done < reservation.nr_extents {
+        if budget.is_spent_by(call, pages) {
+            return Ok(again(call, done));
+        }
+        match step(&target, &reservation, done) {
+            Step::Done => done += 1,
+            Step::Wait => return Ok(again(call, done)),
+            Step::Stop => break,
+        }
+    }
+    Ok(Outcome::Done(done))
+}
+
+/// The arguments, if they make sense and the caller may.
+fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(Target<'a, M>, MemoryReservation)> {
+    let reservation: MemoryReservation = call.read_arg(1).ok()?;
+    if reservation.nr_extents > MOST_EXTENTS || done >= reservation.nr_extents {
+        return None;
+    }
+    let target = permitted(call, reservation.domid).ok()?;
+    below(call, reservation.mem_flags)?;
+    // There is one node.
+    let elsewhere = reservation.mem_flags.node().is_some_and(|node| node != 0);
+    if elsewhere && reservation.mem_flags.contains(MemFlags::EXACT_NODE_REQUEST) {
+        return None;
+    }
+    (reservation.extent_order <= max_order(call)).then_some((target, reservation))
+}
+
+/// Where the frames must end; none for a width in which there is no frame at all.
+fn below<M: Machine>(call: &Call<'_, M>, flags: MemFlags) -> Option<Mfn> {
+    let limit = call.hv.frames.limit().0;
+    match flags.address_bits() {
+        0 => Some(ANYWHERE),
+        bits @ 1..=12 if limit > 1 << (bits - 1) => None,
+        bits => Some(Mfn(1u64.checked_shl(bits.saturating_sub(12)).unwrap_or(u64::MAX))),
+    }
+}
+
+fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, index: u64) -> Option<Extent> {
+    let gfn = call.memory().read_at(reservation.extent_start, index).ok()?;
+    Some(Extent { gfn: Gfn(gfn), order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
+}
+
+/// Memory is short: where some waits to be free, everybody who keeps it is hurried, and the caller tries again.
+fn short_of_memory<M: Machine>(call: &Call<'_, M>) -> Step {
+    if call.hv.frames.waiting() == 0 {
+        return Step::Stop;
+    }
+    call.hv.frames.expedite(&call.hv.machine);
+    Step::Wait
+}
+
+/// Clears a part of what is free before a block larger than 2 MiB is taken: clearing such a block at once would keep the
+/// caller from its interrupts for too long. False when nothing is left to be cleared.
+fn clears_first<M: Machine>(call: &Call<'_, M>, order: PageOrder) -> bool {
+    order.0 > PageOrder::SIZE_2M.0 && call.hv.frames.scrub_some(&call.hv.machine)
+}
+
+/// Gives a domain more pages. A translated domain has no way to reach them, but they are its own.
+pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    each_extent(call, |target, reservation, _| {
+        let (order, below) = (PageOrder(reservation.extent_order as u8), below(call, reservation.mem_flags));
+        let Some(below) = below else { return Step::Stop };
+        if clears_first(call, order) {
+            return Step::Wait;
+        }
+        match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
+            Ok(_owned_without_a_place) => Step::Done,
+            Err(AllocationError::NoMemory) => short_of_memory(call),
+            Err(_) => Step::Stop,
+        }
+    })
+}
+
+/// Takes pages back. What stands before the first frame that is not a page of the domain's own is gone.
+pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    each_extent(call, |target, reservation, index| {
+        let Some(extent) = extent_of(call, reservation, index) else { return Step::Stop };
+        if remove_extent(&call.hv.memory(target), extent).is_ok() { Step::Done } else { Step::Stop }
+    })
+}
+
+/// Puts new pages where the caller says. Populating on demand is done at once, for domains other than the caller: such
+/// a domain is given more than it may have, and gives the rest back when it runs.
+pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    each_extent(call, |target, reservation, index| {
+        let on_demand = reservation.mem_flags.contains(MemFlags::POPULATE_ON_DEMAND);
+        if on_demand && target.id == call.domain.id {
+            return Step::Stop;
+        }
+        let (Some(extent), Some(below)) = (extent_of(call, reservation, index), below(call, reservation.mem_flags))
+        else {
+            return Step::Stop;
+        };
+        if clears_first(call, extent.order) || !is_settled(call.hv, target) {
+            return Step::Wait;
+        }
+        let populate = if on_demand { populate_on_demand } else { populate_extent };
+        match populate(&call.hv.memory(target), extent, below) {
+            Ok(()) => Step::Done,
+            Err(Errno::ENOMEM) => short_of_memory(call),
+            Err(_) => Step::Stop,
+        }
+    })
+}
+
+/// Exchanging pages is for domains that see machine frames.
+///
+/// **Errors:** `EINVAL` for progress, and for arguments that do not fit together; `EPERM` for extents that are too
+/// large and for a domain that is not the caller's to change; `ESRCH`; `EOPNOTSUPP`; `EFAULT`.
+pub(super) fn exchange<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    super::list::no_progress(call)?;
+    let exchange: MemoryExchange = call.read_arg(1)?;
+    let (input, output) = (exchange.input, exchange.output);
+    if input.extent_order.max(output.extent_order) > max_order(call) {
+        return Err(Errno::EPERM);
+    }
+    let pages = |reservation: MemoryReservation| {
+        let fits = u64::MAX >> reservation.extent_order >= reservation.nr_extents;
+        fits.then_some(reservation.nr_extents << reservation.extent_order)
+    };
+    let matching = pages(input).is_some() && pages(input) == pages(output);
+    if exchange.nr_exchanged > input.nr_extents || input.domid != output.domid || !matching {
+        return Err(Errno::EINVAL);
+    }
+    let _: DomId = permitted(call, input.domid)?.id;
+    if exchange.nr_exchanged == input.nr_extents { Ok(Outcome::OK) } else { Err(Errno::EOPNOTSUPP) }
+}

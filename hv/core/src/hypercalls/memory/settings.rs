@@ -1,0 +1,170 @@
+//! How much memory there is, who may have how much, and maps of it.
+
+use super::list::{named, no_progress, permitted};
+use crate::hypercalls::Call;
+use crate::memory::frames::{Account, ClaimError};
+use crate::outcome::{Answer, Outcome};
+use alloc::vec::Vec;
+use xen_abi::memory::{MemFlags, MemoryDomain, MemoryReservation, PodTarget};
+use xen_abi::memory_access::MemAccessOp;
+use xen_abi::memory_map::{
+    ForeignMemoryMap, MemmapEntry, MemoryMap, ReservedDeviceMemoryMap, VnumaTopologyInfo, XENMEM_RDM_ALL,
+};
+use xen_abi::{DomId, Errno};
+use xenolith_hal::Machine;
+
+/// The most entries of a domain's memory map.
+const MOST_ENTRIES: u32 = 128;
+
+/// **Errors:** `EINVAL` for progress.
+pub(super) fn maximum_ram_page<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    Ok(Outcome::Done(call.hv.frames.limit().0))
+}
+
+fn account<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<&'a Account, Errno> {
+    call.hv.frames.account(id).ok_or(Errno::ESRCH)
+}
+
+/// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
+pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: MemoryDomain = call.read_arg(1)?;
+    Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.total().into()))
+}
+
+/// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
+pub(super) fn maximum_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: MemoryDomain = call.read_arg(1)?;
+    Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.max().into()))
+}
+
+/// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
+pub(super) fn maximum_gpfn<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: MemoryDomain = call.read_arg(1)?;
+    Ok(Outcome::Done(permitted(call, op.domid)?.physmap.highest().0))
+}
+
+/// No pages are ever shared behind the domains' backs.
+pub(super) fn nothing_shared<M: Machine>(_: &mut Call<'_, M>) -> Answer {
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EFAULT`; `ENOSYS` for a domain that has no map.
+pub(super) fn memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let mut op: MemoryMap = call.read_arg(1)?;
+    let map = call.domain.physmap.memory_map().ok_or(Errno::ENOMEM)?;
+    if map.is_empty() {
+        return Err(Errno::ENOSYS);
+    }
+    op.nr_entries = op.nr_entries.min(map.len() as u32);
+    for (index, entry) in (0..u64::from(op.nr_entries)).zip(&map) {
+        call.memory().write_at(op.buffer, index, entry)?;
+    }
+    call.write_arg(1, &op)?;
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EFAULT`; `EINVAL` for more than 128 entries; `ESRCH`; `EPERM`; `ENOMEM`.
+pub(super) fn set_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: ForeignMemoryMap = call.read_arg(1)?;
+    if op.map.nr_entries > MOST_ENTRIES {
+        return Err(Errno::EINVAL);
+    }
+    let target = permitted(call, op.domid)?;
+    let mut map: Vec<MemmapEntry> = Vec::new();
+    map.try_reserve_exact(op.map.nr_entries as usize).map_err(|_| Errno::ENOMEM)?;
+    for index in 0..u64::from(op.map.nr_entries) {
+        map.push(call.memory().read_at(op.map.buffer, index)?);
+    }
+    target.physmap.set_memory_map(map);
+    Ok(Outcome::OK)
+}
+
+/// **Errors:** `EINVAL` for progress, extents larger than a page, a list, flags, a domain that does not exist, and a
+/// claim that makes no sense; `EFAULT`; `EPERM`; `ENOMEM` when so much is not free.
+pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: MemoryReservation = call.read_arg(1)?;
+    if !op.extent_start.is_null() || op.extent_order != 0 || op.mem_flags != MemFlags::default() {
+        return Err(Errno::EINVAL);
+    }
+    let target = call.hv.domains.get(op.domid).ok_or(Errno::EINVAL)?;
+    call.require_control()?;
+    match call.hv.frames.claim(target.id, op.nr_extents) {
+        Ok(()) => Ok(Outcome::OK),
+        Err(ClaimError::Invalid) => Err(Errno::EINVAL),
+        Err(ClaimError::NoMemory) => Err(Errno::ENOMEM),
+    }
+}
+
+/// Everything is populated at once, so a domain is given more than its target, and gives the rest back when it runs.
+/// Until then the rest does not count against its maximum.
+///
+/// **Errors:** `EFAULT`, `ESRCH`, `EPERM`; `EINVAL` for more than the domain may have.
+pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: PodTarget = call.read_arg(1)?;
+    let target = named(call, op.domid)?;
+    call.require_control()?;
+    let account = account(call, target.id)?;
+    let pages = u32::try_from(op.target_pages).ok().filter(|pages| *pages <= account.max()).ok_or(Errno::EINVAL)?;
+    account.keep_on_demand(pages);
+    tell_pod_target(call, op, target.id)
+}
+
+/// **Errors:** `EFAULT`, `ESRCH`, `EPERM`.
+pub(super) fn get_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: PodTarget = call.read_arg(1)?;
+    let target = named(call, op.domid)?;
+    call.require_control()?;
+    tell_pod_target(call, op, target.id)
+}
+
+fn tell_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: DomId) -> Answer {
+    let tot_pages = account(call, target)?.total().into();
+    call.write_arg(1, &PodTarget { tot_pages, pod_cache_pages: 0, pod_entries: 0, ..op })?;
+    Ok(Outcome::OK)
+}
+
+/// No domain has virtual NUMA nodes.
+///
+/// **Errors:** `EINVAL` for progress and padding, `EFAULT`, `ESRCH`, `EPERM`, else `EOPNOTSUPP`.
+pub(super) fn get_vnumainfo<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let op: VnumaTopologyInfo = call.read_arg(1)?;
+    if op.pad0 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let _: DomId = permitted(call, op.domid)?.id;
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// Nobody watches accesses to memory.
+///
+/// **Errors:** `EFAULT`; `ESRCH`; `EPERM` for the caller itself and for a caller that is not the control domain; else
+/// `ENODEV`.
+pub(super) fn access_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let op: MemAccessOp = call.read_arg(1)?;
+    if op.domid == call.domain.id {
+        return Err(Errno::EPERM);
+    }
+    call.hv.domain(op.domid)?;
+    call.require_control()?;
+    Err(Errno::ENODEV)
+}
+
+/// No device needs memory where it is.
+///
+/// **Errors:** `EINVAL` for progress and unknown flags, `EFAULT`.
+pub(super) fn reserved_device_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    no_progress(call)?;
+    let mut op: ReservedDeviceMemoryMap = call.read_arg(1)?;
+    if op.flags & !XENMEM_RDM_ALL != 0 {
+        return Err(Errno::EINVAL);
+    }
+    op.nr_entries = 0;
+    call.write_arg(1, &op)?;
+    Ok(Outcome::OK)
+}

@@ -1,0 +1,32 @@
+//! Hypercalls: the table of them, and the way from the guest's registers to a handler.
+
+mod call;
+pub mod console_io;
+pub mod ctl_bitmap;
+mod dispatch;
+pub mod dm_op;
+pub mod domctl;
+pub mod event_channel;
+pub mod grant_table;
+pub mod hvm_op;
+mod list;
+pub mod memory;
+pub mod mmuext_op;
+mod multicall;
+pub mod physdev_op;
+pub mod platform_op;
+pub mod sched_op;
+pub mod sysctl;
+mod table;
+pub mod vcpu_op;
+pub(crate) mod vcpu_start;
+pub mod version;
+pub mod vm_assist;
+
+pub use call::Call;
+pub use dispatch::{After, answer, make};
+pub use list::Table;
+pub use multicall::multicall;
+pub use table::{
+    Body, Caller, Handler, Hypercall, Operation, OperationBody, Precondition, control, operation, refused,
+};

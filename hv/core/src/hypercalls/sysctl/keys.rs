@@ -1,0 +1,28 @@
+//! Keys that make the hypervisor say something of itself.
+
+use super::Reply;
+use crate::hypercalls::Call;
+use crate::lifecycle::debug_keys;
+use xen_abi::Errno;
+use xen_abi::sysctl::Sysctl;
+use xenolith_hal::Machine;
+
+/// More keys than these are not pressed at once.
+const MOST_KEYS: u32 = 256;
+
+/// Presses keys as if they were typed on the console while it listens to the hypervisor: the machine says its part, and
+/// the core says its own.
+///
+/// **Errors:** `EFAULT`, after the keys before; `E2BIG` for more than 256 of them.
+pub(super) fn debug_keys<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
+    let asked = op.debug_keys();
+    if asked.nr_keys > MOST_KEYS {
+        return Err(Errno::E2BIG);
+    }
+    for index in 0..u64::from(asked.nr_keys) {
+        let key: u8 = call.memory().read_at(asked.keys, index)?;
+        call.hv.machine.press_key(key);
+        debug_keys::press(call.hv, key);
+    }
+    Ok(Reply::Nothing)
+}

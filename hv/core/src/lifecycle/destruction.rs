@@ -1,0 +1,192 @@
+//! The end of a domain: from the moment when the toolstack wants it gone to the last of its pages.
+//!
+//! Taking it apart goes by [`Stage`]s, each of which can be left off and gone on with. Afterwards the domain is dead:
+//! nothing of it is left but pages that others still map. When the last of them is back, [`reap`] takes it out of the
+//! list. The control domain hears of both.
+//!
+//! What keeps others from giving a dying domain something new: its memory may not grow ([`Account::set_max`]), its
+//! event channels give out no port, its translation has no root, its grant table is closed.
+
+use crate::components::event_channel::{self, HostedDomain};
+use crate::components::grant::{World, release_mappings};
+use crate::components::placing::place::release_memory;
+use crate::domains::domain::{Domain, Life};
+use crate::domains::hypervisor::Hypervisor;
+use crate::lifecycle::making;
+use crate::lifecycle::power::tell_control_domain;
+use crate::lifecycle::stopped::wait_until_stopped;
+use crate::memory::frames::Account;
+use xenolith_hal::{Gfn, GrantHandle, Machine, Mfn, Time};
+
+/// How long one part of the work takes at most, in nanoseconds.
+const BUDGET_NS: u64 = 1_000_000;
+/// Steps between two looks at the clock: mappings of grants, pages of memory, frames of the machine.
+const HANDLES: u32 = 64;
+const PAGES: u32 = 8;
+const FRAMES: u64 = 4096;
+/// How often those that are dead are looked at at the least, in nanoseconds.
+const REAP_EVERY_NS: u64 = 10_000_000;
+
+/// How far a call came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The domain is dead.
+    Done,
+    /// There is more to be done.
+    Again,
+}
+
+/// What is to be done next, and where it was left off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// No vCPU runs any more.
+    Stop,
+    /// Event channels.
+    Events,
+    /// What it has mapped of others.
+    Mappings(GrantHandle),
+    /// Its memory, and pages of others.
+    Memory(Gfn),
+    /// Its page tables, its vCPUs and what it shared with the hypervisor.
+    Bookkeeping,
+    /// Memory that has no place in its translation.
+    Strays(Mfn),
+    /// All is done.
+    Over,
+}
+
+impl Stage {
+    /// Where every end begins.
+    pub const FIRST: Self = Self::Stop;
+}
+
+/// Takes a domain apart for about a millisecond. To be called until it is done, by one CPU at a time, and never by the
+/// domain itself.
+pub fn destroy<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Progress {
+    let started = hv.machine.now();
+    loop {
+        let stage = *domain.destruction.lock();
+        let next = match step(hv, domain, stage, started) {
+            Some(Stage::Over) => {
+                *domain.destruction.lock() = Stage::Over;
+                return Progress::Done;
+            }
+            // It does not go on now.
+            None => return Progress::Again,
+            Some(next) => next,
+        };
+        *domain.destruction.lock() = next;
+        if is_spent(hv, started) {
+            return Progress::Again;
+        }
+    }
+}
+
+fn is_spent<M: Machine>(hv: &Hypervisor<M>, started: Time) -> bool {
+    hv.machine.now().since_ns(started) >= BUDGET_NS
+}
+
+/// Does a part of a stage, and gives what is next; none to be called again for the same.
+fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, started: Time) -> Option<Stage> {
+    match stage {
+        Stage::Stop => {
+            stop(hv, domain);
+            wait_until_stopped(hv, &domain.vcpus).then_some(Stage::Events)
+        }
+        Stage::Events => match event_channel::teardown(&HostedDomain::new(hv, domain), || is_spent(hv, started)) {
+            event_channel::Progress::Done => Some(Stage::Mappings(GrantHandle(0))),
+            event_channel::Progress::Again => None,
+        },
+        Stage::Mappings(from) => {
+            let next = release_mappings(hv, domain, from, HANDLES);
+            Some(next.map_or(Stage::Memory(Gfn(0)), Stage::Mappings))
+        }
+        Stage::Memory(from) => Some(release_memory(hv, domain, from, PAGES).map_or(Stage::Bookkeeping, Stage::Memory)),
+        Stage::Bookkeeping => Some(if give_up_bookkeeping(hv, domain) {
+            Stage::Strays(Mfn(0))
+        } else {
+            // Somebody gave it a page meanwhile.
+            Stage::Memory(Gfn(0))
+        }),
+        Stage::Strays(from) => Some(match hv.frames.release_strays(domain.id, from, FRAMES) {
+            Some(next) => Stage::Strays(next),
+            None => {
+                end(hv, domain);
+                Stage::Over
+            }
+        }),
+        Stage::Over => Some(Stage::Over),
+    }
+}
+
+/// From now on the domain gets nothing, and its vCPUs leave their CPUs.
+fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    if !domain.pass_on(Life::Dying) {
+        return;
+    }
+    if let Some(account) = hv.frames.account(domain.id) {
+        account.set_max(0);
+    }
+    let _ = hv.frames.claim(domain.id, 0);
+    hv.global_virqs.forget(domain.id);
+    domain.pause_all(hv);
+}
+
+/// Gives up page tables, vCPUs, and what was shared with the hypervisor. False, and nothing was done, if there is still
+/// something in the translation.
+fn give_up_bookkeeping<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
+    for vcpu in &domain.vcpus {
+        vcpu.forget_info();
+    }
+    while let Some(reference) = domain.let_go() {
+        hv.frames.put_later(reference);
+    }
+    let mut found = None;
+    hv.memory(domain).edit(|editor| {
+        found = editor.take_next(Gfn(0));
+        if found.is_none() {
+            editor.tear_down();
+        }
+    });
+    if let Some((_, there)) = found {
+        crate::components::placing::place::give_up(hv, domain, there);
+        return false;
+    }
+    domain.physmap.with_pool(|pool| making::tear_down(hv, &domain.vcpus, domain.id, pool));
+    domain.grants.give_up(&hv.frames);
+    if let Some(shared) = domain.give_up_shared_page() {
+        hv.frames.release_shared(shared);
+    }
+    true
+}
+
+fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    if domain.pass_on(Life::Dead) {
+        hv.domains.note_dead(domain);
+        hv.scheduler.release(domain.vcpus.len());
+        tell_control_domain(hv);
+        // So that it is taken out of the list even if nothing else interrupts the caller.
+        hv.scheduler.look_around(hv);
+    }
+}
+
+/// Takes dead domains out of the list of which no page is left. Gives the moment at which to look again at the latest,
+/// if there are any others. Costs nothing while no domain is dead.
+#[inline]
+pub fn reap<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
+    if hv.domains.has_dead() { reap_dead(hv) } else { None }
+}
+
+/// Out of the way of those who find that no domain is dead.
+#[cold]
+#[inline(never)]
+fn reap_dead<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
+    // Whoever is in control looks when it is done, or soon after.
+    if let Some(_in_control) = hv.domains.take_control() {
+        let gone = |domain: &Domain<M>| hv.frames.account(domain.id).is_none_or(Account::is_empty);
+        while hv.domains.remove_dead(gone).is_some() {
+            tell_control_domain(hv);
+        }
+    }
+    hv.domains.has_dead().then(|| hv.machine.now().after_ns(REAP_EVERY_NS))
+}

@@ -1,0 +1,106 @@
+//! A real domain, as event channels see it.
+
+use crate::components::event_channel::{EventChannels, EventDomain};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::memory::frames::PageRef;
+use core::ops::Deref;
+use core::sync::atomic::Ordering;
+use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
+use xenolith_hal::{Machine, NestedSpace, PageKind, PageWords, Rights};
+
+/// How many physical interrupts the control domain may name, and how many another one may.
+const PIRQS_OF_CONTROL_DOMAIN: u32 = 256;
+const PIRQS: u32 = 56;
+
+enum Reference<'a, M: Machine> {
+    Lent(&'a Domain<M>),
+    Shared(DomainRef<M>),
+}
+
+/// A domain together with the hypervisor that it lives in.
+pub struct HostedDomain<'a, M: Machine> {
+    hv: &'a Hypervisor<M>,
+    domain: Reference<'a, M>,
+}
+
+impl<'a, M: Machine> HostedDomain<'a, M> {
+    /// A domain that somebody else keeps alive.
+    pub const fn new(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Self {
+        Self { hv, domain: Reference::Lent(domain) }
+    }
+
+    /// A domain that this keeps alive.
+    pub const fn of(hv: &'a Hypervisor<M>, domain: DomainRef<M>) -> Self {
+        Self { hv, domain: Reference::Shared(domain) }
+    }
+}
+
+impl<M: Machine> Deref for HostedDomain<'_, M> {
+    type Target = Domain<M>;
+
+    fn deref(&self) -> &Domain<M> {
+        match &self.domain {
+            Reference::Lent(domain) => domain,
+            Reference::Shared(domain) => domain,
+        }
+    }
+}
+
+impl<M: Machine> EventDomain for HostedDomain<'_, M> {
+    type Page = PageWords;
+
+    fn events(&self) -> &EventChannels {
+        &self.events
+    }
+
+    fn peer(&self, id: DomId) -> Option<Self> {
+        Some(Self { hv: self.hv, domain: Reference::Shared(self.hv.domains.get(id)?) })
+    }
+
+    fn shared_info(&self) -> Option<&PageWords> {
+        self.hv.machine.page(self.shared_info)
+    }
+
+    fn vcpu_info(&self, vcpu: VcpuId) -> Option<(&PageWords, usize)> {
+        self.vcpu(vcpu)?.info(&self.hv.machine)
+    }
+
+    fn event_page(&self, frame: Mfn) -> Option<&PageWords> {
+        self.hv.machine.page(frame)
+    }
+
+    fn pin_event_page(&self, gfn: Gfn) -> Result<Mfn, Errno> {
+        let mapping = self.space.lookup(gfn).ok_or(Errno::EINVAL)?;
+        if !matches!(mapping.kind, PageKind::Ram | PageKind::Shared) || !mapping.rights.contains(Rights::WRITE) {
+            return Err(Errno::EINVAL);
+        }
+        // The frame may have left the domain since it was looked up: then there is no reference to be had.
+        let reference = self.hv.frames.reference(mapping.mfn, self.id).ok_or(Errno::EINVAL)?;
+        Ok(reference.into_mapping())
+    }
+
+    fn unpin_event_page(&self, frame: Mfn) {
+        self.hv.frames.put(PageRef::of_mapping(frame));
+    }
+
+    fn upcall(&self, vcpu: VcpuId) {
+        let Some(target) = self.vcpu(vcpu) else { return };
+        let vector = target.upcall_vector.load(Ordering::SeqCst);
+        if vector != 0 {
+            target.requests.post_vector(vector);
+        }
+        self.notify(self.hv, vcpu);
+    }
+
+    fn wake(&self, vcpu: VcpuId) {
+        self.notify(self.hv, vcpu);
+    }
+
+    /// Nothing in the hypervisor listens on a port yet.
+    fn hypervisor_event(&self, _vcpu: VcpuId, _port: Port) {}
+
+    fn pirq_limit(&self) -> u32 {
+        if self.privileged { PIRQS_OF_CONTROL_DOMAIN } else { PIRQS }
+    }
+}

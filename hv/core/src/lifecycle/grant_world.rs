@@ -1,0 +1,81 @@
+//! Grants among the domains of the hypervisor.
+
+use crate::components::grant::party::{Party, World};
+use crate::components::grant::{GrantTable, Source};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::memory::frames::Frames;
+use crate::memory::frames::epoch::Epoch;
+use crate::memory::physmap::Physmap;
+use core::sync::atomic::{Ordering, fence};
+use xenolith_hal::{DomId, Machine, Mfn};
+
+impl<M: Machine> Party for Domain<M> {
+    type Space = M::Space;
+
+    fn id(&self) -> DomId {
+        self.id
+    }
+
+    fn privileged(&self) -> bool {
+        self.privileged
+    }
+
+    fn space(&self) -> &M::Space {
+        &self.space
+    }
+
+    fn shared_info(&self) -> Mfn {
+        self.shared_info
+    }
+
+    fn physmap(&self) -> &Physmap {
+        &self.physmap
+    }
+
+    fn grants(&self) -> &GrantTable {
+        &self.grants
+    }
+}
+
+impl<M: Machine> World for Hypervisor<M> {
+    type Party = Domain<M>;
+    type Held = DomainRef<M>;
+    type Pages = M;
+
+    fn party(&self, id: DomId) -> Option<DomainRef<M>> {
+        self.domains.get(id)
+    }
+
+    fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    fn pages(&self) -> &M {
+        &self.machine
+    }
+
+    fn in_reach(&self, party: &Domain<M>, until: Epoch, hurry: bool) -> bool {
+        // A vCPU that is not seen to run here starts to run after this, and then sees the change of the translation.
+        fence(Ordering::SeqCst);
+        let this = self.machine.this_cpu();
+        let mut reaches = false;
+        for vcpu in party.vcpus.iter().filter(|vcpu| vcpu.is_running()) {
+            let cpu = vcpu.processor();
+            if cpu != this && !self.frames.has_passed(cpu, until) {
+                reaches = true;
+                if hurry {
+                    self.machine.kick(cpu);
+                }
+            }
+        }
+        reaches
+    }
+}
+
+impl<M: Machine> Hypervisor<M> {
+    /// Where frames for a domain's grant table come from.
+    pub fn grant_source(&self, owner: DomId) -> Source<'_, M> {
+        Source { frames: &self.frames, pages: &self.machine, owner }
+    }
+}

@@ -1,0 +1,107 @@
+//! The vCPUs of a domain, and making them.
+
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::memory::frames::PagingPool;
+use crate::x86::guest_msr::VcpuMsrs;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Deref;
+use core::slice::Iter;
+use xen_abi::Errno;
+use xen_abi::shared_info::{VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS};
+use xenolith_devices::lapic::Lapic;
+use xenolith_devices::msr::Mtrr;
+use xenolith_hal::{DomId, GuestCpu, Machine, Mfn, VcpuId};
+use xenolith_sync::Once;
+
+/// All vCPUs of a domain by their numbers: none until they are made, which happens once and for all of them.
+pub struct Vcpus<M: Machine>(Once<Box<[Vcpu<M>]>>);
+
+impl<M: Machine> Vcpus<M> {
+    /// Those that were made already; none leaves the domain without vCPUs for now.
+    pub fn new(vcpus: Vec<Vcpu<M>>) -> Self {
+        let made = Once::new();
+        if !vcpus.is_empty() {
+            let _ = made.set(vcpus.into_boxed_slice());
+        }
+        Self(made)
+    }
+
+    /// Gives the domain its vCPUs.
+    ///
+    /// **Errors:** they come back if it has some already.
+    pub(crate) fn set(&self, vcpus: Vec<Vcpu<M>>) -> Result<(), Vec<Vcpu<M>>> {
+        self.0.set(vcpus.into_boxed_slice()).map(|_| ()).map_err(Vec::from)
+    }
+}
+
+impl<M: Machine> Deref for Vcpus<M> {
+    type Target = [Vcpu<M>];
+
+    fn deref(&self) -> &[Vcpu<M>] {
+        self.0.get().map_or(&[], |vcpus| vcpus)
+    }
+}
+
+impl<'a, M: Machine> IntoIterator for &'a Vcpus<M> {
+    type Item = &'a Vcpu<M>;
+    type IntoIter = Iter<'a, Vcpu<M>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// What new vCPUs are made of.
+pub struct VcpuPlan {
+    pub count: u32,
+    pub owner: DomId,
+    /// The page that the domain shares with the hypervisor. The first 32 vCPUs have a place for their `vcpu_info` in
+    /// it.
+    pub shared_info: Mfn,
+    /// The memory types that they start with.
+    pub mtrr: Mtrr,
+}
+
+/// Makes vCPUs that are down.
+///
+/// **Errors:** `ENOMEM`; nothing is left of those that were made.
+pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPool) -> Result<Vec<Vcpu<M>>, Errno> {
+    let mut vcpus = Vec::new();
+    vcpus.try_reserve_exact(plan.count as usize).map_err(|_| Errno::ENOMEM)?;
+    hv.scheduler.reserve(plan.count as usize)?;
+    for number in 0..plan.count {
+        let Some(hardware) = hv.machine.new_vcpu(&mut pool.source(&hv.frames, &hv.machine, plan.owner)) else {
+            hv.scheduler.release(plan.count as usize);
+            tear_down(hv, &vcpus, plan.owner, pool);
+            return Err(Errno::ENOMEM);
+        };
+        vcpus.push(new_vcpu(hv, plan, VcpuId(number), hardware));
+    }
+    Ok(vcpus)
+}
+
+fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardware: M::Vcpu) -> Vcpu<M> {
+    let core = VcpuCore {
+        hardware,
+        lapic: Lapic::new(id),
+        msrs: VcpuMsrs::with_mtrr(plan.mtrr),
+        tsc_offset: 0,
+        nmi_pending: false,
+        waits_for_startup: true,
+    };
+    let vcpu = Vcpu::new(id, Box::new(core), hv.scheduler.place(), hv.machine.now());
+    let number = id.0 as usize;
+    if number < XEN_LEGACY_MAX_VCPUS {
+        vcpu.set_info_place(plan.shared_info, number * VCPU_INFO_SIZE);
+    }
+    vcpu
+}
+
+/// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already.
+pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) {
+    for vcpu in vcpus {
+        vcpu.with_core_apart(|core| core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)));
+    }
+}

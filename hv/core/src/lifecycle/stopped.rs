@@ -1,0 +1,66 @@
+//! Working on vCPUs from outside, which must stand still for that.
+
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use core::hint::spin_loop;
+use xenolith_hal::Machine;
+
+/// How long a CPU is waited for that was told to leave its guest, in nanoseconds and in looks: a guest is left within
+/// microseconds, a hypercall of its within a millisecond.
+const PATIENCE_NS: u64 = 2_000_000;
+const MOST_LOOKS: u32 = 1 << 16;
+
+/// Waits until no CPU has any of the vCPUs; false if that takes too long. They have a reason not to run already, and
+/// none is the caller's.
+pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> bool {
+    let running = || vcpus.iter().filter(|vcpu| vcpu.is_running());
+    let started = hv.machine.now();
+    for _ in 0..MOST_LOOKS {
+        if running().next().is_none() {
+            return true;
+        }
+        if hv.machine.now().since_ns(started) > PATIENCE_NS {
+            break;
+        }
+        // Whoever waits for this CPU meanwhile gets it.
+        hv.machine.open_interrupt_window();
+        spin_loop();
+    }
+    for vcpu in running() {
+        hv.machine.kick(vcpu.processor());
+    }
+    false
+}
+
+/// Stops a vCPU, works on what runs of it, and lets it go on; none if it does not stop soon: try again later. It is not
+/// the caller's own.
+pub fn with_stopped<M: Machine, R>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    work: impl FnOnce(&mut VcpuCore<M>) -> R,
+) -> Option<R> {
+    vcpu.pause();
+    if vcpu.is_running() {
+        hv.machine.kick(vcpu.processor());
+    }
+    let worked = if wait_until_stopped(hv, core::slice::from_ref(vcpu)) { vcpu.with_core_apart(work) } else { None };
+    if vcpu.unpause() {
+        hv.scheduler.wake(hv, domain, vcpu);
+    }
+    worked
+}
+
+/// Stops a whole domain, other than the caller's, works on it, and lets it go on; none if it does not stop soon: try
+/// again later.
+pub fn with_domain_stopped<M: Machine, R>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    work: impl FnOnce() -> R,
+) -> Option<R> {
+    domain.pause_all(hv);
+    let worked = wait_until_stopped(hv, &domain.vcpus).then(work);
+    domain.unpause_all(hv);
+    worked
+}

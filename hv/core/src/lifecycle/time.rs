@@ -1,0 +1,185 @@
+//! Time as guests see it: the clock in `vcpu_info`, how a vCPU's time was spent, its timers.
+
+use crate::components::event_channel::{HostedDomain, poll, raise_vcpu};
+use crate::components::vcpu_timers::Timer;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore, VcpuRef, notify};
+use crate::lifecycle::power::domain_shutdown;
+use crate::memory::guest_memory::GuestView;
+use core::sync::atomic::Ordering;
+use xen_abi::GuestHandle;
+use xen_abi::sched::SHUTDOWN_WATCHDOG;
+use xen_abi::shared_info::{
+    PvclockFlags, SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION,
+    TIME_SYSTEM_TIME, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME, VcpuTimeInfo,
+};
+use xen_abi::vcpu::{
+    RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo, XEN_RUNSTATE_UPDATE,
+};
+use xen_abi::virq::VIRQ_TIMER;
+use xenolith_devices::pvclock::time_info;
+use xenolith_hal::{GuestCpu, LogLevel, Machine, PageWords, Time};
+
+/// What a vCPU is doing, since when, and for how long it did what before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Runstate {
+    state: i32,
+    since: Time,
+    /// Nanoseconds by state.
+    spent: [u64; 4],
+}
+
+impl Runstate {
+    /// A vCPU that is made now, and down.
+    #[must_use]
+    pub const fn new(now: Time) -> Self {
+        Self { state: RUNSTATE_OFFLINE, since: now, spent: [0; 4] }
+    }
+
+    /// Changes the state.
+    pub fn change(&mut self, state: i32, now: Time) {
+        if let Some(spent) = usize::try_from(self.state).ok().and_then(|index| self.spent.get_mut(index)) {
+            *spent = spent.saturating_add(now.since_ns(self.since));
+        }
+        (self.state, self.since) = (state, now);
+    }
+
+    /// As a guest reads it, up to now.
+    #[must_use]
+    pub fn info(&self, now: Time) -> VcpuRunstateInfo {
+        let mut up_to_now = *self;
+        up_to_now.change(self.state, now);
+        VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: up_to_now.spent }
+    }
+
+    /// As it lies in a guest's memory, where the last state's time is not counted yet.
+    const fn as_stored(&self) -> VcpuRunstateInfo {
+        VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: self.spent }
+    }
+
+    /// Nanoseconds for which it ran.
+    #[must_use]
+    pub fn ran_ns(&self, now: Time) -> u64 {
+        let [ran, ..] = self.info(now).time;
+        ran
+    }
+}
+
+/// A vCPU gets a CPU.
+pub fn switch_in<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut VcpuCore<M>, now: Time) {
+    let Some(vcpu) = entry.vcpu() else { return };
+    vcpu.runstate.lock().change(RUNSTATE_RUNNING, now);
+    show_runstate(hv, &entry.domain, vcpu, core);
+    update_clock(hv, vcpu, core.tsc_offset);
+}
+
+/// A vCPU loses its CPU.
+pub fn switch_out<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut VcpuCore<M>, now: Time) {
+    let Some(vcpu) = entry.vcpu() else { return };
+    let state = if vcpu.is_blocked() {
+        RUNSTATE_BLOCKED
+    } else if vcpu.is_runnable() {
+        RUNSTATE_RUNNABLE
+    } else {
+        RUNSTATE_OFFLINE
+    };
+    vcpu.runstate.lock().change(state, now);
+    show_runstate(hv, &entry.domain, vcpu, core);
+}
+
+/// Writes the run state to where the guest wants it, if anywhere. A guest that unmapped the place gets nothing.
+pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>) {
+    let address = vcpu.runstate_area.load(Ordering::SeqCst);
+    if address == 0 {
+        return;
+    }
+    let view = GuestView::new(&hv.machine, &domain.space, core.hardware.paging());
+    let mut info = vcpu.runstate.lock().as_stored();
+    let at = GuestHandle::<VcpuRunstateInfo>::new(address);
+    if domain.shows_runstate_updates() {
+        // Readers wait while the mark is set, so it stands before and is gone after.
+        info.state_entry_time |= XEN_RUNSTATE_UPDATE;
+        let _ = view.write(at, &info);
+        info.state_entry_time &= !XEN_RUNSTATE_UPDATE;
+    }
+    let _ = view.write(at, &info);
+}
+
+/// What a guest needs to read the time from its time stamp counter, as of now. `tsc_offset` is by how many ticks it has
+/// moved that.
+pub fn clock<M: Machine>(hv: &Hypervisor<M>, tsc_offset: i64) -> VcpuTimeInfo {
+    time_info(hv.machine.time_base(), tsc_offset.cast_unsigned(), PvclockFlags::empty())
+}
+
+/// Writes what the guest needs to read the time from its time stamp counter; see [`clock`].
+pub fn update_clock<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, tsc_offset: i64) {
+    if let Some((page, offset)) = vcpu.info(&hv.machine) {
+        let _ = write_clock(&clock(hv, tsc_offset), page, offset + VCPU_INFO_TIME);
+    }
+}
+
+/// The version is odd while the rest changes. What the guest writes there meanwhile harms only itself.
+fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> {
+    let version = page.load_u32(at + TIME_VERSION)? | 1;
+    page.store_u32(at + TIME_VERSION, version)?;
+    page.store_u64(at + TIME_TSC_TIMESTAMP, clock.tsc_timestamp)?;
+    page.store_u64(at + TIME_SYSTEM_TIME, clock.system_time)?;
+    // The multiplier, and behind it the shift, the flags (none) and two bytes that mean nothing.
+    let scale = u64::from(clock.tsc_to_system_mul) | u64::from(clock.tsc_shift.cast_unsigned()) << u32::BITS;
+    page.store_u64(at + TIME_TSC_TO_SYSTEM_MUL, scale)?;
+    page.store_u32(at + TIME_VERSION, version.wrapping_add(1))
+}
+
+/// Writes the date and time of system time 0 to a domain's shared page.
+pub fn update_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    // The page of a domain that is going may be another's before this CPU is next quiet, but not sooner.
+    if let Some(page) = hv.machine.page(domain.shared_info).filter(|_| !domain.is_dying()) {
+        let _ = write_wall_clock(hv, domain, page);
+    }
+}
+
+fn write_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, page: &PageWords) -> Option<()> {
+    let at_boot = hv.wall_clock();
+    let seconds = at_boot.seconds.wrapping_add(domain.time_offset_seconds.load(Ordering::SeqCst));
+    let version = page.load_u32(SHARED_INFO_WC_VERSION)? | 1;
+    page.store_u32(SHARED_INFO_WC_VERSION, version)?;
+    page.store_u32(SHARED_INFO_WC_SEC, seconds as u32)?;
+    page.store_u32(SHARED_INFO_WC_SEC_HI, (seconds >> 32) as u32)?;
+    page.store_u32(SHARED_INFO_WC_NSEC, at_boot.nanoseconds)?;
+    page.store_u32(SHARED_INFO_WC_VERSION, version.wrapping_add(1))
+}
+
+/// Does what the timers of a vCPU that have run down call for.
+pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
+    let timers = &vcpu.timers;
+    if timers.deadline() > now {
+        return;
+    }
+    let hosted = HostedDomain::new(hv, domain);
+    let (one_shot, periodic) = (timers.take_due(Timer::OneShot, now), timers.take_due(Timer::Periodic, now));
+    if one_shot || periodic {
+        raise_vcpu(&hosted, vcpu.id, VIRQ_TIMER);
+    }
+    if timers.take_due(Timer::Poll, now) && poll::end(&hosted, vcpu.id) {
+        notify(hv, domain, vcpu);
+    }
+    if timers.take_due(Timer::Watchdog, now) {
+        watchdog_due(hv, domain, vcpu, now);
+    }
+    if timers.take_due(Timer::Lapic, now) {
+        notify(hv, domain, vcpu);
+    }
+}
+
+/// A watchdog may have run down, or may have been renewed meanwhile.
+fn watchdog_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
+    let deadline = domain.watchdogs.deadline();
+    if deadline > now {
+        vcpu.timers.set(Timer::Watchdog, deadline);
+        return;
+    }
+    let line = format_args!("Watchdog timer fired for domain {}", domain.id);
+    hv.machine.log(LogLevel::Warning, true, line);
+    domain_shutdown(hv, domain, SHUTDOWN_WATCHDOG);
+}

@@ -1,0 +1,419 @@
+//! Machine memory: who has which frame, what is free, and when a frame that was taken from a guest is free again.
+//!
+//! A frame is free again only when its owner gave it up *and* every reference to it is gone *and*, where a guest could
+//! reach it, a grace period has passed ([`epoch`]).
+
+pub mod account;
+mod buddy;
+pub mod epoch;
+mod heap;
+mod level_bitmap;
+mod limbo;
+pub mod pool;
+mod reclaim;
+mod scrub;
+pub mod state;
+mod table;
+mod token;
+
+pub use account::Account;
+pub use heap::ClaimError;
+pub use pool::PagingPool;
+pub use state::{FrameState, FrameUse};
+pub use token::{FreeFrame, OwnedFrame, PageRef, SharedFrame};
+
+use account::Accounts;
+use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use buddy::{Buddy, MAX_ORDER, blocks};
+use core::ops::Range;
+use epoch::Epochs;
+use heap::Heap;
+use level_bitmap::LevelBitmap;
+use limbo::Limbo;
+use table::FrameTable;
+use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
+use xenolith_sync::atomic::{AtomicU64, Ordering};
+use xenolith_sync::{Once, Padded, SpinLock, rank};
+
+/// The contents of machine frames.
+pub trait Pages {
+    /// A page of RAM that the core may use; none for anything else.
+    fn page(&self, mfn: Mfn) -> Option<&PageWords>;
+}
+
+impl<M: Machine> Pages for M {
+    fn page(&self, mfn: Mfn) -> Option<&PageWords> {
+        Machine::page(self, mfn)
+    }
+}
+
+/// No bound for the address of a block.
+pub const ANYWHERE: Mfn = Mfn(u64::MAX);
+
+/// Why a domain did not get a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllocationError {
+    /// The domain has as many as it may have.
+    OverMaximum,
+    /// No such block is free. More may become free soon: [`Frames::waiting`].
+    NoMemory,
+    /// No domain can have this identifier.
+    NoDomain,
+}
+
+/// All machine memory that the hypervisor hands out.
+#[derive(Debug)]
+pub struct Frames {
+    table: FrameTable,
+    accounts: Accounts,
+    heap: SpinLock<Heap, rank::Frames>,
+    epochs: Epochs,
+    limbo: Box<[Padded<SpinLock<Limbo, rank::Frames>>]>,
+    /// Frames in limbo.
+    waiting: AtomicU64,
+    /// Free frames that must be cleared before use.
+    dirty: AtomicU64,
+    /// See [`Frames::before_release`].
+    before_release: Once<fn()>,
+}
+
+impl Frames {
+    /// Frames below `limit`, of which those of `ram` are free, for a machine of `cpus` CPUs, all of which idle.
+    ///
+    /// `ram` names what nobody uses: without the image, the heap, modules. What ranges share is taken once.
+    ///
+    /// **Errors:** no memory for the tables: 16 bytes a frame in each GiB with RAM, half a byte a frame below `limit`.
+    pub fn new(limit: Mfn, ram: &[Range<Mfn>], cpus: usize) -> Result<Self, TryReserveError> {
+        Self::for_domains(limit, ram, cpus, DomId::FIRST_RESERVED.0)
+    }
+
+    /// As [`Frames::new`], with accounts only for domains below a number.
+    ///
+    /// **Errors:** no memory for the tables.
+    pub fn for_domains(limit: Mfn, ram: &[Range<Mfn>], cpus: usize, domains: u16) -> Result<Self, TryReserveError> {
+        let table = FrameTable::new(limit, ram)?;
+        let limit = table.limit();
+        let mut heap = Heap {
+            buddy: Buddy::new(limit)?,
+            dirty_regions: LevelBitmap::new((limit.0 >> PageOrder::SIZE_2M.0) as usize + 1)?,
+            claims: 0,
+            being_cleared: 0,
+            unfinished: Vec::new(),
+        };
+        heap.unfinished.try_reserve_exact(cpus)?;
+        for range in disjoint(ram)? {
+            let range = range.start..range.end.min(limit.0);
+            heap.note_dirty(range.clone());
+            heap.buddy.give_range(range);
+        }
+        let dirty = heap.buddy.free_frames();
+        let mut limbo = Vec::new();
+        let slots = cpus.clamp(1, reclaim::MOST_SLOTS);
+        limbo.try_reserve_exact(slots)?;
+        limbo.extend((0..slots).map(|_| Padded(SpinLock::new(Limbo::new()))));
+        Ok(Self {
+            table,
+            accounts: Accounts::new(domains)?,
+            heap: SpinLock::new(heap),
+            epochs: Epochs::new(cpus)?,
+            limbo: limbo.into_boxed_slice(),
+            waiting: AtomicU64::new(0),
+            dirty: AtomicU64::new(dirty),
+            before_release: Once::new(),
+        })
+    }
+
+    /// Makes frames free that were the hypervisor's own until now, as far as there are entries for them.
+    pub fn add(&self, run: Range<Mfn>) {
+        for (start, order) in blocks(run.start.0..run.end.0) {
+            if self.table.block(Mfn(start), order.pages()).len() as u64 == order.pages() {
+                self.free_block(Mfn(start), order);
+            }
+        }
+    }
+
+    /// The account of a domain; none for an identifier that no domain can have.
+    pub fn account(&self, domain: DomId) -> Option<&Account> {
+        self.accounts.get(domain)
+    }
+
+    /// What is known of a frame; none where there is no RAM.
+    pub fn state(&self, mfn: Mfn) -> Option<FrameState> {
+        Some(self.table.get(mfn)?.state())
+    }
+
+    /// One past the highest frame.
+    pub fn limit(&self) -> Mfn {
+        self.table.limit()
+    }
+
+    /// Frames that are free, promised ones and dirty ones included.
+    pub fn free_pages(&self) -> u64 {
+        let heap = self.heap.lock();
+        heap.buddy.free_frames().saturating_add(heap.being_cleared)
+    }
+
+    /// Free frames that were not cleared yet.
+    pub fn scrub_pending(&self) -> u64 {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Frames that some domain claimed and has not allocated.
+    pub fn claimed_pages(&self) -> u64 {
+        self.heap.lock().claims
+    }
+
+    /// Takes a cleared block that ends at or below `below`.
+    pub fn take(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
+        let frame = self.take_unscrubbed(order, below)?;
+        self.scrub_frames(pages, frame.mfn, frame.order.pages());
+        Some(frame)
+    }
+
+    /// Takes a block with whatever its last user left in it: for what overwrites all of it.
+    pub fn take_unscrubbed(&self, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
+        self.take_for(order, below, None).map(|mfn| self.taken(mfn, order))
+    }
+
+    fn take_for(&self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+        if order.0 > MAX_ORDER {
+            return None;
+        }
+        let attempt = || {
+            let mut heap = self.heap.lock();
+            let got = heap.take(order, below, claimant);
+            got.or_else(|| if self.put_unfinished_back(&mut heap) { heap.take(order, below, claimant) } else { None })
+        };
+        attempt().or_else(|| if self.collect_all() { attempt() } else { None })
+    }
+
+    /// Takes the very block, as it is, if all of it is free: for memory whose address matters.
+    pub fn take_block(&self, start: Mfn, order: PageOrder) -> Option<FreeFrame> {
+        if order.0 > MAX_ORDER {
+            return None;
+        }
+        let mut heap = self.heap.lock();
+        let got = heap.buddy.take_block(start, order)
+            || (self.put_unfinished_back(&mut heap) && heap.buddy.take_block(start, order));
+        drop(heap);
+        got.then(|| self.taken(start, order))
+    }
+
+    /// Marks a block that left the allocator, frame by frame.
+    fn taken(&self, mfn: Mfn, order: PageOrder) -> FreeFrame {
+        for frame in self.table.block(mfn, order.pages()) {
+            let dirty = frame.state().dirty;
+            frame.replace(FrameState::unowned(FrameUse::Taken, dirty));
+        }
+        FreeFrame { mfn, order }
+    }
+
+    /// Gives a block back that no guest ever saw.
+    pub fn give_back(&self, frame: FreeFrame) {
+        self.free_block(frame.mfn, frame.order);
+    }
+
+    /// Makes a block the memory of a domain.
+    ///
+    /// **Errors:** the block comes back with the reason.
+    pub fn assign(&self, frame: FreeFrame, owner: DomId) -> Result<OwnedFrame, (FreeFrame, AllocationError)> {
+        let Some(account) = self.accounts.get(owner) else { return Err((frame, AllocationError::NoDomain)) };
+        if !account.charge(frame.order.pages() as u32) {
+            return Err((frame, AllocationError::OverMaximum));
+        }
+        Ok(self.own(frame, owner))
+    }
+
+    fn own(&self, block: FreeFrame, owner: DomId) -> OwnedFrame {
+        let FreeFrame { mfn, order } = block;
+        for frame in self.table.block(mfn, order.pages()) {
+            self.forget_dirty(frame);
+            frame.replace(FrameState::owned(owner, FrameUse::Guest));
+        }
+        OwnedFrame { mfn, order, owner }
+    }
+
+    /// Takes a cleared block that ends at or below `below` as memory of a domain, out of its claim if it has one.
+    ///
+    /// **Errors:** see [`AllocationError`].
+    pub fn allocate(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+    ) -> Result<OwnedFrame, AllocationError> {
+        self.allocate_within(pages, owner, order, below, Account::charge)
+    }
+
+    /// The same for memory that is populated on demand: a maximum other than 0 is no limit to it.
+    ///
+    /// **Errors:** see [`AllocationError`].
+    pub fn allocate_on_demand(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+    ) -> Result<OwnedFrame, AllocationError> {
+        self.allocate_within(pages, owner, order, below, Account::charge_on_demand)
+    }
+
+    fn allocate_within(
+        &self,
+        pages: &impl Pages,
+        owner: DomId,
+        order: PageOrder,
+        below: Mfn,
+        charge: fn(&Account, u32) -> bool,
+    ) -> Result<OwnedFrame, AllocationError> {
+        let account = self.accounts.get(owner).ok_or(AllocationError::NoDomain)?;
+        let count = if order.0 <= MAX_ORDER { order.pages() as u32 } else { return Err(AllocationError::NoMemory) };
+        if !charge(account, count) {
+            return Err(AllocationError::OverMaximum);
+        }
+        let Some(mfn) = self.take_for(order, below, Some(account)) else {
+            account.uncharge(count);
+            return Err(AllocationError::NoMemory);
+        };
+        Ok(self.own_cleared(pages, mfn, order, owner))
+    }
+
+    /// Frees a block that no guest ever saw.
+    pub fn discard(&self, frame: OwnedFrame) {
+        if let Some(account) = self.accounts.get(frame.owner) {
+            account.uncharge(frame.order.pages() as u32);
+        }
+        self.free_block(frame.mfn, frame.order);
+    }
+
+    /// Gives a block up frame by frame, of which a guest may have seen a part.
+    pub fn retire(&self, frame: OwnedFrame) {
+        for (mfn, _) in self.table.run(frame.mfn, frame.order.pages()) {
+            self.release(mfn, frame.owner);
+        }
+    }
+
+    /// A domain gives up a frame of its memory that is in its translation no longer. True the first time: it is freed
+    /// when all references are gone and a grace period has passed.
+    pub fn release(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.disown(mfn, owner, FrameUse::Guest)
+    }
+
+    fn disown(&self, mfn: Mfn, owner: DomId, used_as: FrameUse) -> bool {
+        let Some(before) = self.table.get(mfn).and_then(|frame| frame.disown(owner, used_as)) else { return false };
+        if before.references == 1 {
+            self.uncount(before);
+        }
+        self.defer(mfn);
+        true
+    }
+
+    /// Takes a cleared frame that `owner` may map but that stays the hypervisor's.
+    pub fn take_shared(&self, pages: &impl Pages, owner: DomId) -> Option<SharedFrame> {
+        let account = self.accounts.get(owner)?;
+        let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
+        let frame = self.table.get(mfn)?;
+        account.add_shared();
+        frame.replace(FrameState::owned(owner, FrameUse::Shared));
+        Some(SharedFrame { mfn, owner })
+    }
+
+    /// Gives up a frame that a domain could see; it is freed when nobody maps it any more.
+    pub fn release_shared(&self, shared: SharedFrame) {
+        self.disown(shared.mfn, shared.owner, FrameUse::Shared);
+    }
+
+    pub(crate) fn take_table(&self, pages: &impl Pages, owner: DomId) -> Option<Mfn> {
+        let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
+        self.table.get(mfn)?.replace(FrameState::owned(owner, FrameUse::Table));
+        Some(mfn)
+    }
+
+    pub(crate) fn release_table(&self, mfn: Mfn, owner: DomId) -> bool {
+        self.disown(mfn, owner, FrameUse::Table)
+    }
+
+    /// A reference to a frame, if `owner` owns it and it is a domain's memory or shared by the hypervisor. Works on a
+    /// frame that its owner gave up as long as others hold references.
+    pub fn reference(&self, mfn: Mfn, owner: DomId) -> Option<PageRef> {
+        self.table.get(mfn)?.reference(owner).then_some(PageRef { mfn })
+    }
+
+    /// Drops a reference under which no guest could reach the frame.
+    pub fn put(&self, reference: PageRef) {
+        if let Some(frame) = self.table.get(reference.mfn)
+            && let Some(last) = frame.unreference(1)
+        {
+            self.settle(reference.mfn, last);
+        }
+    }
+
+    /// Drops a reference under which a guest could reach the frame until just now: after a grace period.
+    pub fn put_later(&self, reference: PageRef) {
+        self.defer(reference.mfn);
+    }
+
+    /// Frees a frame whose last reference is gone; `last` is its state before.
+    fn settle(&self, mfn: Mfn, last: FrameState) {
+        self.uncount(last);
+        self.free_block(mfn, PageOrder::SIZE_4K);
+    }
+
+    /// A frame counts for its owner no longer.
+    fn uncount(&self, state: FrameState) {
+        if let Some(account) = self.accounts.get(state.owner) {
+            match state.used_as {
+                FrameUse::Guest => account.uncharge(1),
+                FrameUse::Shared => account.remove_shared(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives up every frame that a dead domain still owns and that stands nowhere in its translation: looks at most at
+    /// `budget` frames from `from` on. Gives where to go on, or none when all were looked at or nothing is left.
+    pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
+        if self.account(dead)?.total() == 0 {
+            return None;
+        }
+        for (mfn, frame) in self.table.run(from, budget) {
+            let state = frame.state();
+            if state.owner == dead && state.used_as == FrameUse::Guest {
+                self.release(mfn, dead);
+            }
+        }
+        from.checked_add(budget).filter(|next| *next < self.limit())
+    }
+
+    fn free_block(&self, mfn: Mfn, order: PageOrder) {
+        let mut soiled: u64 = 0;
+        for frame in self.table.block(mfn, order.pages()) {
+            soiled = soiled.saturating_add((!frame.state().dirty).into());
+            frame.replace(FrameState::unowned(FrameUse::Free, true));
+        }
+        self.dirty.fetch_add(soiled, Ordering::Relaxed);
+        let mut heap = self.heap.lock();
+        heap.note_dirty(mfn.0..mfn.0.saturating_add(order.pages()));
+        heap.buddy.give(mfn, order);
+    }
+}
+
+/// The ranges in order, with those that overlap or touch made one.
+fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
+    let mut sorted: Vec<Range<u64>> = Vec::new();
+    sorted.try_reserve_exact(ram.len())?;
+    sorted.extend(ram.iter().map(|range| range.start.0..range.end.0).filter(|range| !range.is_empty()));
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    joined.try_reserve_exact(sorted.len())?;
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    Ok(joined)
+}

@@ -1,0 +1,255 @@
+//! What stands at each guest frame of a domain: changes to its translation, one at a time.
+
+use crate::memory::frames::epoch::Epoch;
+use crate::memory::frames::{Frames, PageRef, Pages, PagingPool};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xen_abi::memory_map::MemmapEntry;
+use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
+use xenolith_sync::{SpinLock, rank};
+
+/// When something was last taken out of a translation, as moments by which every CPU has dropped it.
+#[derive(Debug, Default)]
+struct Removals {
+    last: AtomicU64,
+    /// The last one for which CPUs were made to hurry.
+    asked: AtomicU64,
+    /// The last one that was seen to have passed.
+    settled: AtomicU64,
+}
+
+/// The lock over a domain's translation, and the pool that pays for its page tables.
+#[derive(Debug)]
+pub struct Physmap {
+    pool: SpinLock<PagingPool, rank::P2m>,
+    /// The highest guest frame that was ever mapped.
+    highest: AtomicU64,
+    removals: Removals,
+    /// Where the domain saw its shared page last; all ones for nowhere.
+    shared_info: AtomicU64,
+    /// The memory map that the toolstack gave it.
+    map: SpinLock<Vec<MemmapEntry>, rank::DomainPages>,
+}
+
+impl Physmap {
+    /// A translation whose page tables are paid by `pool`.
+    #[must_use]
+    pub fn new(pool: PagingPool) -> Self {
+        Self {
+            pool: SpinLock::new(pool),
+            highest: AtomicU64::new(0),
+            removals: Removals::default(),
+            shared_info: AtomicU64::new(Gfn::INVALID.0),
+            map: SpinLock::new(Vec::new()),
+        }
+    }
+
+    /// The highest guest frame that was ever mapped; 0 if none was.
+    pub fn highest(&self) -> Gfn {
+        Gfn(self.highest.load(Ordering::Relaxed))
+    }
+
+    /// The moment after everything that was taken out so far, if it was not seen to have passed; and whether this is
+    /// the first time that somebody asks for it.
+    pub fn unsettled(&self) -> Option<(Epoch, bool)> {
+        let last = self.removals.last.load(Ordering::Acquire);
+        if last <= self.removals.settled.load(Ordering::Acquire) {
+            return None;
+        }
+        Some((Epoch::from_bits(last), self.removals.asked.fetch_max(last, Ordering::AcqRel) < last))
+    }
+
+    /// Every CPU has passed this moment.
+    pub fn note_settled(&self, moment: Epoch) {
+        self.removals.settled.fetch_max(moment.to_bits(), Ordering::AcqRel);
+    }
+
+    /// Where the domain saw its shared page last.
+    pub fn shared_info_place(&self) -> Option<Gfn> {
+        Some(Gfn(self.shared_info.load(Ordering::Acquire))).filter(|place| *place != Gfn::INVALID)
+    }
+
+    /// Notes where the domain sees its shared page from now on.
+    pub fn note_shared_info(&self, gfn: Gfn) {
+        self.shared_info.store(gfn.0, Ordering::Release);
+    }
+
+    /// A copy of the domain's memory map; none if memory is short.
+    pub fn memory_map(&self) -> Option<Vec<MemmapEntry>> {
+        let map = self.map.lock();
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(map.len()).ok()?;
+        copy.extend_from_slice(&map);
+        Some(copy)
+    }
+
+    /// Replaces the domain's memory map.
+    pub fn set_memory_map(&self, map: Vec<MemmapEntry>) {
+        *self.map.lock() = map;
+    }
+
+    /// The pool. Not to be called inside [`Memory::edit`].
+    pub fn with_pool<T>(&self, look: impl FnOnce(&mut PagingPool) -> T) -> T {
+        look(&mut self.pool.lock())
+    }
+}
+
+/// The memory of one domain.
+pub struct Memory<'a, P: Pages, S: NestedSpace> {
+    pub owner: DomId,
+    pub frames: &'a Frames,
+    pub pages: &'a P,
+    pub space: &'a S,
+    pub physmap: &'a Physmap,
+}
+
+impl<P: Pages, S: NestedSpace> Clone for Memory<'_, P, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Pages, S: NestedSpace> Copy for Memory<'_, P, S> {}
+
+/// Why a page cannot stand at a guest frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlaceError {
+    /// A grant, a foreign page or a device stands there, and goes only by the way it came.
+    Busy,
+    /// The pool is empty, or machine memory.
+    NoMemory,
+    /// Beyond what the domain can address, or not aligned.
+    OutOfRange,
+}
+
+impl From<MapError> for PlaceError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::NoMemory => Self::NoMemory,
+            MapError::Occupied => Self::Busy,
+            MapError::Unaligned | MapError::OutOfRange => Self::OutOfRange,
+        }
+    }
+}
+
+impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
+    /// What stands at a guest frame now.
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        self.space.lookup(gfn)
+    }
+
+    /// A reference to the page that the domain *itself* owns at a guest frame, be it by a grant to itself. None for a
+    /// hole, a device, a page of another domain, and, where `write` asks for it, a page that is only for reading.
+    pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
+        let mapping = self.lookup(gfn)?;
+        let other = matches!(mapping.kind, PageKind::Foreign | PageKind::Mmio);
+        if other || (write && !mapping.rights.contains(Rights::WRITE)) {
+            return None;
+        }
+        self.frames.reference(mapping.mfn, self.owner)
+    }
+
+    /// Changes the translation. Nobody else changes it meanwhile; what runs in `change` may look pages up, but take
+    /// no lock that stands before the translation's.
+    pub fn edit<T>(&self, change: impl FnOnce(&mut Editor<'_, 'a, P, S>) -> T) -> T {
+        let mut pool = self.physmap.pool.lock();
+        change(&mut Editor { memory: self, pool: &mut pool })
+    }
+}
+
+/// A translation under its lock.
+pub struct Editor<'p, 'a, P: Pages, S: NestedSpace> {
+    memory: &'p Memory<'a, P, S>,
+    pool: &'p mut PagingPool,
+}
+
+impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
+    /// The memory that is changed.
+    pub const fn memory(&self) -> &Memory<'a, P, S> {
+        self.memory
+    }
+
+    /// What stands at a guest frame.
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        self.memory.space.lookup(gfn)
+    }
+
+    /// Maps a block where nothing is. A page of the hypervisor's is referenced for as long as it is mapped, so it is
+    /// never free while the domain sees it, wherever and however often.
+    ///
+    /// **Errors:** see [`MapError`]; out of range too for a page of the hypervisor's that is not the domain's to see.
+    pub fn map(&mut self, gfn: Gfn, mapping: Mapping) -> Result<(), MapError> {
+        let memory = self.memory;
+        let shared = match mapping.kind {
+            PageKind::Shared => Some(memory.frames.reference(mapping.mfn, memory.owner).ok_or(MapError::OutOfRange)?),
+            _ => None,
+        };
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        let mapped = memory.space.map(gfn, mapping, &mut source as &mut dyn FrameSource);
+        match (shared, mapped) {
+            (Some(page), Err(_)) => memory.frames.put(page),
+            (Some(page), Ok(())) => {
+                let _ = page.into_mapping();
+            }
+            (None, _) => {}
+        }
+        mapped?;
+        let last = gfn.0.saturating_add(mapping.order.pages()).saturating_sub(1);
+        memory.physmap.highest.fetch_max(last, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes one page away and gives what it was. The caller disposes of the page or, for a grant and a foreign page,
+    /// of the reference.
+    ///
+    /// **Errors:** see [`MapError`].
+    pub fn unmap(&mut self, gfn: Gfn) -> Result<Option<Mapping>, MapError> {
+        let memory = self.memory;
+        let unmapped = memory.space.unmap(gfn, &mut self.pool.source(memory.frames, memory.pages, memory.owner))?;
+        if unmapped.is_some() {
+            memory.physmap.removals.last.store(memory.frames.coming_moment().to_bits(), Ordering::Release);
+        }
+        if let Some(Mapping { mfn, kind: PageKind::Shared, .. }) = unmapped {
+            memory.frames.put_later(PageRef::of_mapping(mfn));
+        }
+        Ok(unmapped)
+    }
+
+    /// Takes the first page at or above a frame away, whole, and gives its first frame and what it was. The caller
+    /// disposes of it as of what [`Editor::unmap`] gives.
+    pub fn take_next(&mut self, from: Gfn) -> Option<(Gfn, Mapping)> {
+        let memory = self.memory;
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        let (gfn, taken) = memory.space.take_next(from, &mut source)?;
+        if taken.kind == PageKind::Shared {
+            memory.frames.put_later(PageRef::of_mapping(taken.mfn));
+        }
+        Some((gfn, taken))
+    }
+
+    /// Gives the page tables back; nothing can be mapped any more. Nothing is mapped, and no vCPU runs.
+    pub fn tear_down(&mut self) {
+        let memory = self.memory;
+        memory.space.tear_down(&mut self.pool.source(memory.frames, memory.pages, memory.owner));
+    }
+
+    /// Puts one page at a guest frame in place of memory of the domain's own that may stand there, and gives that.
+    /// What was there stays the domain's: the caller decides what becomes of it.
+    ///
+    /// **Errors:** [`PlaceError`]; nothing was changed.
+    pub fn place(&mut self, gfn: Gfn, mfn: Mfn, rights: Rights, kind: PageKind) -> Result<Option<Mapping>, PlaceError> {
+        let there = self.lookup(gfn);
+        if there.is_some_and(|there| !matches!(there.kind, PageKind::Ram | PageKind::Shared)) {
+            return Err(PlaceError::Busy);
+        }
+        let before = if there.is_some() { self.unmap(gfn)? } else { None };
+        let placed = self.map(gfn, Mapping { mfn, order: PageOrder::SIZE_4K, rights, kind });
+        if let (Err(_), Some(before)) = (placed, before) {
+            // The tables that it stood in are still there, so this does not fail; if it did, the page would stay the
+            // domain's without a place.
+            let _ = self.map(gfn, Mapping { order: PageOrder::SIZE_4K, ..before });
+        }
+        placed?;
+        Ok(before)
+    }
+}

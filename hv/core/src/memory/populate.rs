@@ -1,0 +1,150 @@
+//! Putting new pages into a translation, and taking pages out for good.
+
+use crate::memory::frames::{AllocationError, OwnedFrame, Pages};
+use crate::memory::physmap::{Editor, Memory};
+use xen_abi::Errno;
+use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
+
+/// A run of guest frames. It need not be aligned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    pub gfn: Gfn,
+    pub order: PageOrder,
+}
+
+/// Puts new, cleared pages of the domain's own at an extent. What memory of its own stood there stays the domain's
+/// and loses its place.
+///
+/// **Errors:** `ENOMEM`; `EINVAL` where a grant, a foreign page or a device stands, and beyond what the domain can
+/// address; `EPERM` past the domain's maximum. Nothing was changed.
+pub fn populate_extent<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    extent: Extent,
+    below: Mfn,
+) -> Result<(), Errno> {
+    place(memory, extent, memory.frames.allocate(memory.pages, memory.owner, extent.order, below))
+}
+
+/// The same for memory that a domain is to give back when it runs: its maximum is what it may have then.
+///
+/// **Errors:** as [`populate_extent`]; `EPERM` for a domain that may have nothing.
+pub fn populate_on_demand<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    extent: Extent,
+    below: Mfn,
+) -> Result<(), Errno> {
+    place(memory, extent, memory.frames.allocate_on_demand(memory.pages, memory.owner, extent.order, below))
+}
+
+fn place<P: Pages, S: NestedSpace>(
+    memory: &Memory<'_, P, S>,
+    extent: Extent,
+    allocated: Result<OwnedFrame, AllocationError>,
+) -> Result<(), Errno> {
+    let owned = allocated.map_err(|error| match error {
+        AllocationError::NoMemory => Errno::ENOMEM,
+        AllocationError::OverMaximum | AllocationError::NoDomain => Errno::EPERM,
+    })?;
+    match memory.edit(|editor| map_run(editor, extent, owned.mfn())) {
+        Ok(()) => {
+            let _ = owned.into_mapping();
+            Ok(())
+        }
+        Err(error) => {
+            // No guest saw the pages unless some were mapped and taken out again: then they wait.
+            memory.frames.retire(owned);
+            Err(error)
+        }
+    }
+}
+
+/// Maps pages at an extent, in the largest pieces that fit.
+fn map_run<P: Pages, S: NestedSpace>(
+    editor: &mut Editor<'_, '_, P, S>,
+    extent: Extent,
+    first: Mfn,
+) -> Result<(), Errno> {
+    let count = extent.order.pages();
+    extent.gfn.checked_add(count).ok_or(Errno::EINVAL)?;
+    // Mostly nothing is there and one large page fits, which needs no look at each of its frames.
+    if piece(extent.gfn, first, count).pages() == count {
+        let mapping = Mapping { mfn: first, order: extent.order, rights: Rights::ALL, kind: PageKind::Ram };
+        match editor.map(extent.gfn, mapping) {
+            Err(MapError::Occupied) => {}
+            done => return done.map_err(errno_of),
+        }
+    }
+    let foreign = |at: Mapping| !matches!(at.kind, PageKind::Ram | PageKind::Shared);
+    if (0..count).any(|n| editor.lookup(Gfn(extent.gfn.0 + n)).is_some_and(foreign)) {
+        return Err(Errno::EINVAL);
+    }
+    let mut done = 0;
+    while done < count {
+        let (gfn, mfn) = (Gfn(extent.gfn.0 + done), Mfn(first.0 + done));
+        let order = piece(gfn, mfn, count - done);
+        if let Err(error) = map_piece(editor, gfn, mfn, order) {
+            for page in 0..done {
+                // What was mapped a moment ago comes out without a table more.
+                let _ = editor.unmap(Gfn(extent.gfn.0 + page));
+            }
+            return Err(error);
+        }
+        done += order.pages();
+    }
+    Ok(())
+}
+
+/// The largest page that fits both frames and the rest of the run.
+fn piece(gfn: Gfn, mfn: Mfn, left: u64) -> PageOrder {
+    let fits = |order: &PageOrder| order.pages() <= left && order.aligned(gfn.0) && order.aligned(mfn.0);
+    [PageOrder::SIZE_1G, PageOrder::SIZE_2M].into_iter().find(fits).unwrap_or(PageOrder::SIZE_4K)
+}
+
+fn map_piece<P: Pages, S: NestedSpace>(
+    editor: &mut Editor<'_, '_, P, S>,
+    gfn: Gfn,
+    mfn: Mfn,
+    order: PageOrder,
+) -> Result<(), Errno> {
+    for page in 0..order.pages() {
+        if editor.lookup(Gfn(gfn.0 + page)).is_some() {
+            editor.unmap(Gfn(gfn.0 + page)).map_err(errno_of)?;
+        }
+    }
+    editor.map(gfn, Mapping { mfn, order, rights: Rights::ALL, kind: PageKind::Ram }).map_err(errno_of)
+}
+
+const fn errno_of(error: MapError) -> Errno {
+    match error {
+        MapError::NoMemory => Errno::ENOMEM,
+        MapError::Occupied | MapError::Unaligned | MapError::OutOfRange => Errno::EINVAL,
+    }
+}
+
+/// Takes the pages of an extent out of the translation and gives them up. A page of the hypervisor's that the domain
+/// saw only loses its place.
+///
+/// **Errors:** as [`remove_page`], at the first frame that is not the domain's own; those before it are gone.
+pub fn remove_extent<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent) -> Result<(), Errno> {
+    for page in 0..extent.order.pages() {
+        let gfn = extent.gfn.checked_add(page).ok_or(Errno::ENOENT)?;
+        memory.edit(|editor| remove_page(editor, gfn))?;
+    }
+    Ok(())
+}
+
+/// Takes one page of the domain's own out and gives it up.
+///
+/// **Errors:** `ENOENT` where nothing is; `EPERM` for a device; `ENXIO` for a page of another domain; `ENOMEM`.
+pub fn remove_page<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, gfn: Gfn) -> Result<(), Errno> {
+    match editor.lookup(gfn).ok_or(Errno::ENOENT)?.kind {
+        PageKind::Mmio => return Err(Errno::EPERM),
+        PageKind::Foreign | PageKind::Grant => return Err(Errno::ENXIO),
+        PageKind::Ram | PageKind::Shared => {}
+    }
+    let removed = editor.unmap(gfn).map_err(errno_of)?;
+    if let Some(Mapping { mfn, kind: PageKind::Ram, .. }) = removed {
+        editor.memory().frames.release(mfn, editor.memory().owner);
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! What a CPU does, for ever: picks a vCPU, runs it, answers why it came back, and runs it again.
+
+mod exits;
+mod run;
+mod turn;
+
+pub use crate::x86::interrupts::{send_message, take_requests};
+pub(crate) use exits::apic_effect;
+pub use turn::CpuLoop;
+
+use crate::domains::hypervisor::Hypervisor;
+use xenolith_hal::Machine;
+
+/// Runs the calling CPU; called once on each. Does not return.
+pub fn run<M: Machine>(hv: &Hypervisor<M>) -> ! {
+    let mut cpu = CpuLoop::new(hv.machine.this_cpu());
+    loop {
+        cpu.turn(hv);
+    }
+}

@@ -1,0 +1,183 @@
+//! Running one vCPU until its CPU has something else to do.
+
+use super::exits::answer_exit;
+use crate::components::event_channel::{HostedDomain, poll};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore, VcpuRef};
+use crate::hypercalls::After;
+use crate::lifecycle::power::domain_shutdown;
+use crate::lifecycle::time::fire_due;
+use crate::outcome::CrashReason;
+use crate::x86::guest_ports;
+use crate::x86::interrupts::take_requests;
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
+use xenolith_hal::{CpuId, Exit, GuestCpu, IoAccess, LogLevel, Machine, RunControl, ShortAnswers, Time};
+
+/// The guest takes interrupts.
+const RFLAGS_IF: u64 = 1 << 9;
+
+/// Why a vCPU was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// The CPU has to look around, or the vCPU cannot run on.
+    Interrupted,
+    /// The vCPU lets others go first.
+    Yielded,
+}
+
+/// Runs a vCPU. `armed` is what the machine's timer is set to.
+pub(super) fn run_vcpu<M: Machine>(
+    hv: &Hypervisor<M>,
+    entry: &VcpuRef<M>,
+    core: &mut VcpuCore<M>,
+    armed: Time,
+) -> Stop {
+    let domain = &*entry.domain;
+    let Some(vcpu) = entry.vcpu() else { return Stop::Interrupted };
+    let cpu = vcpu.processor();
+    // Whatever woke it, it polls no longer.
+    poll::end(&HostedDomain::new(hv, domain), vcpu.id);
+    loop {
+        if vcpu.requests.pending() {
+            take_requests(vcpu, core);
+        }
+        if !may_run(hv, vcpu, cpu) {
+            return Stop::Interrupted;
+        }
+        hv.frames.quiet(cpu);
+        let exit = enter(hv, domain, vcpu, core, cpu);
+        if matches!(exit, Exit::Interrupted) {
+            return Stop::Interrupted;
+        }
+        match answer_exit(hv, domain, vcpu, core, exit) {
+            After::Resume => {}
+            After::Yield => return Stop::Yielded,
+            After::Block => {
+                if block(hv, domain, vcpu, core) {
+                    return Stop::Interrupted;
+                }
+            }
+            After::Stop => return Stop::Interrupted,
+            After::Crash(reason) => {
+                crash(hv, domain, vcpu, core, reason);
+                return Stop::Interrupted;
+            }
+        }
+        // The guest may have asked for an earlier timer.
+        if vcpu.timers.deadline() < armed || core.lapic.deadline() < armed {
+            return Stop::Interrupted;
+        }
+    }
+}
+
+/// True unless the vCPU was stopped, or the CPU is to look for what else there is to do.
+#[inline]
+fn may_run<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, cpu: CpuId) -> bool {
+    vcpu.is_runnable() && !hv.scheduler.is_asked(cpu)
+}
+
+/// Exits that are answered on the guest's doorstep.
+struct Short<'a, M: Machine> {
+    hv: &'a Hypervisor<M>,
+    domain: &'a Domain<M>,
+    vcpu: &'a Vcpu<M>,
+    cpu: CpuId,
+}
+
+impl<M: Machine> ShortAnswers for Short<'_, M> {
+    #[inline]
+    fn port(&mut self, access: IoAccess, rax: u64) -> Option<u64> {
+        guest_ports::short_answer(self.hv, self.domain, access, rax)
+    }
+
+    /// Timers need no look: what was answered sets none, and the machine's own interrupts when one runs down.
+    #[inline]
+    fn may_go_on(&mut self) -> bool {
+        let Self { hv, domain, vcpu, cpu } = *self;
+        if vcpu.requests.pending() || !may_run(hv, vcpu, cpu) {
+            return false;
+        }
+        if domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine) {
+            return false;
+        }
+        hv.frames.quiet(cpu);
+        true
+    }
+}
+
+/// Enters the guest once, and settles with its local APIC what it took.
+fn enter<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    cpu: CpuId,
+) -> Exit {
+    if core.lapic.deadline() != Time::NEVER {
+        core.lapic.advance(hv.machine.now());
+    }
+    let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
+    let interrupt = vector_callback.or_else(|| core.lapic.highest_pending());
+    let control = RunControl { interrupt, task_priority: core.lapic.task_priority_class(), nmi: core.nmi_pending };
+    let mut short = Short { hv, domain, vcpu, cpu };
+    let exit = core.hardware.run(&domain.space, control, &mut short);
+    vcpu.note_rip(core.hardware.registers().rip);
+    if core.hardware.interrupt_taken()
+        && vector_callback.is_none()
+        && let Some(vector) = interrupt
+    {
+        core.lapic.accept(vector);
+    }
+    if core.nmi_pending && core.hardware.nmi_taken() {
+        core.nmi_pending = false;
+    }
+    let task_priority = core.hardware.task_priority();
+    if task_priority != control.task_priority {
+        core.lapic.set_task_priority_class(task_priority);
+    }
+    exit
+}
+
+/// Puts a vCPU to sleep unless there is something for it already; true if it sleeps.
+///
+/// It is marked as blocked first and looked at afterwards; whoever raises something does it the other way round. So
+/// one of the two sees the other. A timer that has run down by now raises its event before: a poll does not end by a
+/// timer whose event is still to come.
+fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> bool {
+    let events = HostedDomain::new(hv, domain);
+    let now = hv.machine.now();
+    let polled = poll::is_polling(&events, vcpu.id);
+    fire_due(hv, domain, vcpu, now);
+    let poll_is_over = polled && !poll::is_polling(&events, vcpu.id);
+    vcpu.block();
+    take_requests(vcpu, core);
+    core.lapic.advance(now);
+    // With interrupts off a vCPU sleeps on beside what it cannot take; only what comes anew wakes it.
+    let takes_interrupts = core.hardware.registers().rflags & RFLAGS_IF != 0;
+    let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
+    let something = core.nmi_pending
+        || (takes_interrupts && (core.lapic.highest_deliverable().is_some() || upcall()))
+        || poll_is_over
+        || poll::was_woken(&events, vcpu.id);
+    if something {
+        vcpu.unblock();
+        poll::end(&events, vcpu.id);
+    }
+    !something
+}
+
+/// Stops a domain for its own fault, and says why.
+fn crash<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>, reason: CrashReason) {
+    let state = core.hardware.state();
+    hv.machine.log(
+        LogLevel::Error,
+        true,
+        format_args!(
+            "d{}v{} crashed: {reason:?} at rip {:#018x} cr3 {:#x} rsp {:#x}",
+            domain.id, vcpu.id, state.registers.rip, state.cr3, state.registers.rsp
+        ),
+    );
+    let shutdown = if reason == CrashReason::TripleFault { SHUTDOWN_REBOOT } else { SHUTDOWN_CRASH };
+    domain_shutdown(hv, domain, shutdown);
+}

@@ -1,0 +1,170 @@
+//! One turn of a CPU: what has come in, which vCPU is next, and running it until something calls for another turn.
+
+use super::run::{Stop, run_vcpu};
+use crate::components::devices;
+use crate::components::vcpu_timers::Timer;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::scheduler::Do;
+use crate::domains::vcpu::{VcpuCore, VcpuRef};
+use crate::hypercalls::console_io;
+use crate::hypercalls::sysctl;
+use crate::lifecycle::destruction;
+use crate::lifecycle::time;
+use alloc::boxed::Box;
+use xenolith_hal::{CpuId, GuestCpu, HostEvents, LogLevel, Machine, Time};
+
+/// A vCPU that has the CPU.
+pub(super) struct Current<M: Machine> {
+    pub(super) entry: VcpuRef<M>,
+    pub(super) core: Box<VcpuCore<M>>,
+}
+
+/// The state of one CPU's loop.
+pub struct CpuLoop<M: Machine> {
+    cpu: CpuId,
+    current: Option<Current<M>>,
+    turns: u32,
+}
+
+/// After how many turns the hypervisor looks after itself.
+const UPKEEP_EVERY: u32 = 64;
+
+impl<M: Machine> CpuLoop<M> {
+    /// The loop of a CPU that has no vCPU yet.
+    pub const fn new(cpu: CpuId) -> Self {
+        Self { cpu, current: None, turns: 0 }
+    }
+
+    /// One turn. Returns when something has happened that is not the running vCPU's own business.
+    pub fn turn(&mut self, hv: &Hypervisor<M>) {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(UPKEEP_EVERY) {
+            hv.keep_up();
+        }
+        hv.frames.quiet(self.cpu);
+        let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);
+        let frames_due = destruction::reap(hv).map_or(frames_due, |again| again.min(frames_due));
+        let events = hv.machine.take_events();
+        if events.contains(HostEvents::CONSOLE) {
+            console_io::input_arrived(hv);
+        }
+        if events.contains(HostEvents::DEVICE) {
+            devices::interrupts_arrived(hv);
+        }
+        if events.contains(HostEvents::LOG) {
+            sysctl::ring_grew(hv);
+        }
+        let now = hv.machine.now();
+        self.wake_sleepers(hv, now);
+        let asks_at = self.choose(hv, now);
+        let deadline = self.deadline(hv).min(asks_at).min(frames_due);
+        let Some(current) = &mut self.current else {
+            self.idle(hv, deadline);
+            return;
+        };
+        hv.machine.set_timer(deadline);
+        match run_vcpu(hv, &current.entry, &mut current.core, deadline) {
+            Stop::Interrupted => {}
+            Stop::Yielded => hv.scheduler.yield_cpu(self.cpu, hv.machine.now()),
+        }
+    }
+
+    /// Raises the timers that have run down, of sleeping vCPUs and of the one that runs.
+    fn wake_sleepers(&self, hv: &Hypervisor<M>, now: Time) {
+        while let Some(entry) = hv.scheduler.take_due(hv, self.cpu, now) {
+            let Some(vcpu) = entry.vcpu() else { continue };
+            // One that does not wait looks at its timers itself.
+            if vcpu.is_blocked() {
+                time::fire_due(hv, &entry.domain, vcpu, now);
+            }
+            if vcpu.is_blocked() {
+                hv.scheduler.sleep(hv, &entry.domain, vcpu);
+            }
+        }
+        if let Some(current) = &self.current
+            && let Some(vcpu) = current.entry.vcpu()
+        {
+            time::fire_due(hv, &current.entry.domain, vcpu, now);
+        }
+    }
+
+    /// Keeps the current vCPU, or puts it away and takes the next. Gives when to choose again at the latest.
+    fn choose(&mut self, hv: &Hypervisor<M>, now: Time) -> Time {
+        let mut can_run = self
+            .current
+            .as_ref()
+            .and_then(|current| current.entry.vcpu())
+            .is_some_and(|vcpu| vcpu.is_runnable() && vcpu.schedule.effective().allows(self.cpu));
+        loop {
+            let choice = hv.scheduler.choose(self.cpu, now, can_run);
+            if matches!(choice.next, Do::Keep) {
+                return choice.deadline;
+            }
+            self.put_away(hv, now);
+            if let Some(entity) = choice.left {
+                hv.scheduler.leave(hv, entity);
+            }
+            match choice.next {
+                Do::Keep => return choice.deadline,
+                Do::Switch(entry) => {
+                    if self.take_up(hv, entry, now) {
+                        return choice.deadline;
+                    }
+                    // It was stopped while it waited for the CPU.
+                    can_run = false;
+                }
+                Do::Idle => {
+                    if !hv.scheduler.is_asked(self.cpu) && !hv.scheduler.steal(self.cpu, now) {
+                        return choice.deadline;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets a vCPU have the CPU; false if it cannot run.
+    fn take_up(&mut self, hv: &Hypervisor<M>, entry: VcpuRef<M>, now: Time) -> bool {
+        let Some(vcpu) = entry.vcpu().filter(|vcpu| vcpu.is_runnable()) else { return false };
+        let Some(mut core) = vcpu.take_core() else {
+            let line = format_args!("d{}v{} is to run on two CPUs: refused", entry.domain.id, vcpu.id);
+            hv.machine.log(LogLevel::Error, true, line);
+            return false;
+        };
+        vcpu.timers.set(Timer::Lapic, Time::NEVER);
+        time::switch_in(hv, &entry, &mut core, now);
+        self.current = Some(Current { entry, core });
+        true
+    }
+
+    /// Takes the CPU from the current vCPU.
+    fn put_away(&mut self, hv: &Hypervisor<M>, now: Time) {
+        let Some(Current { entry, mut core }) = self.current.take() else { return };
+        let Some(vcpu) = entry.vcpu() else { return };
+        core.hardware.park();
+        time::switch_out(hv, &entry, &mut core, now);
+        vcpu.timers.set(Timer::Lapic, core.lapic.deadline());
+        vcpu.put_core(core);
+        if vcpu.is_blocked() {
+            hv.scheduler.sleep(hv, &entry.domain, vcpu);
+        }
+    }
+
+    /// When the machine must interrupt this CPU at the latest, for the timers of vCPUs.
+    fn deadline(&self, hv: &Hypervisor<M>) -> Time {
+        let sleepers = hv.scheduler.next_deadline(self.cpu);
+        let Some(current) = &self.current else { return sleepers };
+        let own = current.entry.vcpu().map_or(Time::NEVER, |vcpu| vcpu.timers.deadline());
+        sleepers.min(own).min(current.core.lapic.deadline())
+    }
+
+    fn idle(&self, hv: &Hypervisor<M>, deadline: Time) {
+        hv.frames.idle(self.cpu);
+        hv.machine.set_timer(deadline);
+        hv.scheduler.idle_begins(self.cpu, hv.machine.now());
+        // In a model every frame would be a step, of a protocol that has nothing to do with it.
+        if cfg!(loom) || !hv.frames.scrub_a_little(&hv.machine, || hv.machine.has_events()) {
+            hv.machine.idle();
+        }
+        hv.scheduler.idle_ends(self.cpu, hv.machine.now());
+    }
+}

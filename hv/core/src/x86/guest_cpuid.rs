@@ -1,0 +1,54 @@
+//! CPUID as a vCPU sees it.
+
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use xenolith_devices::cpuid::{Asker, TscInfo};
+use xenolith_devices::pvclock::TscScale;
+use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
+
+const CR4_OSXSAVE: u64 = 1 << 18;
+const CR4_PKE: u64 = 1 << 22;
+/// `tsc_mode` of a domain whose RDTSC is emulated only where it must be, which it never must here.
+/// **Source:** Xen's `docs/man/xen-tscmode.7`.
+const TSC_MODE_DEFAULT: u32 = 0;
+
+/// The answer to CPUID.
+pub fn read<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &VcpuCore<M>,
+    leaf: u32,
+    subleaf: u32,
+) -> CpuidRegisters {
+    let paging = core.hardware.paging();
+    let asker = Asker {
+        domain: domain.id,
+        vcpu: vcpu.id,
+        osxsave: paging.cr4 & CR4_OSXSAVE != 0,
+        protection_keys: paging.cr4 & CR4_PKE != 0,
+        xcr0: 1,
+        apic_enabled: core.lapic.is_hardware_enabled(),
+        tsc: tsc_info(hv),
+    };
+    domain.cpuid.table().answer(leaf, subleaf, &asker)
+}
+
+fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {
+    let khz = hv.settings.tsc_khz;
+    let scale = TscScale::from_khz(khz);
+    TscInfo {
+        emulated: false,
+        reliable: false,
+        rdtscp: false,
+        mode: TSC_MODE_DEFAULT,
+        guest_khz: khz,
+        // A domain that was never moved is in its first.
+        incarnation: 1,
+        offset: 0,
+        multiplier: scale.multiplier,
+        shift: scale.shift,
+        host_khz: khz,
+    }
+}

@@ -1,0 +1,179 @@
+//! The records that each vCPU has.
+
+use super::registers;
+use super::stream::{Record, Writer};
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use xen_abi::Errno;
+use xen_abi::hvm_save::{
+    CPU_MSR_CODE, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS, HVM_SAVE_CODE_MTRR,
+    HVM_SAVE_CODE_TSC_ADJUST, HVM_SAVE_CODE_VMCE_VCPU, HvmHwLapic, HvmHwLapicRegs, HvmHwMtrr, HvmMsrs, HvmTscAdjust,
+    HvmVmceVcpu,
+};
+use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
+use xenolith_devices::lapic::Lapic;
+use xenolith_devices::msr::Mtrr;
+use xenolith_hal::{GuestCpu, HardwareMsr, Machine, TimeBase};
+
+/// The CPUID leaf whose lowest byte is the width of physical addresses.
+const ADDRESS_SIZES: u32 = 0x8000_0008;
+/// MCG_CAP: two banks, and nothing else.
+const MACHINE_CHECK_BANKS: u64 = 2;
+const MACHINE_CHECK_BANK_COUNT: u64 = 0xff;
+/// How many ranges of memory types a record may claim to have.
+const MOST_RANGES: u64 = xen_abi::hvm_save::MTRR_VCNT as u64;
+
+/// The records of vCPUs that stand before those of the domain's devices, and those that stand after them.
+pub const BEFORE_DEVICES: [u16; 3] = [HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS];
+pub const AFTER_DEVICES: [u16; 3] = [HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_VMCE_VCPU, HVM_SAVE_CODE_TSC_ADJUST];
+
+/// Bytes of the bodies of all records of one vCPU.
+pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()
+    + size_of::<HvmHwLapic>()
+    + size_of::<HvmHwLapicRegs>()
+    + size_of::<HvmHwMtrr>()
+    + size_of::<HvmVmceVcpu>()
+    + size_of::<HvmTscAdjust>();
+
+/// The time, with the vCPU's own time stamp counter.
+fn own_time<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> TimeBase {
+    let base = hv.machine.time_base();
+    TimeBase { tsc: base.tsc.wrapping_add_signed(core.tsc_offset), ..base }
+}
+
+/// Writes one record of a vCPU. One that is down has no registers to write, and stays down where they are missing.
+///
+/// **Errors:** `ENOMEM`.
+pub fn save<M: Machine>(
+    hv: &Hypervisor<M>,
+    vcpu: &Vcpu<M>,
+    core: &VcpuCore<M>,
+    typecode: u16,
+    into: &mut Writer,
+) -> Result<(), Errno> {
+    let instance = u16::try_from(vcpu.id.0).map_err(|_| Errno::EINVAL)?;
+    match typecode {
+        HVM_SAVE_CODE_CPU if vcpu.is_up() => into.record(typecode, instance, &cpu(hv, core)),
+        HVM_SAVE_CODE_LAPIC => into.record(typecode, instance, &core.lapic.save(own_time(hv, core)).0),
+        HVM_SAVE_CODE_LAPIC_REGS => into.record(typecode, instance, &core.lapic.save(own_time(hv, core)).1),
+        HVM_SAVE_CODE_MTRR => {
+            let pat = core.hardware.msr(HardwareMsr::Pat);
+            into.record(typecode, instance, &core.msrs.mtrr.save(pat))
+        }
+        HVM_SAVE_CODE_VMCE_VCPU => {
+            let record = HvmVmceVcpu { caps: MACHINE_CHECK_BANKS, ..HvmVmceVcpu::default() };
+            into.record(typecode, instance, &record)
+        }
+        HVM_SAVE_CODE_TSC_ADJUST => {
+            into.record(typecode, instance, &HvmTscAdjust { tsc_adjust: core.msrs.tsc_adjust() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
+    let hardware = &core.hardware;
+    let event = hardware.undelivered_event();
+    let [dr0, dr1, dr2, dr3] = hardware.debug_addresses();
+    HvmHwCpu {
+        fpu_regs: hardware.fpu_image(),
+        flags: HvmCpuFlags::FPU_INITIALISED,
+        dr0,
+        dr1,
+        dr2,
+        dr3,
+        tsc: own_time(hv, core).tsc,
+        pending_event: event as u32,
+        error_code: (event >> 32) as u32,
+        ..registers::record(&hardware.state())
+    }
+}
+
+/// Loads one record of a vCPU that stands still.
+///
+/// **Errors:** `EINVAL` for a vCPU that does not exist, a body of the wrong length, and what the vCPU could never have
+/// been; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for MSRs that it does not have; `EAGAIN` for one
+/// that does not stand still.
+pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<'_>) -> Result<(), Errno> {
+    let vcpu = domain.vcpu(xen_abi::VcpuId(record.instance.into())).ok_or(Errno::EINVAL)?;
+    vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record)).ok_or(Errno::EAGAIN)??;
+    if record.typecode == HVM_SAVE_CODE_CPU {
+        vcpu.bring_up();
+    }
+    Ok(())
+}
+
+fn load_into<M: Machine>(
+    hv: &Hypervisor<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    record: &Record<'_>,
+) -> Result<(), Errno> {
+    match record.typecode {
+        HVM_SAVE_CODE_CPU => load_cpu(hv, core, &record.read_extended()?),
+        HVM_SAVE_CODE_LAPIC => {
+            let (_, page) = core.lapic.save(own_time(hv, core));
+            load_lapic(hv, vcpu, core, &record.read_extended()?, &page)
+        }
+        HVM_SAVE_CODE_LAPIC_REGS => {
+            let (state, _) = core.lapic.save(own_time(hv, core));
+            load_lapic(hv, vcpu, core, &state, &record.read()?)
+        }
+        HVM_SAVE_CODE_MTRR => load_mtrr(hv, core, &record.read()?),
+        HVM_SAVE_CODE_VMCE_VCPU => {
+            let wanted: HvmVmceVcpu = record.read_extended()?;
+            let known = wanted.caps & !MACHINE_CHECK_BANK_COUNT == 0;
+            if known { Ok(()) } else { Err(Errno::EPERM) }
+        }
+        HVM_SAVE_CODE_TSC_ADJUST => {
+            let HvmTscAdjust { tsc_adjust } = record.read()?;
+            core.msrs.set_tsc_adjust(tsc_adjust);
+            Ok(())
+        }
+        CPU_MSR_CODE => {
+            let (list, _) = zerocopy::FromBytes::read_from_prefix(record.body).map_err(|_| Errno::EINVAL)?;
+            let HvmMsrs { count, .. } = list;
+            if count == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn load_cpu<M: Machine>(hv: &Hypervisor<M>, core: &mut VcpuCore<M>, record: &HvmHwCpu) -> Result<(), Errno> {
+    registers::check(record)?;
+    let state = registers::state(record, core.hardware.msr(HardwareMsr::Pat));
+    core.hardware.set_state(&state).map_err(|_| Errno::EINVAL)?;
+    core.hardware.set_debug_addresses([record.dr0, record.dr1, record.dr2, record.dr3]);
+    let with_fpu = record.flags.contains(HvmCpuFlags::FPU_INITIALISED);
+    core.hardware.set_fpu_image(with_fpu.then_some(&record.fpu_regs));
+    core.hardware.set_undelivered_event(u64::from(record.error_code) << 32 | u64::from(record.pending_event));
+    let ticks = record.tsc.wrapping_sub(own_time(hv, core).tsc).cast_signed();
+    core.shift_tsc(ticks);
+    core.nmi_pending = false;
+    core.waits_for_startup = false;
+    Ok(())
+}
+
+fn load_lapic<M: Machine>(
+    hv: &Hypervisor<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    state: &HvmHwLapic,
+    page: &HvmHwLapicRegs,
+) -> Result<(), Errno> {
+    core.lapic = Lapic::load(vcpu.id, state, page, own_time(hv, core)).map_err(|_| Errno::EINVAL)?;
+    vcpu.set_lapic_identity(core.lapic.identity());
+    Ok(())
+}
+
+fn load_mtrr<M: Machine>(hv: &Hypervisor<M>, core: &mut VcpuCore<M>, record: &HvmHwMtrr) -> Result<(), Errno> {
+    if record.msr_mtrr_cap & 0xff > MOST_RANGES {
+        return Err(Errno::EINVAL);
+    }
+    let address_bits = hv.machine.cpuid(ADDRESS_SIZES, 0).eax & 0xff;
+    let mtrr = Mtrr::load(record, address_bits).map_err(|_| Errno::EINVAL)?;
+    core.hardware.set_msr(HardwareMsr::Pat, record.msr_pat_cr).map_err(|_| Errno::EINVAL)?;
+    core.msrs.mtrr = mtrr;
+    Ok(())
+}

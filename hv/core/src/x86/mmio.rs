@@ -1,0 +1,118 @@
+//! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and what a domain
+//! sees of the machine's devices through the hypervisor.
+//! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
+
+use crate::components::device_space;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::hypercalls::After;
+use crate::outcome::CrashReason;
+use crate::run::apic_effect;
+use crate::x86::guest_code::fetch;
+use xenolith_devices::lapic::XAPIC_PAGE;
+use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
+use xenolith_hal::{Access, Exception, Gpa, GuestCpu, LogLevel, Machine, NestedSpace, PageKind};
+
+/// Answers an access that the nested page tables forbade.
+pub fn access<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    at: Gpa,
+    access: Access,
+) -> After {
+    let there = domain.space.lookup(at.gfn());
+    if there.is_none() && show(hv, domain, at) {
+        return After::Resume;
+    }
+    if access.execute || access.page_walk {
+        let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
+        hv.machine.log(LogLevel::Warning, true, line);
+        return After::Crash(CrashReason::BadAccess);
+    }
+    if access.write && there.is_some_and(|there| there.kind == PageKind::Grant) {
+        // It was granted for reading alone.
+        core.hardware.inject(Exception::GENERAL_PROTECTION);
+        return After::Resume;
+    }
+    let (bytes, length, size) = fetch(hv, domain, core);
+    let code = bytes.get(..length).unwrap_or(&[]);
+    let Ok(instruction) = MmioInstruction::decode(code, size, core.hardware.registers()) else {
+        let line = format_args!(
+            "d{}v{}: the instruction at {:#x} cannot be done to {:#x}",
+            domain.id,
+            vcpu.id,
+            core.hardware.registers().rip,
+            at.0
+        );
+        hv.machine.log(LogLevel::Warning, true, line);
+        core.hardware.inject(Exception::INVALID_OPCODE);
+        return After::Resume;
+    };
+    match instruction.access() {
+        MmioAccess::Read { bytes } => {
+            let value = read(hv, domain, core, at, bytes);
+            instruction.finish_read(value, core.hardware.registers_mut());
+        }
+        MmioAccess::Write { bytes, value } => {
+            write(hv, domain, vcpu, core, at, bytes, value);
+            instruction.finish_write(core.hardware.registers_mut());
+        }
+        MmioAccess::Modify { bytes } => {
+            let old = read(hv, domain, core, at, bytes);
+            if let Some(value) = instruction.modify(old, core.hardware.registers_mut()) {
+                write(hv, domain, vcpu, core, at, bytes, value);
+            }
+        }
+        // Nothing stands where a copy would be to or from, so it moves nothing.
+        MmioAccess::Copy { .. } => instruction.finish_copy(core.hardware.registers_mut()),
+        MmioAccess::Nothing => instruction.finish_write(core.hardware.registers_mut()),
+    }
+    After::Resume
+}
+
+/// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
+fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
+    if let Some(devices) = domain.devices.get() {
+        if devices.answers(at) {
+            return false;
+        }
+        if devices.show(hv, domain, at.gfn()) {
+            return true;
+        }
+    }
+    device_space::show(hv, domain, at.gfn())
+}
+
+fn is_apic_page(at: Gpa) -> bool {
+    at.0 & !0xfff == XAPIC_PAGE.0
+}
+
+fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &VcpuCore<M>, at: Gpa, bytes: u32) -> u64 {
+    if is_apic_page(at) && core.lapic.is_xapic() {
+        let low = core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
+        return u64::from(low);
+    }
+    domain.devices.get().and_then(|devices| devices.read(hv, at, bytes)).unwrap_or(u64::MAX)
+}
+
+fn write<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &mut VcpuCore<M>,
+    at: Gpa,
+    bytes: u32,
+    value: u64,
+) {
+    if is_apic_page(at) {
+        let now = hv.machine.time_base();
+        let was_on = core.lapic.is_enabled();
+        let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
+        apic_effect(hv, domain, vcpu, core, effect, was_on);
+    } else if let Some(devices) = domain.devices.get() {
+        devices.write(hv, domain, at, bytes, value);
+    }
+}

@@ -1,0 +1,9 @@
+//! What an x86 guest finds behind its exits.
+
+pub mod guest_code;
+pub mod guest_cpuid;
+pub mod guest_msr;
+pub mod guest_ports;
+pub mod hvm_context;
+pub(crate) mod interrupts;
+pub mod mmio;
