@@ -6,16 +6,16 @@ use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::{DomId, Gfn, Mfn, VcpuId};
 use xenolith_core::components::event_channel::EventChannels;
 use xenolith_core::components::grant::{GrantTable, Limits, Source};
+use xenolith_core::components::port_rights::PortRights;
 use xenolith_core::domains::domain::{Domain, DomainParts};
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::vcpu::{Vcpu, VcpuCore};
 use xenolith_core::memory::frames::{ANYWHERE, Frames, PagingPool};
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::settings::Settings;
-use xenolith_core::x86::guest_msr::VcpuMsrs;
-use xenolith_core::x86::guest_ports::PortRights;
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::lapic::Lapic;
+use xenolith_devices::msr::MsrState;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuState, CpuidRegisters, FrameSource, GuestCpu, Machine, Mapping, NestedSpace, PageKind, PageOrder,
@@ -104,7 +104,7 @@ fn vcpu(id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
     let core = VcpuCore {
         hardware,
         lapic: Lapic::new(id),
-        msrs: VcpuMsrs::default(),
+        msrs: MsrState::default(),
         nmi_pending: false,
         waits_for_startup: false,
         tsc_offset: 0,

@@ -10,7 +10,8 @@ use xenolith_core::domains::domain::Domain;
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::vcpu::VcpuCore;
 use xenolith_core::hypercalls::domctl::commands;
-use xenolith_core::hypercalls::{After, Body, Table, answer};
+use xenolith_core::hypercalls::{Body, Table, answer};
+use xenolith_core::outcome::After;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, GuestCpu};
 

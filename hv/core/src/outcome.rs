@@ -43,3 +43,18 @@ impl Outcome {
 
 /// What a handler returns: an errno is the value for RAX as well.
 pub type Answer = Result<Outcome, Errno>;
+
+/// What the loop does after a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// Runs the same vCPU on.
+    Resume,
+    /// Lets another one have the CPU if one waits.
+    Yield,
+    /// Waits for an event.
+    Block,
+    /// Runs it no more, until somebody says so.
+    Stop,
+    /// Crashes the domain.
+    Crash(CrashReason),
+}

@@ -7,7 +7,7 @@ use hypercall_world::World;
 use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 use xen_abi::domctl::DomctlCpuPolicy;
 use xen_abi::{Errno, Gfn, GuestHandle, VcpuId};
-use xenolith_core::components::cpu_policy::{default, get_cpu_policy, set_cpu_policy};
+use xenolith_core::hypercalls::domctl::cpu_policy::{get_cpu_policy, set_cpu_policy};
 use xenolith_core::x86::guest_cpuid;
 use xenolith_hal::{CpuidRegisters, PAGE_SIZE};
 use zerocopy::{FromZeros, IntoBytes};
@@ -60,7 +60,9 @@ fn listed(world: &World) -> Vec<CpuidLeaf> {
 fn what_the_toolstack_read_and_wrote_back_is_what_the_guest_sees() {
     let world = World::new(&[1, 1]);
     let mut leaves = Vec::new();
-    default(&world.hv)
+    world
+        .hv
+        .default_policy()
         .each_listed(|leaf| -> Result<(), ()> {
             leaves.push(leaf);
             Ok(())
@@ -78,7 +80,9 @@ fn what_the_toolstack_read_and_wrote_back_is_what_the_guest_sees() {
 fn the_toolstack_may_take_features_away_and_describe_the_package() {
     let world = World::new(&[1, 1]);
     let mut leaves = Vec::new();
-    default(&world.hv)
+    world
+        .hv
+        .default_policy()
         .each_listed(|leaf| -> Result<(), ()> {
             leaves.push(leaf);
             Ok(())

@@ -7,9 +7,11 @@ use hypercall_world::{SHARED_INFO, World};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, VCPU_INFO_UPCALL_PENDING};
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Port, VcpuId};
-use xenolith_core::components::event_channel::{HostedDomain, alloc_unbound, bind_virq, poll, raise_vcpu};
+use xenolith_core::components::event_channel::{alloc_unbound, bind_virq, poll, raise_vcpu};
 use xenolith_core::components::vcpu_timers::Timer;
 use xenolith_core::lifecycle::debug_keys;
+use xenolith_core::lifecycle::event_domain::HostedDomain;
+use xenolith_core::lifecycle::waking;
 use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, GuestCpu, Time};
@@ -39,7 +41,7 @@ fn wake(world: &World, vcpu: u32) {
     let domain = world.domain(0);
     let vcpu = domain.vcpu(VcpuId(vcpu)).unwrap();
     vcpu.bring_up();
-    world.hv.scheduler.wake(&world.hv, &domain, vcpu);
+    world.hv.scheduler.wake(&world.hv.machine, &domain, vcpu);
 }
 
 /// One turn of a CPU, whose vCPU is interrupted in its guest.
@@ -112,7 +114,7 @@ fn an_upcall_that_waits_and_a_poll_are_told() {
 #[test]
 fn every_domain_is_told_with_its_pages() {
     let world = World::new(&[1, 1]);
-    world.domain(1).pause_all(&world.hv);
+    waking::pause_all(&world.hv, &world.domain(1));
     let lines = told(&world, b'q');
     let pages = format!("nr_pages={0} max_pages={0} xenheap_pages=2", hypercall_world::GUEST_PAGES);
     for domain in 0..2 {
@@ -165,7 +167,7 @@ fn a_cpu_without_work_tells_of_those_that_it_lets_sleep() {
     vcpu.bring_up();
     vcpu.block();
     world.hv.machine.go_to(CpuId(1));
-    world.hv.scheduler.sleep(&world.hv, &domain, vcpu);
+    world.hv.scheduler.sleep(&world.hv.machine, &world.hv.domains, &domain, vcpu);
     let lines = told(&world, b'r').join("\n");
     assert!(lines.contains("CPU[00] (kept free of guests) runs nothing; asks again never"), "{lines}");
     assert!(lines.contains("lets 1 sleep, the first until in 4.999 ms"), "{lines}");

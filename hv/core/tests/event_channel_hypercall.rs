@@ -9,7 +9,9 @@ use xen_abi::hypercall::{EVENT_CHANNEL_OP, EVENT_CHANNEL_OP_COMPAT};
 use xen_abi::shared_info::SHARED_INFO_EVTCHN_PENDING;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
-use xenolith_core::components::event_channel::{HostedDomain, Progress, raise_vcpu, teardown};
+use xenolith_core::components::event_channel::{Progress, raise_vcpu, teardown};
+use xenolith_core::lifecycle::event_domain::HostedDomain;
+use xenolith_core::lifecycle::waking;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 fn evtchn<T: FromBytes + IntoBytes + Immutable>(world: &World, caller: u16, op: u32, value: &mut T) -> Answer {
@@ -62,7 +64,7 @@ fn an_ordinary_domain_works_on_itself_alone() {
     let reset = |caller, dom| evtchn(&world, caller, EVTCHNOP_RESET, &mut EvtchnReset { dom });
     assert_eq!(reset(1, DomId(2)), Err(Errno::EPERM));
     assert_eq!(reset(0, DomId(1)), Err(Errno::EINVAL), "it is not paused");
-    world.domain(1).pause_all(&world.hv);
+    waking::pause_all(&world.hv, &world.domain(1));
     assert_eq!(reset(0, DomId(1)), Ok(0));
     assert_eq!(status(&world, 0, DomId(1), Port(1)).unwrap().status, EVTCHNSTAT_CLOSED);
 }

@@ -8,6 +8,7 @@ use hypercall_world::World;
 use loom::sync::Arc;
 use loom::thread;
 use xen_abi::VcpuId;
+use xenolith_core::lifecycle::waking;
 use xenolith_core::run::CpuLoop;
 use xenolith_hal::{CpuId, GuestCpu};
 
@@ -36,7 +37,7 @@ fn halting_guest() -> Arc<World> {
     let vcpu = domain.vcpu(VcpuId(0)).unwrap();
     vcpu.bring_up();
     vcpu.with_core(|core| core.hardware.registers_mut().rflags |= RFLAGS_IF);
-    world.hv.scheduler.wake(&world.hv, &domain, vcpu);
+    world.hv.scheduler.wake(&world.hv.machine, &domain, vcpu);
     world
 }
 
@@ -48,7 +49,7 @@ fn an_interrupt_that_meets_a_halt_is_taken() {
         let thread = thread::spawn(move || {
             let domain = raiser.domain(0);
             domain.vcpu(VcpuId(0)).unwrap().requests.post_vector(VECTOR);
-            domain.notify(&raiser.hv, VcpuId(0));
+            waking::notify_number(&raiser.hv, &domain, VcpuId(0));
         });
         let mut cpu = CpuLoop::new(CpuId(0));
         cpu.turn(&world.hv);
@@ -68,10 +69,10 @@ fn a_vcpu_that_is_paused_and_let_go_while_it_halts_is_not_forgotten() {
         let other = Arc::clone(&world);
         let thread = thread::spawn(move || {
             let domain = other.domain(0);
-            domain.pause_all(&other.hv);
-            domain.unpause_all(&other.hv);
+            waking::pause_all(&other.hv, &domain);
+            waking::unpause_all(&other.hv, &domain);
             domain.vcpu(VcpuId(0)).unwrap().requests.post_vector(VECTOR);
-            domain.notify(&other.hv, VcpuId(0));
+            waking::notify_number(&other.hv, &domain, VcpuId(0));
         });
         let mut cpu = CpuLoop::new(CpuId(0));
         cpu.turn(&world.hv);

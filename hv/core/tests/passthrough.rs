@@ -3,7 +3,8 @@
 mod hypercall_world;
 
 use hypercall_world::World;
-use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices, interrupts_arrived};
+use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices};
+use xenolith_core::x86::interrupts::{end_of_interrupt, interrupts_arrived, with_owner, write_device};
 use xenolith_devices::interrupt::Trigger;
 use xenolith_devices::pci::Ecam;
 use xenolith_fake::{FakeFunction, FakeMachine};
@@ -69,7 +70,7 @@ impl Dom0 {
     fn port(&self, port: u16, size: IoSize, write: Option<u32>) -> Option<u32> {
         let access = IoAccess { port, size, write: write.is_some(), string: false, repeat: false };
         let domain = self.world.domain(0);
-        self.with(|devices| devices.port(&self.world.hv, &domain, access, write.unwrap_or(0)))
+        with_owner(&self.world.hv, &domain, |devices, owner| devices.port(owner, access, write.unwrap_or(0))).unwrap()
     }
 
     fn select(&self, register: u16) {
@@ -88,12 +89,12 @@ impl Dom0 {
     }
 
     fn read(&self, at: u64, bytes: u32) -> Option<u64> {
-        self.with(|devices| devices.read(&self.world.hv, Gpa(at), bytes))
+        self.with(|devices| devices.read(&self.world.hv.machine, Gpa(at), bytes))
     }
 
     fn write(&self, at: u64, bytes: u32, value: u64) {
         let domain = self.world.domain(0);
-        self.with(|devices| devices.write(&self.world.hv, &domain, Gpa(at), bytes, value));
+        write_device(&self.world.hv, &domain, Gpa(at), bytes, value);
     }
 
     /// Sets up a pin of the I/O APIC.
@@ -104,7 +105,7 @@ impl Dom0 {
 
     fn show(&self, at: u64) -> bool {
         let domain = self.world.domain(0);
-        self.with(|devices| devices.show(&self.world.hv, &domain, Gpa(at).gfn()))
+        with_owner(&self.world.hv, &domain, |devices, owner| devices.show(owner, Gpa(at).gfn())).unwrap()
     }
 
     fn kind_at(&self, at: u64) -> Option<PageKind> {
@@ -128,7 +129,7 @@ impl Dom0 {
 
     fn end(&self, vector: u8) {
         let domain = self.world.domain(0);
-        self.with(|devices| devices.end_of_interrupt(&self.world.hv, &domain, vector));
+        end_of_interrupt(&self.world.hv, &domain, vector);
     }
 
     /// What the card was told to send by MSI.
@@ -249,7 +250,7 @@ fn a_device_with_several_vectors_is_shown_with_one() {
     };
     let devices = HostDevices::new(&world.hv.machine, &plan);
     let at = ECAM + (u64::from(CARD) << 12) + u64::from(MSI);
-    assert_eq!(devices.read(&world.hv, Gpa(at), 4), Some(0x0080_a005));
+    assert_eq!(devices.read(&world.hv.machine, Gpa(at), 4), Some(0x0080_a005));
 }
 
 #[test]
@@ -401,7 +402,8 @@ fn an_iommu_is_looked_at_only() {
     let area = Ecam { base: Gpa(ECAM), segment: 0, first_bus: 0, last_bus: 0 };
     let devices = HostDevices::new(&world.hv.machine, &DevicePlan { configuration: &[area], ..DevicePlan::default() });
     let domain = world.domain(0);
-    devices.write(&world.hv, &domain, Gpa(ECAM + (u64::from(CARD) << 12) + 0x44), 4, 1);
+    assert!(domain.devices.set(devices).is_ok());
+    write_device(&world.hv, &domain, Gpa(ECAM + (u64::from(CARD) << 12) + 0x44), 4, 1);
     assert_eq!(world.hv.machine.config(CARD, 0x44), 0);
 }
 

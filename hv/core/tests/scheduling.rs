@@ -8,6 +8,7 @@ use std::sync::Arc;
 use xen_abi::VcpuId;
 use xenolith_core::components::vcpu_timers::Timer;
 use xenolith_core::domains::domain::Domain;
+use xenolith_core::lifecycle::waking;
 use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, Machine, Time};
@@ -40,7 +41,7 @@ impl Machinery {
         let vcpu = domain.vcpu(VcpuId(0)).unwrap();
         vcpu.with_core(|core| core.hardware.exits.extend(std::iter::repeat_n(Exit::Interrupted, entries)));
         vcpu.bring_up();
-        self.world.hv.scheduler.wake(&self.world.hv, &domain, vcpu);
+        self.world.hv.scheduler.wake(&self.world.hv.machine, &domain, vcpu);
     }
 
     fn turn(&mut self, cpu: u32) {
@@ -65,7 +66,7 @@ impl Machinery {
 
     fn set(&self, id: u16, settings: Settings) {
         let domain = self.domain(id);
-        self.world.hv.scheduler.set(&self.world.hv, &domain, domain.vcpu(VcpuId(0)).unwrap(), settings);
+        self.world.hv.scheduler.set(&self.world.hv.machine, &domain, domain.vcpu(VcpuId(0)).unwrap(), settings);
     }
 
     /// Lets every CPU turn, and time pass, for so many milliseconds.
@@ -182,12 +183,12 @@ fn a_paused_vcpu_gets_no_time_until_it_is_let_go() {
     machinery.busy(0, 10_000);
     machinery.busy(1, 10_000);
     machinery.run_ms(30);
-    machinery.domain(1).pause_all(&machinery.world.hv);
+    waking::pause_all(&machinery.world.hv, &machinery.domain(1));
     machinery.run_ms(1);
     let before = machinery.ran_ns(1);
     machinery.run_ms(100);
     assert_eq!(machinery.ran_ns(1), before);
-    machinery.domain(1).unpause_all(&machinery.world.hv);
+    waking::unpause_all(&machinery.world.hv, &machinery.domain(1));
     machinery.run_ms(100);
     assert!(machinery.ran_ns(1) > before + 30 * MS);
 }
@@ -216,7 +217,7 @@ fn a_sleeping_vcpu_is_woken_by_its_timer_and_not_before() {
     assert!(vcpu.is_blocked());
     assert_eq!(machinery.world.hv.machine.timer(CpuId(0)), Time(due.0 + 20 * MS));
     vcpu.timers.set(Timer::Lapic, due);
-    machinery.world.hv.scheduler.timer_changed(&machinery.world.hv, &domain, vcpu);
+    machinery.world.hv.scheduler.timer_changed(&machinery.world.hv.machine, &machinery.world.hv.domains, &domain, vcpu);
     machinery.turn(0);
     assert_eq!(machinery.world.hv.machine.timer(CpuId(0)), due);
     let runs = |machinery: &Machinery| machinery.ran_ns(0);
@@ -234,12 +235,12 @@ fn a_vcpu_that_pinned_itself_moves_and_may_move_back() {
     let other = CpuId(1 - machinery.processor(0).0);
     let domain = machinery.domain(0);
     let vcpu = domain.vcpu(VcpuId(0)).unwrap();
-    let pin = |cpu| machinery.world.hv.scheduler.pin(&machinery.world.hv, &domain, vcpu, cpu);
+    let pin = |cpu| machinery.world.hv.scheduler.pin(&machinery.world.hv.machine, &domain, vcpu, cpu);
     assert_eq!(pin(Some(other)), None);
     assert_eq!(vcpu.schedule.settings(), Settings::default(), "what the toolstack set stays as it is");
     machinery.run_ms(2);
     assert_eq!(machinery.processor(0), other);
-    let pin = |cpu| machinery.world.hv.scheduler.pin(&machinery.world.hv, &domain, vcpu, cpu);
+    let pin = |cpu| machinery.world.hv.scheduler.pin(&machinery.world.hv.machine, &domain, vcpu, cpu);
     assert_eq!(pin(None), Some(other));
     assert_eq!(vcpu.schedule.pinned(), None);
 }

@@ -11,6 +11,7 @@ use xen_abi::hypercall::{CtlBitmap, SYSCTL};
 use xen_abi::physdev::PhysdevPciDevice;
 use xen_abi::sysctl::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
+use xenolith_core::lifecycle::waking;
 use xenolith_hal::{CpuId, Machine, PAGE_SIZE, Time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -280,7 +281,7 @@ fn domains_are_listed_from_the_one_that_is_asked_for() {
     let kinds = DomainFlags::HVM_GUEST | DomainFlags::HAP;
     assert!(info.flags.contains(kinds));
     assert!(!info.flags.intersects(DomainFlags::SHUTDOWN | DomainFlags::DYING | DomainFlags::BLOCKED));
-    world.domain(1).shut_down(&world.hv, 3);
+    waking::shut_down(&world.hv, &world.domain(1), 3);
     world.domain(1).vcpu(VcpuId(0)).unwrap().block();
     let info = list(1, 1)[0];
     assert!(info.flags.contains(DomainFlags::SHUTDOWN | DomainFlags::BLOCKED));

@@ -6,7 +6,8 @@ use hypercall_world::World;
 use std::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
-use xenolith_core::run::{CpuLoop, take_requests};
+use xenolith_core::run::CpuLoop;
+use xenolith_core::x86::interrupts::take_requests;
 use xenolith_hal::{CpuId, Exit, TimeBase};
 
 const UPCALL: u8 = 0xf3;
@@ -93,7 +94,7 @@ fn offered_after_turning_on(pending: bool) -> Option<u8> {
         core.hardware.exits.extend([x2apic, on, Exit::Interrupted]);
     });
     vcpu.bring_up();
-    world.hv.scheduler.wake(&world.hv, &domain, vcpu);
+    world.hv.scheduler.wake(&world.hv.machine, &domain, vcpu);
     let mut cpu = CpuLoop::new(CpuId(0));
     cpu.turn(&world.hv);
     vcpu.pause();

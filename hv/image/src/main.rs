@@ -22,11 +22,11 @@ static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
 #[unsafe(no_mangle)]
 extern "C" fn xenolith_main(magic: u32, info: u32) -> ! {
     // SAFETY: the entry code calls this once, on the boot CPU, with what the loader left in the registers.
-    unsafe { boot::start(magic, info, run) }
+    unsafe { boot::start(magic, info, start) }
 }
 
 /// The machine is up: makes dom0, and has every CPU run.
-fn run(booted: boot::Booted) -> ! {
+fn start(booted: boot::Booted) -> ! {
     if let Err(hv) = launch::hypervisor(&booted).and_then(|hv| HYPERVISOR.set(hv).map_err(|_| launch::NoMemory)) {
         panic!("{hv}");
     }

@@ -3,12 +3,9 @@
 //!
 //! They are mapped when they are first touched, a page at a time, since a kernel touches few of them.
 
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::memory::physmap::Memory;
 use alloc::vec::Vec;
 use core::ops::Range;
-use xenolith_hal::{Gfn, Machine, MapError, Mapping, Mfn, PageKind, PageOrder, Rights};
+use xenolith_hal::{Gfn, Mfn};
 
 /// Where chip sets have registers that no base address register names, such as timers: the last 32 MiB below 4 GiB. What
 /// lies in other holes is none of the machine's, and stays free for what the guest places there.
@@ -38,26 +35,6 @@ impl DeviceSpace {
         let within = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&frame.0));
         let hidden = self.hidden.contains(&Mfn(frame.0)) || within(&self.ram);
         !hidden && (CHIP_SET.contains(&frame.0) || within(&self.firmware))
-    }
-}
-
-/// Maps the page that a domain has touched, if it is one that it may see at its own place. False if it is not.
-pub fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, frame: Gfn) -> bool {
-    if !domain.device_space.get().is_some_and(|space| space.shows(frame)) {
-        return false;
-    }
-    let memory = Memory {
-        owner: domain.id,
-        frames: &hv.frames,
-        pages: &hv.machine,
-        space: &domain.space,
-        physmap: &domain.physmap,
-    };
-    let mapping = Mapping { mfn: Mfn(frame.0), order: PageOrder::SIZE_4K, rights: Rights::ALL, kind: PageKind::Mmio };
-    match memory.edit(|editor| editor.map(frame, mapping)) {
-        // Another vCPU may have touched it at the same time.
-        Ok(()) | Err(MapError::Occupied) => true,
-        Err(_) => false,
     }
 }
 

@@ -1,4 +1,7 @@
 //! What a domain and a vCPU are made of, each part by itself.
+//!
+//! No part knows the domain that it belongs to: what it needs of it comes as a trait or as an argument, and what it wants
+//! done goes back as a value.
 
 pub mod control;
 pub mod cpu_policy;
@@ -9,7 +12,11 @@ pub mod grant;
 pub mod hvm_params;
 pub mod idle_time;
 pub mod placing;
-pub(crate) mod slot;
-pub(crate) mod sysctl_state;
+pub mod port_rights;
+pub mod requests;
+pub mod runstate;
+pub mod slot;
+pub mod stage;
+pub mod sysctl_state;
 pub mod vcpu_timers;
 pub mod watchdog;

@@ -13,15 +13,16 @@ use crate::components::control::{CreateOptions, DomainControl};
 use crate::components::devices::{DevicePlan, HostDevices};
 use crate::components::event_channel::EventChannels;
 use crate::components::grant::{GrantTable, Limits, Source};
+use crate::components::port_rights::PortRights;
 use crate::domains::domain::{Domain, DomainParts};
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::domains::vcpu::Vcpu;
-use crate::lifecycle::making::{self, VcpuPlan};
+use crate::lifecycle::making;
+use crate::lifecycle::making::VcpuPlan;
 use crate::lifecycle::time::update_wall_clock;
 use crate::memory::frames::PagingPool;
 use crate::memory::guest_memory::write_physical;
 use crate::memory::physmap::{Memory, Physmap};
-use crate::x86::guest_ports::PortRights;
 use core::fmt;
 use core::ops::RangeInclusive;
 use kernel::{Kernel, Segment};
@@ -147,7 +148,7 @@ pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Doma
     update_wall_clock(hv, &domain);
     if let Some(first) = domain.vcpu(VcpuId(0)) {
         first.bring_up();
-        hv.scheduler.wake(hv, &domain, first);
+        hv.scheduler.wake(&hv.machine, &domain, first);
     }
     Ok(domain)
 }

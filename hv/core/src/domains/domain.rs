@@ -7,23 +7,24 @@ use crate::components::devices::HostDevices;
 use crate::components::event_channel::EventChannels;
 use crate::components::grant::GrantTable;
 use crate::components::hvm_params::HvmParams;
+use crate::components::port_rights::PortRights;
+use crate::components::stage::Stage;
 use crate::components::watchdog::Watchdogs;
-use crate::domains::hypervisor::Hypervisor;
-use crate::domains::table::NOBODY;
-use crate::domains::vcpu::{Vcpu, VcpuRef, notify};
-use crate::lifecycle::destruction::Stage;
-use crate::lifecycle::making::Vcpus;
+use crate::domains::vcpu::Vcpu;
+use crate::domains::vcpus::Vcpus;
 use crate::memory::frames::{PageRef, SharedFrame};
 use crate::memory::physmap::Physmap;
-use crate::x86::guest_ports::PortRights;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::ports::PortDevices;
-use xenolith_hal::{Machine, Mfn};
+use xenolith_hal::{CpuId, Machine, Mfn};
 use xenolith_sync::{Once, SpinLock, rank};
+
+/// The number of no domain.
+pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
 
 /// How a domain ended its own life (`SHUTDOWN_*`), or [`Shutdown::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,10 +156,9 @@ impl<M: Machine> Domain<M> {
         self.vcpus.get(id.0 as usize)
     }
 
-    /// A vCPU of this domain that keeps the domain alive; none if there is no such vCPU or the domain is going.
-    pub fn vcpu_ref(&self, id: VcpuId) -> Option<VcpuRef<M>> {
-        self.vcpu(id)?;
-        Some(VcpuRef { domain: self.this.upgrade()?, id })
+    /// The domain, shared; none once it is going.
+    pub fn shared(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
     }
 
     /// How the domain shut down.
@@ -185,45 +185,39 @@ impl<M: Machine> Domain<M> {
         self.life() != Life::Alive
     }
 
-    /// Stops all vCPUs for the domain's own reason; the first reason stays. False if it was shut down already.
-    pub fn shut_down(&self, hv: &Hypervisor<M>, reason: u32) -> bool {
-        let first =
-            self.shutdown.compare_exchange(Shutdown::NONE.0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if first {
-            self.pause_all(hv);
-        }
-        first
+    /// Notes how the domain shut down; the first reason stays. False if it was shut down already.
+    pub(crate) fn begin_shutdown(&self, reason: u32) -> bool {
+        self.shutdown.compare_exchange(Shutdown::NONE.0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Lets a domain that was shut down go on. False if it was not.
-    pub fn resume(&self, hv: &Hypervisor<M>) -> bool {
+    /// Forgets that the domain shut down. False if it had not.
+    pub(crate) fn end_shutdown(&self) -> bool {
         let was_down = self.shutdown.swap(Shutdown::NONE.0, Ordering::SeqCst) != Shutdown::NONE.0;
         if was_down {
             self.shutdown_code.store(Shutdown::NONE.0, Ordering::SeqCst);
-            self.unpause_all(hv);
         }
         was_down
     }
 
-    /// Adds a reason not to run to every vCPU, and makes those that run stop soon.
-    pub fn pause_all(&self, hv: &Hypervisor<M>) {
+    /// Adds a reason not to run to every vCPU, and names to `stop` each CPU that runs one.
+    pub(crate) fn pause_each(&self, stop: impl Fn(CpuId)) {
         let mut pauses = self.pauses.lock();
         *pauses = pauses.saturating_add(1);
         for vcpu in &self.vcpus {
             vcpu.pause();
             if vcpu.is_running() {
-                hv.machine.kick(vcpu.processor());
+                stop(vcpu.processor());
             }
         }
     }
 
-    /// Takes a reason not to run away from every vCPU.
-    pub fn unpause_all(&self, hv: &Hypervisor<M>) {
+    /// Takes a reason not to run away from every vCPU, and gives those that have none left to `wake`.
+    pub(crate) fn unpause_each(&self, wake: impl Fn(&Vcpu<M>)) {
         let mut pauses = self.pauses.lock();
         *pauses = pauses.saturating_sub(1);
         for vcpu in &self.vcpus {
             if vcpu.unpause() {
-                hv.scheduler.wake(hv, self, vcpu);
+                wake(vcpu);
             }
         }
     }
@@ -247,13 +241,6 @@ impl<M: Machine> Domain<M> {
             vcpu.pause_times(*pauses);
         }
         self.vcpus.set(vcpus)
-    }
-
-    /// Makes a vCPU look at what it was sent.
-    pub fn notify(&self, hv: &Hypervisor<M>, id: VcpuId) {
-        if let Some(vcpu) = self.vcpu(id) {
-            notify(hv, self, vcpu);
-        }
     }
 
     /// The vector that events raise on every vCPU, if the guest asked for that.

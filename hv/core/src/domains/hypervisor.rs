@@ -3,13 +3,14 @@
 use crate::components::cpu_policy::SystemPolicies;
 use crate::components::devices::DeviceInterrupts;
 use crate::components::event_channel::GlobalVirqs;
+use crate::components::sysctl_state::SysctlState;
 use crate::domains::scheduler::Scheduler;
 use crate::domains::table::DomainTable;
-use crate::hypercalls::sysctl::SysctlState;
 use crate::memory::frames::Frames;
 use crate::settings::Settings;
 use alloc::sync::Arc;
 use xen_abi::{DomId, Errno};
+use xenolith_devices::cpuid::CpuidTable;
 use xenolith_hal::{Machine, WallClock};
 use xenolith_sync::{Once, SpinLock, rank};
 
@@ -91,5 +92,20 @@ impl<M: Machine> Hypervisor<M> {
     /// **Errors:** `ESRCH` if there is none.
     pub fn domain(&self, id: DomId) -> Result<DomainRef<M>, Errno> {
         self.domains.get(id).ok_or(Errno::ESRCH)
+    }
+
+    /// What the machine's CPUs say of themselves.
+    pub fn host_policy(&self) -> &CpuidTable {
+        self.policies.host(&self.machine, self.settings.capabilities)
+    }
+
+    /// What CPUID can tell a domain at most.
+    pub fn most_policy(&self) -> &CpuidTable {
+        self.policies.most(&self.machine, self.settings.capabilities)
+    }
+
+    /// What CPUID tells a domain unless the toolstack says otherwise.
+    pub fn default_policy(&self) -> &CpuidTable {
+        self.policies.default_for_guest(&self.machine, self.settings.capabilities)
     }
 }

@@ -1,7 +1,9 @@
-//! Domains, vCPUs, their table and the scheduler: joins the parts, does nothing by itself.
+//! Domains, their vCPUs, the table of them, who runs where, and the hypervisor that holds all of it.
 
 pub mod domain;
 pub mod hypervisor;
 pub mod scheduler;
 pub mod table;
 pub mod vcpu;
+pub mod vcpu_ref;
+pub mod vcpus;

@@ -1,6 +1,6 @@
 //! The table of all domains.
 
-use crate::domains::domain::Domain;
+use crate::domains::domain::{Domain, NOBODY};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,9 +31,6 @@ pub struct DomainTable<M: Machine> {
     /// cost nothing when one is looked for. Changed only by whoever is in control.
     last_dead: AtomicU16,
 }
-
-/// The number of no domain.
-pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
 
 /// The right to make, change and end domains: one CPU has it at a time.
 pub struct InControl<'a>(&'a AtomicBool);

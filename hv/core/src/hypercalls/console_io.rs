@@ -1,8 +1,8 @@
 //! `console_io`: the hypervisor's console, for the control domain. **Source:** `xen.h`, `CONSOLEIO_*`.
 
-use crate::components::event_channel::raise_for_handler;
 use crate::domains::hypervisor::Hypervisor;
 use crate::hypercalls::{Call, Operation, control};
+use crate::lifecycle::event_domain::raise_for_handler;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use xen_abi::virq::VIRQ_CONSOLE;

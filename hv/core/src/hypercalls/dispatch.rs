@@ -4,28 +4,13 @@ use super::{Call, Hypercall, Table};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
-use crate::outcome::{Answer, CrashReason, Outcome};
+use crate::outcome::{After, Answer, Outcome};
 use xen_abi::Errno;
 use xenolith_hal::{GuestCpu, Machine, PagingRegisters, Registers};
 
 const CR0_PE: u64 = 1;
 const EFER_LMA: u64 = 1 << 10;
 const RFLAGS_VM: u64 = 1 << 17;
-
-/// What the loop does after a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
-    /// Runs the same vCPU on.
-    Resume,
-    /// Lets another one have the CPU if one waits.
-    Yield,
-    /// Waits for an event.
-    Block,
-    /// Runs it no more, until somebody says so.
-    Stop,
-    /// Crashes the domain.
-    Crash(CrashReason),
-}
 
 /// The way a caller passes its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,9 +2,7 @@
 //!
 //! A result that cannot be copied out leaves its port bound, as in Xen.
 
-use crate::components::event_channel::{
-    PortStatus, Progress, ResetStart, binding, closing, delivery, fifo_setup, status,
-};
+use crate::components::event_channel::{self as events, PortStatus, Progress, ResetStart};
 use crate::hypercalls::{Call, Operation, operation};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::outcome::{Answer, Outcome};
@@ -58,55 +56,55 @@ fn alloc_unbound<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnAllocUnbound = call.read_arg(ARGUMENTS)?;
     let (domain, permitted) = named(call, op.dom)?;
     let remote = if op.remote_dom == DomId::SELF { call.domain.id } else { op.remote_dom };
-    op.port = binding::alloc_unbound(&domain, remote, permitted)?;
+    op.port = events::alloc_unbound(&domain, remote, permitted)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn bind_interdomain<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnBindInterdomain = call.read_arg(ARGUMENTS)?;
-    op.local_port = binding::bind_interdomain(&caller(call), op.remote_dom, op.remote_port)?;
+    op.local_port = events::bind_interdomain(&caller(call), op.remote_dom, op.remote_port)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn bind_virq<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnBindVirq = call.read_arg(ARGUMENTS)?;
-    op.port = binding::bind_virq(&caller(call), op.virq, op.vcpu)?;
+    op.port = events::bind_virq(&caller(call), op.virq, op.vcpu)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn bind_ipi<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnBindIpi = call.read_arg(ARGUMENTS)?;
-    op.port = binding::bind_ipi(&caller(call), op.vcpu)?;
+    op.port = events::bind_ipi(&caller(call), op.vcpu)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn bind_pirq<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnBindPirq = call.read_arg(ARGUMENTS)?;
-    op.port = binding::bind_pirq(&caller(call), op.pirq)?;
+    op.port = events::bind_pirq(&caller(call), op.pirq)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn close<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnClose = call.read_arg(ARGUMENTS)?;
-    closing::close(&caller(call), op.port)?;
+    events::close(&caller(call), op.port)?;
     Ok(Outcome::OK)
 }
 
 fn send<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnSend = call.read_arg(ARGUMENTS)?;
-    delivery::send(&caller(call), op.port)?;
+    events::send(&caller(call), op.port)?;
     Ok(Outcome::OK)
 }
 
 fn port_status<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnStatus = call.read_arg(ARGUMENTS)?;
     let (domain, permitted) = named(call, op.dom)?;
-    let (found, vcpu) = status::status(&domain, op.port, permitted)?;
+    let (found, vcpu) = events::status(&domain, op.port, permitted)?;
     op.status = match found {
         PortStatus::Closed => EVTCHNSTAT_CLOSED,
         PortStatus::Unbound { remote } => {
@@ -136,13 +134,13 @@ fn port_status<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 fn bind_vcpu<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnBindVcpu = call.read_arg(ARGUMENTS)?;
-    binding::bind_vcpu(&caller(call), op.port, op.vcpu)?;
+    events::bind_vcpu(&caller(call), op.port, op.vcpu)?;
     Ok(Outcome::OK)
 }
 
 fn unmask<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnUnmask = call.read_arg(ARGUMENTS)?;
-    delivery::unmask(&caller(call), op.port)?;
+    events::unmask(&caller(call), op.port)?;
     Ok(Outcome::OK)
 }
 
@@ -158,10 +156,10 @@ fn reset_from<M: Machine>(call: &mut Call<'_, M>, start: ResetStart) -> Answer {
     let op: EvtchnReset = call.read_arg(ARGUMENTS)?;
     let (domain, permitted) = named(call, op.dom)?;
     let paused = domain.vcpus.iter().all(crate::domains::vcpu::Vcpu::is_paused);
-    closing::may_reset(call.domain.id, domain.id, permitted, paused)?;
+    events::may_reset(call.domain.id, domain.id, permitted, paused)?;
     let clock = &call.hv.machine;
     let started = clock.now();
-    Ok(match closing::reset(&domain, start, || clock.now().since_ns(started) > BUDGET_NS)? {
+    Ok(match events::reset(&domain, start, || clock.now().since_ns(started) > BUDGET_NS)? {
         Progress::Done => Outcome::OK,
         Progress::Again => {
             let [_, rest @ ..] = call.args;
@@ -173,19 +171,19 @@ fn reset_from<M: Machine>(call: &mut Call<'_, M>, start: ResetStart) -> Answer {
 
 fn init_control<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: EvtchnInitControl = call.read_arg(ARGUMENTS)?;
-    op.link_bits = fifo_setup::init_control(&caller(call), op.vcpu, op.control_gfn, op.offset)?;
+    op.link_bits = events::init_control(&caller(call), op.vcpu, op.control_gfn, op.offset)?;
     call.write_arg(ARGUMENTS, &op)?;
     Ok(Outcome::OK)
 }
 
 fn expand_array<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnExpandArray = call.read_arg(ARGUMENTS)?;
-    fifo_setup::expand_array(&caller(call), op.array_gfn)?;
+    events::expand_array(&caller(call), op.array_gfn)?;
     Ok(Outcome::OK)
 }
 
 fn set_priority<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: EvtchnSetPriority = call.read_arg(ARGUMENTS)?;
-    fifo_setup::set_priority(&caller(call), op.port, op.priority)?;
+    events::set_priority(&caller(call), op.port, op.priority)?;
     Ok(Outcome::OK)
 }

@@ -1,9 +1,9 @@
 //! `grant_table_op`: from a guest's lists to the operations. **Source:** `grant_table.h`.
 
-use crate::components::grant::map::{MapRequest, Unmapping, begin_unmap, finish_unmap, map};
-use crate::components::grant::status::{Failure, status_of};
-use crate::components::grant::table::Part;
-use crate::components::grant::{End, Named, copy, set_version, swap};
+use crate::components::grant::{
+    End, Failure, MapRequest, Named, Part, Shape, Unmapping, World, begin_unmap, copy, finish_unmap, map, set_version,
+    status_of, swap,
+};
 use crate::components::placing::settle::is_settled;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainRef;
@@ -174,7 +174,7 @@ fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             }
         }
         if let Some(until) = last
-            && crate::components::grant::World::in_reach(call.hv, call.domain, until, hurry)
+            && World::in_reach(call.hv, call.domain, until, hurry)
         {
             return Ok(list.again(call, done));
         }
@@ -251,7 +251,7 @@ fn write_frames<M: Machine>(
     count: u32,
     at: u64,
 ) -> Result<(), Failure> {
-    let memory = crate::components::grant::World::memory(call.hv, domain);
+    let memory = World::memory(call.hv, domain);
     let mut outcome = Ok(());
     for index in 0..count {
         let place = domain.grants.with_shape(|shape| shape.part(part).get(index as usize)?.mapped_at(&memory));
@@ -271,7 +271,7 @@ fn query_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     op.status = status_of(&found);
     if let Ok(asked) = found {
         let grants = &asked.domain().grants;
-        op.nr_frames = grants.with_shape(crate::components::grant::Shape::frame_count);
+        op.nr_frames = grants.with_shape(Shape::frame_count);
         op.max_nr_frames = grants.limits().frames;
     }
     call.memory().write(list.at, &op)?;
@@ -285,7 +285,7 @@ fn change_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let list = List::<GnttabSetVersion>::of(call)?;
     let op = call.memory().read(list.at)?;
     let outcome = set_version(call.hv, call.domain, op.version);
-    let version = call.domain.grants.with_shape(crate::components::grant::Shape::version).number();
+    let version = call.domain.grants.with_shape(Shape::version).number();
     call.memory().write(list.at, &GnttabSetVersion { version })?;
     outcome.map(|()| Outcome::OK)
 }
@@ -299,7 +299,7 @@ fn get_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         Failure::BadDomain => Errno::ESRCH,
         _ => Errno::EPERM,
     })?;
-    op.version = asked.domain().grants.with_shape(crate::components::grant::Shape::version).number();
+    op.version = asked.domain().grants.with_shape(Shape::version).number();
     call.memory().write(list.at, &op)?;
     Ok(Outcome::OK)
 }

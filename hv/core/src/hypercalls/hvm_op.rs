@@ -4,6 +4,7 @@ use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::lifecycle::waking::notify_number;
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
 use xen_abi::hvm_op::{
@@ -135,7 +136,7 @@ fn raise_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<
     if vector != 0 {
         vcpu.requests.post_vector(vector);
     }
-    domain.notify(hv, vcpu.id);
+    notify_number(hv, &domain, vcpu.id);
 }
 
 /// Nobody listens yet, so nothing happens.

@@ -1,20 +1,12 @@
 //! Every hypercall there is.
 
+use super::domctl::domctl;
 use super::table::{Body, Caller, Hypercall};
 use super::{Handler, Operation, multicall};
-use crate::hypercalls::console_io;
-use crate::hypercalls::dm_op;
-use crate::hypercalls::domctl::domctl;
-use crate::hypercalls::hvm_op;
-use crate::hypercalls::memory;
-use crate::hypercalls::mmuext_op;
-use crate::hypercalls::physdev_op;
-use crate::hypercalls::platform_op;
-use crate::hypercalls::sched_op;
-use crate::hypercalls::sysctl;
-use crate::hypercalls::vcpu_op;
-use crate::hypercalls::version;
-use crate::hypercalls::vm_assist;
+use super::{
+    console_io, dm_op, event_channel, grant_table, hvm_op, memory, mmuext_op, physdev_op, platform_op, sched_op,
+    sysctl, vcpu_op, version, vm_assist,
+};
 use core::marker::PhantomData;
 use xen_abi::{Errno, hypercall as number};
 use xenolith_hal::Machine;
@@ -57,13 +49,13 @@ impl<M: Machine> Table<M> {
             caller: Caller::Any,
             mask: xen_abi::memory::MEMOP_CMD_MASK,
             precondition: None,
-            body: Body::Operations(memory::list::operations()),
+            body: Body::Operations(memory::operations()),
         },
-        operations(number::GRANT_TABLE_OP, "grant_table_op", super::grant_table::operations()),
+        operations(number::GRANT_TABLE_OP, "grant_table_op", grant_table::operations()),
         does(number::MMUEXT_OP, "mmuext_op", Caller::Any, mmuext_op::mmuext_op),
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
         operations(number::SCHED_OP, "sched_op", sched_op::operations()),
-        operations(number::EVENT_CHANNEL_OP, "event_channel_op", super::event_channel::operations()),
+        operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::operations()),
         operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
         operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
         does(number::SYSCTL, "sysctl", Caller::Any, sysctl::sysctl),

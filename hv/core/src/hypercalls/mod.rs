@@ -19,12 +19,12 @@ pub mod sched_op;
 pub mod sysctl;
 mod table;
 pub mod vcpu_op;
-pub(crate) mod vcpu_start;
+mod vcpu_start;
 pub mod version;
 pub mod vm_assist;
 
 pub use call::Call;
-pub use dispatch::{After, answer, make};
+pub use dispatch::{answer, make};
 pub use list::Table;
 pub use multicall::multicall;
 pub use table::{

@@ -1,8 +1,9 @@
 //! `sched_op`: a vCPU gives its CPU away, waits, or ends its domain. **Source:** `sched.h`.
 
-use crate::components::event_channel::{HostedDomain, is_pending, poll};
+use crate::components::event_channel::{is_pending, poll};
 use crate::components::vcpu_timers::Timer;
 use crate::hypercalls::{Call, Operation, control, operation};
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
@@ -128,7 +129,7 @@ fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 fn pin_override<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedPinOverride { pcpu } = call.read_arg(1)?;
     let Ok(cpu) = u32::try_from(pcpu) else {
-        let before = call.hv.scheduler.pin(call.hv, call.domain, call.vcpu, None);
+        let before = call.hv.scheduler.pin(&call.hv.machine, call.domain, call.vcpu, None);
         return before.map(|_| Outcome::OK).ok_or(Errno::EINVAL);
     };
     if !call.hv.scheduler.online().contains(CpuId(cpu)) {
@@ -137,6 +138,6 @@ fn pin_override<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.vcpu.schedule.pinned().is_some() {
         return Err(Errno::EBUSY);
     }
-    call.hv.scheduler.pin(call.hv, call.domain, call.vcpu, Some(CpuId(cpu)));
+    call.hv.scheduler.pin(&call.hv.machine, call.domain, call.vcpu, Some(CpuId(cpu)));
     Ok(Outcome::OK)
 }

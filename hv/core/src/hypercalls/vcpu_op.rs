@@ -1,12 +1,14 @@
 //! `vcpu_op`: a domain's own vCPUs. **Source:** `vcpu.h`.
 
 use super::vcpu_start::initialise;
-use crate::components::event_channel::{HostedDomain, mark_everything, raise_vcpu};
+use crate::components::event_channel::{mark_everything, raise_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::vcpu_down;
 use crate::lifecycle::time::{show_runstate, update_clock};
+use crate::lifecycle::waking::notify_number;
 use crate::memory::guest_memory::GuestView;
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
@@ -64,7 +66,7 @@ pub fn is_of_a_vcpu<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
 /// The vCPU that the second argument names.
 ///
 /// **Errors:** `ENOENT`.
-pub(crate) fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
+pub(super) fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
     call.domain.vcpu(VcpuId(call.arg_u32(1))).ok_or(Errno::ENOENT)
 }
 
@@ -83,7 +85,7 @@ fn up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EINVAL);
     }
     if vcpu.bring_back_up() {
-        call.hv.scheduler.wake(call.hv, call.domain, vcpu);
+        call.hv.scheduler.wake(&call.hv.machine, call.domain, vcpu);
     }
     Ok(Outcome::OK)
 }
@@ -130,7 +132,7 @@ fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     vcpu.timers.set_periodic(period_ns, call.hv.machine.now());
     if vcpu.id != call.vcpu.id {
-        call.hv.scheduler.timer_changed(call.hv, call.domain, vcpu);
+        call.hv.scheduler.timer_changed(&call.hv.machine, &call.hv.domains, call.domain, vcpu);
     }
     Ok(Outcome::OK)
 }
@@ -225,7 +227,7 @@ fn move_info<M: Machine>(call: &Call<'_, M>, vcpu: &Vcpu<M>, frame: Mfn, offset:
 fn send_nmi<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     vcpu.requests.post_nmi();
-    call.domain.notify(call.hv, vcpu.id);
+    notify_number(call.hv, call.domain, vcpu.id);
     Ok(Outcome::OK)
 }
 

@@ -7,14 +7,17 @@
 //! What keeps others from giving a dying domain something new: its memory may not grow ([`Account::set_max`]), its
 //! event channels give out no port, its translation has no root, its grant table is closed.
 
-use crate::components::event_channel::{self, HostedDomain};
+use crate::components::event_channel;
 use crate::components::grant::{World, release_mappings};
 use crate::components::placing::place::release_memory;
+use crate::components::stage::Stage;
 use crate::domains::domain::{Domain, Life};
 use crate::domains::hypervisor::Hypervisor;
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::making;
 use crate::lifecycle::power::tell_control_domain;
 use crate::lifecycle::stopped::wait_until_stopped;
+use crate::lifecycle::waking::pause_all;
 use crate::memory::frames::Account;
 use xenolith_hal::{Gfn, GrantHandle, Machine, Mfn, Time};
 
@@ -34,30 +37,6 @@ pub enum Progress {
     Done,
     /// There is more to be done.
     Again,
-}
-
-/// What is to be done next, and where it was left off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// No vCPU runs any more.
-    Stop,
-    /// Event channels.
-    Events,
-    /// What it has mapped of others.
-    Mappings(GrantHandle),
-    /// Its memory, and pages of others.
-    Memory(Gfn),
-    /// Its page tables, its vCPUs and what it shared with the hypervisor.
-    Bookkeeping,
-    /// Memory that has no place in its translation.
-    Strays(Mfn),
-    /// All is done.
-    Over,
-}
-
-impl Stage {
-    /// Where every end begins.
-    pub const FIRST: Self = Self::Stop;
 }
 
 /// Takes a domain apart for about a millisecond. To be called until it is done, by one CPU at a time, and never by the
@@ -129,7 +108,7 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     }
     let _ = hv.frames.claim(domain.id, 0);
     hv.global_virqs.forget(domain.id);
-    domain.pause_all(hv);
+    pause_all(hv, domain);
 }
 
 /// Gives up page tables, vCPUs, and what was shared with the hypervisor. False, and nothing was done, if there is still
@@ -166,7 +145,7 @@ fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
         hv.scheduler.release(domain.vcpus.len());
         tell_control_domain(hv);
         // So that it is taken out of the list even if nothing else interrupts the caller.
-        hv.scheduler.look_around(hv);
+        hv.scheduler.look_around(&hv.machine);
     }
 }
 

@@ -1,8 +1,9 @@
 //! A real domain, as event channels see it.
 
-use crate::components::event_channel::{EventChannels, EventDomain};
+use crate::components::event_channel::{EventChannels, EventDomain, raise_global};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::lifecycle::waking::notify_number;
 use crate::memory::frames::PageRef;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
@@ -90,11 +91,11 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
         if vector != 0 {
             target.requests.post_vector(vector);
         }
-        self.notify(self.hv, vcpu);
+        notify_number(self.hv, self, vcpu);
     }
 
     fn wake(&self, vcpu: VcpuId) {
-        self.notify(self.hv, vcpu);
+        notify_number(self.hv, self, vcpu);
     }
 
     /// Nothing in the hypervisor listens on a port yet.
@@ -102,5 +103,12 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
 
     fn pirq_limit(&self) -> u32 {
         if self.privileged { PIRQS_OF_CONTROL_DOMAIN } else { PIRQS }
+    }
+}
+
+/// Raises a virtual interrupt of the machine in the domain that handles it. Nothing happens if that has not bound it.
+pub fn raise_for_handler<M: Machine>(hv: &Hypervisor<M>, virq: u32) {
+    if let Some(handler) = hv.domains.get(hv.global_virqs.handler(virq)) {
+        raise_global(&HostedDomain::of(hv, handler), virq);
     }
 }

@@ -1,7 +1,6 @@
 //! Grants among the domains of the hypervisor.
 
-use crate::components::grant::party::{Party, World};
-use crate::components::grant::{GrantTable, Source};
+use crate::components::grant::{GrantTable, Party, Source, World};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::memory::frames::Frames;

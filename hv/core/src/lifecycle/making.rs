@@ -1,57 +1,15 @@
-//! The vCPUs of a domain, and making them.
+//! Making vCPUs, and giving back what they took.
 
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::memory::frames::PagingPool;
-use crate::x86::guest_msr::VcpuMsrs;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Deref;
-use core::slice::Iter;
 use xen_abi::Errno;
 use xen_abi::shared_info::{VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS};
 use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::Mtrr;
+use xenolith_devices::msr::{MsrState, Mtrr};
 use xenolith_hal::{DomId, GuestCpu, Machine, Mfn, VcpuId};
-use xenolith_sync::Once;
-
-/// All vCPUs of a domain by their numbers: none until they are made, which happens once and for all of them.
-pub struct Vcpus<M: Machine>(Once<Box<[Vcpu<M>]>>);
-
-impl<M: Machine> Vcpus<M> {
-    /// Those that were made already; none leaves the domain without vCPUs for now.
-    pub fn new(vcpus: Vec<Vcpu<M>>) -> Self {
-        let made = Once::new();
-        if !vcpus.is_empty() {
-            let _ = made.set(vcpus.into_boxed_slice());
-        }
-        Self(made)
-    }
-
-    /// Gives the domain its vCPUs.
-    ///
-    /// **Errors:** they come back if it has some already.
-    pub(crate) fn set(&self, vcpus: Vec<Vcpu<M>>) -> Result<(), Vec<Vcpu<M>>> {
-        self.0.set(vcpus.into_boxed_slice()).map(|_| ()).map_err(Vec::from)
-    }
-}
-
-impl<M: Machine> Deref for Vcpus<M> {
-    type Target = [Vcpu<M>];
-
-    fn deref(&self) -> &[Vcpu<M>] {
-        self.0.get().map_or(&[], |vcpus| vcpus)
-    }
-}
-
-impl<'a, M: Machine> IntoIterator for &'a Vcpus<M> {
-    type Item = &'a Vcpu<M>;
-    type IntoIter = Iter<'a, Vcpu<M>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
 
 /// What new vCPUs are made of.
 pub struct VcpuPlan {
@@ -86,7 +44,7 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardwar
     let core = VcpuCore {
         hardware,
         lapic: Lapic::new(id),
-        msrs: VcpuMsrs::with_mtrr(plan.mtrr),
+        msrs: MsrState::with_mtrr(plan.mtrr),
         tsc_offset: 0,
         nmi_pending: false,
         waits_for_startup: true,

@@ -1,9 +1,10 @@
 //! The end: of a vCPU, of a domain, of the machine.
 
-use crate::components::event_channel::raise_for_handler;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::Vcpu;
+use crate::lifecycle::event_domain::raise_for_handler;
+use crate::lifecycle::waking::shut_down;
 use core::fmt;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 use xen_abi::virq::VIRQ_DOM_EXC;
@@ -23,7 +24,7 @@ pub fn vcpu_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu
 
 /// A domain shuts itself down. The control domain takes the machine with it; of others the control domain is told.
 pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reason: u32) {
-    if !domain.shut_down(hv, reason) {
+    if !shut_down(hv, domain, reason) {
         return;
     }
     if domain.privileged {

@@ -3,6 +3,7 @@
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::lifecycle::waking::{pause_all, unpause_all};
 use core::hint::spin_loop;
 use xenolith_hal::Machine;
 
@@ -47,7 +48,7 @@ pub fn with_stopped<M: Machine, R>(
     }
     let worked = if wait_until_stopped(hv, core::slice::from_ref(vcpu)) { vcpu.with_core_apart(work) } else { None };
     if vcpu.unpause() {
-        hv.scheduler.wake(hv, domain, vcpu);
+        hv.scheduler.wake(&hv.machine, domain, vcpu);
     }
     worked
 }
@@ -59,8 +60,8 @@ pub fn with_domain_stopped<M: Machine, R>(
     domain: &Domain<M>,
     work: impl FnOnce() -> R,
 ) -> Option<R> {
-    domain.pause_all(hv);
+    pause_all(hv, domain);
     let worked = wait_until_stopped(hv, &domain.vcpus).then(work);
-    domain.unpause_all(hv);
+    unpause_all(hv, domain);
     worked
 }

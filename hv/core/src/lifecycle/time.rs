@@ -1,11 +1,14 @@
 //! Time as guests see it: the clock in `vcpu_info`, how a vCPU's time was spent, its timers.
 
-use crate::components::event_channel::{HostedDomain, poll, raise_vcpu};
+use crate::components::event_channel::{poll, raise_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore, VcpuRef, notify};
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::vcpu_ref::VcpuRef;
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
+use crate::lifecycle::waking::notify;
 use crate::memory::guest_memory::GuestView;
 use core::sync::atomic::Ordering;
 use xen_abi::GuestHandle;
@@ -20,51 +23,6 @@ use xen_abi::vcpu::{
 use xen_abi::virq::VIRQ_TIMER;
 use xenolith_devices::pvclock::time_info;
 use xenolith_hal::{GuestCpu, LogLevel, Machine, PageWords, Time};
-
-/// What a vCPU is doing, since when, and for how long it did what before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Runstate {
-    state: i32,
-    since: Time,
-    /// Nanoseconds by state.
-    spent: [u64; 4],
-}
-
-impl Runstate {
-    /// A vCPU that is made now, and down.
-    #[must_use]
-    pub const fn new(now: Time) -> Self {
-        Self { state: RUNSTATE_OFFLINE, since: now, spent: [0; 4] }
-    }
-
-    /// Changes the state.
-    pub fn change(&mut self, state: i32, now: Time) {
-        if let Some(spent) = usize::try_from(self.state).ok().and_then(|index| self.spent.get_mut(index)) {
-            *spent = spent.saturating_add(now.since_ns(self.since));
-        }
-        (self.state, self.since) = (state, now);
-    }
-
-    /// As a guest reads it, up to now.
-    #[must_use]
-    pub fn info(&self, now: Time) -> VcpuRunstateInfo {
-        let mut up_to_now = *self;
-        up_to_now.change(self.state, now);
-        VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: up_to_now.spent }
-    }
-
-    /// As it lies in a guest's memory, where the last state's time is not counted yet.
-    const fn as_stored(&self) -> VcpuRunstateInfo {
-        VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: self.spent }
-    }
-
-    /// Nanoseconds for which it ran.
-    #[must_use]
-    pub fn ran_ns(&self, now: Time) -> u64 {
-        let [ran, ..] = self.info(now).time;
-        ran
-    }
-}
 
 /// A vCPU gets a CPU.
 pub fn switch_in<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut VcpuCore<M>, now: Time) {

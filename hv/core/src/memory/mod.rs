@@ -1,4 +1,6 @@
-//! Machine frames, guest memory and the p2m (physmap): knows numbers of domains, no domain.
+//! Machine memory and guests' memory: frames and their owners, translations, and what a guest's addresses lead to.
+//!
+//! Knows numbers of domains, and no domain.
 
 pub mod frames;
 pub mod guest_memory;

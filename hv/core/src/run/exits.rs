@@ -3,16 +3,15 @@
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
-use crate::hypercalls::{After, answer};
+use crate::hypercalls::answer;
 use crate::lifecycle::power;
-use crate::outcome::CrashReason;
+use crate::outcome::{After, CrashReason};
 use crate::x86::guest_cpuid;
-use crate::x86::guest_msr::{self, MsrAnswer};
+use crate::x86::guest_msr;
+use crate::x86::guest_msr::MsrAnswer;
 use crate::x86::guest_ports;
-use crate::x86::interrupts::send_message;
+use crate::x86::interrupts::apic_effect;
 use crate::x86::mmio;
-use core::sync::atomic::Ordering;
-use xenolith_devices::lapic::Effect;
 use xenolith_hal::{Exception, Exit, GuestCpu, LogLevel, Machine};
 
 /// Does what an exit asks for.
@@ -98,32 +97,6 @@ fn write_msr<M: Machine>(
             apic_effect(hv, domain, vcpu, core, effect, was_on);
         }
         Err(_) => core.hardware.inject(Exception::GENERAL_PROTECTION),
-    }
-}
-
-/// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now. `was_on` says
-/// whether it took interrupts before: events that came while it did not are raised when it begins to.
-pub(crate) fn apic_effect<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &VcpuCore<M>,
-    effect: Effect,
-    was_on: bool,
-) {
-    vcpu.set_lapic_identity(core.lapic.identity());
-    let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
-    if !was_on && core.lapic.is_enabled() && upcall != 0 && vcpu.upcall_pending(&hv.machine) {
-        vcpu.requests.post_vector(upcall);
-    }
-    match effect {
-        Effect::Send(message) => send_message(hv, domain, Some(vcpu.id), message),
-        Effect::EndOfInterrupt(vector) => {
-            if let Some(devices) = domain.devices.get() {
-                devices.end_of_interrupt(hv, domain, vector);
-            }
-        }
-        Effect::None => {}
     }
 }
 

@@ -4,8 +4,6 @@ mod exits;
 mod run;
 mod turn;
 
-pub use crate::x86::interrupts::{send_message, take_requests};
-pub(crate) use exits::apic_effect;
 pub use turn::CpuLoop;
 
 use crate::domains::hypervisor::Hypervisor;

@@ -1,14 +1,15 @@
 //! Running one vCPU until its CPU has something else to do.
 
 use super::exits::answer_exit;
-use crate::components::event_channel::{HostedDomain, poll};
+use crate::components::event_channel::poll;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore, VcpuRef};
-use crate::hypercalls::After;
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::vcpu_ref::VcpuRef;
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::lifecycle::time::fire_due;
-use crate::outcome::CrashReason;
+use crate::outcome::{After, CrashReason};
 use crate::x86::guest_ports;
 use crate::x86::interrupts::take_requests;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};

@@ -1,15 +1,16 @@
 //! One turn of a CPU: what has come in, which vCPU is next, and running it until something calls for another turn.
 
 use super::run::{Stop, run_vcpu};
-use crate::components::devices;
 use crate::components::vcpu_timers::Timer;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::scheduler::Do;
-use crate::domains::vcpu::{VcpuCore, VcpuRef};
+use crate::domains::vcpu::VcpuCore;
+use crate::domains::vcpu_ref::VcpuRef;
 use crate::hypercalls::console_io;
 use crate::hypercalls::sysctl;
 use crate::lifecycle::destruction;
 use crate::lifecycle::time;
+use crate::x86::interrupts::interrupts_arrived;
 use alloc::boxed::Box;
 use xenolith_hal::{CpuId, GuestCpu, HostEvents, LogLevel, Machine, Time};
 
@@ -49,7 +50,7 @@ impl<M: Machine> CpuLoop<M> {
             console_io::input_arrived(hv);
         }
         if events.contains(HostEvents::DEVICE) {
-            devices::interrupts_arrived(hv);
+            interrupts_arrived(hv);
         }
         if events.contains(HostEvents::LOG) {
             sysctl::ring_grew(hv);
@@ -71,14 +72,14 @@ impl<M: Machine> CpuLoop<M> {
 
     /// Raises the timers that have run down, of sleeping vCPUs and of the one that runs.
     fn wake_sleepers(&self, hv: &Hypervisor<M>, now: Time) {
-        while let Some(entry) = hv.scheduler.take_due(hv, self.cpu, now) {
+        while let Some(entry) = hv.scheduler.take_due(&hv.domains, self.cpu, now) {
             let Some(vcpu) = entry.vcpu() else { continue };
             // One that does not wait looks at its timers itself.
             if vcpu.is_blocked() {
                 time::fire_due(hv, &entry.domain, vcpu, now);
             }
             if vcpu.is_blocked() {
-                hv.scheduler.sleep(hv, &entry.domain, vcpu);
+                hv.scheduler.sleep(&hv.machine, &hv.domains, &entry.domain, vcpu);
             }
         }
         if let Some(current) = &self.current
@@ -102,7 +103,7 @@ impl<M: Machine> CpuLoop<M> {
             }
             self.put_away(hv, now);
             if let Some(entity) = choice.left {
-                hv.scheduler.leave(hv, entity);
+                hv.scheduler.leave(&hv.machine, entity);
             }
             match choice.next {
                 Do::Keep => return choice.deadline,
@@ -145,7 +146,7 @@ impl<M: Machine> CpuLoop<M> {
         vcpu.timers.set(Timer::Lapic, core.lapic.deadline());
         vcpu.put_core(core);
         if vcpu.is_blocked() {
-            hv.scheduler.sleep(hv, &entry.domain, vcpu);
+            hv.scheduler.sleep(&hv.machine, &hv.domains, &entry.domain, vcpu);
         }
     }
 

@@ -7,11 +7,8 @@ use crate::lifecycle::time::update_clock;
 use crate::memory::guest_memory::ram_page;
 use xenolith_devices::GeneralProtection;
 use xenolith_devices::lapic::Effect;
-use xenolith_devices::msr::{MsrContext, MsrRead, MsrState, MsrWrite};
+use xenolith_devices::msr::{MsrContext, MsrRead, MsrWrite};
 use xenolith_hal::{Gfn, Gpa, GuestCpu, Machine, NestedSpace, PageKind};
-
-/// The MSRs of a vCPU that the hypervisor keeps.
-pub type VcpuMsrs = MsrState;
 
 /// What is left to do after a WRMSR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,12 +1,16 @@
 //! Interrupts between vCPUs.
 
+use crate::components::devices::{HostDevices, Owner, Source};
+use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore, notify};
+use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::lifecycle::waking::notify;
 use core::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xenolith_devices::interrupt::{Delivery, Message, Trigger};
-use xenolith_hal::{CpuState, GuestCpu, Machine};
+use xenolith_devices::lapic::Effect;
+use xenolith_hal::{CpuState, Gpa, GuestCpu, Machine};
 
 /// Does what others have asked of a vCPU.
 ///
@@ -69,7 +73,7 @@ fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, m
             if !vcpu.is_up() {
                 vcpu.requests.post_sipi(page);
                 if vcpu.bring_up() {
-                    hv.scheduler.wake(hv, domain, vcpu);
+                    hv.scheduler.wake(&hv.machine, domain, vcpu);
                 }
             }
             return;
@@ -77,4 +81,76 @@ fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, m
         Delivery::External => return,
     }
     notify(hv, domain, vcpu);
+}
+
+/// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now. `was_on` says
+/// whether it took interrupts before: events that came while it did not are raised when it begins to.
+pub fn apic_effect<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &VcpuCore<M>,
+    effect: Effect,
+    was_on: bool,
+) {
+    vcpu.set_lapic_identity(core.lapic.identity());
+    let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
+    if !was_on && core.lapic.is_enabled() && upcall != 0 && vcpu.upcall_pending(&hv.machine) {
+        vcpu.requests.post_vector(upcall);
+    }
+    match effect {
+        Effect::Send(message) => send_message(hv, domain, Some(vcpu.id), message),
+        Effect::EndOfInterrupt(vector) => {
+            end_of_interrupt(hv, domain, vector);
+        }
+        Effect::None => {}
+    }
+}
+
+/// Works on the machine's devices as the domain has them.
+pub fn with_owner<M: Machine, R>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    work: impl FnOnce(&HostDevices, &Owner<'_, M>) -> R,
+) -> Option<R> {
+    let devices = domain.devices.get()?;
+    let cpu_for = |message: Message| {
+        let is_meant = |vcpu: &&Vcpu<M>| vcpu.lapic_identity().is_meant(message.destination, false);
+        domain.vcpus.iter().find(is_meant).map_or_else(|| hv.machine.this_cpu(), Vcpu::processor)
+    };
+    let owner = Owner {
+        machine: &hv.machine,
+        interrupts: &hv.device_interrupts,
+        memory: World::memory(hv, domain),
+        cpu_for: &cpu_for,
+    };
+    Some(work(devices, &owner))
+}
+
+/// Passes on the interrupts of devices that came to this CPU.
+pub fn interrupts_arrived<M: Machine>(hv: &Hypervisor<M>) {
+    hv.machine.take_interrupts(&mut |interrupt| {
+        let Some((id, source)) = hv.device_interrupts.owner(interrupt) else { return };
+        let Some(domain) = hv.domains.get(id) else { return };
+        let message = match source {
+            Source::Message(message) => Some(message),
+            Source::Line(line) => domain.devices.get().and_then(|devices| devices.line_arrived(line)),
+        };
+        if let Some(message) = message {
+            send_message(hv, &domain, None, message);
+        }
+    });
+}
+
+/// A domain writes to an address that nothing is mapped at; dropped if nothing answers there.
+pub fn write_device<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, bytes: u32, value: u64) {
+    if let Some(Some(message)) = with_owner(hv, domain, |devices, owner| devices.write(owner, at, bytes, value)) {
+        send_message(hv, domain, None, message);
+    }
+}
+
+/// A domain ended a level interrupt of this vector: what is active still comes again.
+pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
+    let messages = with_owner(hv, domain, |devices, owner| devices.end_of_interrupt(owner, vector));
+    messages.into_iter().flatten().for_each(|message| send_message(hv, domain, None, message));
 }

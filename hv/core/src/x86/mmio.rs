@@ -2,17 +2,19 @@
 //! sees of the machine's devices through the hypervisor.
 //! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
 
-use crate::components::device_space;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
-use crate::hypercalls::After;
-use crate::outcome::CrashReason;
-use crate::run::apic_effect;
+use crate::memory::physmap::Memory;
+use crate::outcome::{After, CrashReason};
 use crate::x86::guest_code::fetch;
+use crate::x86::interrupts::{apic_effect, with_owner, write_device};
 use xenolith_devices::lapic::XAPIC_PAGE;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
-use xenolith_hal::{Access, Exception, Gpa, GuestCpu, LogLevel, Machine, NestedSpace, PageKind};
+use xenolith_hal::{
+    Access, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder,
+    Rights,
+};
 
 /// Answers an access that the nested page tables forbade.
 pub fn access<M: Machine>(
@@ -75,15 +77,33 @@ pub fn access<M: Machine>(
 
 /// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
 fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
-    if let Some(devices) = domain.devices.get() {
-        if devices.answers(at) {
-            return false;
-        }
-        if devices.show(hv, domain, at.gfn()) {
-            return true;
-        }
+    let shown = with_owner(hv, domain, |devices, owner| {
+        if devices.answers(at) { Some(false) } else { devices.show(owner, at.gfn()).then_some(true) }
+    });
+    if let Some(Some(shown)) = shown {
+        return shown;
     }
-    device_space::show(hv, domain, at.gfn())
+    show_own_place(hv, domain, at.gfn())
+}
+
+/// Maps the page that a domain has touched, if it is one that it may see at its own place. False if it is not.
+fn show_own_place<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, frame: Gfn) -> bool {
+    if !domain.device_space.get().is_some_and(|space| space.shows(frame)) {
+        return false;
+    }
+    let memory = Memory {
+        owner: domain.id,
+        frames: &hv.frames,
+        pages: &hv.machine,
+        space: &domain.space,
+        physmap: &domain.physmap,
+    };
+    let mapping = Mapping { mfn: Mfn(frame.0), order: PageOrder::SIZE_4K, rights: Rights::ALL, kind: PageKind::Mmio };
+    match memory.edit(|editor| editor.map(frame, mapping)) {
+        // Another vCPU may have touched it at the same time.
+        Ok(()) | Err(MapError::Occupied) => true,
+        Err(_) => false,
+    }
 }
 
 fn is_apic_page(at: Gpa) -> bool {
@@ -95,7 +115,7 @@ fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &VcpuCore<M>, 
         let low = core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
         return u64::from(low);
     }
-    domain.devices.get().and_then(|devices| devices.read(hv, at, bytes)).unwrap_or(u64::MAX)
+    domain.devices.get().and_then(|devices| devices.read(&hv.machine, at, bytes)).unwrap_or(u64::MAX)
 }
 
 fn write<M: Machine>(
@@ -112,7 +132,7 @@ fn write<M: Machine>(
         let was_on = core.lapic.is_enabled();
         let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
         apic_effect(hv, domain, vcpu, core, effect, was_on);
-    } else if let Some(devices) = domain.devices.get() {
-        devices.write(hv, domain, at, bytes, value);
+    } else {
+        write_device(hv, domain, at, bytes, value);
     }
 }

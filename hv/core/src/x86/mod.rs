@@ -5,5 +5,5 @@ pub mod guest_cpuid;
 pub mod guest_msr;
 pub mod guest_ports;
 pub mod hvm_context;
-pub(crate) mod interrupts;
+pub mod interrupts;
 pub mod mmio;

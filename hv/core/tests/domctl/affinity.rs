@@ -136,7 +136,7 @@ fn a_vcpu_that_pinned_itself_is_left_there_unless_forced() {
     let (world, id) = world();
     let domain = domain(&world, id);
     let vcpu = &domain.vcpus[0];
-    world.hv.scheduler.pin(&world.hv, &domain, vcpu, Some(CpuId(2)));
+    world.hv.scheduler.pin(&world.hv.machine, &domain, vcpu, Some(CpuId(2)));
     write(&world, 0b0001, 0);
     assert_eq!(affinity(&world, SET, id, 0, AffinityFlags::HARD, 64), Err(Errno::EBUSY));
     assert!(vcpu.schedule.effective().allows(CpuId(2)));

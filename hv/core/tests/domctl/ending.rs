@@ -8,10 +8,11 @@ use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
 use xen_abi::hypercall::EVENT_CHANNEL_OP;
 use xen_abi::virq::VIRQ_DOM_EXC;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
-use xenolith_core::components::event_channel::{HostedDomain, is_pending};
+use xenolith_core::components::event_channel::is_pending;
 use xenolith_core::components::grant::World as _;
 use xenolith_core::domains::domain::Life;
 use xenolith_core::lifecycle::destruction::{Progress, destroy as destroy_part};
+use xenolith_core::lifecycle::event_domain::HostedDomain;
 use xenolith_core::memory::physmap::PlaceError;
 use xenolith_hal::{CpuId, Machine, NestedSpace, PageKind, Rights};
 

@@ -8,7 +8,8 @@ use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
 use xen_abi::hypercall::EVENT_CHANNEL_OP;
 use xen_abi::virq::{VIRQ_CON_RING, VIRQ_DOM_EXC, VIRQ_TIMER};
 use xen_abi::{DomId, Errno, GuestHandle};
-use xenolith_core::components::event_channel::{HostedDomain, is_pending, raise_for_handler};
+use xenolith_core::components::event_channel::is_pending;
+use xenolith_core::lifecycle::event_domain::{HostedDomain, raise_for_handler};
 use zerocopy::IntoBytes;
 
 /// Sets one leaf; gives the answer with the leaf that is wrong.

@@ -10,6 +10,7 @@ use xenolith_core::domains::domain::Shutdown;
 use xenolith_core::domains::scheduler::Do;
 use xenolith_core::domains::vcpu::Vcpu;
 use xenolith_core::lifecycle::power::domain_shutdown;
+use xenolith_core::lifecycle::waking;
 use xenolith_hal::{CpuId, GuestCpu, Machine};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -56,7 +57,7 @@ fn a_vcpu_that_is_up_runs_as_soon_as_its_domain_is_let_go() {
     let (world, id) = world();
     let domain = domain(&world, id);
     domain.vcpus[0].bring_up();
-    world.hv.scheduler.wake(&world.hv, &domain, &domain.vcpus[0]);
+    world.hv.scheduler.wake(&world.hv.machine, &domain, &domain.vcpus[0]);
     assert_eq!(next(&world), None);
     plain(&world, XEN_DOMCTL_UNPAUSEDOMAIN, id).unwrap();
     assert_eq!(next(&world), Some(VcpuId(0)));
@@ -71,7 +72,7 @@ fn an_event_wakes_a_paused_vcpu_only_when_its_domain_is_let_go() {
     let vcpu = &domain.vcpus[0];
     vcpu.bring_up();
     vcpu.block();
-    domain.notify(&world.hv, VcpuId(0));
+    waking::notify_number(&world.hv, &domain, VcpuId(0));
     assert!(!vcpu.is_blocked() && next(&world).is_none());
     plain(&world, XEN_DOMCTL_UNPAUSEDOMAIN, id).unwrap();
     assert_eq!(next(&world), Some(VcpuId(0)));
@@ -214,7 +215,7 @@ fn a_suspended_domain_goes_on_with_another_answer_when_the_toolstack_lets_it() {
         core.hardware.set_undelivered_event(0x8000_0302);
         core.hardware.state()
     });
-    assert!(domain.shut_down(&world.hv, SHUTDOWN_SUSPEND));
+    assert!(waking::shut_down(&world.hv, &domain, SHUTDOWN_SUSPEND));
     assert_eq!(vcpu_context(&world, XEN_DOMCTL_GETVCPUCONTEXT, id, 0, address(FIRST_BUFFER)), Ok(0));
     let mut told = context(&world);
     told.user_regs.rax = 1;

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::{DomId, Errno, Gfn, VcpuId};
-use xenolith_core::components::cpu_policy;
 use xenolith_core::components::event_channel::EventChannels;
 use xenolith_core::components::grant::{GrantTable, Limits, Source};
+use xenolith_core::components::port_rights::PortRights;
 use xenolith_core::domains::domain::{Domain, DomainParts};
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::vcpu::{Vcpu, VcpuCore};
@@ -15,10 +15,9 @@ use xenolith_core::memory::frames::{ANYWHERE, Frames, PagingPool};
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::outcome::Outcome;
 use xenolith_core::settings::Settings;
-use xenolith_core::x86::guest_msr::VcpuMsrs;
-use xenolith_core::x86::guest_ports::PortRights;
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::lapic::Lapic;
+use xenolith_devices::msr::MsrState;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords, Rights, Time,
@@ -114,7 +113,7 @@ impl World {
             vcpus: (0..vcpus).map(|vcpu| self.vcpu(VcpuId(vcpu), shared_info)).collect(),
             space,
             shared_info,
-            cpuid: cpu_policy::default(hv).clone(),
+            cpuid: hv.default_policy().clone(),
             ports: PortRights::none(),
         };
         hv.domains.insert(Domain::new(parts)).unwrap();
@@ -124,7 +123,7 @@ impl World {
         let core = VcpuCore {
             hardware: FakeVcpu::new(),
             lapic: Lapic::new(id),
-            msrs: VcpuMsrs::default(),
+            msrs: MsrState::default(),
             tsc_offset: 0,
             nmi_pending: false,
             waits_for_startup: false,

@@ -2,17 +2,15 @@
 //! as the toolstack chose it.
 
 mod kept;
-pub(crate) mod msrs;
-pub(crate) mod transfer;
+mod msrs;
+mod transfer;
 
-pub use crate::hypercalls::domctl::cpu_policy::{get_cpu_policy, set_cpu_policy};
 pub use kept::KeptCpuid;
-pub use msrs::DomainMsrs;
+pub use msrs::{DomainMsrs, MOST_MSRS};
 pub use transfer::{put_leaves, put_msrs};
 
-use crate::domains::hypervisor::Hypervisor;
 use alloc::boxed::Box;
-use xenolith_devices::cpuid::CpuidTable;
+use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_hal::Machine;
 use xenolith_sync::Once;
 
@@ -26,29 +24,30 @@ struct Tables {
     default: CpuidTable,
 }
 
-fn tables<M: Machine>(hv: &Hypervisor<M>) -> &Tables {
-    hv.policies.0.get_or_init(|| {
-        let host = |leaf, subleaf| hv.machine.cpuid(leaf, subleaf);
-        let capabilities = hv.settings.capabilities;
-        Box::new(Tables {
-            host: CpuidTable::of_host(&host),
-            most: CpuidTable::most_for_guest(&host, capabilities),
-            default: CpuidTable::for_guest(&host, capabilities, false),
+impl SystemPolicies {
+    fn tables<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &Tables {
+        self.0.get_or_init(|| {
+            let host = |leaf, subleaf| machine.cpuid(leaf, subleaf);
+            Box::new(Tables {
+                host: CpuidTable::of_host(&host),
+                most: CpuidTable::most_for_guest(&host, capabilities),
+                default: CpuidTable::for_guest(&host, capabilities, false),
+            })
         })
-    })
-}
+    }
 
-/// What the machine's CPUs say of themselves.
-pub fn host<M: Machine>(hv: &Hypervisor<M>) -> &CpuidTable {
-    &tables(hv).host
-}
+    /// What the machine's CPUs say of themselves.
+    pub fn host<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
+        &self.tables(machine, capabilities).host
+    }
 
-/// What a domain can be told at most.
-pub fn most<M: Machine>(hv: &Hypervisor<M>) -> &CpuidTable {
-    &tables(hv).most
-}
+    /// What a domain can be told at most.
+    pub fn most<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
+        &self.tables(machine, capabilities).most
+    }
 
-/// What a domain is told unless the toolstack says otherwise.
-pub fn default<M: Machine>(hv: &Hypervisor<M>) -> &CpuidTable {
-    &tables(hv).default
+    /// What a domain is told unless the toolstack says otherwise.
+    pub fn default_for_guest<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
+        &self.tables(machine, capabilities).default
+    }
 }

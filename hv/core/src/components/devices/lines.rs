@@ -4,10 +4,7 @@
 //! The machine masks a level line when it comes. It stays masked until the guest has ended the interrupt; if its
 //! device is active still, it comes again.
 
-use super::Source;
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::run::send_message;
+use super::{Owner, Source};
 use alloc::vec::Vec;
 use xenolith_devices::interrupt::{Message, Trigger};
 use xenolith_devices::ioapic::{IoApic, Route};
@@ -41,7 +38,7 @@ pub struct Lines {
 
 impl Chip {
     /// Makes the machine's pin what the guest's is.
-    fn settle<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, number: usize) {
+    fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, number: usize) {
         let Some(route) = self.model.route(number) else { return };
         let Some(pin) = self.pins.get_mut(number) else { return };
         let line = self.first_line.saturating_add(number as u32);
@@ -53,31 +50,32 @@ impl Chip {
         }
         if route.masked {
             if pin.bound.is_some() {
-                hv.machine.mask_line(line, true);
+                owner.machine.mask_line(line, true);
             }
             return;
         }
         if let Some((interrupt, old)) = pin.bound
             && old != mode
         {
-            hv.machine.unbind(interrupt);
-            hv.device_interrupts.clear(interrupt);
+            owner.machine.unbind(interrupt);
+            owner.interrupts.clear(interrupt);
             pin.bound = None;
         }
         if pin.bound.is_none() {
-            pin.bound = hv.machine.bind_line(line, mode, hv.machine.this_cpu()).map(|interrupt| (interrupt, mode));
+            pin.bound =
+                owner.machine.bind_line(line, mode, owner.machine.this_cpu()).map(|interrupt| (interrupt, mode));
             match pin.bound {
-                Some((interrupt, _)) => hv.device_interrupts.set(interrupt, domain.id, Source::Line(line)),
+                Some((interrupt, _)) => owner.interrupts.set(interrupt, owner.id(), Source::Line(line)),
                 None if !pin.refused => {
                     pin.refused = true;
-                    let line = format_args!("d{}: line {line} cannot be bound: it is not the domain's", domain.id);
-                    hv.machine.log(LogLevel::Info, true, line);
+                    let line = format_args!("d{}: line {line} cannot be bound: it is not the domain's", owner.id());
+                    owner.machine.log(LogLevel::Info, true, line);
                 }
                 None => {}
             }
         }
         if pin.bound.is_some() && !pin.in_service {
-            hv.machine.mask_line(line, false);
+            owner.machine.mask_line(line, false);
         }
     }
 
@@ -110,26 +108,22 @@ impl Lines {
         Some(chip.model.read(at.page_offset() as u32))
     }
 
-    /// Writes 4 bytes; false where there is no I/O APIC.
-    pub fn write<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, value: u32) -> bool {
+    /// Writes 4 bytes, and gives what is to be sent, if anything; none where there is no I/O APIC.
+    pub fn write<M: Machine>(&self, owner: &Owner<'_, M>, at: Gpa, value: u32) -> Option<Option<Message>> {
         let mut chips = self.chips.lock();
-        let Some(chip) = chips.iter_mut().find(|chip| chip.page.0 == at.0 & PAGE_MASK) else { return false };
+        let chip = chips.iter_mut().find(|chip| chip.page.0 == at.0 & PAGE_MASK)?;
         let effect = chip.model.write(at.page_offset() as u32, value);
         if let Some(number) = effect.changed {
             if effect.send.is_some() {
                 chip.sent(number);
             }
-            chip.settle(hv, domain, number);
+            chip.settle(owner, number);
         }
-        drop(chips);
-        if let Some(message) = effect.send {
-            send_message(hv, domain, None, message);
-        }
-        true
+        Some(effect.send)
     }
 
-    /// The machine's line came.
-    pub fn arrived<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, line: u32) {
+    /// The machine's line came: what is to be sent for it.
+    pub fn arrived(&self, line: u32) -> Option<Message> {
         let mut chips = self.chips.lock();
         let message = chips.iter_mut().find_map(|chip| {
             let number = line.checked_sub(chip.first_line)? as usize;
@@ -142,10 +136,7 @@ impl Lines {
             }
             Some(message)
         });
-        drop(chips);
-        if let Some(message) = message.flatten() {
-            send_message(hv, domain, None, message);
-        }
+        message.flatten()
     }
 
     /// Tells of every line that is bound; false while another CPU holds the lock.
@@ -161,8 +152,8 @@ impl Lines {
         true
     }
 
-    /// The guest ended a level interrupt of this vector.
-    pub fn end_of_interrupt<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
+    /// The guest ended a level interrupt of this vector: what is to be sent again.
+    pub fn end_of_interrupt<M: Machine>(&self, owner: &Owner<'_, M>, vector: u8) -> Vec<Message> {
         let mut chips = self.chips.lock();
         let mut messages: Vec<Message> = Vec::new();
         for chip in chips.iter_mut() {
@@ -183,12 +174,9 @@ impl Lines {
             });
             let is_ended = |number: &usize| ended.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0);
             for number in (0..chip.pins.len()).filter(is_ended) {
-                chip.settle(hv, domain, number);
+                chip.settle(owner, number);
             }
         }
-        drop(chips);
-        for message in messages {
-            send_message(hv, domain, None, message);
-        }
+        messages
     }
 }

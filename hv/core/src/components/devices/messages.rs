@@ -1,13 +1,11 @@
 //! Message interrupts: what the guest wrote, and what its device was told instead.
 
-use super::Source;
 use super::function::named;
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
+use super::{Owner, Source};
 use alloc::vec::Vec;
 use xenolith_devices::interrupt::Message;
 use xenolith_devices::pci::{self, PciAddress};
-use xenolith_hal::{CpuId, HostInterrupt, IoSize, LogLevel, Machine, MessageAddress, Mpa};
+use xenolith_hal::{HostInterrupt, IoSize, LogLevel, Machine, MessageAddress, Mpa};
 
 /// In the header of the capability: how many vectors the device can have. The guest is told that it is one, since more
 /// would need neighbouring vectors of the machine.
@@ -24,24 +22,19 @@ struct Bound {
 
 impl Bound {
     /// Finds an interrupt for what the guest wants; on the CPU that its vCPU runs on, where it can be.
-    fn new<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, target: Message) -> Option<Self> {
-        let bound = hv.machine.bind_message(cpu_of(hv, domain, target));
+    fn new<M: Machine>(owner: &Owner<'_, M>, target: Message) -> Option<Self> {
+        let bound = owner.machine.bind_message((owner.cpu_for)(target));
         if bound.is_none() {
-            let line = format_args!("d{}: no interrupt is left for a device", domain.id);
-            hv.machine.log(LogLevel::Warning, true, line);
+            let line = format_args!("d{}: no interrupt is left for a device", owner.id());
+            owner.machine.log(LogLevel::Warning, true, line);
         }
         bound.map(|(interrupt, message)| Self { interrupt, message })
     }
 
-    fn release<M: Machine>(self, hv: &Hypervisor<M>) {
-        hv.machine.unbind(self.interrupt);
-        hv.device_interrupts.clear(self.interrupt);
+    fn release<M: Machine>(self, owner: &Owner<'_, M>) {
+        owner.machine.unbind(self.interrupt);
+        owner.interrupts.clear(self.interrupt);
     }
-}
-
-fn cpu_of<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, target: Message) -> CpuId {
-    let is_meant = |vcpu: &&crate::domains::vcpu::Vcpu<M>| vcpu.lapic_identity().is_meant(target.destination, false);
-    domain.vcpus.iter().find(is_meant).map_or_else(|| hv.machine.this_cpu(), crate::domains::vcpu::Vcpu::processor)
 }
 
 /// The MSI of one function.
@@ -66,21 +59,21 @@ impl Msi {
     }
 
     /// Has the device do what the guest wants.
-    pub(super) fn settle<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, address: PciAddress) {
+    pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress) {
         let Some(target) = self.guest.target(0) else {
-            self.turn_off(&hv.machine, address);
+            self.turn_off(owner.machine, address);
             if let Some(bound) = self.bound.take() {
-                bound.release(hv);
+                bound.release(owner);
             }
             return;
         };
         if self.bound.is_none() {
-            self.bound = Bound::new(hv, domain, target);
+            self.bound = Bound::new(owner, target);
         }
         if let Some(bound) = self.bound {
-            hv.device_interrupts.set(bound.interrupt, domain.id, Source::Message(target));
+            owner.interrupts.set(bound.interrupt, owner.id(), Source::Message(target));
         }
-        self.program(&hv.machine, address, self.bound.map(|bound| bound.message));
+        self.program(owner.machine, address, self.bound.map(|bound| bound.message));
     }
 }
 
@@ -104,35 +97,23 @@ impl MsiX {
     }
 
     /// Has the device do what the guest wants after a write to the configuration. `table` is where its table is now.
-    pub(super) fn settle<M: Machine>(
-        &mut self,
-        hv: &Hypervisor<M>,
-        domain: &Domain<M>,
-        address: PciAddress,
-        table: Option<Mpa>,
-    ) {
+    pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress, table: Option<Mpa>) {
         if self.guest.is_enabled() {
             // The table is right before the device looks at it.
             for entry in 0..self.guest.vectors() {
-                self.settle_entry(hv, domain, table, entry);
+                self.settle_entry(owner, table, entry);
             }
-            self.write_control(&hv.machine, address);
+            self.write_control(owner.machine, address);
             return;
         }
-        self.write_control(&hv.machine, address);
+        self.write_control(owner.machine, address);
         for bound in self.bound.iter_mut().filter_map(Option::take) {
-            bound.release(hv);
+            bound.release(owner);
         }
     }
 
     /// Has the device's entry be what the guest's is.
-    pub(super) fn settle_entry<M: Machine>(
-        &mut self,
-        hv: &Hypervisor<M>,
-        domain: &Domain<M>,
-        table: Option<Mpa>,
-        entry: usize,
-    ) {
+    pub(super) fn settle_entry<M: Machine>(&mut self, owner: &Owner<'_, M>, table: Option<Mpa>, entry: usize) {
         let place = table.and_then(|table| table.checked_add(entry as u64 * ENTRY_BYTES));
         let (Some(place), Some(bound)) = (place, self.bound.get_mut(entry)) else { return };
         if !self.guest.is_enabled() {
@@ -141,16 +122,16 @@ impl MsiX {
         let masked = self.guest.is_entry_masked(entry);
         let target = self.guest.target(entry);
         if let (Some(target), None, false) = (target, *bound, masked) {
-            *bound = Bound::new(hv, domain, target);
+            *bound = Bound::new(owner, target);
         }
         let write = |offset: u64, value: u32| {
             if let Some(at) = place.checked_add(offset) {
-                hv.machine.device_write(at, IoSize::Dword, value);
+                owner.machine.device_write(at, IoSize::Dword, value);
             }
         };
         match (target, *bound) {
             (Some(target), Some(Bound { interrupt, message })) => {
-                hv.device_interrupts.set(interrupt, domain.id, Source::Message(target));
+                owner.interrupts.set(interrupt, owner.id(), Source::Message(target));
                 write(0, message.address as u32);
                 write(4, (message.address >> 32) as u32);
                 write(8, message.data);

@@ -8,19 +8,19 @@
 mod function;
 mod lines;
 mod messages;
+mod owner;
 mod pci;
 mod router;
 mod window;
 
+pub use owner::Owner;
 pub use router::{DeviceInterrupts, Source};
 pub use window::AddressRange;
 
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::run::send_message;
 use alloc::vec::Vec;
 use lines::Lines;
 use pci::Pci;
+use xenolith_devices::interrupt::Message;
 use xenolith_devices::ioapic::Route;
 use xenolith_devices::pci::Ecam;
 use xenolith_hal::{Gfn, Gpa, IoAccess, IoApicPlace, Machine};
@@ -64,17 +64,11 @@ impl HostDevices {
 
     /// The guest accessed a port. `value` is what it writes. None if the port is none of PCI configuration; the value
     /// that was read otherwise, for writes too.
-    pub fn port<M: Machine>(
-        &self,
-        hv: &Hypervisor<M>,
-        domain: &Domain<M>,
-        access: IoAccess,
-        value: u32,
-    ) -> Option<u32> {
+    pub fn port<M: Machine>(&self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
         if !pci::PORTS.contains(&access.port) {
             return None;
         }
-        self.pci.lock().port(hv, domain, access, value)
+        self.pci.lock().port(owner, access, value)
     }
 
     /// Whether the hypervisor answers for what is in the page of an address, so that it must never be mapped.
@@ -83,23 +77,27 @@ impl HostDevices {
     }
 
     /// Reads what the guest finds at an address that nothing is mapped at; none if nothing answers there.
-    pub fn read<M: Machine>(&self, hv: &Hypervisor<M>, at: Gpa, bytes: u32) -> Option<u64> {
+    pub fn read<M: Machine>(&self, machine: &M, at: Gpa, bytes: u32) -> Option<u64> {
         if let Some(value) = self.lines.read(at) {
             return Some(value.into());
         }
-        self.pci.lock().read_memory(hv, at, bytes)
+        self.pci.lock().read_memory(machine, at, bytes)
     }
 
-    /// Writes to an address that nothing is mapped at; dropped if nothing answers there.
-    pub fn write<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, bytes: u32, value: u64) {
-        if !self.lines.write(hv, domain, at, value as u32) {
-            self.pci.lock().write_memory(hv, domain, at, bytes, value);
+    /// Writes to an address that nothing is mapped at; dropped if nothing answers there. Gives what is to be sent.
+    pub fn write<M: Machine>(&self, owner: &Owner<'_, M>, at: Gpa, bytes: u32, value: u64) -> Option<Message> {
+        match self.lines.write(owner, at, value as u32) {
+            Some(message) => message,
+            None => {
+                self.pci.lock().write_memory(owner, at, bytes, value);
+                None
+            }
         }
     }
 
     /// Maps device memory that the guest touched and that nothing is mapped at; false if it has none there.
-    pub fn show<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> bool {
-        self.pci.lock().show(hv, domain, gfn)
+    pub fn show<M: Machine>(&self, owner: &Owner<'_, M>, gfn: Gfn) -> bool {
+        self.pci.lock().show(owner, gfn)
     }
 
     /// Calls `each` for every line that is bound, with how the guest set it up and whether it came as a level that the
@@ -108,24 +106,13 @@ impl HostDevices {
         self.lines.report(each)
     }
 
-    /// The guest ended a level interrupt of this vector.
-    pub fn end_of_interrupt<M: Machine>(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
-        self.lines.end_of_interrupt(hv, domain, vector);
+    /// The guest ended a level interrupt of this vector: what is to be sent again.
+    pub fn end_of_interrupt<M: Machine>(&self, owner: &Owner<'_, M>, vector: u8) -> Vec<Message> {
+        self.lines.end_of_interrupt(owner, vector)
     }
-}
 
-/// Passes on the interrupts of devices that came to this CPU.
-pub fn interrupts_arrived<M: Machine>(hv: &Hypervisor<M>) {
-    hv.machine.take_interrupts(&mut |interrupt| {
-        let Some((id, source)) = hv.device_interrupts.owner(interrupt) else { return };
-        let Some(domain) = hv.domains.get(id) else { return };
-        match source {
-            Source::Message(message) => send_message(hv, &domain, None, message),
-            Source::Line(line) => {
-                if let Some(devices) = domain.devices.get() {
-                    devices.lines.arrived(hv, &domain, line);
-                }
-            }
-        }
-    });
+    /// A line of the machine came: what is to be sent for it.
+    pub fn line_arrived(&self, line: u32) -> Option<Message> {
+        self.lines.arrived(line)
+    }
 }

@@ -1,9 +1,8 @@
 //! PCI configuration as the guest has it, by ports and by memory, and the pages of MSI-X tables.
 
+use super::Owner;
 use super::function::{Function, WINDOWS, named, width};
 use super::window::{AddressRange, hide};
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use core::ops::RangeInclusive;
@@ -88,14 +87,8 @@ impl Pci {
     }
 
     /// An access to a port; see [`super::HostDevices::port`].
-    pub(super) fn port<M: Machine>(
-        &mut self,
-        hv: &Hypervisor<M>,
-        domain: &Domain<M>,
-        access: IoAccess,
-        value: u32,
-    ) -> Option<u32> {
-        if let Some(chosen) = hv.machine.pci_chosen() {
+    pub(super) fn port<M: Machine>(&mut self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
+        if let Some(chosen) = owner.machine.pci_chosen() {
             self.ports.set_address(chosen);
         }
         match self.ports.decode(access.port, access.size, false) {
@@ -106,23 +99,23 @@ impl Pci {
                 Some(self.ports.address())
             }
             PortUse::Config(config) if access.write => {
-                self.write(hv, domain, config, value);
+                self.write(owner, config, value);
                 Some(u32::MAX)
             }
-            PortUse::Config(config) => Some(self.read(hv, config)),
+            PortUse::Config(config) => Some(self.read(owner.machine, config)),
             PortUse::Nothing => Some(u32::MAX),
             PortUse::Other => None,
         }
     }
 
-    fn read<M: Machine>(&mut self, hv: &Hypervisor<M>, access: ConfigAccess) -> u32 {
-        let index = self.find(&hv.machine, access.address);
+    fn read<M: Machine>(&mut self, machine: &M, access: ConfigAccess) -> u32 {
+        let index = self.find(machine, access.address);
         let function = index.and_then(|index| self.functions.get(index));
-        function.map_or(width(access).mask(), |function| function.read(&hv.machine, access))
+        function.map_or(width(access).mask(), |function| function.read(machine, access))
     }
 
-    fn write<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, access: ConfigAccess, value: u32) {
-        let index = self.find(&hv.machine, access.address);
+    fn write<M: Machine>(&mut self, owner: &Owner<'_, M>, access: ConfigAccess, value: u32) {
+        let index = self.find(owner.machine, access.address);
         let Some(function) = index.and_then(|index| self.functions.get_mut(index)) else { return };
         if function.is_kept {
             return;
@@ -133,7 +126,7 @@ impl Pci {
             && msi.guest.contains(register)
         {
             if msi.guest.write(access, value) {
-                msi.settle(hv, domain, address);
+                msi.settle(owner, address);
             }
             return;
         }
@@ -141,13 +134,13 @@ impl Pci {
             && msix.guest.read(register).is_some()
         {
             if msix.guest.write(access, value) {
-                msix.settle(hv, domain, address, table);
+                msix.settle(owner, address, table);
             }
             return;
         }
-        hv.machine.pci_write(named(address), access.register, width(access), value);
+        owner.machine.pci_write(named(address), access.register, width(access), value);
         if function.note_write(access, value) {
-            moved(hv, domain, function);
+            moved(owner, function);
         }
     }
 
@@ -162,18 +155,18 @@ impl Pci {
     }
 
     /// Reads what is at an address that nothing is mapped at.
-    pub(super) fn read_memory<M: Machine>(&mut self, hv: &Hypervisor<M>, at: Gpa, bytes: u32) -> Option<u64> {
+    pub(super) fn read_memory<M: Machine>(&mut self, machine: &M, at: Gpa, bytes: u32) -> Option<u64> {
         if let Some(access) = self.configuration(at, bytes) {
-            let low = u64::from(self.read(hv, access));
+            let low = u64::from(self.read(machine, access));
             let upper = (bytes == 8).then(|| self.configuration(at.checked_add(4)?, 4)).flatten();
-            return Some(upper.map_or(low, |upper| u64::from(self.read(hv, upper)) << 32 | low));
+            return Some(upper.map_or(low, |upper| u64::from(self.read(machine, upper)) << 32 | low));
         }
         let (function, offset) = self.table_at(at)?;
         let msix = function.msix.as_ref()?;
         if let Some(offset) = offset {
             return Some(msix.guest.read_table(offset, bytes));
         }
-        let read = |at: Gpa, size| u64::from(hv.machine.device_read(Mpa(at.0), size));
+        let read = |at: Gpa, size| u64::from(machine.device_read(Mpa(at.0), size));
         Some(match bytes {
             1 => read(at, IoSize::Byte),
             2 => read(at, IoSize::Word),
@@ -183,19 +176,12 @@ impl Pci {
     }
 
     /// Writes to an address that nothing is mapped at.
-    pub(super) fn write_memory<M: Machine>(
-        &mut self,
-        hv: &Hypervisor<M>,
-        domain: &Domain<M>,
-        at: Gpa,
-        bytes: u32,
-        value: u64,
-    ) {
+    pub(super) fn write_memory<M: Machine>(&mut self, owner: &Owner<'_, M>, at: Gpa, bytes: u32, value: u64) {
         if let Some(access) = self.configuration(at, bytes) {
-            self.write(hv, domain, access, value as u32);
+            self.write(owner, access, value as u32);
             let upper = (bytes == 8).then(|| self.configuration(at.checked_add(4)?, 4)).flatten();
             if let Some(upper) = upper {
-                self.write(hv, domain, upper, (value >> 32) as u32);
+                self.write(owner, upper, (value >> 32) as u32);
             }
             return;
         }
@@ -204,11 +190,11 @@ impl Pci {
         let Some(msix) = &mut function.msix else { return };
         if let Some(offset) = offset {
             if let Some(entry) = msix.guest.write_table(offset, bytes, value) {
-                msix.settle_entry(hv, domain, table, entry);
+                msix.settle_entry(owner, table, entry);
             }
             return;
         }
-        let write = |at: Gpa, size, value| hv.machine.device_write(Mpa(at.0), size, value);
+        let write = |at: Gpa, size, value| owner.machine.device_write(Mpa(at.0), size, value);
         match bytes {
             1 => write(at, IoSize::Byte, value as u32),
             2 => write(at, IoSize::Word, value as u32),
@@ -241,7 +227,7 @@ impl Pci {
 
 /// A function answers elsewhere: what the guest had mapped of it is wrong, and so may be what it has mapped at the place
 /// of the table.
-fn moved<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, function: &mut Function) {
+fn moved<M: Machine>(owner: &Owner<'_, M>, function: &mut Function) {
     let now: ArrayVec<_, WINDOWS> = function.windows().collect();
     if now.is_empty() {
         // It is turned off, for a moment perhaps.
@@ -252,15 +238,15 @@ fn moved<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, function: &mut Func
         let _ = function.note_shown(*number, *range);
     }
     for range in shown.into_iter().filter(|shown| !now.iter().any(|(_, range)| range == shown)) {
-        hide(hv, domain, AddressRange::pages_of(range));
+        hide(owner, AddressRange::pages_of(range));
     }
     if let Some(pages) = function.table_pages() {
-        hide(hv, domain, pages);
+        hide(owner, pages);
     }
     let (address, table) = (function.address, function.table().map(|table| Mpa(table.start.0)));
     if let Some(msix) = &mut function.msix
         && msix.guest.is_enabled()
     {
-        msix.settle(hv, domain, address, table);
+        msix.settle(owner, address, table);
     }
 }

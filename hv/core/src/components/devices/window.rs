@@ -3,13 +3,11 @@
 //! A base address register that moves takes what was mapped for it along when the guest next touches the function's
 //! memory; one that is turned off leaves it: nothing answers there then.
 
+use super::Owner;
 use super::function::Function;
 use super::pci::Pci;
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::memory::physmap::Memory;
 use xenolith_devices::pci::{Ecam, MemoryRange};
-use xenolith_hal::{Gfn, Machine, Mapping, Mfn, NestedSpace, PAGE_SHIFT, PAGE_SIZE, PageKind, PageOrder, Rights};
+use xenolith_hal::{Gfn, Machine, Mapping, Mfn, PAGE_SHIFT, PAGE_SIZE, PageKind, PageOrder, Rights};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -56,13 +54,9 @@ impl AddressRange {
     }
 }
 
-fn memory_of<'a, M: Machine>(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Memory<'a, M, M::Space> {
-    Memory { owner: domain.id, frames: &hv.frames, pages: &hv.machine, space: &domain.space, physmap: &domain.physmap }
-}
-
 /// Takes the device pages of a range away from a guest.
-pub(super) fn hide<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, range: AddressRange) {
-    memory_of(hv, domain).edit(|editor| {
+pub(super) fn hide<M: Machine>(owner: &Owner<'_, M>, range: AddressRange) {
+    owner.memory.edit(|editor| {
         for gfn in range.frames() {
             if editor.lookup(gfn).is_some_and(|there| there.kind == PageKind::Mmio) {
                 // What cannot be taken away for want of a table stays; it is a device's page either way.
@@ -75,7 +69,7 @@ pub(super) fn hide<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, range: Ad
 impl Pci {
     /// Maps device memory around a frame that nothing is mapped at; false if no function has memory there, or if the
     /// hypervisor answers for it.
-    pub(super) fn show<M: Machine>(&mut self, hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> bool {
+    pub(super) fn show<M: Machine>(&mut self, owner: &Owner<'_, M>, gfn: Gfn) -> bool {
         let Some(start) = gfn.0.checked_mul(PAGE) else { return false };
         let page = AddressRange::page_of(start);
         if self.is_withheld(&page) {
@@ -85,15 +79,15 @@ impl Pci {
         let whole = AddressRange::pages_of(range);
         let before = self.function_mut(function).and_then(|function| function.note_shown(window, range));
         if let Some(before) = before {
-            hide(hv, domain, AddressRange::pages_of(before));
+            hide(owner, AddressRange::pages_of(before));
         }
         [PageOrder::SIZE_1G, PageOrder::SIZE_2M, PageOrder::SIZE_4K].into_iter().any(|order| {
             let bytes = order.pages() << PAGE_SHIFT;
             let start = start & !(bytes - 1);
             let block = AddressRange { start, end: start.saturating_add(bytes) };
             let whole_block = whole.holds(&block) && !self.is_withheld(&block);
-            whole_block && map(hv, domain, Gfn(start >> PAGE_SHIFT), order)
-        }) || domain.space.lookup(gfn).is_some()
+            whole_block && map(owner, Gfn(start >> PAGE_SHIFT), order)
+        }) || owner.memory.lookup(gfn).is_some()
     }
 
     /// Whether a part of a range is not for the guest to reach by itself.
@@ -111,7 +105,7 @@ impl Pci {
     }
 }
 
-fn map<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn, order: PageOrder) -> bool {
+fn map<M: Machine>(owner: &Owner<'_, M>, gfn: Gfn, order: PageOrder) -> bool {
     let mapping = Mapping { mfn: Mfn(gfn.0), order, rights: Rights::DATA, kind: PageKind::Mmio };
-    memory_of(hv, domain).edit(|editor| editor.map(gfn, mapping)).is_ok()
+    owner.memory.edit(|editor| editor.map(gfn, mapping)).is_ok()
 }

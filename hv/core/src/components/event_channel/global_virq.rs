@@ -1,11 +1,9 @@
 //! Virtual interrupts of the machine, and which domain handles each.
 
-use super::{HostedDomain, is_global, raise_global};
-use crate::domains::hypervisor::Hypervisor;
+use super::is_global;
 use core::sync::atomic::{AtomicU16, Ordering};
 use xen_abi::virq::NR_VIRQS;
 use xen_abi::{DomId, Errno};
-use xenolith_hal::Machine;
 
 /// The domain that handles each global virtual interrupt: the control domain unless the toolstack chose another one.
 #[derive(Debug)]
@@ -37,13 +35,6 @@ impl GlobalVirqs {
         for handler in &self.0 {
             let _ = handler.compare_exchange(domain.0, DomId::DOM0.0, Ordering::AcqRel, Ordering::Relaxed);
         }
-    }
-}
-
-/// Raises a virtual interrupt of the machine in the domain that handles it. Nothing happens if that has not bound it.
-pub fn raise_for_handler<M: Machine>(hv: &Hypervisor<M>, virq: u32) {
-    if let Some(handler) = hv.domains.get(hv.global_virqs.handler(virq)) {
-        raise_global(&HostedDomain::of(hv, handler), virq);
     }
 }
 

@@ -19,25 +19,24 @@
 //! **Source:** `event_channel.h`; the order in which errors are found is that of Xen 4.17.
 
 mod allocation;
-pub(crate) mod binding;
-pub(crate) mod closing;
-pub(crate) mod delivery;
+mod binding;
+mod closing;
+mod delivery;
 mod domain;
 mod event_array;
 mod fifo;
-pub(crate) mod fifo_setup;
+mod fifo_setup;
 mod global_virq;
 mod guest_words;
 pub mod poll;
 mod port_state;
 mod port_table;
 mod report;
-pub(crate) mod status;
+mod status;
 mod two_level;
 mod vcpu_state;
 mod virq;
 
-pub use crate::lifecycle::event_domain::HostedDomain;
 pub use binding::{
     alloc_unbound, alloc_unbound_for_hypervisor, bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq,
     raise_pirq,
@@ -46,7 +45,7 @@ pub use closing::{Progress, ResetStart, close, close_for_hypervisor, may_reset, 
 pub use delivery::{is_pending, mark_everything, send, send_from_hypervisor, unmask};
 pub use domain::EventDomain;
 pub use fifo_setup::{expand_array, init_control, set_priority};
-pub use global_virq::{GlobalVirqs, raise_for_handler};
+pub use global_virq::GlobalVirqs;
 pub use guest_words::GuestWords;
 pub use port_table::PORTS_PER_BUCKET;
 pub use report::{PortReport, QueuesReport, bound_ports, queue_report};

@@ -11,12 +11,12 @@
 pub mod active;
 mod copy;
 pub mod entry;
-pub(crate) mod map;
+mod map;
 mod maptrack;
-pub(crate) mod party;
+mod party;
 mod pin;
-pub(crate) mod status;
-pub(crate) mod table;
+mod status;
+mod table;
 mod version;
 
 pub use copy::{End, Named, copy};

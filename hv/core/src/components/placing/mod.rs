@@ -1,4 +1,4 @@
-//! Placing pages into a p2m and taking them out.
+//! Which page appears at which frame of a domain.
 
 pub mod place;
 pub mod settle;

@@ -149,7 +149,7 @@ fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item
 
 /// What becomes of memory of the domain's own where a foreign page is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Displaced {
+pub enum Displaced {
     /// It is given up.
     Released,
     /// It stays the domain's and loses its place.
@@ -157,7 +157,7 @@ pub(crate) enum Displaced {
 }
 
 /// Maps a page of another domain; the translation takes the reference over.
-pub(crate) fn map_foreign<W: World>(
+pub fn map_foreign<W: World>(
     world: &W,
     target: &W::Party,
     page: PageRef,

@@ -2,7 +2,7 @@
 
 use super::sleepers::Sleepers;
 use crate::components::idle_time::IdleTime;
-use crate::domains::vcpu::VcpuRef;
+use crate::domains::vcpu_ref::VcpuRef;
 use core::sync::atomic::Ordering;
 use xenolith_hal::{CpuId, Machine, Time};
 use xenolith_sched::{Load, RunQueue};

@@ -8,12 +8,12 @@ mod cpu;
 mod report;
 mod sleepers;
 
-pub use crate::components::slot::Slot;
 pub use report::{CpuReport, QueueReport};
 
 use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuRef};
+use crate::domains::table::DomainTable;
+use crate::domains::vcpu::Vcpu;
+use crate::domains::vcpu_ref::VcpuRef;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -103,18 +103,18 @@ impl<M: Machine> Scheduler<M> {
 
     /// Lets a vCPU that can run have a CPU soon. Harmless for one that stands in a queue, that runs, or that cannot run
     /// after all.
-    pub fn wake(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    pub fn wake(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         if !vcpu.is_runnable() {
             return;
         }
-        let Some(entry) = domain.vcpu_ref(vcpu.id) else { return };
+        let Some(entry) = VcpuRef::of(domain, vcpu.id) else { return };
         if let Some(entity) = vcpu.schedule.take() {
-            self.enter(hv, entity.with_key(entry));
+            self.enter(machine, entity.with_key(entry));
         }
     }
 
     /// Puts a vCPU into the queue that suits it best.
-    fn enter(&self, hv: &Hypervisor<M>, mut entity: Entity<VcpuRef<M>>) {
+    fn enter(&self, machine: &M, mut entity: Entity<VcpuRef<M>>) {
         loop {
             let (domain, id) = (alloc::sync::Arc::clone(&entity.key().domain), entity.key().id);
             let Some(vcpu) = domain.vcpu(id) else { return };
@@ -130,12 +130,12 @@ impl<M: Machine> Scheduler<M> {
             if settings != *entity.settings() {
                 entity.set_settings(settings);
             }
-            match queue.insert(entity, hv.machine.now()) {
+            match queue.insert(entity, machine.now()) {
                 Ok(wake) => {
                     vcpu.set_processor(cpu);
                     own.publish(queue.load());
                     drop(queue);
-                    self.tell(hv, cpu, wake);
+                    self.tell(machine, cpu, wake);
                     return;
                 }
                 Err(refused) => entity = refused,
@@ -154,24 +154,24 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Tells a CPU what a wake-up means for it.
-    fn tell(&self, hv: &Hypervisor<M>, cpu: CpuId, wake: Wake) {
+    fn tell(&self, machine: &M, cpu: CpuId, wake: Wake) {
         match wake {
-            Wake::Now => self.ask(hv, cpu),
-            Wake::At(time) if !self.cpu(cpu).is_some_and(|cpu| cpu.asks_by(time)) => self.ask(hv, cpu),
+            Wake::Now => self.ask(machine, cpu),
+            Wake::At(time) if !self.cpu(cpu).is_some_and(|cpu| cpu.asks_by(time)) => self.ask(machine, cpu),
             Wake::At(_) | Wake::Later => {}
         }
     }
 
     /// Makes a CPU ask the policy before it enters a guest again.
-    fn ask(&self, hv: &Hypervisor<M>, cpu: CpuId) {
-        if self.cpu(cpu).is_some_and(Cpu::ask) && cpu != hv.machine.this_cpu() {
-            hv.machine.kick(cpu);
+    fn ask(&self, machine: &M, cpu: CpuId) {
+        if self.cpu(cpu).is_some_and(Cpu::ask) && cpu != machine.this_cpu() {
+            machine.kick(cpu);
         }
     }
 
     /// Makes the calling CPU look at all that is to be done before it enters a guest again.
-    pub fn look_around(&self, hv: &Hypervisor<M>) {
-        self.ask(hv, hv.machine.this_cpu());
+    pub fn look_around(&self, machine: &M) {
+        self.ask(machine, machine.this_cpu());
     }
 
     /// True if the CPU is to ask the policy before it enters a guest again.
@@ -216,11 +216,11 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Takes back a vCPU that could not run on. If it can by now, it is woken again: who woke it meanwhile could not.
-    pub fn leave(&self, hv: &Hypervisor<M>, entity: Entity<VcpuRef<M>>) {
+    pub fn leave(&self, machine: &M, entity: Entity<VcpuRef<M>>) {
         let entry = entity.key().clone();
         let Some(vcpu) = entry.vcpu() else { return };
         vcpu.schedule.put(entity.with_key(()));
-        self.wake(hv, &entry.domain, vcpu);
+        self.wake(machine, &entry.domain, vcpu);
     }
 
     /// The vCPU that has the CPU lets others go first.
@@ -280,21 +280,21 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Changes how a vCPU is scheduled, at once.
-    pub fn set(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, settings: Settings) {
+    pub fn set(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>, settings: Settings) {
         vcpu.schedule.set(settings);
-        self.settings_changed(hv, domain, vcpu);
+        self.settings_changed(machine, domain, vcpu);
     }
 
     /// Pins a vCPU to one CPU whatever its settings say, or frees it; gives where it was pinned before.
-    pub fn pin(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cpu: Option<CpuId>) -> Option<CpuId> {
+    pub fn pin(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>, cpu: Option<CpuId>) -> Option<CpuId> {
         let before = vcpu.schedule.pin(cpu);
-        self.settings_changed(hv, domain, vcpu);
+        self.settings_changed(machine, domain, vcpu);
         before
     }
 
-    fn settings_changed(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
-        let Some(entry) = domain.vcpu_ref(vcpu.id) else { return };
-        let now = hv.machine.now();
+    fn settings_changed(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+        let Some(entry) = VcpuRef::of(domain, vcpu.id) else { return };
+        let now = machine.now();
         for (index, cpu) in self.cpus.iter().enumerate() {
             let mut queue = cpu.queue.lock();
             let moved = queue.change(&entry, vcpu.schedule.effective(), now);
@@ -302,28 +302,28 @@ impl<M: Machine> Scheduler<M> {
             cpu.publish(queue.load());
             drop(queue);
             if runs_here {
-                self.ask(hv, CpuId(u32::try_from(index).unwrap_or(u32::MAX)));
+                self.ask(machine, CpuId(u32::try_from(index).unwrap_or(u32::MAX)));
             }
             if let Some(entity) = moved {
-                self.enter(hv, entity);
+                self.enter(machine, entity);
             }
         }
         // One that had no CPU to run on may have one now.
-        self.wake(hv, domain, vcpu);
+        self.wake(machine, domain, vcpu);
     }
 
     /// Lets a vCPU that waits sleep until its earliest timer.
-    pub fn sleep(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    pub fn sleep(&self, machine: &M, domains: &DomainTable<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         let until = vcpu.timers.deadline();
         if until == Time::NEVER || !vcpu.schedule.begin_sleep(until) {
             return;
         }
         // The calling CPU looks after it: nobody else touches its list, and it is about to set its timer anew.
-        let Some(cpu) = self.cpu(hv.machine.this_cpu()) else { return };
+        let Some(cpu) = self.cpu(machine.this_cpu()) else { return };
         if cpu.sleepers.lock().is_full() {
             let mut all = cpu.sleepers.lock().take_all();
             all.retain(|Reverse(sleeper)| {
-                let domain = hv.domains.get(sleeper.domain);
+                let domain = domains.get(sleeper.domain);
                 let vcpu = domain.as_ref().and_then(|domain| domain.vcpu(sleeper.vcpu));
                 vcpu.is_some_and(|vcpu| vcpu.schedule.sleeps_by(sleeper.until))
             });
@@ -333,20 +333,20 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Somebody else has set a timer of this vCPU: if it waits, it is woken by it.
-    pub fn timer_changed(&self, hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    pub fn timer_changed(&self, machine: &M, domains: &DomainTable<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         if vcpu.is_blocked() {
-            self.sleep(hv, domain, vcpu);
-            self.ask(hv, hv.machine.this_cpu());
+            self.sleep(machine, domains, domain, vcpu);
+            self.ask(machine, machine.this_cpu());
         } else if vcpu.is_running() {
-            self.ask(hv, vcpu.processor());
+            self.ask(machine, vcpu.processor());
         }
     }
 
     /// Takes a vCPU that this CPU lets sleep and whose time has come; to be called until there is none.
-    pub fn take_due(&self, hv: &Hypervisor<M>, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
+    pub fn take_due(&self, domains: &DomainTable<M>, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
         loop {
             let sleeper = self.cpu(cpu)?.sleepers.lock().take_due(now)?;
-            let entry = hv.domains.get(sleeper.domain).and_then(|domain| domain.vcpu_ref(sleeper.vcpu));
+            let entry = domains.get(sleeper.domain).and_then(|domain| VcpuRef::of(&domain, sleeper.vcpu));
             let Some(entry) = entry else { continue };
             if entry.vcpu().is_some_and(|vcpu| vcpu.schedule.end_sleep(sleeper.until)) {
                 return Some(entry);

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::cpu::Cpu;
-use crate::domains::vcpu::VcpuRef;
+use crate::domains::vcpu_ref::VcpuRef;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use xen_abi::{DomId, VcpuId};

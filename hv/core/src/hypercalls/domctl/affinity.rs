@@ -50,7 +50,7 @@ pub(super) fn set_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) ->
     let (memory, count) = (request.call.memory(), cpus(request));
     let online = hv.scheduler.online();
     if wanted.flags.contains(AffinityFlags::FORCE) {
-        hv.scheduler.pin(hv, domain, vcpu, None);
+        hv.scheduler.pin(&hv.machine, domain, vcpu, None);
     }
     let before = vcpu.schedule.settings();
     if wanted.flags.contains(AffinityFlags::HARD) {
@@ -83,7 +83,7 @@ pub(super) fn set_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) ->
 fn set<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, hard: CpuSet, soft: CpuSet) {
     let before = vcpu.schedule.settings();
     if let Ok(settings) = Settings::new(before.weight(), before.cap_percent(), hard, soft) {
-        hv.scheduler.set(hv, domain, vcpu, settings);
+        hv.scheduler.set(&hv.machine, domain, vcpu, settings);
     }
 }
 

@@ -1,7 +1,6 @@
 //! `XEN_DOMCTL_get_cpu_policy` and `XEN_DOMCTL_set_cpu_policy`. **Source:** `domctl.h`.
 
-use crate::components::cpu_policy::msrs::{DomainMsrs, MOST_MSRS};
-use crate::components::cpu_policy::transfer::{put_leaves, put_msrs};
+use crate::components::cpu_policy::{DomainMsrs, MOST_MSRS, put_leaves, put_msrs};
 use crate::domains::domain::Domain;
 use crate::hypercalls::Call;
 use crate::memory::guest_memory::GuestView;
@@ -34,7 +33,7 @@ pub fn get_cpu_policy<M: Machine>(
 /// **Errors:** all come with the leaf, subleaf or MSR that is wrong in `op`, all ones where none is: the structure is
 /// to be copied back on failure. `E2BIG` for lists longer than any can be; `EFAULT`; `ERANGE` for a leaf or an MSR that
 /// no list has; `EINVAL` for more leaves than the machine has and for an MSR's value; `EOVERFLOW`; `ENOMEM`; `ENOSPC`,
-/// `EBUSY` as [`crate::components::cpu_policy::KeptCpuid::replace`].
+/// `EBUSY` as [`super::KeptCpuid::replace`].
 pub fn set_cpu_policy<M: Machine>(
     call: &Call<'_, M>,
     target: &Domain<M>,
@@ -45,7 +44,7 @@ pub fn set_cpu_policy<M: Machine>(
     let mut table = target.cpuid.table().clone();
     merge_leaves(&memory, &mut table, op)?;
     check_msrs(&memory, op)?;
-    let most = crate::components::cpu_policy::most(call.hv);
+    let most = call.hv.most_policy();
     if let Err(wrong) = table.fits(most) {
         (op.err_leaf, op.err_subleaf) = (wrong.leaf, wrong.subleaf.unwrap_or(XEN_CPUID_NO_SUBLEAF));
         return Err(Errno::EINVAL);

@@ -3,17 +3,17 @@
 use super::scheduling::apply_share;
 use super::{Request, chosen};
 use crate::components::control::{CreateOptions, DomainControl};
-use crate::components::cpu_policy;
 use crate::components::event_channel::EventChannels;
 use crate::components::grant::{GrantTable, Limits};
+use crate::components::port_rights::PortRights;
 use crate::domains::domain::{Domain, DomainParts};
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
-use crate::lifecycle::making::{self, VcpuPlan};
+use crate::lifecycle::making;
+use crate::lifecycle::making::VcpuPlan;
 use crate::lifecycle::time::update_wall_clock;
 use crate::memory::frames::PagingPool;
 use crate::memory::physmap::Physmap;
 use crate::outcome::{Answer, Outcome};
-use crate::x86::guest_ports::PortRights;
 use xen_abi::domctl::{
     CreateFlags, DomctlCreatedomain, EmulationFlags, IommuOptions, MiscFlags, XEN_DOMCTL_GRANT_VERSION_MASK,
 };
@@ -94,7 +94,7 @@ fn make<M: Machine>(
     account.set_max(0);
     account.keep_on_demand(u32::MAX);
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
-    let cpuid = cpu_policy::default(hv).clone();
+    let cpuid = hv.default_policy().clone();
     let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));
     // From here on frames are taken, which must go back if one of them is missing.
     let grants = GrantTable::new(limits, &hv.grant_source(id)).map_err(|_| Errno::ENOMEM)?;

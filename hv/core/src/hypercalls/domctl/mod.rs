@@ -5,7 +5,7 @@
 //! A caller that comes meanwhile makes its call again, and takes its interrupts in between.
 
 mod affinity;
-pub(crate) mod cpu_policy;
+pub mod cpu_policy;
 mod create;
 mod info;
 mod list;

@@ -1,7 +1,6 @@
 //! What CPUID tells a domain, and which virtual interrupts of the machine it handles.
 
-use super::Request;
-use crate::components::cpu_policy;
+use super::{Request, cpu_policy};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xenolith_hal::Machine;

@@ -3,6 +3,7 @@
 use super::Request;
 use crate::lifecycle::destruction;
 use crate::lifecycle::stopped::wait_until_stopped;
+use crate::lifecycle::waking;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::domctl::{XEN_DOMCTL_SENDTRIGGER_NMI, XEN_DOMCTL_SENDTRIGGER_POWER, XEN_DOMCTL_SENDTRIGGER_SLEEP};
@@ -28,13 +29,13 @@ pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     if !counted {
         return Err(Errno::EOVERFLOW);
     }
-    domain.pause_all(hv);
+    waking::pause_all(hv, domain);
     if wait_until_stopped(hv, &domain.vcpus) {
         return Ok(Outcome::OK);
     }
     // Whoever pauses a domain may count on it: the call is made again, as if it had not been made yet.
     domain.control.change(|state| state.pauses = state.pauses.saturating_sub(1));
-    domain.unpause_all(hv);
+    waking::unpause_all(hv, domain);
     request.again()
 }
 
@@ -48,7 +49,7 @@ pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
         state.started |= state.pauses == 0;
         Ok::<(), Errno>(())
     })?;
-    domain.unpause_all(request.call.hv);
+    waking::unpause_all(request.call.hv, domain);
     Ok(Outcome::OK)
 }
 
@@ -56,7 +57,7 @@ pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
 ///
 /// **Errors:** `EINVAL` for the caller.
 pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
-    request.other_domain()?.resume(request.call.hv);
+    waking::resume(request.call.hv, request.other_domain()?);
     Ok(Outcome::OK)
 }
 
@@ -81,7 +82,7 @@ pub(super) fn send_trigger<M: Machine>(request: &mut Request<'_, '_, M>) -> Answ
     match wanted.trigger {
         XEN_DOMCTL_SENDTRIGGER_NMI => {
             vcpu.requests.post_nmi();
-            domain.notify(request.call.hv, vcpu.id);
+            waking::notify_number(request.call.hv, domain, vcpu.id);
             Ok(Outcome::OK)
         }
         XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Ok(Outcome::OK),

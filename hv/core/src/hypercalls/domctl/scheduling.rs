@@ -49,7 +49,7 @@ pub(super) fn apply_share<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, sh
     for vcpu in &domain.vcpus {
         let before = vcpu.schedule.settings();
         if let Ok(settings) = Settings::new(share.weight, cap, before.hard(), before.soft()) {
-            hv.scheduler.set(hv, domain, vcpu, settings);
+            hv.scheduler.set(&hv.machine, domain, vcpu, settings);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! `XENMEM_acquire_resource`: what the hypervisor keeps about a domain, mapped by the toolstack.
 
-use super::list::{Budget, again, extents_done};
 use crate::components::grant::{Part, status_frames_for};
 use crate::components::placing::place::{Displaced, map_foreign};
 use crate::components::placing::settle::is_settled;
 use crate::domains::domain::Domain;
 use crate::hypercalls::Call;
+use crate::hypercalls::memory::list::{Budget, again, extents_done};
 use crate::outcome::{Answer, Outcome};
 use core::mem::offset_of;
 use xen_abi::physmap::*;

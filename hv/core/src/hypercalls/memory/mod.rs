@@ -7,3 +7,5 @@ pub mod list;
 mod place_calls;
 mod reservation;
 mod settings;
+
+pub use list::operations;

@@ -1,9 +1,9 @@
 //! `XENMEM_add_to_physmap` and its kin: arguments, permission, progress.
 
-use super::list::{Budget, Target, again, extents_done, named, no_progress, permitted};
 use crate::components::placing::place::{Item, place, unplace};
 use crate::components::placing::settle::is_settled;
 use crate::hypercalls::Call;
+use crate::hypercalls::memory::list::{Budget, Target, again, extents_done, named, no_progress, permitted};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno};

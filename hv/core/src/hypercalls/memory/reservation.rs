@@ -2,10 +2,10 @@
 //!
 //! These operations return how many extents were done, and that is all a caller learns of an error.
 
-use super::list::{Budget, Target, again, extents_done, permitted};
 use crate::components::grant::World;
 use crate::components::placing::settle::is_settled;
 use crate::hypercalls::Call;
+use crate::hypercalls::memory::list::{Budget, Target, again, extents_done, permitted};
 use crate::memory::frames::{ANYWHERE, AllocationError};
 use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
 use crate::outcome::{Answer, Outcome};

@@ -1,7 +1,7 @@
 //! How much memory there is, who may have how much, and maps of it.
 
-use super::list::{named, no_progress, permitted};
 use crate::hypercalls::Call;
+use crate::hypercalls::memory::list::{named, no_progress, permitted};
 use crate::memory::frames::{Account, ClaimError};
 use crate::outcome::{Answer, Outcome};
 use alloc::vec::Vec;

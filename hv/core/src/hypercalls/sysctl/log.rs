@@ -1,9 +1,9 @@
 //! The hypervisor's log.
 
 use super::Reply;
-use crate::components::event_channel::raise_for_handler;
 use crate::domains::hypervisor::Hypervisor;
 use crate::hypercalls::Call;
+use crate::lifecycle::event_domain::raise_for_handler;
 use core::sync::atomic::Ordering;
 use xen_abi::Errno;
 use xen_abi::sysctl::{Sysctl, SysctlReadconsole};

@@ -3,7 +3,6 @@
 //! There is one NUMA node, and each CPU counts as a core of one socket.
 
 use super::Reply;
-use crate::components::cpu_policy;
 use crate::hypercalls::Call;
 use xen_abi::Errno;
 use xen_abi::physdev::PhysdevPciDevice;
@@ -25,7 +24,7 @@ pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
     let hv = call.hv;
     let cpus = cpu_count(call);
     let online = u32::try_from(hv.scheduler.online().iter().count()).unwrap_or(cpus);
-    let (claimed, features) = (hv.frames.claimed_pages(), cpu_policy::host(hv).features());
+    let (claimed, features) = (hv.frames.claimed_pages(), hv.host_policy().features());
     let mut hw_cap = [0; 8];
     hw_cap.iter_mut().zip(features.0).for_each(|(to, word)| *to = word);
     op.set_physinfo(SysctlPhysinfo {

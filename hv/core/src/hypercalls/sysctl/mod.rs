@@ -8,7 +8,6 @@ mod policy;
 mod pools;
 mod power;
 
-pub use crate::components::sysctl_state::SysctlState;
 pub use log::ring_grew;
 
 use crate::hypercalls::Call;

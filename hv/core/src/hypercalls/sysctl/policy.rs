@@ -1,7 +1,7 @@
 //! What CPUID and MSRs can tell domains on this machine.
 
 use super::Reply;
-use crate::components::cpu_policy::{self, DomainMsrs, put_leaves, put_msrs};
+use crate::components::cpu_policy::{DomainMsrs, put_leaves, put_msrs};
 use crate::hypercalls::Call;
 use xen_abi::Errno;
 use xen_abi::cpu_features::FEATURESET_WORDS;
@@ -28,9 +28,9 @@ pub(super) fn get_cpu_featureset<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl
         return Ok(Reply::Structure);
     }
     let table: &CpuidTable = match asked.index {
-        XEN_SYSCTL_CPU_FEATURESET_RAW | XEN_SYSCTL_CPU_FEATURESET_HOST => cpu_policy::host(call.hv),
-        XEN_SYSCTL_CPU_FEATURESET_HVM => cpu_policy::default(call.hv),
-        XEN_SYSCTL_CPU_FEATURESET_HVM_MAX => cpu_policy::most(call.hv),
+        XEN_SYSCTL_CPU_FEATURESET_RAW | XEN_SYSCTL_CPU_FEATURESET_HOST => call.hv.host_policy(),
+        XEN_SYSCTL_CPU_FEATURESET_HVM => call.hv.default_policy(),
+        XEN_SYSCTL_CPU_FEATURESET_HVM_MAX => call.hv.most_policy(),
         _ => return Err(Errno::EINVAL),
     };
     asked.nr_features = asked.nr_features.min(WORDS);
@@ -55,9 +55,9 @@ pub(super) fn get_cpu_policy<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) ->
         return Err(Errno::EINVAL);
     }
     let (table, msrs) = match asked.index {
-        XEN_SYSCTL_CPU_POLICY_RAW | XEN_SYSCTL_CPU_POLICY_HOST => (cpu_policy::host(call.hv), DomainMsrs::HOST),
-        XEN_SYSCTL_CPU_POLICY_HVM_MAX => (cpu_policy::most(call.hv), DomainMsrs::DOMAIN),
-        XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT => (cpu_policy::default(call.hv), DomainMsrs::DOMAIN),
+        XEN_SYSCTL_CPU_POLICY_RAW | XEN_SYSCTL_CPU_POLICY_HOST => (call.hv.host_policy(), DomainMsrs::HOST),
+        XEN_SYSCTL_CPU_POLICY_HVM_MAX => (call.hv.most_policy(), DomainMsrs::DOMAIN),
+        XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT => (call.hv.default_policy(), DomainMsrs::DOMAIN),
         XEN_SYSCTL_CPU_POLICY_PV_MAX | XEN_SYSCTL_CPU_POLICY_PV_DEFAULT => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     };

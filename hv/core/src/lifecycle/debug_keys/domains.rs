@@ -2,11 +2,12 @@
 
 use super::until::Milliseconds;
 use super::{Known, Until, Vector, each_domain, say};
-use crate::components::event_channel::{HostedDomain, poll};
+use crate::components::event_channel::poll;
 use crate::components::vcpu_timers::Timer;
 use crate::domains::domain::{Domain, Shutdown};
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::lifecycle::event_domain::HostedDomain;
 use core::fmt;
 use core::sync::atomic::Ordering;
 use xen_abi::shared_info::{VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_MASK, VCPU_INFO_UPCALL_PENDING};

@@ -1,9 +1,10 @@
 //! `e`: the event channels of each domain.
 
 use super::{Known, each_domain, say};
-use crate::components::event_channel::{HostedDomain, PortReport, PortStatus, bound_ports, queue_report};
+use crate::components::event_channel::{PortReport, PortStatus, bound_ports, queue_report};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
+use crate::lifecycle::event_domain::HostedDomain;
 use core::fmt;
 use xenolith_hal::Machine;
 

@@ -326,13 +326,13 @@ impl Frames {
         self.disown(shared.mfn, shared.owner, FrameUse::Shared);
     }
 
-    pub(crate) fn take_table(&self, pages: &impl Pages, owner: DomId) -> Option<Mfn> {
+    pub(super) fn take_table(&self, pages: &impl Pages, owner: DomId) -> Option<Mfn> {
         let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
         self.table.get(mfn)?.replace(FrameState::owned(owner, FrameUse::Table));
         Some(mfn)
     }
 
-    pub(crate) fn release_table(&self, mfn: Mfn, owner: DomId) -> bool {
+    pub(super) fn release_table(&self, mfn: Mfn, owner: DomId) -> bool {
         self.disown(mfn, owner, FrameUse::Table)
     }
 

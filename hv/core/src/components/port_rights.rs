@@ -1,0 +1,68 @@
+//! Which ports of the machine a domain reaches.
+
+use xenolith_devices::ports::{Dom0Ports, PCI_CONFIG_END, PortOwner, guest_owner};
+use xenolith_hal::IoSize;
+
+/// Which ports of the machine a domain reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRights(Option<Dom0Ports>);
+
+impl PortRights {
+    /// None.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Those of the control domain.
+    #[must_use]
+    pub const fn control(ports: Dom0Ports) -> Self {
+        Self(Some(ports))
+    }
+
+    /// Who answers an access. One that touches the ports of two owners has nobody, and so has one past the last port.
+    #[must_use]
+    pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
+        let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));
+        let first = owner(port);
+        // No other owner has ports between those of configuration.
+        let is_inside = port.checked_add(size.bytes() as u16).is_some_and(|end| end <= PCI_CONFIG_END);
+        if first == PortOwner::PciConfig && is_inside {
+            return first;
+        }
+        let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| owner(port) == first);
+        if (1..size.bytes()).all(alike) { first } else { PortOwner::Nobody }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTROL: PortRights = PortRights::control(Dom0Ports { pm_timer: Some(0x608), console: Some(0x3f8) });
+
+    #[test]
+    fn an_access_that_touches_a_denied_port_is_refused_whole() {
+        assert_eq!(CONTROL.owner(0x1f, IoSize::Byte), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0x1f, IoSize::Word), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0x3f6, IoSize::Dword), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0x22, IoSize::Word), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0xcfc, IoSize::Dword), PortOwner::PciConfig);
+        assert_eq!(CONTROL.owner(0xcfd, IoSize::Dword), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0xcf7, IoSize::Word), PortOwner::Nobody);
+    }
+
+    #[test]
+    fn nothing_wraps_around_the_last_port() {
+        assert_eq!(CONTROL.owner(0xffff, IoSize::Byte), PortOwner::Machine);
+        assert_eq!(CONTROL.owner(0xffff, IoSize::Word), PortOwner::Nobody);
+    }
+
+    #[test]
+    fn an_ordinary_domain_reaches_no_port_of_the_machine() {
+        for port in 0..=u16::MAX {
+            let owner = PortRights::none().owner(port, IoSize::Byte);
+            assert!(matches!(owner, PortOwner::Nobody | PortOwner::Pit), "{port:#x}");
+        }
+    }
+}

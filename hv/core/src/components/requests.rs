@@ -1,0 +1,148 @@
+//! What others ask of a vCPU before it enters its guest again.
+
+use xenolith_devices::interrupt::Trigger;
+use xenolith_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// A request for INIT, and none for a start-up IPI.
+const START_INIT: u32 = 1 << 8;
+/// A start-up IPI with the vector in the low byte.
+const START_SIPI: u32 = 1 << 9;
+
+/// What a vCPU is asked to do before it enters its guest again.
+#[derive(Default)]
+pub struct Requests {
+    /// Vectors to be raised in the local APIC.
+    vectors: [AtomicU64; 4],
+    /// Those whose end must be reported to I/O APICs, by how each was asked for last.
+    levels: [AtomicU64; 4],
+    nmi: AtomicBool,
+    start: AtomicU32,
+    /// Any of them, so that one load tells that there is nothing.
+    any: AtomicBool,
+}
+
+/// What was taken from [`Requests`], to be done in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// INIT came.
+    pub init: bool,
+    /// Vectors to be raised in the local APIC, a bit for each.
+    vectors: [u64; 4],
+    /// Those of them that are level-triggered.
+    levels: [u64; 4],
+    pub nmi: bool,
+    /// A start-up IPI came after that: start in real mode at this `vector << 12`.
+    pub startup: Option<u8>,
+}
+
+impl Taken {
+    /// The vectors, lowest first.
+    pub fn vectors(&self) -> impl Iterator<Item = (u8, Trigger)> + '_ {
+        (0_u8..4).zip(self.vectors.iter().zip(&self.levels)).flat_map(|(index, (word, levels))| {
+            let mut bits = *word;
+            core::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+                bits &= bits.wrapping_sub(1);
+                let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
+                Some((index * 64 + bit as u8, trigger))
+            })
+        })
+    }
+}
+
+impl Requests {
+    /// Asks for an interrupt in the local APIC.
+    pub fn post_vector(&self, vector: u8) {
+        let bit = 1 << (vector % 64);
+        if let Some(word) = self.levels.get(usize::from(vector / 64))
+            && word.load(Ordering::SeqCst) & bit != 0
+        {
+            word.fetch_and(!bit, Ordering::SeqCst);
+        }
+        self.post(vector);
+    }
+
+    fn post(&self, vector: u8) {
+        if let Some(word) = self.vectors.get(usize::from(vector / 64)) {
+            word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
+        }
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for an interrupt whose source stays active until it is served.
+    pub fn post_level_vector(&self, vector: u8) {
+        if let Some(word) = self.levels.get(usize::from(vector / 64)) {
+            word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
+        }
+        self.post(vector);
+    }
+
+    /// Asks for a non-maskable interrupt.
+    pub fn post_nmi(&self) {
+        self.nmi.store(true, Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for a reset to the state after INIT.
+    pub fn post_init(&self) {
+        self.start.store(START_INIT, Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Asks for a start; only the first after an INIT counts.
+    pub fn post_sipi(&self, vector: u8) {
+        self.start.fetch_or(START_SIPI | u32::from(vector), Ordering::SeqCst);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    /// True if something was asked for.
+    pub fn pending(&self) -> bool {
+        self.any.load(Ordering::SeqCst)
+    }
+
+    /// Takes what was asked for.
+    pub fn take(&self) -> Taken {
+        self.any.store(false, Ordering::SeqCst);
+        let start = self.start.swap(0, Ordering::SeqCst);
+        let (mut vectors, mut taken_levels) = ([0; 4], [0; 4]);
+        let taken = vectors.iter_mut().zip(&mut taken_levels);
+        for ((bits, level_bits), (word, levels)) in taken.zip(self.vectors.iter().zip(&self.levels)) {
+            *bits = word.swap(0, Ordering::SeqCst);
+            // The level is noted before the vector, so that it is never missed here.
+            if *bits != 0 {
+                *level_bits = levels.load(Ordering::SeqCst);
+            }
+        }
+        Taken {
+            init: start & START_INIT != 0,
+            vectors,
+            levels: taken_levels,
+            nmi: self.nmi.swap(false, Ordering::SeqCst),
+            startup: (start & START_SIPI != 0).then_some(start as u8),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn taken(requests: &Requests) -> Vec<(u8, Trigger)> {
+        requests.take().vectors().collect()
+    }
+
+    #[test]
+    fn a_vector_is_raised_as_it_was_asked_for_last() {
+        let requests = Requests::default();
+        requests.post_level_vector(0x31);
+        requests.post_vector(0x72);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Level), (0x72, Trigger::Edge)]);
+        assert_eq!(taken(&requests), []);
+        requests.post_level_vector(0x31);
+        requests.post_vector(0x31);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Edge)]);
+        requests.post_level_vector(0x31);
+        assert_eq!(taken(&requests), [(0x31, Trigger::Level)]);
+    }
+}
