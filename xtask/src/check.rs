@@ -2,6 +2,7 @@
 
 mod fence;
 mod layering;
+mod layers;
 mod report;
 mod source;
 pub mod style;
@@ -42,6 +43,7 @@ type Rule = (&'static str, fn(&Tree) -> Vec<String>);
 
 const RULES: &[Rule] = &[
     ("which crate may name which", layering::check),
+    ("which layer of a crate may name which", layers::check),
     ("unsafe only where it may live", unsafe_places::check),
     ("a reason at each use of unsafe", unsafe_places::check_reasons),
     ("wire structures are compared with C", wire_structures::check),
