@@ -3,6 +3,7 @@
 //! No part knows the domain that it belongs to: what it needs of it comes as a trait or as an argument, and what it wants
 //! done goes back as a value.
 
+pub mod access;
 pub mod control;
 pub mod cpu_policy;
 pub mod device_space;
@@ -13,6 +14,7 @@ pub mod hvm_params;
 pub mod idle_time;
 pub mod placing;
 pub mod port_rights;
+pub mod reference;
 pub mod requests;
 pub mod runstate;
 pub mod slot;

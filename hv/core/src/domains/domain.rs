@@ -1,5 +1,6 @@
 //! A domain.
 
+use crate::components::access::Subject;
 use crate::components::control::{CreateOptions, DomainControl};
 use crate::components::cpu_policy::KeptCpuid;
 use crate::components::device_space::DeviceSpace;
@@ -164,6 +165,12 @@ impl<M: Machine> Domain<M> {
     /// How the domain shut down.
     pub fn shutdown_reason(&self) -> Shutdown {
         Shutdown(self.shutdown.load(Ordering::SeqCst))
+    }
+
+    /// The domain as one that asks for something.
+    #[inline]
+    pub const fn subject(&self) -> Subject {
+        Subject { id: self.id, privileged: self.privileged }
     }
 
     /// How far its life has come.

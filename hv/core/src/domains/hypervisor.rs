@@ -3,7 +3,9 @@
 use crate::components::cpu_policy::SystemPolicies;
 use crate::components::devices::DeviceInterrupts;
 use crate::components::event_channel::GlobalVirqs;
+use crate::components::reference::Reference;
 use crate::components::sysctl_state::SysctlState;
+use crate::domains::domain::Domain;
 use crate::domains::scheduler::Scheduler;
 use crate::domains::table::DomainTable;
 use crate::memory::frames::Frames;
@@ -42,7 +44,10 @@ pub struct Hypervisor<M: Machine> {
 }
 
 /// A domain, shared by whoever works on it.
-pub type DomainRef<M> = Arc<crate::domains::domain::Domain<M>>;
+pub type DomainRef<M> = Arc<Domain<M>>;
+
+/// A domain that the caller keeps alive, or that this keeps alive.
+pub type DomainHandle<'a, M> = Reference<'a, Domain<M>, DomainRef<M>>;
 
 impl<M: Machine> Hypervisor<M> {
     /// A hypervisor without domains.

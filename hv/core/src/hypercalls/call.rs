@@ -1,5 +1,6 @@
 //! One hypercall, as its handler sees it.
 
+use crate::components::access::{Action, Object, may};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
@@ -61,8 +62,11 @@ impl<'a, M: Machine> Call<'a, M> {
         id == DomId::SELF || id == self.domain.id
     }
 
-    /// **Errors:** `EPERM` unless the caller is the control domain.
-    pub fn require_control(&self) -> Result<(), Errno> {
-        if self.domain.privileged { Ok(()) } else { Err(Errno::EPERM) }
+    /// Decides whether the caller may do this.
+    ///
+    /// **Errors:** `EPERM`.
+    #[inline]
+    pub fn may(&self, action: Action, object: Object) -> Result<(), Errno> {
+        may(self.domain.subject(), action, object)
     }
 }

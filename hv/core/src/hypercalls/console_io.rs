@@ -1,7 +1,8 @@
 //! `console_io`: the hypervisor's console, for the control domain. **Source:** `xen.h`, `CONSOLEIO_*`.
 
+use crate::components::access::Action;
 use crate::domains::hypervisor::Hypervisor;
-use crate::hypercalls::{Call, Operation, control};
+use crate::hypercalls::{Call, Handler, Operation, permitted};
 use crate::lifecycle::event_domain::raise_for_handler;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
@@ -15,8 +16,13 @@ const CHUNK: usize = 128;
 const PREEMPT_AFTER: u32 = 2048;
 
 /// Every operation: first argument the operation, second a count of bytes, third a buffer.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
-    const { &[control(CONSOLEIO_WRITE, "CONSOLEIO_write", write), control(CONSOLEIO_READ, "CONSOLEIO_read", read)] }
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
+    const {
+        &[
+            permitted(Action::UseConsole, CONSOLEIO_WRITE, "CONSOLEIO_write", write),
+            permitted(Action::UseConsole, CONSOLEIO_READ, "CONSOLEIO_read", read),
+        ]
+    }
 }
 
 /// Writes bytes as they are. A long text is written in parts.

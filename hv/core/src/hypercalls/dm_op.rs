@@ -1,5 +1,6 @@
 //! `dm_op`: what a device model asks for. **Source:** `hvm/dm_op.h`.
 
+use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
 use crate::outcome::Answer;
 use xen_abi::{DomId, Errno};
@@ -24,6 +25,6 @@ pub fn dm_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EPERM);
     }
     call.hv.domain(id)?;
-    call.require_control()?;
+    call.may(Action::ModelDevices, Object::Domain(id))?;
     Err(Errno::EOPNOTSUPP)
 }

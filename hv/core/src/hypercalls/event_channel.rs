@@ -2,21 +2,21 @@
 //!
 //! A result that cannot be copied out leaves its port bound, as in Xen.
 
+use crate::budget::Budget;
+use crate::components::access::{Action, Object};
 use crate::components::event_channel::{self as events, PortStatus, Progress, ResetStart};
-use crate::hypercalls::{Call, Operation, operation};
+use crate::hypercalls::{Call, Handler, Operation, operation};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::event_channel::*;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// How long a reset works before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 /// Which argument points to the structure.
 const ARGUMENTS: usize = 1;
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(EVTCHNOP_BIND_INTERDOMAIN, "EVTCHNOP_bind_interdomain", bind_interdomain),
@@ -49,7 +49,9 @@ fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<(HostedDomain<
     if call.is_self(id) {
         return Ok((caller(call), true));
     }
-    Ok((HostedDomain::of(call.hv, call.hv.domain(id)?), call.domain.privileged))
+    let domain = HostedDomain::of(call.hv, call.hv.domain(id)?);
+    let permitted = call.may(Action::ManageEventChannels, Object::Domain(domain.id)).is_ok();
+    Ok((domain, permitted))
 }
 
 fn alloc_unbound<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -157,9 +159,8 @@ fn reset_from<M: Machine>(call: &mut Call<'_, M>, start: ResetStart) -> Answer {
     let (domain, permitted) = named(call, op.dom)?;
     let paused = domain.vcpus.iter().all(crate::domains::vcpu::Vcpu::is_paused);
     events::may_reset(call.domain.id, domain.id, permitted, paused)?;
-    let clock = &call.hv.machine;
-    let started = clock.now();
-    Ok(match events::reset(&domain, start, || clock.now().since_ns(started) > BUDGET_NS)? {
+    let budget = Budget::start(&call.hv.machine);
+    Ok(match events::reset(&domain, start, || budget.is_over(&call.hv.machine))? {
         Progress::Done => Outcome::OK,
         Progress::Again => {
             let [_, rest @ ..] = call.args;

@@ -1,28 +1,29 @@
 //! `grant_table_op`: from a guest's lists to the operations. **Source:** `grant_table.h`.
 
+use crate::budget::Budget;
+use crate::components::access::{Action, Object};
 use crate::components::grant::{
     End, Failure, MapRequest, Named, Part, Shape, Unmapping, World, begin_unmap, copy, finish_unmap, map, set_version,
     status_of, swap,
 };
 use crate::components::placing::settle::is_settled;
+use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
-use crate::domains::hypervisor::DomainRef;
-use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::domains::hypervisor::DomainHandle;
+use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::outcome::{Answer, Outcome};
 use arrayvec::ArrayVec;
 use core::mem::offset_of;
 use xen_abi::grant_table::*;
 use xen_abi::{Errno, GuestHandle};
-use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa, Time};
+use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// How long a list is worked on before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 /// Elements between two looks at the clock, and mappings that leave together.
 const BATCH: usize = 32;
 
 /// Every operation. Those refused are not for translated guests.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(GNTTABOP_MAP_GRANT_REF, "GNTTABOP_map_grant_ref", map_grant_ref),
@@ -46,7 +47,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
 struct List<T> {
     at: GuestHandle<T>,
     count: u32,
-    started: Time,
+    budget: Budget,
 }
 
 impl<T> List<T> {
@@ -56,7 +57,7 @@ impl<T> List<T> {
         if count.cast_signed() < 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { at: call.handle(1), count, started: call.hv.machine.now() })
+        Ok(Self { at: call.handle(1), count, budget: Budget::start(&call.hv.machine) })
     }
 
     /// **Errors:** `EINVAL` unless the list has one element.
@@ -67,7 +68,7 @@ impl<T> List<T> {
     /// To be called again from the element `done` on, if the time is up.
     fn preempted<M: Machine>(&self, call: &Call<'_, M>, done: u32) -> Option<Outcome> {
         let look = done != 0 && (done as usize).is_multiple_of(BATCH);
-        (look && call.hv.machine.now().since_ns(self.started) >= BUDGET_NS).then(|| self.again(call, done))
+        (look && self.budget.is_over(&call.hv.machine)).then(|| self.again(call, done))
     }
 
     fn again<M: Machine>(&self, call: &Call<'_, M>, done: u32) -> Outcome {
@@ -206,38 +207,23 @@ fn swap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Either the caller or another domain.
-enum Asked<'a, M: Machine> {
-    Caller(&'a Domain<M>),
-    Other(DomainRef<M>),
-}
-
-impl<M: Machine> Asked<'_, M> {
-    fn domain(&self) -> &Domain<M> {
-        match self {
-            Self::Caller(domain) => domain,
-            Self::Other(domain) => domain,
-        }
-    }
-}
-
 /// The domain that is asked about: anybody may ask about itself, the control domain about all.
-fn asked<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<Asked<'a, M>, Failure> {
+fn asked<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Failure> {
     if call.is_self(id) {
-        return Ok(Asked::Caller(call.domain));
+        return Ok(Reference::Borrowed(call.domain));
     }
     let domain = call.hv.domains.get(id).ok_or(Failure::BadDomain)?;
-    if call.domain.privileged { Ok(Asked::Other(domain)) } else { Err(Failure::Denied) }
+    call.may(Action::ManageGrantTable, Object::Domain(domain.id)).map_err(|_| Failure::Denied)?;
+    Ok(Reference::Shared(domain))
 }
 
 /// **Errors:** `EINVAL` unless there is one element; `EFAULT`.
 fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let list = List::<GnttabSetupTable>::only(call)?;
     let op = call.memory().read(list.at)?;
-    let outcome = asked(call, op.dom).and_then(|asked| {
-        let domain = asked.domain();
+    let outcome = asked(call, op.dom).and_then(|domain| {
         domain.grants.grow(op.nr_frames, &call.hv.grant_source(domain.id)).map_err(|_| Failure::General)?;
-        write_frames(call, domain, Part::Entries, op.nr_frames, op.frame_list.address)
+        write_frames(call, &domain, Part::Entries, op.nr_frames, op.frame_list.address)
     });
     write_status(call, &list, 0, offset_of!(GnttabSetupTable, status), status_of(&outcome))?;
     Ok(Outcome::OK)
@@ -270,7 +256,7 @@ fn query_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let found = asked(call, op.dom);
     op.status = status_of(&found);
     if let Ok(asked) = found {
-        let grants = &asked.domain().grants;
+        let grants = &asked.grants;
         op.nr_frames = grants.with_shape(Shape::frame_count);
         op.max_nr_frames = grants.limits().frames;
     }
@@ -299,7 +285,7 @@ fn get_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         Failure::BadDomain => Errno::ESRCH,
         _ => Errno::EPERM,
     })?;
-    op.version = asked.domain().grants.with_shape(Shape::version).number();
+    op.version = asked.grants.with_shape(Shape::version).number();
     call.memory().write(list.at, &op)?;
     Ok(Outcome::OK)
 }

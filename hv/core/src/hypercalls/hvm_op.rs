@@ -1,9 +1,10 @@
 //! `hvm_op`: what belongs to fully virtualised domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
 
+use crate::components::access::{Action, Object};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::domains::vcpu::Vcpu;
-use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::lifecycle::waking::notify_number;
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ const FIRST_VECTOR: u8 = 16;
 const TRACE_CLASSES: u16 = 1 << 12;
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(HVMOP_SET_PARAM, "HVMOP_set_param", set_param),
@@ -48,7 +49,7 @@ fn other<M: Machine>(call: &Call<'_, M>, id: DomId) -> Result<Option<DomainRef<M
         return Ok(None);
     }
     let domain = call.hv.domain(id)?;
-    call.require_control()?;
+    call.may(Action::UseHvmParameter, Object::Domain(domain.id))?;
     Ok(Some(domain))
 }
 

@@ -27,6 +27,4 @@ pub use call::Call;
 pub use dispatch::{answer, make};
 pub use list::Table;
 pub use multicall::multicall;
-pub use table::{
-    Body, Caller, Handler, Hypercall, Operation, OperationBody, Precondition, control, operation, refused,
-};
+pub use table::{Body, Handler, Hypercall, Operation, OperationBody, Precondition, operation, permitted, refused};

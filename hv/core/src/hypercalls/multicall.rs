@@ -1,13 +1,11 @@
 //! Several calls in one.
 
 use super::{Call, make};
+use crate::budget::Budget;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::hypercall::MulticallEntry;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::Machine;
-
-/// How long a list is worked on before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 
 /// `multicall(list, count)`: makes each call of the list and writes its result beside it. A preempted entry leaves
 /// its progress in its own arguments, and the list goes on at that entry.
@@ -18,10 +16,10 @@ pub fn multicall<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.in_multicall {
         return Err(Errno::EINVAL);
     }
-    let started = call.hv.machine.now();
+    let budget = Budget::start(&call.hv.machine);
     let (mut at, mut left) = (call.handle::<MulticallEntry>(0), call.arg_u32(1));
     while left > 0 {
-        if call.hv.machine.now().since_ns(started) > BUDGET_NS {
+        if budget.is_over(&call.hv.machine) {
             return Ok(again(call, at, left));
         }
         let mut entry: MulticallEntry = call.memory().read(at)?;

@@ -3,7 +3,8 @@
 //! A translated domain has its interrupts by its virtual controllers, so everything that names a physical interrupt
 //! is refused.
 
-use crate::hypercalls::{Call, Operation, control, refused};
+use crate::components::access::Action;
+use crate::hypercalls::{Call, Handler, Operation, permitted, refused};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::physdev::{
@@ -18,7 +19,7 @@ use xenolith_hal::{IoSize, Machine, PciFunction};
 const NOBODY: u16 = 0xffff;
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             refused(PHYSDEVOP_IRQ_STATUS_QUERY, "PHYSDEVOP_irq_status_query", Errno::ENOSYS),
@@ -26,10 +27,15 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
             refused(PHYSDEVOP_MAP_PIRQ, "PHYSDEVOP_map_pirq", Errno::ENOSYS),
             refused(PHYSDEVOP_UNMAP_PIRQ, "PHYSDEVOP_unmap_pirq", Errno::ENOSYS),
             refused(PHYSDEVOP_GET_FREE_PIRQ, "PHYSDEVOP_get_free_pirq", Errno::ENOSYS),
-            control(PHYSDEVOP_PCI_MMCFG_RESERVED, "PHYSDEVOP_pci_mmcfg_reserved", mmcfg_reserved),
-            control(PHYSDEVOP_PCI_DEVICE_ADD, "PHYSDEVOP_pci_device_add", device_add),
-            control(PHYSDEVOP_PCI_DEVICE_REMOVE, "PHYSDEVOP_pci_device_remove", device_remove),
-            control(PHYSDEVOP_DBGP_OP, "PHYSDEVOP_dbgp_op", debug_port),
+            permitted(
+                Action::ManageDevices,
+                PHYSDEVOP_PCI_MMCFG_RESERVED,
+                "PHYSDEVOP_pci_mmcfg_reserved",
+                mmcfg_reserved,
+            ),
+            permitted(Action::ManageDevices, PHYSDEVOP_PCI_DEVICE_ADD, "PHYSDEVOP_pci_device_add", device_add),
+            permitted(Action::ManageDevices, PHYSDEVOP_PCI_DEVICE_REMOVE, "PHYSDEVOP_pci_device_remove", device_remove),
+            permitted(Action::ManageDevices, PHYSDEVOP_DBGP_OP, "PHYSDEVOP_dbgp_op", debug_port),
         ]
     }
 }

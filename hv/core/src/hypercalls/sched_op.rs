@@ -1,8 +1,9 @@
 //! `sched_op`: a vCPU gives its CPU away, waits, or ends its domain. **Source:** `sched.h`.
 
+use crate::components::access::{Action, Object};
 use crate::components::event_channel::{is_pending, poll};
 use crate::components::vcpu_timers::Timer;
-use crate::hypercalls::{Call, Operation, control, operation};
+use crate::hypercalls::{Call, Handler, Operation, operation, permitted};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::outcome::{Answer, Outcome};
@@ -21,7 +22,7 @@ const MOST_POLLED_PORTS: u32 = 128;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(SCHEDOP_YIELD, "SCHEDOP_yield", yield_cpu),
@@ -31,7 +32,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
             operation(SCHEDOP_REMOTE_SHUTDOWN, "SCHEDOP_remote_shutdown", remote_shutdown),
             operation(SCHEDOP_SHUTDOWN_CODE, "SCHEDOP_shutdown_code", shutdown_code),
             operation(SCHEDOP_WATCHDOG, "SCHEDOP_watchdog", watchdog),
-            control(SCHEDOP_PIN_OVERRIDE, "SCHEDOP_pin_override", pin_override),
+            permitted(Action::OverridePinning, SCHEDOP_PIN_OVERRIDE, "SCHEDOP_pin_override", pin_override),
         ]
     }
 }
@@ -103,7 +104,7 @@ fn remote_shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::ESRCH);
     }
     let domain = call.hv.domain(wanted.domain_id)?;
-    call.require_control()?;
+    call.may(Action::ShutDownRemotely, Object::Domain(domain.id))?;
     domain_shutdown(call.hv, &domain, wanted.reason & 0xff);
     Ok(Outcome::OK)
 }

@@ -4,7 +4,7 @@ use super::vcpu_start::initialise;
 use crate::components::event_channel::{mark_everything, raise_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::vcpu::Vcpu;
-use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::vcpu_down;
 use crate::lifecycle::time::{show_runstate, update_clock};
@@ -34,7 +34,7 @@ const FURTHEST_NS: u64 = 1 << 50;
 const MIDDLE_WAY_NS: u64 = 100_000_000;
 
 /// Every operation: first argument the operation, second the vCPU, third a structure.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(VCPUOP_INITIALISE, "VCPUOP_initialise", initialise),

@@ -1,6 +1,6 @@
 //! `xen_version`: what this hypervisor is. **Source:** `version.h`.
 
-use crate::hypercalls::{Call, Operation, operation};
+use crate::hypercalls::{Call, Handler, Operation, operation};
 use crate::outcome::{Answer, Outcome};
 use crate::settings::{XEN_MAJOR, XEN_MINOR};
 use xen_abi::version::{
@@ -24,7 +24,7 @@ const VIRT_START: u64 = 0xffff_8000_0000_0000;
 const CAPABILITIES: &str = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(XENVER_VERSION, "XENVER_version", version),

@@ -7,6 +7,7 @@
 //! What keeps others from giving a dying domain something new: its memory may not grow ([`Account::set_max`]), its
 //! event channels give out no port, its translation has no root, its grant table is closed.
 
+use crate::budget::Budget;
 use crate::components::event_channel;
 use crate::components::grant::{World, release_mappings};
 use crate::components::placing::place::release_memory;
@@ -21,8 +22,6 @@ use crate::lifecycle::waking::pause_all;
 use crate::memory::frames::Account;
 use xenolith_hal::{Gfn, GrantHandle, Machine, Mfn, Time};
 
-/// How long one part of the work takes at most, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 /// Steps between two looks at the clock: mappings of grants, pages of memory, frames of the machine.
 const HANDLES: u32 = 64;
 const PAGES: u32 = 8;
@@ -42,10 +41,10 @@ pub enum Progress {
 /// Takes a domain apart for about a millisecond. To be called until it is done, by one CPU at a time, and never by the
 /// domain itself.
 pub fn destroy<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Progress {
-    let started = hv.machine.now();
+    let budget = Budget::start(&hv.machine);
     loop {
         let stage = *domain.destruction.lock();
-        let next = match step(hv, domain, stage, started) {
+        let next = match step(hv, domain, stage, budget) {
             Some(Stage::Over) => {
                 *domain.destruction.lock() = Stage::Over;
                 return Progress::Done;
@@ -55,27 +54,25 @@ pub fn destroy<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Progress {
             Some(next) => next,
         };
         *domain.destruction.lock() = next;
-        if is_spent(hv, started) {
+        if budget.is_over(&hv.machine) {
             return Progress::Again;
         }
     }
 }
 
-fn is_spent<M: Machine>(hv: &Hypervisor<M>, started: Time) -> bool {
-    hv.machine.now().since_ns(started) >= BUDGET_NS
-}
-
 /// Does a part of a stage, and gives what is next; none to be called again for the same.
-fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, started: Time) -> Option<Stage> {
+fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget: Budget) -> Option<Stage> {
     match stage {
         Stage::Stop => {
             stop(hv, domain);
             wait_until_stopped(hv, &domain.vcpus).then_some(Stage::Events)
         }
-        Stage::Events => match event_channel::teardown(&HostedDomain::new(hv, domain), || is_spent(hv, started)) {
-            event_channel::Progress::Done => Some(Stage::Mappings(GrantHandle(0))),
-            event_channel::Progress::Again => None,
-        },
+        Stage::Events => {
+            match event_channel::teardown(&HostedDomain::new(hv, domain), || budget.is_over(&hv.machine)) {
+                event_channel::Progress::Done => Some(Stage::Mappings(GrantHandle(0))),
+                event_channel::Progress::Again => None,
+            }
+        }
         Stage::Mappings(from) => {
             let next = release_mappings(hv, domain, from, HANDLES);
             Some(next.map_or(Stage::Memory(Gfn(0)), Stage::Mappings))

@@ -1,8 +1,9 @@
 //! A real domain, as event channels see it.
 
 use crate::components::event_channel::{EventChannels, EventDomain, raise_global};
+use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
-use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::domains::hypervisor::{DomainHandle, DomainRef, Hypervisor};
 use crate::lifecycle::waking::notify_number;
 use crate::memory::frames::PageRef;
 use core::ops::Deref;
@@ -14,21 +15,16 @@ use xenolith_hal::{Machine, NestedSpace, PageKind, PageWords, Rights};
 const PIRQS_OF_CONTROL_DOMAIN: u32 = 256;
 const PIRQS: u32 = 56;
 
-enum Reference<'a, M: Machine> {
-    Lent(&'a Domain<M>),
-    Shared(DomainRef<M>),
-}
-
 /// A domain together with the hypervisor that it lives in.
 pub struct HostedDomain<'a, M: Machine> {
     hv: &'a Hypervisor<M>,
-    domain: Reference<'a, M>,
+    domain: DomainHandle<'a, M>,
 }
 
 impl<'a, M: Machine> HostedDomain<'a, M> {
     /// A domain that somebody else keeps alive.
     pub const fn new(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Self {
-        Self { hv, domain: Reference::Lent(domain) }
+        Self { hv, domain: Reference::Borrowed(domain) }
     }
 
     /// A domain that this keeps alive.
@@ -41,10 +37,7 @@ impl<M: Machine> Deref for HostedDomain<'_, M> {
     type Target = Domain<M>;
 
     fn deref(&self) -> &Domain<M> {
-        match &self.domain {
-            Reference::Lent(domain) => domain,
-            Reference::Shared(domain) => domain,
-        }
+        &self.domain
     }
 }
 

@@ -1,5 +1,6 @@
 //! Grants among the domains of the hypervisor.
 
+use crate::components::access::Subject;
 use crate::components::grant::{GrantTable, Party, Source, World};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
@@ -16,8 +17,8 @@ impl<M: Machine> Party for Domain<M> {
         self.id
     }
 
-    fn privileged(&self) -> bool {
-        self.privileged
+    fn subject(&self) -> Subject {
+        self.subject()
     }
 
     fn space(&self) -> &M::Space {

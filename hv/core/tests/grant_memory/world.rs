@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use xenolith_core::components::access::Subject;
 use xenolith_core::components::grant::{GrantTable, Limits, Part, Party, Source, World};
 use xenolith_core::memory::frames::epoch::Epoch;
 use xenolith_core::memory::frames::{ANYWHERE, Frames, OwnedFrame, Pages, PagingPool};
@@ -87,8 +88,8 @@ impl Party for Dom {
     fn id(&self) -> DomId {
         self.id
     }
-    fn privileged(&self) -> bool {
-        self.id == DomId::DOM0
+    fn subject(&self) -> Subject {
+        Subject { id: self.id, privileged: self.id == DomId::DOM0 }
     }
     fn space(&self) -> &Space {
         &self.space

@@ -3,8 +3,8 @@
 use super::party::{Party, World};
 use super::pin::{Use, pin, unpin};
 use super::status::Failure;
+use crate::components::reference::Reference;
 use crate::memory::frames::{PageRef, Pages};
-use core::ops::Deref;
 use xenolith_hal::{DomId, Gfn, GrantRef, PAGE_SIZE, PageWords};
 
 /// A page that is copied from or to.
@@ -29,22 +29,8 @@ pub struct End {
 const CHUNK: usize = 512;
 const WORD: usize = 8;
 
-/// Either the caller or another domain, held.
-enum Whose<'a, W: World> {
-    Caller(&'a W::Party),
-    Other(W::Held),
-}
-
-impl<W: World> Deref for Whose<'_, W> {
-    type Target = W::Party;
-
-    fn deref(&self) -> &W::Party {
-        match self {
-            Self::Caller(caller) => caller,
-            Self::Other(other) => other,
-        }
-    }
-}
+/// A domain that a copy is from or to.
+type Whose<'a, W> = Reference<'a, <W as World>::Party, <W as World>::Held>;
 
 /// One end, held for the copy.
 struct Held<'a, W: World> {
@@ -80,10 +66,10 @@ pub fn copy<W: World>(world: &W, caller: &W::Party, from: End, to: End, length: 
 
 fn whose<'a, W: World>(world: &W, caller: &'a W::Party, end: End) -> Result<Whose<'a, W>, Failure> {
     if end.domain == DomId::SELF {
-        return Ok(Whose::Caller(caller));
+        return Ok(Reference::Borrowed(caller));
     }
     let other = world.party(end.domain).ok_or(Failure::BadDomain)?;
-    if matches!(end.named, Named::Frame(_)) { Err(Failure::Denied) } else { Ok(Whose::Other(other)) }
+    if matches!(end.named, Named::Frame(_)) { Err(Failure::Denied) } else { Ok(Reference::Shared(other)) }
 }
 
 fn hold<'a, W: World>(

@@ -1,6 +1,7 @@
 //! What grant operations ask of the domains and of the machine.
 
 use super::GrantTable;
+use crate::components::access::Subject;
 use crate::memory::frames::epoch::Epoch;
 use crate::memory::frames::{Frames, Pages};
 use crate::memory::physmap::{Memory, Physmap};
@@ -14,8 +15,8 @@ pub trait Party {
 
     /// Its number.
     fn id(&self) -> DomId;
-    /// True for the control domain, which may ask about others.
-    fn privileged(&self) -> bool;
+    /// The domain as one that asks for something.
+    fn subject(&self) -> Subject;
     /// Its translation.
     fn space(&self) -> &Self::Space;
     /// The page that it shares with the hypervisor.

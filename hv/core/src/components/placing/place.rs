@@ -1,5 +1,6 @@
 //! Which page appears at which frame of a domain.
 
+use crate::components::access::{Action, Object, may};
 use crate::components::grant::{MemoryOf, Part, Party, Source, World};
 use crate::memory::frames::{PageRef, Pages};
 use crate::memory::physmap::{Editor, Memory, PlaceError};
@@ -140,7 +141,8 @@ fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item
         return Err(Errno::EINVAL);
     }
     let owner = world.party(item.foreign).ok_or(Errno::ESRCH)?;
-    if !caller.privileged() || item.foreign == target.id() {
+    may(caller.subject(), Action::MapForeignPage, Object::Domain(item.foreign))?;
+    if item.foreign == target.id() {
         return Err(Errno::EPERM);
     }
     let page = world.memory(&owner).own_page(Gfn(item.index), true).ok_or(Errno::EINVAL)?;

@@ -20,11 +20,12 @@ mod vcpu_context;
 mod written_pages;
 
 pub use info::domain_info;
-pub use list::{Command, CommandBody, commands};
+pub use list::{CommandHandler, commands};
 
+use crate::components::access::{Action, Object};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainRef;
-use crate::hypercalls::Call;
+use crate::hypercalls::{Call, Operation};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION};
 use xen_abi::{DomId, Errno};
@@ -84,12 +85,8 @@ pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         XEN_DOMCTL_GETDOMAININFO => call.hv.domains.get(op.domain),
         _ => Some(call.hv.domain(op.domain)?),
     };
-    call.require_control()?;
-    let command = commands::<M>().iter().find(|command| command.number == op.cmd).ok_or(Errno::ENOSYS)?;
-    let handler = match command.body {
-        CommandBody::Does(handler) => handler,
-        CommandBody::Refused(errno) => return Err(errno),
-    };
+    call.may(Action::ControlDomain, Object::Domain(op.domain))?;
+    let handler = Operation::find(commands::<M>(), op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
     let hv = call.hv;
     hv.keep_up();
     let mut request = Request { call, op, target };

@@ -1,6 +1,7 @@
 //! What stands at the frames of a domain, for whoever saves it.
 
 use super::Request;
+use crate::budget::Budget;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::domctl::{XEN_DOMCTL_PFINFO_NOTAB, XEN_DOMCTL_PFINFO_XTAB};
@@ -8,8 +9,6 @@ use xenolith_hal::{Gfn, Machine, NestedSpace, PageKind};
 
 /// The most frames of one call.
 const MOST_FRAMES: u64 = 1024;
-/// How long a call works before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 
 /// Puts its kind in place of each frame of a list: memory of the domain's own, or nothing. A call that takes long
 /// leaves in the structure what is left to be done.
@@ -21,7 +20,7 @@ pub(super) fn get_page_frame_info<M: Machine>(request: &mut Request<'_, '_, M>) 
         return Err(Errno::E2BIG);
     }
     let machine = &request.call.hv.machine;
-    let (memory, started) = (request.call.memory(), machine.now());
+    let (memory, mut budget) = (request.call.memory(), Budget::start(machine));
     while list.num > 0 {
         let gfn = Gfn(memory.read(list.array)?);
         let found = request.domain()?.space.lookup(gfn);
@@ -30,7 +29,7 @@ pub(super) fn get_page_frame_info<M: Machine>(request: &mut Request<'_, '_, M>) 
         memory.write(list.array, &u64::from(kind))?;
         list.array = list.array.checked_add(1).ok_or(Errno::EFAULT)?;
         list.num -= 1;
-        if list.num > 0 && machine.now().since_ns(started) > BUDGET_NS {
+        if list.num > 0 && budget.is_spent(machine) {
             request.op.set_getpageframeinfo3(list);
             request.copy_back()?;
             return request.again();

@@ -5,6 +5,7 @@
 //! leave as many. It copies everything once while the domain runs, and once when it stands still.
 
 use super::Request;
+use crate::budget::Budget;
 use crate::domains::domain::Domain;
 use crate::outcome::Answer;
 use xen_abi::Errno;
@@ -14,8 +15,6 @@ use xenolith_hal::Machine;
 /// Bytes of the bitmap that are written at a time, and the frames for which they stand.
 const PIECE_BYTES: usize = 512;
 const PIECE_FRAMES: u64 = PIECE_BYTES as u64 * 8;
-/// How long a call works before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
 
 /// From now on it may be asked which pages were written.
 ///
@@ -64,7 +63,7 @@ fn write_bits<M: Machine>(
     there: u64,
 ) -> Result<Option<u64>, Errno> {
     let machine = &request.call.hv.machine;
-    let started = machine.now();
+    let budget = Budget::start(machine);
     let mut at = first;
     while at < op.pages {
         let frames = PIECE_FRAMES.min(op.pages - at);
@@ -73,7 +72,7 @@ fn write_bits<M: Machine>(
         let place = op.dirty_bitmap.address.checked_add(at / 8).ok_or(Errno::EFAULT)?;
         request.call.memory().write_bytes(place, bytes)?;
         at = at.saturating_add(frames);
-        if at < op.pages && machine.now().since_ns(started) > BUDGET_NS {
+        if at < op.pages && budget.is_over(machine) {
             return Ok(Some(at));
         }
     }

@@ -1,11 +1,13 @@
 //! `XENMEM_acquire_resource`: what the hypervisor keeps about a domain, mapped by the toolstack.
 
+use crate::budget::Budget;
+use crate::components::access::{Action, Object};
 use crate::components::grant::{Part, status_frames_for};
 use crate::components::placing::place::{Displaced, map_foreign};
 use crate::components::placing::settle::is_settled;
 use crate::domains::domain::Domain;
 use crate::hypercalls::Call;
-use crate::hypercalls::memory::list::{Budget, again, extents_done};
+use crate::hypercalls::memory::list::{again, extents_done};
 use crate::outcome::{Answer, Outcome};
 use core::mem::offset_of;
 use xen_abi::physmap::*;
@@ -28,7 +30,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EPERM);
     }
     let owner = call.hv.domain(op.domid)?;
-    call.require_control()?;
+    call.may(Action::AcquireResource, Object::Domain(owner.id))?;
     let (part, most) = resource(&owner, &op).ok_or(Errno::EINVAL)?;
     let done = extents_done(call);
     if op.frame_list.is_null() {
@@ -41,9 +43,9 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let last = u32::try_from(op.frame + u64::from(op.nr_frames) - 1).map_err(|_| Errno::EINVAL)?;
     let source = call.hv.grant_source(owner.id);
     owner.grants.frame(part, last, &source).ok_or(Errno::EINVAL)?;
-    let mut budget = Budget::new(call);
+    let mut budget = Budget::start(&call.hv.machine);
     for step in done..u64::from(op.nr_frames) {
-        if budget.is_spent(call) || !is_settled(call.hv, call.domain) {
+        if budget.is_spent(&call.hv.machine) || !is_settled(call.hv, call.domain) {
             return Ok(again(call, step));
         }
         let gfn: Gfn = call.memory().read_at(op.frame_list, step)?;

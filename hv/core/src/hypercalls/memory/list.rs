@@ -1,19 +1,17 @@
 //! `memory_op`: every operation by its number. **Source:** `memory.h`.
 
 use super::{acquire, place_calls, reservation, settings};
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::DomainRef;
-use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::components::access::{Action, Object};
+use crate::components::reference::Reference;
+use crate::domains::hypervisor::DomainHandle;
+use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::outcome::Outcome;
 use xen_abi::Errno;
 use xen_abi::memory::*;
-use xenolith_hal::{DomId, Machine, Time};
-
-/// How long a call works before the guest may take its interrupts, in nanoseconds.
-const BUDGET_NS: u64 = 1_000_000;
+use xenolith_hal::{DomId, Machine};
 
 /// Every operation.
-pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
+pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
             operation(XENMEM_INCREASE_RESERVATION, "XENMEM_increase_reservation", reservation::increase),
@@ -50,38 +48,19 @@ pub const fn operations<M: Machine>() -> &'static [Operation<M>] {
     }
 }
 
-/// The domain that a call is about: the caller, or another one.
-pub(super) enum Target<'a, M: Machine> {
-    Caller(&'a Domain<M>),
-    Other(DomainRef<M>),
-}
-
-impl<M: Machine> core::ops::Deref for Target<'_, M> {
-    type Target = Domain<M>;
-
-    fn deref(&self) -> &Domain<M> {
-        match self {
-            Self::Caller(domain) => domain,
-            Self::Other(domain) => domain,
-        }
-    }
-}
-
 /// The domain with this number, `DOMID_SELF` included, whoever asks.
 ///
 /// **Errors:** `ESRCH`.
-pub(super) fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<Target<'a, M>, Errno> {
-    if call.is_self(id) { Ok(Target::Caller(call.domain)) } else { call.hv.domain(id).map(Target::Other) }
+pub(super) fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Errno> {
+    if call.is_self(id) { Ok(Reference::Borrowed(call.domain)) } else { call.hv.domain(id).map(Reference::Shared) }
 }
 
 /// The domain with this number, if the caller may work on it: on itself anybody may, on others the control domain.
 ///
 /// **Errors:** `ESRCH`, `EPERM`.
-pub(super) fn permitted<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<Target<'a, M>, Errno> {
+pub(super) fn permitted<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Errno> {
     let target = named(call, id)?;
-    if target.id != call.domain.id {
-        call.require_control()?;
-    }
+    call.may(Action::ManageMemory, Object::Domain(target.id))?;
     Ok(target)
 }
 
@@ -101,34 +80,4 @@ pub(super) fn again<M: Machine>(call: &Call<'_, M>, done: u64) -> Outcome {
     let [b, c, d, e, f] = rest;
     let operation = u64::from(call.arg_u32(0) & MEMOP_CMD_MASK);
     Outcome::Again([operation | done << MEMOP_EXTENT_SHIFT, b, c, d, e, f])
-}
-
-/// How long a call has worked.
-pub(super) struct Budget {
-    started: Time,
-    steps: u32,
-}
-
-/// Steps between two looks at the clock.
-const STEPS_A_LOOK: u32 = 16;
-
-impl Budget {
-    pub(super) fn new<M: Machine>(call: &Call<'_, M>) -> Self {
-        Self { started: call.hv.machine.now(), steps: 0 }
-    }
-
-    /// True when the guest should get its interrupts; asked before each step, the first one excepted.
-    pub(super) fn is_spent<M: Machine>(&mut self, call: &Call<'_, M>) -> bool {
-        self.is_spent_by(call, 1)
-    }
-
-    /// The same before a step that is worth so many ordinary ones.
-    pub(super) fn is_spent_by<M: Machine>(&mut self, call: &Call<'_, M>, worth: u32) -> bool {
-        self.steps = self.steps.saturating_add(worth);
-        if self.steps < STEPS_A_LOOK {
-            return false;
-        }
-        self.steps = 0;
-        call.hv.machine.now().since_ns(self.started) >= BUDGET_NS
-    }
 }

@@ -1,9 +1,12 @@
 //! `XENMEM_add_to_physmap` and its kin: arguments, permission, progress.
 
+use crate::budget::Budget;
+use crate::components::access::{Action, Object};
 use crate::components::placing::place::{Item, place, unplace};
 use crate::components::placing::settle::is_settled;
+use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
-use crate::hypercalls::memory::list::{Budget, Target, again, extents_done, named, no_progress, permitted};
+use crate::hypercalls::memory::list::{again, extents_done, named, no_progress, permitted};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno};
@@ -17,14 +20,13 @@ fn progress<M: Machine>(call: &Call<'_, M>) -> Result<u16, Errno> {
 }
 
 /// **Errors:** `ESRCH`; `EACCES` for device memory of any but the control domain itself; `EPERM`.
-fn target<'a, M: Machine>(call: &Call<'a, M>, id: DomId, space: u32) -> Result<Target<'a, M>, Errno> {
+fn target<'a, M: Machine>(call: &Call<'a, M>, id: DomId, space: u32) -> Result<DomainHandle<'a, M>, Errno> {
     let target = named(call, id)?;
-    if space == XENMAPSPACE_DEV_MMIO && !(target.privileged && target.id == call.domain.id) {
-        return Err(Errno::EACCES);
+    let object = Object::Domain(target.id);
+    if space == XENMAPSPACE_DEV_MMIO {
+        call.may(Action::MapDeviceMemory, object).map_err(|_| Errno::EACCES)?;
     }
-    if target.id != call.domain.id {
-        call.require_control()?;
-    }
+    call.may(Action::ManageMemory, object)?;
     Ok(target)
 }
 
@@ -50,9 +52,9 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if !fits(op.idx) || !fits(op.gpfn.0) {
         return Err(Errno::EOVERFLOW);
     }
-    let mut budget = Budget::new(call);
+    let mut budget = Budget::start(&call.hv.machine);
     for step in u64::from(start)..u64::from(start) + u64::from(left) {
-        if budget.is_spent(call) || (step == u64::from(start) && !is_settled(call.hv, &*target)) {
+        if budget.is_spent(&call.hv.machine) || (step == u64::from(start) && !is_settled(call.hv, &*target)) {
             return Ok(again(call, step));
         }
         let item = Item { space: XENMAPSPACE_GMFN, index: op.idx + step, foreign: DomId::INVALID };
@@ -79,9 +81,9 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
     if space == XENMAPSPACE_DEV_MMIO && op.foreign_domid.0 != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
-    let mut budget = Budget::new(call);
+    let mut budget = Budget::start(&call.hv.machine);
     for step in u64::from(start)..u64::from(op.size) {
-        if budget.is_spent(call) || !is_settled(call.hv, &*target) {
+        if budget.is_spent(&call.hv.machine) || !is_settled(call.hv, &*target) {
             return Ok(again(call, step));
         }
         let index = call.memory().read_at(op.idxs, step)?;

@@ -2,10 +2,13 @@
 //!
 //! These operations return how many extents were done, and that is all a caller learns of an error.
 
+use crate::budget::Budget;
+use crate::components::access::{Action, Object};
 use crate::components::grant::World;
 use crate::components::placing::settle::is_settled;
+use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
-use crate::hypercalls::memory::list::{Budget, Target, again, extents_done, permitted};
+use crate::hypercalls::memory::list::{again, extents_done, permitted};
 use crate::memory::frames::{ANYWHERE, AllocationError};
 use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
 use crate::outcome::{Answer, Outcome};
@@ -21,7 +24,7 @@ const MAX_ORDER_OF_CONTROL_DOMAIN: u32 = 18;
 const MOST_EXTENTS: u64 = (u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT) as u64;
 
 fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
-    if call.domain.privileged { MAX_ORDER_OF_CONTROL_DOMAIN } else { MAX_ORDER }
+    if call.may(Action::AllocateLargeBlocks, Object::Machine).is_ok() { MAX_ORDER_OF_CONTROL_DOMAIN } else { MAX_ORDER }
 }
 
 /// What came of one extent.
@@ -36,14 +39,14 @@ enum Step {
 /// Does `step` with each extent, as far as it goes.
 fn each_extent<M: Machine>(
     call: &Call<'_, M>,
-    step: impl Fn(&Target<'_, M>, &MemoryReservation, u64) -> Step,
+    step: impl Fn(&DomainHandle<'_, M>, &MemoryReservation, u64) -> Step,
 ) -> Answer {
     let mut done = extents_done(call);
     let Some((target, reservation)) = prepare(call, done) else { return Ok(Outcome::Done(done)) };
-    let mut budget = Budget::new(call);
+    let mut budget = Budget::start(&call.hv.machine);
     let pages = 1 << reservation.extent_order;
     while done < reservation.nr_extents {
-        if budget.is_spent_by(call, pages) {
+        if budget.is_spent_by(&call.hv.machine, pages) {
             return Ok(again(call, done));
         }
         match step(&target, &reservation, done) {
@@ -56,7 +59,7 @@ fn each_extent<M: Machine>(
 }
 
 /// The arguments, if they make sense and the caller may.
-fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(Target<'a, M>, MemoryReservation)> {
+fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(DomainHandle<'a, M>, MemoryReservation)> {
     let reservation: MemoryReservation = call.read_arg(1).ok()?;
     if reservation.nr_extents > MOST_EXTENTS || done >= reservation.nr_extents {
         return None;

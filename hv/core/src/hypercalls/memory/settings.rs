@@ -1,5 +1,6 @@
 //! How much memory there is, who may have how much, and maps of it.
 
+use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{named, no_progress, permitted};
 use crate::memory::frames::{Account, ClaimError};
@@ -92,7 +93,7 @@ pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EINVAL);
     }
     let target = call.hv.domains.get(op.domid).ok_or(Errno::EINVAL)?;
-    call.require_control()?;
+    call.may(Action::ClaimMemory, Object::Domain(target.id))?;
     match call.hv.frames.claim(target.id, op.nr_extents) {
         Ok(()) => Ok(Outcome::OK),
         Err(ClaimError::Invalid) => Err(Errno::EINVAL),
@@ -107,7 +108,7 @@ pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
-    call.require_control()?;
+    call.may(Action::ManagePopulateOnDemand, Object::Domain(target.id))?;
     let account = account(call, target.id)?;
     let pages = u32::try_from(op.target_pages).ok().filter(|pages| *pages <= account.max()).ok_or(Errno::EINVAL)?;
     account.keep_on_demand(pages);
@@ -118,7 +119,7 @@ pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 pub(super) fn get_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
-    call.require_control()?;
+    call.may(Action::ManagePopulateOnDemand, Object::Domain(target.id))?;
     tell_pod_target(call, op, target.id)
 }
 
@@ -151,7 +152,7 @@ pub(super) fn access_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EPERM);
     }
     call.hv.domain(op.domid)?;
-    call.require_control()?;
+    call.may(Action::WatchMemory, Object::Domain(op.domid))?;
     Err(Errno::ENODEV)
 }
 

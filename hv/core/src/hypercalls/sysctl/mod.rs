@@ -10,7 +10,8 @@ mod power;
 
 pub use log::ring_grew;
 
-use crate::hypercalls::Call;
+use crate::components::access::{Action, Object};
+use crate::hypercalls::{Call, Operation, operation, refused};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::sysctl::*;
@@ -18,15 +19,15 @@ use xenolith_hal::Machine;
 
 /// What becomes of the structure when an operation has succeeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reply {
+pub enum Reply {
     /// It is written back.
     Structure,
     /// There is nothing to tell.
     Nothing,
 }
 
-/// What an operation does with its arguments.
-type Operation<M> = fn(&Call<'_, M>, &mut Sysctl) -> Result<Reply, Errno>;
+/// What does an operation.
+pub type SysctlHandler<M> = fn(&Call<'_, M>, &mut Sysctl) -> Result<Reply, Errno>;
 
 /// Does what the structure behind the first argument asks for.
 ///
@@ -37,39 +38,40 @@ pub fn sysctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if op.interface_version != XEN_SYSCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
-    call.require_control()?;
-    let operation: Operation<M> = operation(op.cmd)?;
-    if operation(call, &mut op)? == Reply::Structure {
+    call.may(Action::ControlMachine, Object::Machine)?;
+    let handler = Operation::find(operations::<M>(), op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
+    if handler(call, &mut op)? == Reply::Structure {
         call.write_arg(0, &op)?;
     }
     Ok(Outcome::OK)
 }
 
-/// What stands behind a number.
-///
-/// **Errors:** what real Xen, as Debian builds it, says about operations that it does not offer.
-fn operation<M: Machine>(number: u32) -> Result<Operation<M>, Errno> {
-    Ok(match number {
-        XEN_SYSCTL_READCONSOLE => log::read_console,
-        XEN_SYSCTL_DEBUG_KEYS => keys::debug_keys,
-        XEN_SYSCTL_PHYSINFO => machine::physinfo,
-        XEN_SYSCTL_GETCPUINFO => machine::getcpuinfo,
-        XEN_SYSCTL_AVAILHEAP => machine::availheap,
-        XEN_SYSCTL_CPUTOPOINFO => machine::cputopoinfo,
-        XEN_SYSCTL_NUMAINFO => machine::numainfo,
-        XEN_SYSCTL_PCITOPOINFO => machine::pcitopoinfo,
-        XEN_SYSCTL_SCHED_ID => pools::sched_id,
-        XEN_SYSCTL_CPUPOOL_OP => pools::cpupool_op,
-        XEN_SYSCTL_SCHEDULER_OP => pools::scheduler_op,
-        XEN_SYSCTL_GETDOMAININFOLIST => domains::getdomaininfolist,
-        XEN_SYSCTL_GET_CPU_LEVELLING_CAPS => policy::levelling_caps,
-        XEN_SYSCTL_GET_CPU_FEATURESET => policy::get_cpu_featureset,
-        XEN_SYSCTL_GET_CPU_POLICY => policy::get_cpu_policy,
-        XEN_SYSCTL_GET_PMSTAT => power::get_pmstat,
-        XEN_SYSCTL_PM_OP => power::pm_op,
-        XEN_SYSCTL_CPU_HOTPLUG => power::cpu_hotplug,
-        XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => return Err(Errno::ENODEV),
-        XEN_SYSCTL_COVERAGE_OP => return Err(Errno::EOPNOTSUPP),
-        _ => return Err(Errno::ENOSYS),
-    })
+/// Every operation, in the order of the numbers; what Debian's Xen was built without is refused as there. Any other is
+/// `ENOSYS`.
+pub const fn operations<M: Machine>() -> &'static [Operation<SysctlHandler<M>>] {
+    const {
+        &[
+            operation(XEN_SYSCTL_READCONSOLE, "readconsole", log::read_console),
+            operation(XEN_SYSCTL_PHYSINFO, "physinfo", machine::physinfo),
+            operation(XEN_SYSCTL_SCHED_ID, "sched_id", pools::sched_id),
+            operation(XEN_SYSCTL_GETDOMAININFOLIST, "getdomaininfolist", domains::getdomaininfolist),
+            operation(XEN_SYSCTL_DEBUG_KEYS, "debug_keys", keys::debug_keys),
+            operation(XEN_SYSCTL_GETCPUINFO, "getcpuinfo", machine::getcpuinfo),
+            operation(XEN_SYSCTL_AVAILHEAP, "availheap", machine::availheap),
+            operation(XEN_SYSCTL_GET_PMSTAT, "get_pmstat", power::get_pmstat),
+            operation(XEN_SYSCTL_CPU_HOTPLUG, "cpu_hotplug", power::cpu_hotplug),
+            operation(XEN_SYSCTL_PM_OP, "pm_op", power::pm_op),
+            operation(XEN_SYSCTL_CPUTOPOINFO, "cputopoinfo", machine::cputopoinfo),
+            operation(XEN_SYSCTL_NUMAINFO, "numainfo", machine::numainfo),
+            operation(XEN_SYSCTL_CPUPOOL_OP, "cpupool_op", pools::cpupool_op),
+            operation(XEN_SYSCTL_SCHEDULER_OP, "scheduler_op", pools::scheduler_op),
+            refused(XEN_SYSCTL_COVERAGE_OP, "coverage_op", Errno::EOPNOTSUPP),
+            refused(XEN_SYSCTL_PSR_CMT_OP, "psr_cmt_op", Errno::ENODEV),
+            operation(XEN_SYSCTL_PCITOPOINFO, "pcitopoinfo", machine::pcitopoinfo),
+            refused(XEN_SYSCTL_PSR_ALLOC, "psr_alloc", Errno::ENODEV),
+            operation(XEN_SYSCTL_GET_CPU_LEVELLING_CAPS, "get_cpu_levelling_caps", policy::levelling_caps),
+            operation(XEN_SYSCTL_GET_CPU_FEATURESET, "get_cpu_featureset", policy::get_cpu_featureset),
+            operation(XEN_SYSCTL_GET_CPU_POLICY, "get_cpu_policy", policy::get_cpu_policy),
+        ]
+    }
 }
