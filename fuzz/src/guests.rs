@@ -14,8 +14,7 @@ use xenolith_core::memory::frames::{ANYWHERE, Frames, PagingPool};
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::settings::Settings;
 use xenolith_devices::cpuid::CpuidTable;
-use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::MsrState;
+use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuState, CpuidRegisters, FrameSource, GuestCpu, Machine, Mapping, NestedSpace, PageKind, PageOrder,
@@ -101,14 +100,8 @@ fn vcpu(id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
     let mut state = CpuState { cr0: CR0_PROTECTED, efer: EFER_LONG, ..CpuState::at_pvh_entry(0, 0) };
     state.cs.attributes |= CODE_IS_LONG;
     hardware.set_state(&state).expect("it is a sound state");
-    let core = VcpuCore {
-        hardware,
-        lapic: Lapic::new(id),
-        msrs: MsrState::default(),
-        nmi_pending: false,
-        waits_for_startup: false,
-        tsc_offset: 0,
-    };
+    let mut core = VcpuCore::new(id, hardware, Mtrr::default());
+    core.waits_for_startup = false;
     let vcpu = Vcpu::new(id, Box::new(core), CpuId(0), Time(0));
     vcpu.set_info_place(shared_info, id.0 as usize * VCPU_INFO_SIZE);
     vcpu.bring_up();

@@ -8,6 +8,7 @@ use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Gfn, VcpuId};
 use xenolith_core::domains::domain::Domain;
 use xenolith_core::domains::hypervisor::Hypervisor;
+use xenolith_core::domains::running::Running;
 use xenolith_core::domains::vcpu::VcpuCore;
 use xenolith_core::hypercalls::domctl::commands;
 use xenolith_core::hypercalls::{Body, Table, answer};
@@ -117,7 +118,7 @@ fn make(
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = args;
     let begun_at = registers.rip;
     for _ in 0..ROUNDS {
-        let after = answer(hv, guest, vcpu, core);
+        let after = answer(&mut Running { hv, domain: guest, vcpu, core });
         if !matches!(after, After::Resume | After::Yield | After::Block) {
             return false;
         }

@@ -7,6 +7,7 @@ use hypercall_world::World;
 use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 use xen_abi::domctl::DomctlCpuPolicy;
 use xen_abi::{Errno, Gfn, GuestHandle, VcpuId};
+use xenolith_core::domains::running::Running;
 use xenolith_core::hypercalls::domctl::cpu_policy::{get_cpu_policy, set_cpu_policy};
 use xenolith_core::x86::guest_cpuid;
 use xenolith_hal::{CpuidRegisters, PAGE_SIZE};
@@ -45,7 +46,7 @@ const NOTHING_WRONG: [u32; 3] = [u32::MAX; 3];
 fn seen(world: &World, leaf: u32) -> CpuidRegisters {
     let domain = world.domain(1);
     let vcpu = domain.vcpu(VcpuId(0)).unwrap();
-    vcpu.with_core(|core| guest_cpuid::read(&world.hv, &domain, vcpu, core, leaf, 0)).unwrap()
+    vcpu.with_core(|core| guest_cpuid::read(&Running { hv: &world.hv, domain: &domain, vcpu, core }, leaf, 0)).unwrap()
 }
 
 fn listed(world: &World) -> Vec<CpuidLeaf> {

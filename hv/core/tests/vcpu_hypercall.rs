@@ -16,6 +16,7 @@ use xen_abi::version::XENVER_PAGESIZE;
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
 use xenolith_core::components::vcpu_timers::Timer;
+use xenolith_core::domains::running::Running;
 use xenolith_core::x86::guest_msr;
 use xenolith_hal::{GuestCpu, PAGE_SIZE, Time};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -191,8 +192,9 @@ fn a_vcpu_that_moves_its_counter_still_reads_the_time_by_it() {
     let domain = world.domain(1);
     let vcpu = domain.vcpu(VcpuId(0)).unwrap();
     let mut core = vcpu.take_core().unwrap();
-    let before = guest_msr::read(&world.hv, &domain, &core, TSC).unwrap();
-    guest_msr::write(&world.hv, &domain, vcpu, &mut core, TSC, before + AHEAD).unwrap();
+    let running = &mut Running { hv: &world.hv, domain: &domain, vcpu, core: &mut core };
+    let before = guest_msr::read(running, TSC).unwrap();
+    guest_msr::write(running, TSC, before + AHEAD).unwrap();
     let stamp = || {
         let page = world.page(1, hypercall_world::SHARED_INFO);
         page.load_u64(VCPU_INFO_TIME + TIME_TSC_TIMESTAMP).unwrap()

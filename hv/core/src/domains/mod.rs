@@ -2,6 +2,7 @@
 
 pub mod domain;
 pub mod hypervisor;
+pub mod running;
 pub mod scheduler;
 pub mod table;
 pub mod vcpu;

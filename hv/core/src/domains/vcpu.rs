@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xenolith_devices::lapic::{Identity, Lapic};
-use xenolith_devices::msr::MsrState;
+use xenolith_devices::msr::{MsrState, Mtrr};
 use xenolith_hal::{CpuId, GuestCpu, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
 use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::{SpinLock, rank};
@@ -35,6 +35,18 @@ pub struct VcpuCore<M: Machine> {
 }
 
 impl<M: Machine> VcpuCore<M> {
+    /// A core in the state after INIT, with the memory types `mtrr`.
+    pub fn new(id: VcpuId, hardware: M::Vcpu, mtrr: Mtrr) -> Self {
+        Self {
+            hardware,
+            lapic: Lapic::new(id),
+            msrs: MsrState::with_mtrr(mtrr),
+            tsc_offset: 0,
+            nmi_pending: false,
+            waits_for_startup: true,
+        }
+    }
+
     /// Moves the guest's time stamp counter by so many ticks.
     pub fn shift_tsc(&mut self, ticks: i64) {
         self.tsc_offset = self.tsc_offset.wrapping_add(ticks);

@@ -3,6 +3,7 @@
 use crate::components::access::{Action, Object, may};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
+use crate::domains::running::Running;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::memory::guest_memory::GuestView;
 use xen_abi::{DomId, Errno, GuestHandle};
@@ -23,6 +24,12 @@ pub struct Call<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> Call<'a, M> {
+    /// A call that the running vCPU makes by itself.
+    pub const fn new(running: &'a mut Running<'_, M>, args: [u64; 6]) -> Self {
+        let Running { hv, domain, vcpu, .. } = *running;
+        Self { hv, domain, vcpu, core: running.core, args, in_multicall: false }
+    }
+
     /// The caller's memory.
     pub fn memory(&self) -> GuestView<'a, M> {
         GuestView::new(&self.hv.machine, &self.domain.space, self.core.hardware.paging())

@@ -1,9 +1,7 @@
 //! From the guest's registers to a handler, and back.
 
 use super::{Call, Hypercall, Table};
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::running::Running;
 use crate::outcome::{After, Answer, Outcome};
 use xen_abi::Errno;
 use xenolith_hal::{GuestCpu, Machine, PagingRegisters, Registers};
@@ -66,11 +64,11 @@ pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
 }
 
 /// Answers the hypercall that the vCPU has just made.
-pub fn answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> After {
-    let paging = core.hardware.paging();
+pub fn answer<M: Machine>(running: &mut Running<'_, M>) -> After {
+    let paging = running.core.hardware.paging();
     let convention = convention(&paging);
     let from_kernel = paging.cpl == 0 && paging.rflags & RFLAGS_VM == 0 && paging.cr0 & CR0_PE != 0;
-    let registers = core.hardware.registers();
+    let registers = running.core.hardware.registers();
     let (number, args) = (registers.rax, arguments(registers, convention));
     let number = if convention == Convention::Long { number } else { number & 0xffff_ffff };
     let answer = if !from_kernel {
@@ -78,21 +76,21 @@ pub fn answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
     } else if convention == Convention::Compatible {
         Err(Errno::ENOSYS)
     } else {
-        make(number, &mut Call { hv, domain, vcpu, core: &mut *core, args, in_multicall: false })
+        make(number, &mut Call::new(running, args))
     };
     let (value, after) = match answer {
         Ok(Outcome::Done(value)) => (value, After::Resume),
         Ok(Outcome::Yield(value)) => (value, After::Yield),
         Ok(Outcome::Block(value)) => (value, After::Block),
         Ok(Outcome::Again(args)) => {
-            set_arguments(core.hardware.registers_mut(), convention, args);
+            set_arguments(running.core.hardware.registers_mut(), convention, args);
             return After::Resume;
         }
         Ok(Outcome::Stopped) => (0, After::Stop),
         Ok(Outcome::Crash(reason)) => return After::Crash(reason),
         Err(errno) => (errno.as_return().cast_unsigned(), After::Resume),
     };
-    core.hardware.registers_mut().rax = value;
-    core.hardware.skip_instruction();
+    running.core.hardware.registers_mut().rax = value;
+    running.core.hardware.skip_instruction();
     after
 }

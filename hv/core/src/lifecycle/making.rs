@@ -7,8 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_abi::Errno;
 use xen_abi::shared_info::{VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS};
-use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::{MsrState, Mtrr};
+use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{DomId, GuestCpu, Machine, Mfn, VcpuId};
 
 /// What new vCPUs are made of.
@@ -41,14 +40,7 @@ pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPo
 }
 
 fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardware: M::Vcpu) -> Vcpu<M> {
-    let core = VcpuCore {
-        hardware,
-        lapic: Lapic::new(id),
-        msrs: MsrState::with_mtrr(plan.mtrr),
-        tsc_offset: 0,
-        nmi_pending: false,
-        waits_for_startup: true,
-    };
+    let core = VcpuCore::new(id, hardware, plan.mtrr);
     let vcpu = Vcpu::new(id, Box::new(core), hv.scheduler.place(), hv.machine.now());
     let number = id.0 as usize;
     if number < XEN_LEGACY_MAX_VCPUS {

@@ -2,7 +2,8 @@
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::running::Running;
+use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::answer;
 use crate::lifecycle::power;
 use crate::outcome::{After, CrashReason};
@@ -15,24 +16,19 @@ use crate::x86::mmio;
 use xenolith_hal::{Exception, Exit, GuestCpu, LogLevel, Machine};
 
 /// Does what an exit asks for.
-pub(super) fn answer_exit<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    exit: Exit,
-) -> After {
+pub(super) fn answer_exit<M: Machine>(running: &mut Running<'_, M>, exit: Exit) -> After {
+    let Running { hv, domain, vcpu, .. } = *running;
     match exit {
-        Exit::Hypercall => return answer(hv, domain, vcpu, core),
-        Exit::Cpuid { leaf, subleaf } => cpuid(hv, domain, vcpu, core, leaf, subleaf),
-        Exit::ReadMsr { msr } => read_msr(hv, domain, core, msr),
-        Exit::WriteMsr { msr, value } => write_msr(hv, domain, vcpu, core, msr, value),
-        Exit::Io(access) => return guest_ports::access(hv, domain, core, access),
-        Exit::Halt { interrupts_enabled } => return halt(hv, domain, vcpu, core, interrupts_enabled),
-        Exit::NestedFault { gpa, access } => return mmio::access(hv, domain, vcpu, core, gpa, access),
-        Exit::CacheFlush => core.hardware.skip_instruction(),
-        Exit::UndefinedInstruction => core.hardware.inject(Exception::INVALID_OPCODE),
-        Exit::SetXcr0 { .. } => core.hardware.inject(Exception::GENERAL_PROTECTION),
+        Exit::Hypercall => return answer(running),
+        Exit::Cpuid { leaf, subleaf } => cpuid(running, leaf, subleaf),
+        Exit::ReadMsr { msr } => read_msr(running, msr),
+        Exit::WriteMsr { msr, value } => write_msr(running, msr, value),
+        Exit::Io(access) => return guest_ports::access(running, access),
+        Exit::Halt { interrupts_enabled } => return halt(running, interrupts_enabled),
+        Exit::NestedFault { gpa, access } => return mmio::access(running, gpa, access),
+        Exit::CacheFlush => running.core.hardware.skip_instruction(),
+        Exit::UndefinedInstruction => running.core.hardware.inject(Exception::INVALID_OPCODE),
+        Exit::SetXcr0 { .. } => running.core.hardware.inject(Exception::GENERAL_PROTECTION),
         Exit::Interrupted => {}
         Exit::Shutdown => return After::Crash(CrashReason::TripleFault),
         Exit::InvalidState => return After::Crash(CrashReason::InvalidState),
@@ -52,64 +48,45 @@ fn state_lost<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
     After::Crash(CrashReason::StateLost)
 }
 
-fn cpuid<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    leaf: u32,
-    subleaf: u32,
-) {
-    let found = guest_cpuid::read(hv, domain, vcpu, core, leaf, subleaf);
-    let registers = core.hardware.registers_mut();
+fn cpuid<M: Machine>(running: &mut Running<'_, M>, leaf: u32, subleaf: u32) {
+    let found = guest_cpuid::read(running, leaf, subleaf);
+    let registers = running.core.hardware.registers_mut();
     registers.rax = u64::from(found.eax);
     registers.rbx = u64::from(found.ebx);
     registers.rcx = u64::from(found.ecx);
     registers.rdx = u64::from(found.edx);
-    core.hardware.skip_instruction();
+    running.core.hardware.skip_instruction();
 }
 
-fn read_msr<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut VcpuCore<M>, msr: u32) {
-    match guest_msr::read(hv, domain, core, msr) {
+fn read_msr<M: Machine>(running: &mut Running<'_, M>, msr: u32) {
+    match guest_msr::read(running, msr) {
         Ok(value) => {
-            let registers = core.hardware.registers_mut();
+            let registers = running.core.hardware.registers_mut();
             registers.rax = value & 0xffff_ffff;
             registers.rdx = value >> 32;
-            core.hardware.skip_instruction();
+            running.core.hardware.skip_instruction();
         }
-        Err(_) => core.hardware.inject(Exception::GENERAL_PROTECTION),
+        Err(_) => running.core.hardware.inject(Exception::GENERAL_PROTECTION),
     }
 }
 
-fn write_msr<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    msr: u32,
-    value: u64,
-) {
-    let was_on = core.lapic.is_enabled();
-    match guest_msr::write(hv, domain, vcpu, core, msr, value) {
-        Ok(MsrAnswer::Done) => core.hardware.skip_instruction(),
+fn write_msr<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) {
+    let was_on = running.core.lapic.is_enabled();
+    match guest_msr::write(running, msr, value) {
+        Ok(MsrAnswer::Done) => running.core.hardware.skip_instruction(),
         Ok(MsrAnswer::Apic(effect)) => {
-            core.hardware.skip_instruction();
-            apic_effect(hv, domain, vcpu, core, effect, was_on);
+            running.core.hardware.skip_instruction();
+            apic_effect(running, effect, was_on);
         }
-        Err(_) => core.hardware.inject(Exception::GENERAL_PROTECTION),
+        Err(_) => running.core.hardware.inject(Exception::GENERAL_PROTECTION),
     }
 }
 
 /// HLT. With interrupts off nothing but an NMI could wake the vCPU: it is taken down, and the last one that goes
 /// takes the domain with it, as a power-off.
-fn halt<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    interrupts_enabled: bool,
-) -> After {
-    core.hardware.skip_instruction();
+fn halt<M: Machine>(running: &mut Running<'_, M>, interrupts_enabled: bool) -> After {
+    let Running { hv, domain, vcpu, .. } = *running;
+    running.core.hardware.skip_instruction();
     if interrupts_enabled {
         return After::Block;
     }

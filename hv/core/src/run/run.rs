@@ -4,6 +4,7 @@ use super::exits::answer_exit;
 use crate::components::event_channel::poll;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
+use crate::domains::running::Running;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::domains::vcpu_ref::VcpuRef;
 use crate::lifecycle::event_domain::HostedDomain;
@@ -47,21 +48,22 @@ pub(super) fn run_vcpu<M: Machine>(
             return Stop::Interrupted;
         }
         hv.frames.quiet(cpu);
-        let exit = enter(hv, domain, vcpu, core, cpu);
+        let running = &mut Running { hv, domain, vcpu, core };
+        let exit = enter(running, cpu);
         if matches!(exit, Exit::Interrupted) {
             return Stop::Interrupted;
         }
-        match answer_exit(hv, domain, vcpu, core, exit) {
+        match answer_exit(running, exit) {
             After::Resume => {}
             After::Yield => return Stop::Yielded,
             After::Block => {
-                if block(hv, domain, vcpu, core) {
+                if block(running) {
                     return Stop::Interrupted;
                 }
             }
             After::Stop => return Stop::Interrupted,
             After::Crash(reason) => {
-                crash(hv, domain, vcpu, core, reason);
+                crash(running, reason);
                 return Stop::Interrupted;
             }
         }
@@ -108,34 +110,33 @@ impl<M: Machine> ShortAnswers for Short<'_, M> {
 }
 
 /// Enters the guest once, and settles with its local APIC what it took.
-fn enter<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    cpu: CpuId,
-) -> Exit {
-    if core.lapic.deadline() != Time::NEVER {
-        core.lapic.advance(hv.machine.now());
+fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
+    let Running { hv, domain, vcpu, .. } = *running;
+    if running.core.lapic.deadline() != Time::NEVER {
+        running.core.lapic.advance(hv.machine.now());
     }
     let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
-    let interrupt = vector_callback.or_else(|| core.lapic.highest_pending());
-    let control = RunControl { interrupt, task_priority: core.lapic.task_priority_class(), nmi: core.nmi_pending };
+    let interrupt = vector_callback.or_else(|| running.core.lapic.highest_pending());
+    let control = RunControl {
+        interrupt,
+        task_priority: running.core.lapic.task_priority_class(),
+        nmi: running.core.nmi_pending,
+    };
     let mut short = Short { hv, domain, vcpu, cpu };
-    let exit = core.hardware.run(&domain.space, control, &mut short);
-    vcpu.note_rip(core.hardware.registers().rip);
-    if core.hardware.interrupt_taken()
+    let exit = running.core.hardware.run(&domain.space, control, &mut short);
+    vcpu.note_rip(running.core.hardware.registers().rip);
+    if running.core.hardware.interrupt_taken()
         && vector_callback.is_none()
         && let Some(vector) = interrupt
     {
-        core.lapic.accept(vector);
+        running.core.lapic.accept(vector);
     }
-    if core.nmi_pending && core.hardware.nmi_taken() {
-        core.nmi_pending = false;
+    if running.core.nmi_pending && running.core.hardware.nmi_taken() {
+        running.core.nmi_pending = false;
     }
-    let task_priority = core.hardware.task_priority();
+    let task_priority = running.core.hardware.task_priority();
     if task_priority != control.task_priority {
-        core.lapic.set_task_priority_class(task_priority);
+        running.core.lapic.set_task_priority_class(task_priority);
     }
     exit
 }
@@ -145,20 +146,21 @@ fn enter<M: Machine>(
 /// It is marked as blocked first and looked at afterwards; whoever raises something does it the other way round. So
 /// one of the two sees the other. A timer that has run down by now raises its event before: a poll does not end by a
 /// timer whose event is still to come.
-fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) -> bool {
+fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
+    let Running { hv, domain, vcpu, .. } = *running;
     let events = HostedDomain::new(hv, domain);
     let now = hv.machine.now();
     let polled = poll::is_polling(&events, vcpu.id);
     fire_due(hv, domain, vcpu, now);
     let poll_is_over = polled && !poll::is_polling(&events, vcpu.id);
     vcpu.block();
-    take_requests(vcpu, core);
-    core.lapic.advance(now);
+    take_requests(vcpu, running.core);
+    running.core.lapic.advance(now);
     // With interrupts off a vCPU sleeps on beside what it cannot take; only what comes anew wakes it.
-    let takes_interrupts = core.hardware.registers().rflags & RFLAGS_IF != 0;
+    let takes_interrupts = running.core.hardware.registers().rflags & RFLAGS_IF != 0;
     let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
-    let something = core.nmi_pending
-        || (takes_interrupts && (core.lapic.highest_deliverable().is_some() || upcall()))
+    let something = running.core.nmi_pending
+        || (takes_interrupts && (running.core.lapic.highest_deliverable().is_some() || upcall()))
         || poll_is_over
         || poll::was_woken(&events, vcpu.id);
     if something {
@@ -169,8 +171,9 @@ fn block<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, cor
 }
 
 /// Stops a domain for its own fault, and says why.
-fn crash<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>, reason: CrashReason) {
-    let state = core.hardware.state();
+fn crash<M: Machine>(running: &Running<'_, M>, reason: CrashReason) {
+    let Running { hv, domain, vcpu, .. } = *running;
+    let state = running.core.hardware.state();
     hv.machine.log(
         LogLevel::Error,
         true,

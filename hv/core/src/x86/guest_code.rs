@@ -1,27 +1,22 @@
 //! The instruction that a guest stands at.
 
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::VcpuCore;
+use crate::domains::running::Running;
 use crate::memory::guest_memory::GuestView;
 use xenolith_devices::mmio_decode::{CodeSize, MAX_LENGTH};
 use xenolith_hal::{GuestCpu, Machine};
 
 /// The instruction at the guest's instruction pointer: its bytes, and how many there are.
-pub fn fetch<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    core: &VcpuCore<M>,
-) -> ([u8; MAX_LENGTH], usize, CodeSize) {
-    let paging = core.hardware.paging();
+pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, CodeSize) {
+    let Running { hv, domain, .. } = *running;
+    let paging = running.core.hardware.paging();
     let size = if paging.long_code { CodeSize::Bits64 } else { CodeSize::Bits32 };
-    let (bytes, length) = core.hardware.instruction_bytes();
+    let (bytes, length) = running.core.hardware.instruction_bytes();
     if length > 0 {
         return (bytes, length, size);
     }
-    let base = if paging.long_code { 0 } else { core.hardware.state().cs.base };
+    let base = if paging.long_code { 0 } else { running.core.hardware.state().cs.base };
     let mut bytes = [0; MAX_LENGTH];
-    let at = base.wrapping_add(core.hardware.registers().rip);
+    let at = base.wrapping_add(running.core.hardware.registers().rip);
     let length = GuestView::new(&hv.machine, &domain.space, paging).fetch(at, &mut bytes);
     (bytes, length, size)
 }

@@ -1,8 +1,7 @@
 //! CPUID as a vCPU sees it.
 
-use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::running::Running;
 use xenolith_devices::cpuid::{Asker, TscInfo};
 use xenolith_devices::pvclock::TscScale;
 use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
@@ -14,22 +13,16 @@ const CR4_PKE: u64 = 1 << 22;
 const TSC_MODE_DEFAULT: u32 = 0;
 
 /// The answer to CPUID.
-pub fn read<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &VcpuCore<M>,
-    leaf: u32,
-    subleaf: u32,
-) -> CpuidRegisters {
-    let paging = core.hardware.paging();
+pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> CpuidRegisters {
+    let Running { hv, domain, vcpu, .. } = *running;
+    let paging = running.core.hardware.paging();
     let asker = Asker {
         domain: domain.id,
         vcpu: vcpu.id,
         osxsave: paging.cr4 & CR4_OSXSAVE != 0,
         protection_keys: paging.cr4 & CR4_PKE != 0,
         xcr0: 1,
-        apic_enabled: core.lapic.is_hardware_enabled(),
+        apic_enabled: running.core.lapic.is_hardware_enabled(),
         tsc: tsc_info(hv),
     };
     domain.cpuid.table().answer(leaf, subleaf, &asker)

@@ -2,7 +2,7 @@
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::running::Running;
 use crate::lifecycle::time::update_clock;
 use crate::memory::guest_memory::ram_page;
 use xenolith_devices::GeneralProtection;
@@ -19,30 +19,27 @@ pub enum MsrAnswer {
     Apic(Effect),
 }
 
-fn context<'a, M: Machine>(hv: &Hypervisor<M>, domain: &'a Domain<M>, core: &VcpuCore<M>) -> MsrContext<'a> {
+fn context<'a, M: Machine>(running: &Running<'a, M>) -> MsrContext<'a> {
+    let Running { hv, domain, .. } = *running;
     MsrContext {
         cpuid: domain.cpuid.table(),
         patch_level: hv.settings.microcode,
-        tsc: hv.machine.time_base().tsc.wrapping_add_signed(core.tsc_offset),
+        tsc: hv.machine.time_base().tsc.wrapping_add_signed(running.core.tsc_offset),
     }
 }
 
 /// The value that RDMSR gives.
 ///
 /// **Errors:** a general protection fault.
-pub fn read<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    core: &VcpuCore<M>,
-    msr: u32,
-) -> Result<u64, GeneralProtection> {
-    let context = context(hv, domain, core);
-    Ok(match core.msrs.read(msr, &context)? {
+pub fn read<M: Machine>(running: &Running<'_, M>, msr: u32) -> Result<u64, GeneralProtection> {
+    let Running { hv, .. } = *running;
+    let context = context(running);
+    Ok(match running.core.msrs.read(msr, &context)? {
         MsrRead::Value(value) => value,
-        MsrRead::Hardware(register) => core.hardware.msr(register),
-        MsrRead::ApicBase => core.lapic.base_msr(),
-        MsrRead::Lapic => core.lapic.read_msr(msr, hv.machine.time_base())?,
-        MsrRead::TscDeadline => core.lapic.tsc_deadline(),
+        MsrRead::Hardware(register) => running.core.hardware.msr(register),
+        MsrRead::ApicBase => running.core.lapic.base_msr(),
+        MsrRead::Lapic => running.core.lapic.read_msr(msr, hv.machine.time_base())?,
+        MsrRead::TscDeadline => running.core.lapic.tsc_deadline(),
         MsrRead::Tsc => context.tsc,
     })
 }
@@ -50,32 +47,26 @@ pub fn read<M: Machine>(
 /// Does what WRMSR asks for.
 ///
 /// **Errors:** a general protection fault; nothing was changed then.
-pub fn write<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    msr: u32,
-    value: u64,
-) -> Result<MsrAnswer, GeneralProtection> {
-    let context = context(hv, domain, core);
-    match core.msrs.write(msr, value, &context)? {
+pub fn write<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) -> Result<MsrAnswer, GeneralProtection> {
+    let Running { hv, domain, vcpu, .. } = *running;
+    let context = context(running);
+    match running.core.msrs.write(msr, value, &context)? {
         MsrWrite::Done => {}
         MsrWrite::Hardware(register, value) => {
-            core.hardware.set_msr(register, value).map_err(|_| GeneralProtection)?;
+            running.core.hardware.set_msr(register, value).map_err(|_| GeneralProtection)?;
         }
         MsrWrite::ApicBase(value) => {
-            core.lapic.write_base_msr(value)?;
-            vcpu.set_lapic_identity(core.lapic.identity());
+            running.core.lapic.write_base_msr(value)?;
+            vcpu.set_lapic_identity(running.core.lapic.identity());
         }
         MsrWrite::Lapic(value) => {
-            return Ok(MsrAnswer::Apic(core.lapic.write_msr(msr, value, hv.machine.time_base())?));
+            return Ok(MsrAnswer::Apic(running.core.lapic.write_msr(msr, value, hv.machine.time_base())?));
         }
-        MsrWrite::TscDeadline(value) => core.lapic.set_tsc_deadline(value, hv.machine.time_base()),
+        MsrWrite::TscDeadline(value) => running.core.lapic.set_tsc_deadline(value, hv.machine.time_base()),
         MsrWrite::ShiftTsc(ticks) => {
-            core.tsc_offset = core.tsc_offset.wrapping_add(ticks);
-            core.hardware.shift_tsc(ticks);
-            update_clock(hv, vcpu, core.tsc_offset);
+            running.core.tsc_offset = running.core.tsc_offset.wrapping_add(ticks);
+            running.core.hardware.shift_tsc(ticks);
+            update_clock(hv, vcpu, running.core.tsc_offset);
         }
         // No guest is shown RDTSCP or RDPID, which are all that read it.
         MsrWrite::TscAux(_) => return Err(GeneralProtection),

@@ -4,20 +4,21 @@
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::VcpuCore;
+use crate::domains::running::Running;
 use crate::outcome::After;
 use crate::x86::interrupts::with_owner;
 use xenolith_devices::ports::PortOwner;
 use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
 
 /// Answers a port access.
-pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut VcpuCore<M>, access: IoAccess) -> After {
-    let rax = core.hardware.registers().rax;
+pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> After {
+    let Running { hv, domain, .. } = *running;
+    let rax = running.core.hardware.registers().rax;
     if let Some(rax) = short_answer(hv, domain, access, rax) {
-        core.hardware.registers_mut().rax = rax;
+        running.core.hardware.registers_mut().rax = rax;
     } else if access.string {
         // No kernel that runs here uses INS or OUTS on a port that is not its own.
-        core.hardware.inject(Exception::GENERAL_PROTECTION);
+        running.core.hardware.inject(Exception::GENERAL_PROTECTION);
         return After::Resume;
     } else {
         let owner = domain.ports.owner(access.port, access.size);
@@ -26,7 +27,7 @@ pub fn access<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &mut Vcp
             write(hv, domain, owner, access, value);
         }
     }
-    core.hardware.skip_instruction();
+    running.core.hardware.skip_instruction();
     After::Resume
 }
 

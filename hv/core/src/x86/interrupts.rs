@@ -4,6 +4,7 @@ use crate::components::devices::{HostDevices, Owner, Source};
 use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
+use crate::domains::running::Running;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::lifecycle::waking::notify;
 use core::sync::atomic::Ordering;
@@ -85,17 +86,11 @@ fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, m
 
 /// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now. `was_on` says
 /// whether it took interrupts before: events that came while it did not are raised when it begins to.
-pub fn apic_effect<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &VcpuCore<M>,
-    effect: Effect,
-    was_on: bool,
-) {
-    vcpu.set_lapic_identity(core.lapic.identity());
+pub fn apic_effect<M: Machine>(running: &Running<'_, M>, effect: Effect, was_on: bool) {
+    let Running { hv, domain, vcpu, .. } = *running;
+    vcpu.set_lapic_identity(running.core.lapic.identity());
     let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
-    if !was_on && core.lapic.is_enabled() && upcall != 0 && vcpu.upcall_pending(&hv.machine) {
+    if !was_on && running.core.lapic.is_enabled() && upcall != 0 && vcpu.upcall_pending(&hv.machine) {
         vcpu.requests.post_vector(upcall);
     }
     match effect {

@@ -4,7 +4,7 @@
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::vcpu::{Vcpu, VcpuCore};
+use crate::domains::running::Running;
 use crate::memory::physmap::Memory;
 use crate::outcome::{After, CrashReason};
 use crate::x86::guest_code::fetch;
@@ -17,14 +17,8 @@ use xenolith_hal::{
 };
 
 /// Answers an access that the nested page tables forbade.
-pub fn access<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    at: Gpa,
-    access: Access,
-) -> After {
+pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
+    let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
     if there.is_none() && show(hv, domain, at) {
         return After::Resume;
@@ -36,41 +30,41 @@ pub fn access<M: Machine>(
     }
     if access.write && there.is_some_and(|there| there.kind == PageKind::Grant) {
         // It was granted for reading alone.
-        core.hardware.inject(Exception::GENERAL_PROTECTION);
+        running.core.hardware.inject(Exception::GENERAL_PROTECTION);
         return After::Resume;
     }
-    let (bytes, length, size) = fetch(hv, domain, core);
+    let (bytes, length, size) = fetch(running);
     let code = bytes.get(..length).unwrap_or(&[]);
-    let Ok(instruction) = MmioInstruction::decode(code, size, core.hardware.registers()) else {
+    let Ok(instruction) = MmioInstruction::decode(code, size, running.core.hardware.registers()) else {
         let line = format_args!(
             "d{}v{}: the instruction at {:#x} cannot be done to {:#x}",
             domain.id,
             vcpu.id,
-            core.hardware.registers().rip,
+            running.core.hardware.registers().rip,
             at.0
         );
         hv.machine.log(LogLevel::Warning, true, line);
-        core.hardware.inject(Exception::INVALID_OPCODE);
+        running.core.hardware.inject(Exception::INVALID_OPCODE);
         return After::Resume;
     };
     match instruction.access() {
         MmioAccess::Read { bytes } => {
-            let value = read(hv, domain, core, at, bytes);
-            instruction.finish_read(value, core.hardware.registers_mut());
+            let value = read(running, at, bytes);
+            instruction.finish_read(value, running.core.hardware.registers_mut());
         }
         MmioAccess::Write { bytes, value } => {
-            write(hv, domain, vcpu, core, at, bytes, value);
-            instruction.finish_write(core.hardware.registers_mut());
+            write(running, at, bytes, value);
+            instruction.finish_write(running.core.hardware.registers_mut());
         }
         MmioAccess::Modify { bytes } => {
-            let old = read(hv, domain, core, at, bytes);
-            if let Some(value) = instruction.modify(old, core.hardware.registers_mut()) {
-                write(hv, domain, vcpu, core, at, bytes, value);
+            let old = read(running, at, bytes);
+            if let Some(value) = instruction.modify(old, running.core.hardware.registers_mut()) {
+                write(running, at, bytes, value);
             }
         }
         // Nothing stands where a copy would be to or from, so it moves nothing.
-        MmioAccess::Copy { .. } => instruction.finish_copy(core.hardware.registers_mut()),
-        MmioAccess::Nothing => instruction.finish_write(core.hardware.registers_mut()),
+        MmioAccess::Copy { .. } => instruction.finish_copy(running.core.hardware.registers_mut()),
+        MmioAccess::Nothing => instruction.finish_write(running.core.hardware.registers_mut()),
     }
     After::Resume
 }
@@ -110,28 +104,22 @@ fn is_apic_page(at: Gpa) -> bool {
     at.0 & !0xfff == XAPIC_PAGE.0
 }
 
-fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, core: &VcpuCore<M>, at: Gpa, bytes: u32) -> u64 {
-    if is_apic_page(at) && core.lapic.is_xapic() {
-        let low = core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
+fn read<M: Machine>(running: &Running<'_, M>, at: Gpa, bytes: u32) -> u64 {
+    let Running { hv, domain, .. } = *running;
+    if is_apic_page(at) && running.core.lapic.is_xapic() {
+        let low = running.core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
         return u64::from(low);
     }
     domain.devices.get().and_then(|devices| devices.read(&hv.machine, at, bytes)).unwrap_or(u64::MAX)
 }
 
-fn write<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    vcpu: &Vcpu<M>,
-    core: &mut VcpuCore<M>,
-    at: Gpa,
-    bytes: u32,
-    value: u64,
-) {
+fn write<M: Machine>(running: &mut Running<'_, M>, at: Gpa, bytes: u32, value: u64) {
+    let Running { hv, domain, .. } = *running;
     if is_apic_page(at) {
         let now = hv.machine.time_base();
-        let was_on = core.lapic.is_enabled();
-        let effect = core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
-        apic_effect(hv, domain, vcpu, core, effect, was_on);
+        let was_on = running.core.lapic.is_enabled();
+        let effect = running.core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
+        apic_effect(running, effect, was_on);
     } else {
         write_device(hv, domain, at, bytes, value);
     }

@@ -16,8 +16,7 @@ use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::outcome::Outcome;
 use xenolith_core::settings::Settings;
 use xenolith_devices::cpuid::Capabilities;
-use xenolith_devices::lapic::Lapic;
-use xenolith_devices::msr::MsrState;
+use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords, Rights, Time,
@@ -120,14 +119,8 @@ impl World {
     }
 
     fn vcpu(&self, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
-        let core = VcpuCore {
-            hardware: FakeVcpu::new(),
-            lapic: Lapic::new(id),
-            msrs: MsrState::default(),
-            tsc_offset: 0,
-            nmi_pending: false,
-            waits_for_startup: false,
-        };
+        let mut core = VcpuCore::new(id, FakeVcpu::new(), Mtrr::default());
+        core.waits_for_startup = false;
         let vcpu = Vcpu::new(id, Box::new(core), CpuId(id.0 % self.hv.machine.cpu_count() as u32), Time(0));
         vcpu.set_info_place(shared_info, id.0 as usize * VCPU_INFO_SIZE);
         vcpu
