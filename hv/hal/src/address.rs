@@ -16,13 +16,13 @@ macro_rules! address {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The bytes by which the address lies behind the start of its page.
+            /// Returns the offset of the address in its page, in bytes.
             #[must_use]
             pub const fn page_offset(self) -> usize {
                 (self.0 as usize) & (PAGE_SIZE - 1)
             }
 
-            /// The address `bytes` further on, or none past the end of the number space.
+            /// Returns the address `bytes` further on; None past the end of the number space.
             #[must_use]
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {
                 match self.0.checked_add(bytes) {
@@ -47,26 +47,26 @@ macro_rules! address {
 }
 
 address! {
-    /// A guest physical address: what a guest's page tables hold.
+    /// A guest physical address (GPA): what a guest's page tables hold.
     Gpa
 }
 address! {
-    /// A machine physical address: what the memory bus sees.
+    /// A machine physical address (host physical address): what the memory bus sees.
     Mpa
 }
 address! {
-    /// A guest virtual (linear) address.
+    /// A guest virtual (linear) address (GVA).
     Gva
 }
 
 impl Gpa {
-    /// The guest frame that the address lies in.
+    /// Returns the guest frame number (GFN) of the address.
     #[must_use]
     pub const fn gfn(self) -> Gfn {
         Gfn(self.0 >> PAGE_SHIFT)
     }
 
-    /// The first address of a frame; bits that do not fit are lost.
+    /// Returns the first address of a frame; bits that do not fit are lost.
     #[must_use]
     pub const fn from_gfn(gfn: Gfn) -> Self {
         Self(gfn.0 << PAGE_SHIFT)
@@ -74,13 +74,13 @@ impl Gpa {
 }
 
 impl Mpa {
-    /// The machine frame that the address lies in.
+    /// Returns the machine frame number (MFN) of the address.
     #[must_use]
     pub const fn mfn(self) -> Mfn {
         Mfn(self.0 >> PAGE_SHIFT)
     }
 
-    /// The first address of a frame; bits that do not fit are lost.
+    /// Returns the first address of a frame; bits that do not fit are lost.
     #[must_use]
     pub const fn from_mfn(mfn: Mfn) -> Self {
         Self(mfn.0 << PAGE_SHIFT)
@@ -100,13 +100,13 @@ impl PageOrder {
     /// 1 GiB.
     pub const SIZE_1G: Self = Self(18);
 
-    /// The number of 4 KiB pages; orders of 63 and above read as 2^63.
+    /// Returns the number of 4 KiB pages; orders of 63 and above read as 2^63.
     #[must_use]
     pub const fn pages(self) -> u64 {
         1 << if self.0 > 63 { 63 } else { self.0 }
     }
 
-    /// True when `frame` is a multiple of the size.
+    /// Returns true if `frame` is a multiple of the size.
     #[must_use]
     pub const fn aligned(self, frame: u64) -> bool {
         frame & (self.pages() - 1) == 0

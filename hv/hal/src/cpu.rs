@@ -7,7 +7,7 @@ use bitflags::bitflags;
 pub struct CpuId(pub u32);
 
 impl CpuId {
-    /// The number as an index.
+    /// Returns the number as an index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -24,7 +24,7 @@ pub struct CpuidRegisters {
 }
 
 bitflags! {
-    /// What happened to a CPU since it was last asked. The machine's interrupt handlers only set these.
+    /// Events at a CPU since it was last asked. The machine's interrupt handlers only set these bits.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct HostEvents: u32 {
         /// The deadline given to [`crate::Machine::set_timer`] has passed.
@@ -33,7 +33,7 @@ bitflags! {
         const KICK = 1 << 1;
         /// The console has input.
         const CONSOLE = 1 << 2;
-        /// [`crate::Devices::take_interrupts`] has something to tell.
+        /// [`crate::Devices::take_interrupts`] has interrupts to report.
         const DEVICE = 1 << 3;
         /// This CPU wrote to the console ring.
         const LOG = 1 << 4;

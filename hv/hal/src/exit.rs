@@ -14,14 +14,14 @@ pub mod vector {
 /// The invalid-opcode exception's vector.
 pub const VECTOR_UD: u8 = vector::INVALID_OPCODE;
 
-/// What the guest did at the address that faulted.
+/// What the guest did at the address that faulted: the error code of a nested page fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Access {
     pub write: bool,
     pub execute: bool,
-    /// The nested translation exists and its rights forbade the access.
+    /// The nested translation is present and its rights forbade the access.
     pub present: bool,
-    /// The access was a walk of the guest's own page tables rather than the access of the instruction.
+    /// The access was a read of the guest's own page tables by the page walk, not the access of the instruction.
     pub page_walk: bool,
 }
 
@@ -34,7 +34,7 @@ pub enum IoSize {
 }
 
 impl IoSize {
-    /// Bytes: 1, 2 or 4.
+    /// Returns the width in bytes: 1, 2 or 4.
     #[must_use]
     pub const fn bytes(self) -> u32 {
         match self {
@@ -44,7 +44,7 @@ impl IoSize {
         }
     }
 
-    /// Ones in every bit that the access carries.
+    /// Returns a mask of the bits that the access carries.
     #[must_use]
     pub const fn mask(self) -> u32 {
         match self {
@@ -85,13 +85,13 @@ impl Exception {
     pub const INVALID_OPCODE: Self = Self { vector: vector::INVALID_OPCODE, error_code: None, address: None };
 }
 
-/// Why the guest stopped. The instruction pointer still stands at the instruction that caused the exit;
+/// Why the guest stopped (VMEXIT). The instruction pointer still points to the instruction that caused the exit;
 /// [`crate::GuestCpu::skip_instruction`] steps over it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// VMMCALL or VMCALL.
     Hypercall,
-    /// The nested page tables forbade an access.
+    /// A nested page fault: the nested page tables forbade an access.
     NestedFault {
         gpa: Gpa,
         access: Access,
@@ -112,11 +112,11 @@ pub enum Exit {
     Halt {
         interrupts_enabled: bool,
     },
-    /// A host interrupt, or a kick. Nothing to do for the guest.
+    /// A host interrupt or a kick. Nothing is to be done for the guest.
     Interrupted,
     /// WBINVD or INVD.
     CacheFlush,
-    /// An instruction that the guest has no feature for: it gets an invalid-opcode exception.
+    /// An instruction of a feature that the guest does not have: inject an invalid-opcode exception (#UD).
     UndefinedInstruction,
     /// XSETBV with this value for XCR0.
     SetXcr0 {
@@ -126,9 +126,9 @@ pub enum Exit {
     Shutdown,
     /// The machine refused the guest's state (SVM: VMEXIT_INVALID).
     InvalidState,
-    /// The machine has lost the guest's state: what is found in its place is the hypervisor's own.
+    /// The guest's state was lost: the hardware saved the hypervisor's own in its place.
     StateLost,
-    /// An exit that nobody asked for; the number is the hardware's.
+    /// An exit that was not requested; the number is the hardware's.
     Unknown {
         code: u64,
     },

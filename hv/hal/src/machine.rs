@@ -6,7 +6,7 @@ use crate::{
 };
 use xen_abi::Mfn;
 
-/// How important a line of the log is.
+/// Severity of a line of the log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
     Error,
@@ -15,18 +15,18 @@ pub enum LogLevel {
     Debug,
 }
 
-/// How the machine ends.
+/// How the machine ends: power off, or reboot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PowerAction {
     Halt,
-    /// Starts again, after so long.
+    /// Restarts after this delay.
     Reboot {
         delay_ms: u32,
     },
     PowerOff,
 }
 
-/// Who gets what is typed on the console.
+/// Who receives what is typed on the console.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsoleInput {
     Dom0,
@@ -44,34 +44,34 @@ pub enum HardwareMsr {
     DebugControl,
 }
 
-/// The machine refused a CPU state: a reserved bit, or a combination that the hardware does not enter.
+/// The machine refused a CPU state (or a register): a reserved bit is set, or the hardware does not enter the
+/// combination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InvalidState;
 
-/// What to offer to the guest on this entry.
+/// What [`GuestCpu::run`] injects at this entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RunControl {
-    /// The highest external interrupt that waits, delivered as soon as the guest's flags and its task priority allow
-    /// it.
+    /// The highest pending external interrupt; delivered as soon as the guest's RFLAGS.IF and task priority allow it.
     pub interrupt: Option<u8>,
     /// The guest's task priority (CR8), 0 to 15.
     pub task_priority: u8,
-    /// An NMI waits.
+    /// An NMI is pending.
     pub nmi: bool,
 }
 
-/// Answers to exits that change nothing but RAX, given without leaving the guest for good: what was offered to it and
-/// what it may have cached stays as it is.
+/// The fast path: answers to exits that change nothing but RAX, after which the guest is entered again at once. What
+/// was offered to it and what it may have cached stay valid.
 pub trait ShortAnswers {
-    /// IN or OUT: RAX afterwards. None if it is more than this, and nothing was done.
+    /// Handles IN or OUT and returns RAX afterwards. None if the access needs more than that; then nothing was done.
     fn port(&mut self, access: IoAccess, rax: u64) -> Option<u64>;
 
-    /// After an answer: true if the guest may go on with what it was offered. It looks at all that whoever enters a guest
-    /// must look at, translations apart.
+    /// Returns, after an answer, whether the guest may be entered again with what it was offered. Checks everything
+    /// that is checked before each entry, except the translations.
     fn may_go_on(&mut self) -> bool;
 }
 
-/// Answers nothing.
+/// No fast path: every exit is returned.
 impl ShortAnswers for () {
     fn port(&mut self, _access: IoAccess, _rax: u64) -> Option<u64> {
         None
@@ -82,72 +82,73 @@ impl ShortAnswers for () {
     }
 }
 
-/// The hardware side of a virtual CPU.
+/// The hardware side of a virtual CPU (SVM: its VMCB and saved registers).
 pub trait GuestCpu: Send {
-    /// The translation that it runs in.
+    /// The nested page tables (p2m) that it runs in.
     type Space: NestedSpace;
 
-    /// Enters the guest on this CPU, with host interrupts off, and gives the reason why it came back. Host interrupts
-    /// that arrive meanwhile end the run as [`Exit::Interrupted`] and show in [`Machine::take_events`]; so does an exit
-    /// that `short` answers and after which it does not let the guest go on.
+    /// Enters the guest on this CPU with host interrupts off, and returns why it exited. A host interrupt that arrives
+    /// meanwhile ends the run as [`Exit::Interrupted`] and shows in [`Machine::take_events`]; so does an exit that
+    /// `short` answers and after which it does not let the guest go on.
     fn run(&mut self, space: &Self::Space, control: RunControl, short: &mut impl ShortAnswers) -> Exit;
 
-    /// After [`GuestCpu::run`]: true when the guest took the interrupt that was offered.
+    /// Returns whether the last [`GuestCpu::run`] delivered the interrupt that it offered.
     fn interrupt_taken(&self) -> bool;
 
-    /// After [`GuestCpu::run`]: true when the NMI that was offered was taken.
+    /// Returns whether the last [`GuestCpu::run`] delivered the NMI that it offered.
     fn nmi_taken(&self) -> bool;
 
-    /// After [`GuestCpu::run`]: the guest's task priority (CR8), 0 to 15.
+    /// Returns the guest's task priority (CR8, 0 to 15) after the last [`GuestCpu::run`].
     fn task_priority(&self) -> u8;
 
-    /// General registers.
+    /// Returns the general registers.
     fn registers(&self) -> &Registers;
-    /// General registers.
+    /// Returns the general registers for writing.
     fn registers_mut(&mut self) -> &mut Registers;
 
     /// Steps over the instruction that caused the last exit.
     fn skip_instruction(&mut self);
 
-    /// What a walk of the guest's page tables depends on.
+    /// Returns the registers that a walk of the guest's page tables depends on.
     fn paging(&self) -> PagingRegisters;
 
-    /// Bytes of the instruction at the last exit as far as the hardware gave them; the length says how many.
+    /// Returns the bytes of the instruction at the last exit, as far as the hardware fetched them, and how many there
+    /// are.
     fn instruction_bytes(&self) -> ([u8; 15], usize);
 
     /// Injects an exception at the next entry. A second one before that entry replaces the first.
     fn inject(&mut self, exception: Exception);
 
-    /// The whole state.
+    /// Returns the whole state except the FPU.
     fn state(&self) -> CpuState;
 
-    /// Replaces the whole state; what was to be injected is dropped.
+    /// Replaces the whole state except the FPU, and drops what was to be injected.
     ///
     /// **Errors:** [`InvalidState`], and nothing was changed.
     fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState>;
 
-    /// The floating-point state as FXSAVE writes it; only of a vCPU that is parked.
+    /// Returns the FPU state in the format of FXSAVE. The vCPU must be parked.
     fn fpu_image(&self) -> [u8; 512];
 
-    /// Replaces the floating-point state by one that FXSAVE wrote, or by the one after a reset; only of a vCPU that is
+    /// Replaces the FPU state by an image in the format of FXSAVE, or by the state after reset. The vCPU must be
     /// parked. Bits that no CPU can hold are dropped.
     fn set_fpu_image(&mut self, image: Option<&[u8; 512]>);
 
-    /// The addresses of the four breakpoints; only of a vCPU that is parked.
+    /// Returns the breakpoint addresses DR0 to DR3. The vCPU must be parked.
     fn debug_addresses(&self) -> [u64; 4];
 
-    /// Replaces the addresses of the four breakpoints; only of a vCPU that is parked.
+    /// Replaces the breakpoint addresses DR0 to DR3. The vCPU must be parked.
     fn set_debug_addresses(&mut self, addresses: [u64; 4]);
 
-    /// An event that was on its way into the guest when that was left, and goes on at the next entry: vector in bits 0
-    /// to 7, kind in 8 to 10, whether there is an error code in 11, valid in 31, the error code in 32 to 63; 0 for
-    /// none. **Source:** AMD manual volume 2, 15.20.
+    /// Returns the event whose delivery an exit interrupted and that the next entry delivers (EXITINTINFO): vector in
+    /// bits 0 to 7, type in 8 to 10, error code valid in 11, valid in 31, error code in 32 to 63; 0 for none.
+    /// **Source:** AMD manual volume 2, 15.20.
     fn undelivered_event(&self) -> u64;
 
-    /// Replaces that event. It is of a kind that exists: an interrupt, an NMI, an exception or a software interrupt.
+    /// Replaces that event. Its type must exist: interrupt, NMI, exception or software interrupt.
     fn set_undelivered_event(&mut self, event: u64);
 
-    /// A register behind an MSR.
+    /// Reads a register behind an MSR.
     fn msr(&self, msr: HardwareMsr) -> u64;
 
     /// Writes a register behind an MSR.
@@ -156,113 +157,114 @@ pub trait GuestCpu: Send {
     /// fault.
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState>;
 
-    /// Moves the guest's time stamp counter by so many ticks.
+    /// Shifts the guest's time stamp counter by `ticks`.
     fn shift_tsc(&mut self, ticks: i64);
 
-    /// From now on the guest reaches the ports that [`Machine::open_ports`] opened without an exit.
+    /// Lets the guest reach without an exit the ports that [`Machine::open_ports`] opened.
     fn use_open_ports(&mut self) {}
 
-    /// Writes back what of this vCPU still lies in the physical CPU (FPU, segment bases), so that it can run on
-    /// another one. Called on the CPU that ran it last, when it stops running there.
+    /// Saves the state that is still in the physical CPU (FPU, segment bases), so that the vCPU can run on another one.
+    /// Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);
 
-    /// Gives back what [`Machine::new_vcpu`] took. The vCPU never runs again.
+    /// Frees what [`Machine::new_vcpu`] took. The vCPU never runs again.
     fn tear_down(&mut self, _frames: &mut dyn FrameSource) {}
 }
 
-/// Why devices cannot be confined.
+/// Why DMA of devices cannot be confined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unconfined {
-    /// There is no IOMMU that can be used.
+    /// There is no usable IOMMU.
     NoIommu,
-    /// There is no memory for its tables.
+    /// There is no memory for the IOMMU's tables.
     NoMemory,
 }
 
-/// One machine. All methods may be called on every CPU, with interrupts off.
+/// The machine. Every method may be called on every CPU, with interrupts off.
 pub trait Machine: Devices + Sync + Sized + 'static {
     /// The hardware side of a virtual CPU.
     type Vcpu: GuestCpu<Space = Self::Space>;
-    /// The translation of a domain.
+    /// The nested page tables (p2m) of a domain.
     type Space: NestedSpace;
 
-    /// How many CPUs run: those below this number.
+    /// Returns the number of CPUs that run; their numbers are those below it.
     fn cpu_count(&self) -> usize;
-    /// False for a CPU that is kept free of guests. At least one runs them.
+    /// Returns false for a CPU that is kept free of guests. At least one CPU runs guests.
     fn runs_guests(&self, _cpu: CpuId) -> bool {
         true
     }
-    /// The CPU that asks.
+    /// Returns the CPU that executes the call.
     fn this_cpu(&self) -> CpuId;
-    /// Makes a CPU leave its guest or wake from idling soon. Never waits.
+    /// Makes a CPU leave its guest or wake from idling soon (sends an IPI). Never waits.
     fn kick(&self, cpu: CpuId);
-    /// What happened to this CPU since the last call.
+    /// Returns and clears the events of this CPU since the last call.
     fn take_events(&self) -> HostEvents;
-    /// Waits with interrupts on until something happened to this CPU; returns at once if something already has.
+    /// Waits with interrupts on until this CPU has an event; returns at once if it has one.
     fn idle(&self);
-    /// Lets pending host interrupts in for a moment.
+    /// Enables interrupts for a moment, so that pending host interrupts are taken.
     fn open_interrupt_window(&self);
-    /// The same; true if something happened to this CPU that [`take_events`](Machine::take_events) has not given yet.
+    /// Does the same, and returns true if this CPU has an event that [`take_events`](Machine::take_events) has not
+    /// returned yet.
     fn has_events(&self) -> bool;
 
-    /// System time now.
+    /// Returns the system time.
     fn now(&self) -> Time;
-    /// System time and this CPU's time stamp counter, read together.
+    /// Returns system time and this CPU's time stamp counter, read together.
     fn time_base(&self) -> TimeBase;
-    /// Date and time at system time 0.
+    /// Returns date and time at system time 0.
     fn wall_clock_at_boot(&self) -> WallClock;
-    /// Sets this CPU's one timer; [`Time::NEVER`] stops it.
+    /// Sets this CPU's one-shot timer; [`Time::NEVER`] stops it.
     fn set_timer(&self, deadline: Time);
 
-    /// A page of RAM that is not the machine's own (image, heap, page tables): none for anything else.
+    /// Returns a page of RAM; None if it is not RAM, or is the machine's own (image, heap, page tables).
     fn page(&self, mfn: Mfn) -> Option<&PageWords>;
-    /// One past the highest frame of RAM.
+    /// Returns the machine frame number one past the highest frame of RAM.
     fn frame_limit(&self) -> Mfn;
 
-    /// Copies a page; false if one of them is not RAM that the core may use.
+    /// Copies a page; returns false if one of the two is not RAM that the core may use.
     fn copy_page(&self, from: Mfn, to: Mfn) -> bool {
         let (Some(from), Some(to)) = (self.page(from), self.page(to)) else { return false };
         to.copy_words(0, from, 0, crate::PAGE_SIZE)
     }
 
-    /// Makes an empty translation.
+    /// Creates empty nested page tables; None if the pool is empty.
     fn new_space(&self, frames: &mut dyn FrameSource) -> Option<Self::Space>;
-    /// From now on devices reach what is mapped in this translation, which is empty, and nothing else: by the same
-    /// numbers and with the same rights as its domain.
+    /// Confines the DMA of devices to what is mapped in `space`, which is empty, by the same addresses and with the
+    /// same rights as for its domain.
     ///
     /// **Errors:** [`Unconfined`]; devices reach all memory then.
     fn confine_devices(&self, _space: &Self::Space, _frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
         Err(Unconfined::NoIommu)
     }
-    /// Makes a vCPU in the state after INIT; none if memory is short.
+    /// Creates a vCPU in the state after INIT; None if memory is short.
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu>;
-    /// Fills a page with the stubs of Xen's hypercall page: 32 bytes each, entry `n` makes hypercall `n`.
+    /// Fills a page with the stubs of Xen's hypercall page: 32 bytes each, stub `n` makes hypercall `n`.
     fn write_hypercall_page(&self, page: &PageWords);
 
-    /// CPUID of this CPU.
+    /// Executes CPUID on this CPU.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters;
 
-    /// Writes to the console as it is, for a guest that may.
+    /// Writes bytes to the console unchanged, on behalf of a guest that may.
     fn console_write(&self, bytes: &[u8]);
-    /// Takes what was typed for dom0, at most `into.len()` bytes; gives how many.
+    /// Reads console input that is for dom0, at most `into.len()` bytes, and returns how many.
     fn console_read(&self, into: &mut [u8]) -> usize;
-    /// Writes one line to the hypervisor's log. `guest` marks what a guest can cause, which is rate-limited.
+    /// Writes one line to the hypervisor's log. `guest` marks lines that a guest can cause; they are rate-limited.
     fn log(&self, level: LogLevel, guest: bool, line: core::fmt::Arguments<'_>);
-    /// Copies from the console ring. `index` is where to begin, counted since boot; gives the bytes copied and the
-    /// index after them.
+    /// Copies from the console ring, beginning at `index` (bytes since boot). Returns how many bytes were copied and
+    /// the index after them.
     fn read_console_ring(&self, index: u64, into: &mut [u8]) -> (usize, u64);
 
-    /// Says what the machine itself knows of what a key asks for that is typed on the hypervisor's console.
+    /// Prints what the machine knows of the subject of a debug key.
     fn press_key(&self, key: u8);
 
     /// Reads a port of a device that dom0 may use.
     fn port_read(&self, port: u16, size: crate::IoSize) -> u32;
     /// Writes a port of a device that dom0 may use.
     fn port_write(&self, port: u16, size: crate::IoSize, value: u32);
-    /// Opens the ports that are `wanted` to vCPUs that [use open ports](GuestCpu::use_open_ports), but for those that
-    /// the machine needs itself: an access to any other exits all the same. Called once, before such a vCPU runs.
+    /// Opens the `wanted` ports to vCPUs that [use open ports](GuestCpu::use_open_ports), except those that the machine
+    /// needs itself: accesses to all others exit. Called once, before such a vCPU runs.
     fn open_ports(&self, _wanted: &dyn Fn(u16) -> bool) {}
 
-    /// Ends: does not return on a real machine. (A machine for tests records it and returns.)
+    /// Powers off or reboots: does not return on a real machine. (A machine for tests records it and returns.)
     fn power(&self, action: PowerAction);
 }

@@ -1,11 +1,12 @@
-//! The second level of translation: from a domain's frames to the machine's (Xen's p2m).
+//! Nested page tables: the translation from guest frames to machine frames, which Xen calls the p2m (physical to
+//! machine).
 
 use crate::PageOrder;
 use bitflags::bitflags;
 use xen_abi::{Gfn, Mfn};
 
 bitflags! {
-    /// What a guest may do to a page.
+    /// Access rights of a guest to a page.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct Rights: u8 {
         const READ = 1;
@@ -15,13 +16,13 @@ bitflags! {
 }
 
 impl Rights {
-    /// Everything.
+    /// All rights.
     pub const ALL: Self = Self::all();
-    /// Reading and writing.
+    /// Read and write.
     pub const DATA: Self = Self::READ.union(Self::WRITE);
 }
 
-/// What a translation stands for; kept beside it.
+/// The type of a p2m entry (Xen's `p2m_type`); kept beside the translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum PageKind {
@@ -31,14 +32,14 @@ pub enum PageKind {
     Foreign = 1,
     /// A page that another domain granted, writable or not as the rights say.
     Grant = 2,
-    /// A page of the hypervisor's that the domain shares (shared_info, grant table frames).
+    /// A page of the hypervisor that is shared with the domain (shared_info, grant table frames).
     Shared = 3,
-    /// Device registers; never read or written by the hypervisor through this translation.
+    /// Device registers (MMIO); the hypervisor never reads or writes them through this translation.
     Mmio = 4,
 }
 
 impl PageKind {
-    /// The kind with this number.
+    /// Returns the kind with this number.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
@@ -52,63 +53,63 @@ impl PageKind {
     }
 }
 
-/// One translation, as found for one guest frame.
+/// The p2m entry found for one guest frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
-    /// The machine frame of the very guest frame that was asked about.
+    /// The machine frame of the guest frame that was looked up.
     pub mfn: Mfn,
-    /// The size of the page that holds the translation.
+    /// The size of the page that holds the frame: 4 KiB or a superpage.
     pub order: PageOrder,
     pub rights: Rights,
     pub kind: PageKind,
 }
 
-/// Why a translation could not be made or taken away. Nothing was changed.
+/// Why a page could not be mapped or unmapped. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapError {
-    /// No frame for a page table.
+    /// No frame is left for a page table.
     NoMemory,
-    /// Something is mapped there already.
+    /// A page is mapped there already.
     Occupied,
     /// The frames are not aligned to the order, or the order is not 0, 9 or 18.
     Unaligned,
-    /// Beyond what the hardware can address.
+    /// The frame is beyond what the hardware can address.
     OutOfRange,
 }
 
-/// Where page tables come from and go to: the domain's own pool.
+/// The allocator of page-table pages: the domain's own pool (Xen's paging pool).
 pub trait FrameSource {
-    /// A frame of zeros that nobody else has, or none when the pool is empty.
+    /// Takes a zeroed frame that nothing else uses; None if the pool is empty.
     fn take(&mut self) -> Option<Mfn>;
-    /// A frame that is a page table no longer. It may still be read by walks that began earlier, so it must not be
-    /// used for anything but page tables of the same space before every CPU has passed a quiet point.
+    /// Returns a frame that is no longer a page table. Walks that began earlier may still read it, so it may only be
+    /// used for page tables of the same space until every CPU has passed a quiescent state.
     fn give_back(&mut self, frame: Mfn);
 }
 
-/// The translation of one domain. Looking up takes no lock; whoever changes it holds the domain's memory lock.
+/// The nested page tables (p2m) of one domain. Lookups take no lock; changes are made under the domain's p2m lock.
 pub trait NestedSpace: Send + Sync {
-    /// The translation of a frame.
+    /// Looks up a guest frame.
     fn lookup(&self, gfn: Gfn) -> Option<Mapping>;
 
-    /// Maps `order.pages()` frames. Neighbours are joined to larger pages where they fit.
+    /// Maps `order.pages()` frames. Neighbours are merged into superpages where they fit.
     ///
     /// **Errors:** see [`MapError`].
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError>;
 
-    /// Takes one 4 KiB translation away (splitting a larger page where needed) and gives what it was; none if there
-    /// was nothing. Raises [`NestedSpace::generation`] when it took something.
+    /// Unmaps one 4 KiB page (splitting a superpage if needed) and returns what was mapped; None if there was nothing.
+    /// Raises [`NestedSpace::generation`] if something was unmapped.
     ///
     /// **Errors:** see [`MapError`].
     fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError>;
 
-    /// Takes the first page at or above a frame away, whole, whatever its size, and gives what it was with its first
-    /// frame; none if there is nothing. Holes cost nothing. Raises [`NestedSpace::generation`] when it took something.
+    /// Unmaps the first page at or above a frame, whole, whatever its size, and returns it with its first frame; None
+    /// if there is none. Holes cost nothing. Raises [`NestedSpace::generation`] if something was unmapped.
     fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)>;
 
-    /// Counts the changes that make what a CPU may have cached wrong. A vCPU drops its cached translations when it
-    /// enters with another number than the last time.
+    /// Returns the TLB generation: it counts the changes after which cached translations are stale. A vCPU flushes its
+    /// cached translations if the number differs from that of its last entry.
     fn generation(&self) -> u64;
 
-    /// Gives every page table back; nothing is mapped afterwards. No vCPU may run in the space any more.
+    /// Frees every page table; nothing is mapped afterwards. No vCPU may run in the space any more.
     fn tear_down(&self, frames: &mut dyn FrameSource);
 }

@@ -1,25 +1,25 @@
-//! A page that somebody else may write at any moment.
+//! A page of guest memory: others may write it at any moment.
 
 use crate::PAGE_SIZE;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const WORD: usize = 8;
 const WORDS: usize = PAGE_SIZE / WORD;
-/// Words that are worked on without a look at where the end is; a page holds whole groups.
+/// Words that are handled without a check for the end; a page holds a whole number of groups.
 const GROUP: usize = 16;
-/// The same where nothing but zeros is written.
+/// Words cleared at once, without a check for the end.
 const CLEARED_AT_ONCE: usize = 64;
-/// Words that are cleared before somebody else may want the CPU.
+/// Words cleared between two checks for other work on this CPU.
 const CLEARED_BETWEEN_LOOKS: usize = 128;
-/// Words that are all read before the first of them is written. Where both sides share a place in a cache that has one
-/// entry for it, as an emulator's for translations has, they drive each other out once for so many words.
+/// Words that are all read before the first of them is written. If both pages share an entry of a cache with one entry
+/// per set, such as an emulator's for translations, they evict each other once per batch instead of once per word.
 const BATCH: usize = 8;
 
-/// A 4 KiB page as an array of atomics: a guest may change it between any two reads, and reading it is ordinary safe
-/// Rust all the same. Values narrower than a word are worked on inside their 64-bit word.
+/// A 4 KiB page as an array of atomics: a guest may change it between any two reads, and reading it is safe Rust all
+/// the same. Values narrower than a word are accessed inside their 64-bit word.
 ///
-/// Offsets are bytes from the start of the page. An access that does not lie in the page, or that is not aligned to
-/// its own size, gives `None` (or false) and does nothing.
+/// Offsets are bytes from the start of the page. An access that does not lie in the page, or is not aligned to its own
+/// size, returns `None` (or false) and does nothing.
 #[repr(C, align(4096))]
 pub struct PageWords([AtomicU64; WORDS]);
 
@@ -37,19 +37,19 @@ const fn locate(offset: usize, size: usize) -> Option<(usize, u32)> {
     Some((offset / WORD, (offset % WORD) as u32 * 8))
 }
 
-/// Bytes from an offset to the next word.
+/// Returns the bytes from an offset to the next word.
 const fn to_word(offset: usize) -> usize {
     offset.next_multiple_of(WORD) - offset
 }
 
 impl PageWords {
-    /// A page of zeros.
+    /// Creates a zeroed page.
     #[must_use]
     pub const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; WORDS])
     }
 
-    /// The 512 words.
+    /// Returns the 512 words.
     #[must_use]
     pub const fn words(&self) -> &[AtomicU64; WORDS] {
         &self.0
@@ -111,39 +111,39 @@ impl PageWords {
         self.blend(offset, 1, u64::from(u8::MAX), u64::from(value))
     }
 
-    /// Sets bits of 8 bytes; gives what stood there.
+    /// Sets bits of 8 bytes (atomic OR); returns the old value.
     pub fn fetch_or_u64(&self, offset: usize, bits: u64) -> Option<u64> {
         Some(self.at(offset, 8)?.0.fetch_or(bits, Ordering::SeqCst))
     }
 
-    /// Sets bits of 4 bytes; gives what stood there.
+    /// Sets bits of 4 bytes (atomic OR); returns the old value.
     pub fn fetch_or_u32(&self, offset: usize, bits: u32) -> Option<u32> {
         let (word, shift) = self.at(offset, 4)?;
         Some((word.fetch_or(u64::from(bits) << shift, Ordering::SeqCst) >> shift) as u32)
     }
 
-    /// Keeps of 4 bytes only these bits; gives what stood there.
+    /// Clears all other bits of 4 bytes (atomic AND); returns the old value.
     pub fn fetch_and_u32(&self, offset: usize, bits: u32) -> Option<u32> {
         let (word, shift) = self.at(offset, 4)?;
         let mask = !(u64::from(!bits) << shift);
         Some((word.fetch_and(mask, Ordering::SeqCst) >> shift) as u32)
     }
 
-    /// Sets bits of 2 bytes; gives what stood there.
+    /// Sets bits of 2 bytes (atomic OR); returns the old value.
     pub fn fetch_or_u16(&self, offset: usize, bits: u16) -> Option<u16> {
         let (word, shift) = self.at(offset, 2)?;
         Some((word.fetch_or(u64::from(bits) << shift, Ordering::SeqCst) >> shift) as u16)
     }
 
-    /// Keeps of 2 bytes only these bits; gives what stood there.
+    /// Clears all other bits of 2 bytes (atomic AND); returns the old value.
     pub fn fetch_and_u16(&self, offset: usize, bits: u16) -> Option<u16> {
         let (word, shift) = self.at(offset, 2)?;
         let mask = !(u64::from(!bits) << shift);
         Some((word.fetch_and(mask, Ordering::SeqCst) >> shift) as u16)
     }
 
-    /// Replaces `current` by `new`. Inside: `Ok(current)` when it was so, `Err(what stood there)` otherwise; a change of
-    /// the neighbouring bytes is no failure.
+    /// Replaces `current` by `new`, atomically. Returns `Ok(current)` if it was there, `Err(value found)` otherwise; a
+    /// change of the neighbouring bytes is no failure.
     pub fn compare_exchange_u32(&self, offset: usize, current: u32, new: u32) -> Option<Result<u32, u32>> {
         let (word, shift) = self.at(offset, 4)?;
         let mask = u64::from(u32::MAX) << shift;
@@ -153,7 +153,7 @@ impl PageWords {
         Some(outcome.map(|_| current).map_err(|old| (old >> shift) as u32))
     }
 
-    /// Copies bytes out. False, and nothing copied, when they do not lie in the page.
+    /// Copies bytes out. Returns false, with nothing copied, if they do not lie in the page.
     #[must_use]
     pub fn read_bytes(&self, offset: usize, into: &mut [u8]) -> bool {
         if offset.checked_add(into.len()).is_none_or(|end| end > PAGE_SIZE) {
@@ -175,7 +175,8 @@ impl PageWords {
         true
     }
 
-    /// Out of the words from the `first` on. Apart from the rest, so that few bytes are copied by short code.
+    /// Copies whole batches out of the words from `first` on. A function of its own, so that copying few bytes is short
+    /// code.
     #[inline(never)]
     fn read_batches(&self, first: usize, into: &mut [[[u8; WORD]; BATCH]]) {
         for (words, bytes) in self.0.get(first..).unwrap_or(&[]).as_chunks::<BATCH>().0.iter().zip(into) {
@@ -183,7 +184,7 @@ impl PageWords {
         }
     }
 
-    /// Into the words from the `first` on.
+    /// Copies whole batches into the words from `first` on.
     #[inline(never)]
     fn write_batches(&self, first: usize, from: &[[[u8; WORD]; BATCH]]) {
         for (words, bytes) in self.0.get(first..).unwrap_or(&[]).as_chunks::<BATCH>().0.iter().zip(from) {
@@ -192,7 +193,7 @@ impl PageWords {
         }
     }
 
-    /// Copies bytes out of one word; does nothing for none.
+    /// Copies bytes out of one word; does nothing for an empty slice.
     fn read_part(&self, offset: usize, into: &mut [u8]) {
         let Some(word) = self.0.get(offset / WORD).filter(|_| !into.is_empty()) else { return };
         let bytes = word.load(Ordering::Acquire).to_le_bytes();
@@ -201,7 +202,7 @@ impl PageWords {
         }
     }
 
-    /// Copies bytes in. False, and nothing copied, when they do not lie in the page.
+    /// Copies bytes in. Returns false, with nothing copied, if they do not lie in the page.
     #[must_use]
     pub fn write_bytes(&self, offset: usize, from: &[u8]) -> bool {
         if offset.checked_add(from.len()).is_none_or(|end| end > PAGE_SIZE) {
@@ -223,7 +224,7 @@ impl PageWords {
         true
     }
 
-    /// Copies bytes into one word and leaves its others as they are; does nothing for none.
+    /// Copies bytes into one word and leaves its other bytes; does nothing for an empty slice.
     fn write_part(&self, offset: usize, from: &[u8]) {
         let Some(word) = self.0.get(offset / WORD).filter(|_| !from.is_empty()) else { return };
         let (mut bytes, mut keep) = ([0u8; WORD], [0xffu8; WORD]);
@@ -235,8 +236,8 @@ impl PageWords {
         let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some((old & keep) | value));
     }
 
-    /// Copies `length` bytes from byte `from` of another page to `offset`, by whole words. False, and nothing copied,
-    /// when they do not lie in both pages, or are not whole words in both.
+    /// Copies `length` bytes from byte `from` of another page to `offset`, by whole words. Returns false, with nothing
+    /// copied, if they do not lie in both pages or are not whole words in both.
     #[must_use]
     pub fn copy_words(&self, offset: usize, source: &Self, from: usize, length: usize) -> bool {
         let (Some(to), Some(from)) = (self.whole_words(offset, length), source.whole_words(from, length)) else {
@@ -258,8 +259,7 @@ impl PageWords {
         self.0.get(offset / WORD..offset.checked_add(length)? / WORD)
     }
 
-    /// Writes zeros over the whole page. One copy for all who need it: where it was compiled into its callers, the loop
-    /// came out longer in some of them.
+    /// Zeroes the whole page. Never inlined: inlined into its callers, the loop came out longer in some of them.
     #[inline(never)]
     pub fn clear(&self) {
         for group in self.0.as_chunks::<CLEARED_AT_ONCE>().0 {
@@ -269,8 +269,8 @@ impl PageWords {
         }
     }
 
-    /// Writes zeros from a word on, and stops in the middle where `enough` says so, which is asked a few times: then
-    /// gives the word to go on from. None when the rest of the page is clear.
+    /// Zeroes the page from a word on, and stops early if `enough`, which is called a few times, returns true: then
+    /// returns the word to go on from. Returns None when the rest of the page is zero.
     pub fn clear_from(&self, word: usize, enough: impl Fn() -> bool) -> Option<usize> {
         let mut next = word;
         loop {

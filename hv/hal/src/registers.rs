@@ -41,7 +41,7 @@ pub struct DescriptorTable {
     pub base: u64,
 }
 
-/// What a walk of the guest's page tables depends on.
+/// Registers that a walk of the guest's page tables depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PagingRegisters {
     pub cr0: u64,
@@ -55,7 +55,7 @@ pub struct PagingRegisters {
     pub long_code: bool,
 }
 
-/// Everything of a CPU that a guest can see, except the FPU.
+/// All CPU state that a guest can see, except the FPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CpuState {
     pub registers: Registers,
@@ -94,7 +94,7 @@ const CR0_AT_RESET: u64 = 0x6000_0010;
 const RFLAGS_FIXED: u64 = 2;
 
 impl CpuState {
-    /// The state after INIT, before a start-up IPI. **Source:** AMD manual volume 2, table 14-1.
+    /// Returns the state after INIT, before a start-up IPI. **Source:** AMD manual volume 2, table 14-1.
     #[must_use]
     pub fn after_init() -> Self {
         let data = Segment { selector: 0, attributes: 0x93, limit: 0xffff, base: 0 };
@@ -119,7 +119,7 @@ impl CpuState {
         }
     }
 
-    /// The state after a start-up IPI with this vector: real mode at `vector << 12`.
+    /// Returns the state after a start-up IPI with this vector: real mode at `vector << 12`.
     #[must_use]
     pub fn after_startup_ipi(vector: u8) -> Self {
         let base = u64::from(vector) << 12;
@@ -129,8 +129,8 @@ impl CpuState {
         state
     }
 
-    /// The state in which a PVH kernel starts: 32-bit flat segments, paging off, EBX pointing to the start info.
-    /// **Source:** Xen's `docs/misc/pvh.pandoc`, "Boot protocol".
+    /// Returns the state in which a PVH kernel starts: 32-bit flat segments, paging off, EBX pointing to the start
+    /// info. **Source:** Xen's `docs/misc/pvh.pandoc`, "Boot protocol".
     #[must_use]
     pub fn at_pvh_entry(entry: u32, start_info: u32) -> Self {
         let flat = Segment { selector: 0, attributes: 0xc93, limit: u32::MAX, base: 0 };
@@ -157,7 +157,7 @@ impl CpuState {
         }
     }
 
-    /// What a walk of the page tables needs of this state.
+    /// Returns the registers that a walk of the page tables depends on.
     #[must_use]
     pub fn paging(&self) -> PagingRegisters {
         PagingRegisters {

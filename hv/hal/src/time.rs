@@ -1,4 +1,4 @@
-//! Time as the core sees it.
+//! System time, wall clock and the time stamp counter.
 
 use core::time::Duration;
 
@@ -10,33 +10,34 @@ impl Time {
     /// A deadline that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment `ns` later; [`Time::NEVER`] past the end of the number space.
+    /// Returns the moment `ns` later; [`Time::NEVER`] past the end of the number space.
     #[must_use]
     pub const fn after_ns(self, ns: u64) -> Self {
         Self(self.0.saturating_add(ns))
     }
 
-    /// Nanoseconds from `earlier` until this moment; 0 if `earlier` is later.
+    /// Returns the nanoseconds from `earlier` until this moment; 0 if `earlier` is later.
     #[must_use]
     pub const fn since_ns(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment as a duration since switch-on.
+    /// Returns the time since switch-on as a duration.
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         Duration::from_nanos(self.0)
     }
 }
 
-/// How a CPU's time stamp counter stands to system time: at `tsc` it was `time`, and the counter runs at `tsc_khz`.
+/// A reading of a CPU's time stamp counter (TSC) paired with system time: at `tsc` it was `time`, and the counter runs
+/// at `tsc_khz`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TimeBase {
     /// Reading of the time stamp counter, in ticks.
     pub tsc: u64,
     /// System time at that reading.
     pub time: Time,
-    /// Ticks a millisecond; never 0 on a running machine.
+    /// Ticks per millisecond; never 0 on a running machine.
     pub tsc_khz: u32,
 }
 

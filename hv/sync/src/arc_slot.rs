@@ -1,4 +1,4 @@
-//! A place for a shared value that anybody may look up at any moment, without a lock.
+//! A slot for a shared value that any CPU may look up at any moment without a lock.
 
 extern crate alloc;
 
@@ -9,12 +9,12 @@ use alloc::sync::Arc;
 use core::marker::PhantomData;
 use core::ptr;
 
-/// Holds an `Arc` or nothing. Looking takes a few steps and never waits; taking the value out waits for those who are
-/// looking just then.
+/// Holds an `Arc` or nothing. A lookup takes a few steps and never waits; taking the value out waits for lookups that
+/// are under way.
 pub struct ArcSlot<T> {
     /// From `Arc::into_raw`, or null.
     pointer: AtomicPtr<T>,
-    /// How many are between reading the pointer and having counted themselves in its `Arc`.
+    /// The number of lookups that have read the pointer and not yet raised the count of its `Arc`.
     lookers: AtomicU32,
     owns: PhantomData<Arc<T>>,
 }
@@ -26,13 +26,13 @@ unsafe impl<T: Send + Sync> Send for ArcSlot<T> {}
 
 impl<T> ArcSlot<T> {
     const_unless_loom! {
-        /// An empty slot.
+        /// Creates an empty slot.
         pub fn new() -> Self {
             Self { pointer: AtomicPtr::new(ptr::null_mut()), lookers: AtomicU32::new(0), owns: PhantomData }
         }
     }
 
-    /// The value, if there is one.
+    /// Returns the value, if there is one.
     pub fn get(&self) -> Option<Arc<T>> {
         // Whoever takes the value out changes the pointer first and looks for lookers then; here it is the other way
         // round. So one of the two sees the other.
@@ -50,7 +50,7 @@ impl<T> ArcSlot<T> {
         found
     }
 
-    /// True if there is a value.
+    /// Returns true if there is a value.
     pub fn is_set(&self) -> bool {
         !self.pointer.load(Ordering::Acquire).is_null()
     }
@@ -68,7 +68,7 @@ impl<T> ArcSlot<T> {
         }
     }
 
-    /// Takes the value out. Who looked it up before keeps it.
+    /// Takes the value out. Earlier lookups keep their `Arc`.
     pub fn take(&self) -> Option<Arc<T>> {
         let pointer = self.pointer.swap(ptr::null_mut(), Ordering::SeqCst);
         if pointer.is_null() {

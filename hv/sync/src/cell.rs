@@ -1,21 +1,21 @@
-//! A cell whose accesses loom watches: under `--cfg loom` two accesses that no lock orders fail the model.
+//! A cell whose accesses loom tracks: under `--cfg loom` two accesses that no lock orders fail the model.
 
 use crate::construct::const_unless_loom;
 
-/// `UnsafeCell` with pointers that can be watched for as long as a guard lives.
+/// `UnsafeCell` whose pointers loom tracks for as long as a guard lives.
 #[cfg(not(loom))]
 pub struct WatchedCell<T: ?Sized>(core::cell::UnsafeCell<T>);
-/// `UnsafeCell` with pointers that can be watched for as long as a guard lives.
+/// `UnsafeCell` whose pointers loom tracks for as long as a guard lives.
 #[cfg(loom)]
 pub struct WatchedCell<T>(loom::cell::UnsafeCell<T>);
 
-/// A pointer for reading, watched until it is dropped.
+/// A pointer for reading, tracked until it is dropped.
 #[cfg(not(loom))]
 pub(crate) struct ReadPointer<T: ?Sized>(*const T);
 #[cfg(loom)]
 pub(crate) struct ReadPointer<T>(loom::cell::ConstPtr<T>);
 
-/// A pointer for reading and writing, watched until it is dropped.
+/// A pointer for reading and writing, tracked until it is dropped.
 #[cfg(not(loom))]
 pub(crate) struct WritePointer<T: ?Sized>(*mut T);
 #[cfg(loom)]
@@ -23,7 +23,7 @@ pub(crate) struct WritePointer<T>(loom::cell::MutPtr<T>);
 
 impl<T> WatchedCell<T> {
     const_unless_loom! {
-        /// A cell that holds `value`.
+        /// Creates a cell that holds `value`.
         pub fn new(value: T) -> Self {
             #[cfg(not(loom))]
             return Self(core::cell::UnsafeCell::new(value));
@@ -32,7 +32,7 @@ impl<T> WatchedCell<T> {
         }
     }
 
-    /// Takes the value out; the caller owns the cell, so nobody else can be looking.
+    /// Takes the value out; the caller owns the cell, so no reference to it exists.
     #[cfg(not(loom))]
     pub fn into_inner(self) -> T {
         self.0.into_inner()

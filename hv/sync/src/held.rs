@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::rank::{self, Rank};
 
-/// Whether the order is checked: always on a host, in debug builds on a machine.
+/// Whether the lock order is checked: always on a host, in debug builds on a machine.
 pub(crate) const CHECKED: bool = cfg!(any(debug_assertions, not(target_os = "none")));
 
 /// How many locks of each rank one CPU holds. Only that CPU writes it; atomics make it safe to share.
@@ -13,19 +13,19 @@ pub struct HeldRanks {
 }
 
 impl HeldRanks {
-    /// A CPU that holds nothing.
+    /// Creates a CPU that holds nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { counts: [const { AtomicU8::new(0) }; rank::COUNT] }
     }
 
-    /// The innermost rank held, if any.
+    /// Returns the name of the innermost rank held.
     fn innermost(&self) -> Option<&'static str> {
         let held = self.counts.iter().zip(rank::NAMES).rev();
         held.filter(|(count, _)| count.load(Ordering::Relaxed) != 0).map(|(_, name)| name).next()
     }
 
-    /// The name of a held rank that stands at or after `level`, if there is one.
+    /// Returns the name of a held rank that stands at or after `level`.
     fn conflict(&self, level: u8) -> Option<&'static str> {
         let inner = self.counts.iter().zip(rank::NAMES).skip(usize::from(level));
         inner.filter(|(count, _)| count.load(Ordering::Relaxed) != 0).map(|(_, name)| name).next()
@@ -63,10 +63,10 @@ fn on_this_cpu(look: impl FnOnce(&HeldRanks)) {
 #[cfg(target_os = "none")]
 static THIS_CPU: crate::Once<fn() -> Option<&'static HeldRanks>> = crate::Once::new();
 
-/// Tells the locks where the calling CPU keeps its record. Until then the order goes unchecked.
+/// Sets the function by which locks find the calling CPU's record. Until then the order is not checked.
 ///
-/// `of_this_cpu` returns the record of the CPU it runs on, and `None` while that CPU has none yet. The first caller
-/// wins; later calls change nothing.
+/// `of_this_cpu` returns the record of the CPU it runs on, and `None` while that CPU has none yet. The first call wins;
+/// later calls change nothing.
 #[cfg(target_os = "none")]
 pub fn set_held_ranks_of_this_cpu(of_this_cpu: fn() -> Option<&'static HeldRanks>) {
     let _ = THIS_CPU.set(of_this_cpu);
@@ -94,23 +94,24 @@ pub(crate) fn note_taken<R: Rank>() {
     }
 }
 
-/// Notes that a lock of rank `R` was had without waiting, which no order forbids.
+/// Notes that a lock of rank `R` was taken without waiting, which no order forbids.
 pub(crate) fn note_tried<R: Rank>() {
     if CHECKED {
         on_this_cpu(|held| held.change(R::LEVEL, |count| count.saturating_add(1)));
     }
 }
 
-/// Notes that a lock of rank `R` was given back. Locks may be given back in any order.
+/// Notes that a lock of rank `R` was released. Locks may be released in any order.
 pub(crate) fn note_released<R: Rank>() {
     if CHECKED {
         on_this_cpu(|held| held.change(R::LEVEL, |count| count.saturating_sub(1)));
     }
 }
 
-/// States that this CPU holds no lock: for the points where a guest is entered and where interrupts are let in.
+/// Asserts that this CPU holds no lock: at the points where a guest is entered and where interrupts are enabled.
 ///
 /// # Panics
+///
 /// Where the order is checked, if a lock is held.
 pub fn assert_no_lock_held() {
     if CHECKED {

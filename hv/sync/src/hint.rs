@@ -1,9 +1,9 @@
-//! What to do inside a loop that waits for another CPU.
+//! What a loop that waits for another CPU executes in each turn.
 
-/// One turn of a waiting loop. `turns` counts the turns so far; the loop keeps it.
+/// Executes one turn of a waiting loop. `turns` counts the turns so far; the loop keeps it.
 ///
 /// On a machine it is the PAUSE instruction. On a host, where the thread that is waited for may not be running, it
-/// gives the processor away now and then. Under loom it tells the model that this thread cannot go on by itself.
+/// yields the processor now and then. Under loom it tells the model that this thread cannot go on by itself.
 #[inline]
 pub fn spin(turns: &mut u32) {
     *turns = turns.wrapping_add(1);

@@ -1,18 +1,18 @@
-//! Locks with a rank, cells that are written once, cells of each CPU.
+//! Spin locks with a rank, once-cells and per-CPU cells.
 //!
 //! **Interrupts.** The hypervisor runs with interrupts off except at a few fixed points, and no lock is held at those
 //! points. So an interrupt handler never finds a lock held by the code it interrupted, and nothing here saves or
 //! restores the interrupt flag. NMI and machine-check handlers come at any point: they may use `try_lock` alone.
 //!
-//! **Order.** Every lock carries a rank in its type ([`rank`]). A CPU may take a lock only if its rank stands after
-//! the rank of every lock that it holds. Debug builds, and all builds for a host, panic where that is broken.
+//! **Order.** Every lock carries a rank in its type ([`rank`]). A CPU may take a lock only if its rank stands after the
+//! rank of every lock that it holds. Debug builds, and all builds for a host, panic if that is broken.
 //!
 //! **Model checking.** With `--cfg loom`, [`atomic`], [`hint`] and [`cell`] are loom's, here and in every crate that
 //! takes its atomics from here; constructors are then not `const`. Otherwise they are core's.
 //!
 //! **Why no kept crate.** `spin` has neither ranks nor a way to put loom's atomics below it, and lets guards cross
 //! threads. `lock_api` wants a constant initial state, which loom's atomics cannot give, and keeps the data in a cell
-//! that loom does not watch, so a model would not see a lock that fails to exclude.
+//! that loom does not track, so a model would not see a lock that fails to exclude.
 #![no_std]
 
 #[cfg(not(target_os = "none"))]

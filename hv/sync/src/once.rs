@@ -1,4 +1,4 @@
-//! A cell that is written once and read for ever after.
+//! A cell that is written once and then only read.
 
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -24,7 +24,7 @@ unsafe impl<T: Send + Sync> Sync for Once<T> {}
 // SAFETY: whoever owns the cell owns the value.
 unsafe impl<T: Send> Send for Once<T> {}
 
-/// Empties the cell again if the function that makes the value unwinds (tests do).
+/// Empties the cell again if the function that makes the value unwinds, as in tests.
 struct Busy<'a>(&'a AtomicU8);
 
 impl Drop for Busy<'_> {
@@ -35,13 +35,13 @@ impl Drop for Busy<'_> {
 
 impl<T> Once<T> {
     const_unless_loom! {
-        /// An empty cell.
+        /// Creates an empty cell.
         pub fn new() -> Self {
             Self { state: AtomicU8::new(EMPTY), value: WatchedCell::new(MaybeUninit::uninit()) }
         }
     }
 
-    /// The value, if it has been set.
+    /// Returns the value, if it has been set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         (self.state.load(Ordering::Acquire) == READY).then(|| self.ready())
@@ -59,7 +59,7 @@ impl<T> Once<T> {
         Ok(self.ready())
     }
 
-    /// The value, made by `make` if the cell is empty. A CPU that comes while another makes it waits for that one.
+    /// Returns the value, made by `make` if the cell is empty. If another CPU is making it, waits for that CPU.
     ///
     /// `make` must not use this cell: it would wait for itself.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
@@ -79,7 +79,7 @@ impl<T> Once<T> {
         }
     }
 
-    /// Only for the CPU that moved the state from empty to busy.
+    /// Stores the value. Only the CPU that moved the state from empty to busy may call it.
     fn fill(&self, value: T) {
         {
             let pointer = self.value.write_pointer();
@@ -89,7 +89,7 @@ impl<T> Once<T> {
         self.state.store(READY, Ordering::Release);
     }
 
-    /// Only after the state was seen to be ready.
+    /// Returns the value. Only after the state was seen to be ready.
     fn ready(&self) -> &T {
         let pointer: ReadPointer<MaybeUninit<T>> = self.value.read_pointer();
         // SAFETY: the state is ready, so the value was written before and is never written again while the cell is

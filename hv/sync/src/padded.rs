@@ -1,4 +1,4 @@
-//! A value alone in its cache lines.
+//! A value with cache lines of its own.
 
 use core::ops::Deref;
 

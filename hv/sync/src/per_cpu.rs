@@ -15,31 +15,31 @@ impl CpuIndex {
     /// The CPU that booted.
     pub const BOOT: Self = Self(0);
 
-    /// The CPU of that number, if there can be one.
+    /// Returns the CPU of that number, if there can be one.
     #[must_use]
     pub const fn new(number: u32) -> Option<Self> {
         if number < MAX_CPUS as u32 { Some(Self(number as u16)) } else { None }
     }
 
-    /// The number, for indexing.
+    /// Returns the number, for indexing.
     #[must_use]
     pub const fn as_usize(self) -> usize {
         self.0 as usize
     }
 
-    /// The number, for the public interface.
+    /// Returns the number, for the public interface.
     #[must_use]
     pub const fn as_u32(self) -> u32 {
         self.0 as u32
     }
 
-    /// Every CPU that there can be.
+    /// Returns every CPU that there can be.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..MAX_CPUS as u32).filter_map(Self::new)
     }
 }
 
-/// The proof that the code runs on a certain CPU, and for as long as the proof lives stays there.
+/// Proof that the code runs on a certain CPU, and stays there for as long as the proof lives.
 pub struct CurrentCpu {
     index: CpuIndex,
     here: PhantomData<*const ()>,
@@ -54,40 +54,40 @@ impl CurrentCpu {
         Self { index, here: PhantomData }
     }
 
-    /// Which CPU it is.
+    /// Returns the CPU.
     #[must_use]
     pub const fn index(&self) -> CpuIndex {
         self.index
     }
 }
 
-/// A value for each CPU that every CPU may look at: atomics and locks.
+/// A value for each CPU that every CPU may access: atomics and locks.
 #[derive(Debug)]
 pub struct PerCpu<T> {
     cells: [Padded<T>; MAX_CPUS],
 }
 
 impl<T> PerCpu<T> {
-    /// From one value for each CPU, in order. `const`, so that it can be a static.
+    /// Builds it from one value for each CPU, in order. `const`, so that it can be a static.
     #[must_use]
     pub const fn new(cells: [Padded<T>; MAX_CPUS]) -> Self {
         Self { cells }
     }
 
-    /// From a function of the CPU.
+    /// Builds it from a function of the CPU.
     #[must_use]
     pub fn from_fn(mut value_of: impl FnMut(CpuIndex) -> T) -> Self {
         Self { cells: core::array::from_fn(|number| Padded(value_of(CpuIndex(number as u16)))) }
     }
 
-    /// Looks at the value of `cpu`.
+    /// Calls `look` with the value of `cpu`.
     #[inline]
     pub fn with<O>(&self, cpu: CpuIndex, look: impl FnOnce(&T) -> O) -> O {
         look(&cell_of(&self.cells, cpu).0)
     }
 }
 
-/// A value for each CPU that only that CPU looks at: `Cell` and `RefCell` will do.
+/// A value for each CPU that only that CPU accesses: `Cell` and `RefCell` will do.
 pub struct PerCpuLocal<T> {
     cells: [Padded<T>; MAX_CPUS],
 }
@@ -97,13 +97,13 @@ pub struct PerCpuLocal<T> {
 unsafe impl<T: Send> Sync for PerCpuLocal<T> {}
 
 impl<T> PerCpuLocal<T> {
-    /// From one value for each CPU, in order. `const`, so that it can be a static.
+    /// Builds it from one value for each CPU, in order. `const`, so that it can be a static.
     #[must_use]
     pub const fn new(cells: [Padded<T>; MAX_CPUS]) -> Self {
         Self { cells }
     }
 
-    /// Looks at the value of the CPU that this runs on. Calls may nest: each gets a shared reference only.
+    /// Calls `look` with the value of the CPU that this runs on. Calls may nest: each gets a shared reference only.
     #[inline]
     pub fn with<O>(&self, cpu: &CurrentCpu, look: impl FnOnce(&T) -> O) -> O {
         look(&cell_of(&self.cells, cpu.index).0)

@@ -61,7 +61,7 @@ impl<R: Rank> Drop for Share<'_, R> {
 
 impl<T, R: Rank> RwSpinLock<T, R> {
     const_unless_loom! {
-        /// A free lock around `value`.
+        /// Creates a free lock around `value`.
         pub fn new(value: T) -> Self {
             Self {
                 queue: TicketQueue::new(),
@@ -72,9 +72,10 @@ impl<T, R: Rank> RwSpinLock<T, R> {
         }
     }
 
-    /// Waits until no writer holds the lock or waits ahead.
+    /// Takes the lock for reading; waits until no writer holds it or is ahead in the queue.
     ///
     /// # Panics
+    ///
     /// Where the order is checked, if this CPU holds a lock that stands at or after `R`.
     #[inline]
     pub fn read(&self) -> ReadGuard<'_, T, R> {
@@ -91,7 +92,8 @@ impl<T, R: Rank> RwSpinLock<T, R> {
         self.read_guard()
     }
 
-    /// Takes the lock for reading if nobody writes or waits. The order does not bind it, since it does not wait.
+    /// Takes the lock for reading if no writer holds it or waits. The lock order does not apply, since this never
+    /// waits.
     #[inline]
     pub fn try_read(&self) -> Option<ReadGuard<'_, T, R>> {
         if self.queue.is_taken() || !self.try_share() {
@@ -101,9 +103,10 @@ impl<T, R: Rank> RwSpinLock<T, R> {
         Some(self.read_guard())
     }
 
-    /// Waits until nobody holds the lock.
+    /// Takes the lock for writing; waits until it is free.
     ///
     /// # Panics
+    ///
     /// Where the order is checked, if this CPU holds a lock that stands at or after `R`.
     #[inline]
     pub fn write(&self) -> WriteGuard<'_, T, R> {
@@ -117,7 +120,8 @@ impl<T, R: Rank> RwSpinLock<T, R> {
         self.write_guard()
     }
 
-    /// Takes the lock for writing if nobody holds it or waits. The order does not bind it, since it does not wait.
+    /// Takes the lock for writing if it is free and no CPU waits. The lock order does not apply, since this never
+    /// waits.
     #[inline]
     pub fn try_write(&self) -> Option<WriteGuard<'_, T, R>> {
         if !self.queue.try_acquire() {
@@ -131,7 +135,7 @@ impl<T, R: Rank> RwSpinLock<T, R> {
         })
     }
 
-    /// Takes the value out of a lock that nobody else can see any more.
+    /// Takes the value out of a lock that nothing else can reach any more.
     #[cfg(not(loom))]
     pub fn into_inner(self) -> T {
         self.value.into_inner()

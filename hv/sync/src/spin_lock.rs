@@ -1,4 +1,4 @@
-//! A fair spin lock that owns what it protects.
+//! A fair spin lock (ticket lock) that owns what it protects.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -46,15 +46,16 @@ impl<R: Rank> Drop for Turn<'_, R> {
 
 impl<T, R: Rank> SpinLock<T, R> {
     const_unless_loom! {
-        /// A free lock around `value`.
+        /// Creates a free lock around `value`.
         pub fn new(value: T) -> Self {
             Self { queue: TicketQueue::new(), value: WatchedCell::new(value), rank: PhantomData }
         }
     }
 
-    /// Waits for the lock.
+    /// Takes the lock; waits for its turn.
     ///
     /// # Panics
+    ///
     /// Where the order is checked, if this CPU holds a lock that stands at or after `R`.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T, R> {
@@ -63,7 +64,7 @@ impl<T, R: Rank> SpinLock<T, R> {
         self.guard()
     }
 
-    /// Takes the lock if it is free. The order does not bind it, since it does not wait.
+    /// Takes the lock if it is free. The lock order does not apply, since this never waits.
     #[inline]
     pub fn try_lock(&self) -> Option<SpinGuard<'_, T, R>> {
         if !self.queue.try_acquire() {
@@ -73,9 +74,10 @@ impl<T, R: Rank> SpinLock<T, R> {
         Some(self.guard())
     }
 
-    /// Takes two locks of one rank, whichever way round the caller names them, without risk of a deadlock.
+    /// Takes two locks of one rank, in whichever order the caller names them, without risk of a deadlock.
     ///
     /// # Panics
+    ///
     /// Where the order is checked, if this CPU holds a lock that stands at or after `R`.
     pub fn lock_pair<'a>(a: &'a Self, b: &'a Self) -> PairGuard<'a, T, R> {
         let (a_address, b_address) = (core::ptr::from_ref(a), core::ptr::from_ref(b));
@@ -95,18 +97,18 @@ impl<T, R: Rank> SpinLock<T, R> {
         }
     }
 
-    /// Whether someone holds it; old news by the time it is returned, so only for reports.
+    /// Returns whether a CPU holds the lock; outdated by the time it is returned, so only for reports.
     pub fn is_locked(&self) -> bool {
         self.queue.is_taken()
     }
 
-    /// Takes the value out of a lock that nobody else can see any more.
+    /// Takes the value out of a lock that nothing else can reach any more.
     #[cfg(not(loom))]
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 
-    /// Only right after the turn was acquired.
+    /// Builds the guard. Only right after the turn was acquired.
     fn guard(&self) -> SpinGuard<'_, T, R> {
         SpinGuard { pointer: self.value.write_pointer(), turn: Turn { queue: &self.queue, here: PhantomData } }
     }
@@ -162,21 +164,21 @@ pub enum PairGuard<'a, T, R: Rank> {
 }
 
 impl<T, R: Rank> PairGuard<'_, T, R> {
-    /// The value of the lock named first.
+    /// Returns the value of the lock named first.
     pub fn first(&mut self) -> &mut T {
         match self {
             Self::Same(first) | Self::Two(first, _) => first,
         }
     }
 
-    /// The value of the lock named second.
+    /// Returns the value of the lock named second.
     pub fn second(&mut self) -> &mut T {
         match self {
             Self::Same(second) | Self::Two(_, second) => second,
         }
     }
 
-    /// Both values, or `None` in the second place if both names meant one lock.
+    /// Returns both values, or `None` in the second place if both names meant one lock.
     pub fn both(&mut self) -> (&mut T, Option<&mut T>) {
         match self {
             Self::Same(only) => (only, None),

@@ -4,7 +4,7 @@ use crate::atomic::{AtomicU32, Ordering};
 use crate::construct::const_unless_loom;
 use crate::hint;
 
-/// Who comes next and who is being served. Tickets wrap; 2^32 CPUs would have to wait at once for two to be equal.
+/// The next ticket and the one being served. Tickets wrap; 2^32 CPUs would have to wait at once for two to be equal.
 pub(crate) struct TicketQueue {
     next: AtomicU32,
     serving: AtomicU32,
@@ -17,7 +17,7 @@ impl TicketQueue {
         }
     }
 
-    /// Waits for its turn. What the one before did until its `release` is then visible.
+    /// Waits for its turn (acquire ordering: everything before the previous holder's `release` is visible).
     #[inline]
     pub(crate) fn acquire(&self) {
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
@@ -27,7 +27,7 @@ impl TicketQueue {
         }
     }
 
-    /// Takes the turn if nobody has it and nobody waits.
+    /// Takes the turn if no CPU has it or waits for it.
     #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         // The acquiring load pairs with the `release` that made this ticket the one to be served. While `next` still
@@ -36,7 +36,7 @@ impl TicketQueue {
         self.next.compare_exchange(serving, serving.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Hands the turn on. Only the one whose turn it is may call this.
+    /// Passes the turn on (release ordering). Only the CPU whose turn it is may call this.
     #[inline]
     pub(crate) fn release(&self) {
         // Nobody but the holder writes `serving`, so this is not a read-modify-write.
@@ -44,7 +44,7 @@ impl TicketQueue {
         self.serving.store(serving.wrapping_add(1), Ordering::Release);
     }
 
-    /// True if somebody holds or waits for the turn; old news by the time it is returned.
+    /// Returns whether a CPU has the turn or waits for it; outdated by the time it is returned.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.next.load(Ordering::Relaxed) != self.serving.load(Ordering::Relaxed)
