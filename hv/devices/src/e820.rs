@@ -1,4 +1,4 @@
-//! The memory map that a domain is given.
+//! The memory map of a domain (E820).
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// Its bytes; 0 if it ends before it starts.
+    /// Returns its size in bytes; 0 if it ends before it starts.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.end.0.saturating_sub(self.start.0)
@@ -29,7 +29,8 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// From ranges in any order. Where they overlap, the later one counts, except that RAM never covers another kind.
+    /// Builds a map from ranges in any order. Where they overlap, the later one counts, except that RAM never covers
+    /// another kind.
     #[must_use]
     pub fn new(ranges: impl IntoIterator<Item = Range>) -> Self {
         let (ram, others): (Vec<_>, Vec<_>) = ranges.into_iter().partition(|range| range.kind == E820_RAM);
@@ -40,19 +41,19 @@ impl MemoryMap {
         map
     }
 
-    /// The ranges in rising order.
+    /// Returns the ranges in rising order.
     #[must_use]
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
     }
 
-    /// The map in the form in which a guest asks for it.
+    /// Returns the map in the format of `XENMEM_memory_map`.
     #[must_use]
     pub fn entries(&self) -> Vec<MemmapEntry> {
         self.ranges.iter().map(|range| MemmapEntry::new(range.start.0, range.bytes(), range.kind)).collect()
     }
 
-    /// Makes a range of one kind, whatever was there. An empty one changes nothing.
+    /// Sets the kind of a range, whatever was there. An empty range changes nothing.
     pub fn set(&mut self, range: Range) {
         if range.bytes() == 0 {
             return;
@@ -79,8 +80,8 @@ impl MemoryMap {
         });
     }
 
-    /// The map of a control domain whose RAM stands where the machine has it: of the machine's RAM the domain keeps
-    /// what lies in `owned`, in whole pages. The rest is unusable, not a hole, so that no device is put there.
+    /// Builds the map of a control domain whose RAM stands where the machine has it: of the machine's RAM the domain
+    /// keeps what lies in `owned`, in whole pages. The rest is unusable, not a hole, so that no device is put there.
     #[must_use]
     pub fn for_dom0(machine: &Self, owned: impl Fn(&Range) -> Vec<Range>) -> Self {
         let page = PAGE_SIZE as u64;
@@ -102,7 +103,8 @@ impl MemoryMap {
         map
     }
 
-    /// As [`MemoryMap::for_dom0`], with the lowest `bytes` of the machine's RAM as the domain's own.
+    /// Builds the same map as [`MemoryMap::for_dom0`], with the lowest `bytes` of the machine's RAM as the domain's
+    /// own.
     #[must_use]
     pub fn for_dom0_with(machine: &Self, bytes: u64) -> Self {
         let left = core::cell::Cell::new(bytes);
@@ -114,8 +116,8 @@ impl MemoryMap {
         })
     }
 
-    /// Finds room for `bytes` of ACPI tables below `limit` in RAM that the domain does not have, as high as possible,
-    /// and marks it. In whole pages. None if there is no room.
+    /// Reserves room for `bytes` of ACPI tables, in whole pages, as high as possible below `limit`, in RAM that the
+    /// domain does not have. None if there is no room.
     pub fn reserve_for_tables(&mut self, bytes: u64, limit: Gpa) -> Option<Gpa> {
         let page = PAGE_SIZE as u64;
         let bytes = bytes.checked_next_multiple_of(page).filter(|bytes| *bytes != 0)?;
@@ -129,7 +131,7 @@ impl MemoryMap {
         Some(Gpa(start))
     }
 
-    /// How much RAM there is.
+    /// Returns the bytes of RAM.
     #[must_use]
     pub fn ram_bytes(&self) -> u64 {
         let ram = self.ranges.iter().filter(|range| range.kind == E820_RAM);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a map of single bytes.
+        /// Compares with a map of single bytes.
         #[test]
         fn each_byte_has_the_kind_that_was_set_last(sets in proptest::collection::vec((0u64..64, 0u64..64, 1u32..6), 0..20)) {
             let mut map = MemoryMap::default();

@@ -1,8 +1,8 @@
-//! The answer to an access that a guest may not make.
+//! The fault of an access that a guest may not make.
 
 use xenolith_hal::Exception;
 
-/// The guest gets a general protection fault with error code 0, and nothing was changed.
+/// A general protection fault (#GP) with error code 0; nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GeneralProtection;
 

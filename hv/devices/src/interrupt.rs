@@ -1,51 +1,51 @@
-//! Interrupt messages: what travels from an I/O APIC, a device or a CPU to local APICs.
+//! Interrupt messages from an I/O APIC, a device (MSI) or a CPU (IPI) to local APICs.
 
 /// The lowest vector that an interrupt may carry; those below are the processor's exceptions.
 pub const FIRST_VECTOR: u8 = 16;
 
-/// Who is meant. **Source:** AMD manual volume 2, 16.6 (xAPIC) and 16.10 (x2APIC).
+/// The local APICs that a message addresses. **Source:** AMD manual volume 2, 16.6 (xAPIC) and 16.10 (x2APIC).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Destination {
-    /// The local APIC of this identifier.
+    /// The local APIC with this identifier.
     Physical(u32),
     /// Local APICs whose logical identifier matches: 8 bits from an xAPIC or a device, 32 from an x2APIC.
     Logical(u32),
-    /// The sender.
+    /// The sender itself (shorthand "self").
     Oneself,
     /// Every local APIC.
     All,
-    /// Every local APIC but the sender's.
+    /// Every local APIC except the sender's.
     Others,
 }
 
-/// What the receiver is to do.
+/// The delivery mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
-    /// Take this vector.
+    /// Delivers this vector to all that are addressed.
     Fixed(u8),
-    /// As `Fixed`, but only one of those meant, by preference the one that does the least important work.
+    /// Delivers the vector to one of those addressed, preferably the one with the lowest priority.
     LowestPriority(u8),
     /// A non-maskable interrupt.
     Nmi,
-    /// Reset to the state after INIT.
+    /// Resets to the state after INIT.
     Init,
-    /// Start in real mode at page `vector`, if in the state after INIT.
+    /// Starts in real mode at page `vector`, if in the state after INIT (SIPI).
     Startup(u8),
-    /// The vector comes from an interrupt controller of the 8259 kind.
+    /// The vector comes from an 8259 interrupt controller (ExtINT).
     External,
 }
 
-/// How the source signals.
+/// The trigger mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Trigger {
     /// Once for each event.
     #[default]
     Edge,
-    /// Until the source is quiet; the end of interrupt is reported to I/O APICs.
+    /// Until the source is deasserted; the end of interrupt (EOI) is reported to I/O APICs.
     Level,
 }
 
-/// An interrupt on its way.
+/// An interrupt message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message {
     pub destination: Destination,
@@ -62,7 +62,7 @@ pub(crate) const MODE_STARTUP: u32 = 6;
 pub(crate) const MODE_EXTERNAL: u32 = 7;
 
 impl Delivery {
-    /// From bits 0-10 of an ICR, an I/O APIC entry or MSI data. None for SMI and reserved modes, which are dropped.
+    /// Decodes bits 0-10 of an ICR, an I/O APIC entry or MSI data. None for SMI and reserved modes, which are dropped.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Option<Self> {
         let vector = (bits & 0xff) as u8;
@@ -79,7 +79,7 @@ impl Delivery {
 }
 
 impl Destination {
-    /// The destination of an xAPIC, an I/O APIC entry or an MSI address: 8 bits, all ones for everybody.
+    /// Decodes the destination of an xAPIC, an I/O APIC entry or an MSI address: 8 bits, all ones for broadcast.
     #[must_use]
     pub const fn from_8_bits(id: u8, logical: bool) -> Self {
         match (id, logical) {
@@ -89,7 +89,7 @@ impl Destination {
         }
     }
 
-    /// The destination of an x2APIC: 32 bits, all ones for everybody.
+    /// Decodes the destination of an x2APIC: 32 bits, all ones for broadcast.
     #[must_use]
     pub const fn from_32_bits(id: u32, logical: bool) -> Self {
         match (id, logical) {
@@ -101,7 +101,7 @@ impl Destination {
 }
 
 impl Message {
-    /// From an MSI's address and data. None if the address is not one of interrupts, or for a mode that is dropped.
+    /// Decodes an MSI's address and data. None if the address is not one of interrupts, or for a mode that is dropped.
     ///
     /// **Source:** AMD manual volume 2, 16.11.1; PCI specification 3.0, 6.8.
     #[must_use]

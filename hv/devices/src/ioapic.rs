@@ -30,7 +30,7 @@ const ACTIVE_LOW: u32 = 1 << 13;
 const REMOTE_REQUEST: u32 = 1 << 14;
 const LEVEL: u32 = 1 << 15;
 const MASKED: u32 = 1 << 16;
-/// Vector, modes, polarity, trigger, mask: the rest is read-only or not there.
+/// The writable bits of a redirection entry: vector, modes, polarity, trigger, mask. The rest is read-only or reserved.
 const WRITABLE: u32 = 0xfff | ACTIVE_LOW | LEVEL | MASKED;
 
 /// One pin.
@@ -40,11 +40,11 @@ struct Pin {
     low: u32,
     /// High half: the destination in its highest byte.
     high: u32,
-    /// The line is active, whichever polarity that is.
+    /// The line is asserted, whichever polarity that is.
     active: bool,
 }
 
-/// How a pin is set up: what the owner of the machine's own interrupt needs to know.
+/// A redirection entry decoded: what the owner of the machine's own interrupt needs to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Route {
     pub masked: bool,
@@ -53,15 +53,15 @@ pub struct Route {
     pub vector: u8,
 }
 
-/// What follows from a write.
+/// The effect of a write.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WriteEffect {
-    /// A pin's set-up was written: its number.
+    /// The pin whose redirection entry was written.
     pub changed: Option<usize>,
-    /// A level line was active and is now let through.
+    /// The message of a level line that was asserted and is now unmasked.
     pub send: Option<Message>,
-    /// A vector was ended by the register: to be handled by [`IoApic::end_of_interrupt`].
+    /// A vector ended through the EOI register: to be handled by [`IoApic::end_of_interrupt`].
     pub ended: Option<u8>,
 }
 
@@ -89,7 +89,7 @@ impl Pin {
         Some(Message { destination, delivery: Delivery::from_bits(self.low)?, trigger })
     }
 
-    /// A level line that is active, unmasked and not yet being handled asks for service.
+    /// Requests service for a level line that is asserted, unmasked and not yet in service (remote IRR clear).
     fn request_level(&mut self) -> Option<Message> {
         if !self.is_level() || self.is_masked() || !self.active || self.low & REMOTE_REQUEST != 0 {
             return None;
@@ -100,20 +100,20 @@ impl Pin {
 }
 
 impl IoApic {
-    /// One after reset, all pins masked. More than [`MAX_PINS`] pins count as that many.
+    /// Creates an I/O APIC after reset, all pins masked. More than [`MAX_PINS`] pins count as that many.
     #[must_use]
     pub fn new(id: u8, pins: usize, has_end_register: bool) -> Self {
         let pin = Pin { low: MASKED, high: 0, active: false };
         Self { id, index: 0, has_end_register, pins: alloc::vec![pin; pins.clamp(1, MAX_PINS)] }
     }
 
-    /// How many pins it has.
+    /// Returns the number of pins.
     #[must_use]
     pub fn pin_count(&self) -> usize {
         self.pins.len()
     }
 
-    /// How a pin is set up.
+    /// Returns the decoded redirection entry of a pin.
     #[must_use]
     pub fn route(&self, pin: usize) -> Option<Route> {
         self.pins.get(pin).map(|pin| Route {
@@ -124,7 +124,7 @@ impl IoApic {
         })
     }
 
-    /// Reads 4 bytes at an offset of its page; 0 where nothing is.
+    /// Reads 4 bytes at an offset of its page; 0 where no register is.
     #[must_use]
     pub fn read(&self, offset: u32) -> u32 {
         match offset {
@@ -148,13 +148,13 @@ impl IoApic {
         }
     }
 
-    /// The pin that the index names, and whether its high half.
+    /// Returns the pin that the index register names, and whether it names the high half.
     fn selected(&self) -> Option<(usize, bool)> {
         let entry = self.index.checked_sub(REGISTER_FIRST_ENTRY)?;
         Some((usize::from(entry / 2), entry % 2 == 1))
     }
 
-    /// Writes 4 bytes at an offset of its page; dropped where nothing is.
+    /// Writes 4 bytes at an offset of its page; dropped where no register is.
     pub fn write(&mut self, offset: u32, value: u32) -> WriteEffect {
         match offset {
             INDEX => self.index = value as u8,
@@ -184,7 +184,7 @@ impl IoApic {
         WriteEffect { changed: Some(number), send: pin.request_level(), ended: None }
     }
 
-    /// A line goes active or quiet. An edge while masked is lost, as in the chip.
+    /// Asserts or deasserts a line. An edge while masked is lost, as in the chip.
     #[must_use]
     pub fn set_line(&mut self, pin: usize, active: bool) -> Option<Message> {
         let pin = self.pins.get_mut(pin)?;
@@ -196,8 +196,8 @@ impl IoApic {
         if rises && !pin.is_masked() { pin.message() } else { None }
     }
 
-    /// A local APIC ended a level interrupt of this vector. `ended` is called for each pin that had asked for it, with
-    /// what to send if its line is active still.
+    /// Handles the EOI of a level interrupt by a local APIC. `ended` is called for each pin that had requested this
+    /// vector, with the message to send if its line is still asserted.
     pub fn end_of_interrupt(&mut self, vector: u8, mut ended: impl FnMut(usize, Option<Message>)) {
         for (number, pin) in self.pins.iter_mut().enumerate() {
             if pin.is_level() && pin.low & REMOTE_REQUEST != 0 && (pin.low & 0xff) as u8 == vector {

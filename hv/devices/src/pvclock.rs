@@ -1,4 +1,4 @@
-//! The paravirtual clock: how a guest turns its time stamp counter into system time.
+//! The paravirtual clock (pvclock): how a guest turns its time stamp counter into system time.
 //!
 //! The guest takes the ticks since `tsc_timestamp`, shifts them by `tsc_shift`, multiplies by `tsc_to_system_mul`,
 //! drops the lowest 32 bits and adds `system_time`. **Source:** `xen.h`, `struct vcpu_time_info`.
@@ -18,7 +18,8 @@ pub struct TscScale {
 }
 
 impl TscScale {
-    /// For a counter of `tsc_khz` ticks a millisecond. A rate of 0, which no running machine has, counts as 1.
+    /// Computes the scale of a counter of `tsc_khz` ticks per millisecond. A rate of 0, which no running machine has,
+    /// counts as 1.
     ///
     /// The multiplier is rounded down, so a guest never runs ahead of the time that the next reading will give it.
     #[must_use]
@@ -44,7 +45,7 @@ impl TscScale {
         Self { multiplier: u32::try_from(multiplier).unwrap_or(u32::MAX), shift }
     }
 
-    /// What a guest computes from a difference of its counter.
+    /// Returns the nanoseconds that a guest computes from a difference of its counter.
     #[must_use]
     pub fn to_ns(self, ticks: u64) -> u64 {
         let amount = u32::from(self.shift.unsigned_abs());
@@ -57,8 +58,8 @@ impl TscScale {
     }
 }
 
-/// The clock page's time for a vCPU: `base` pairs the machine's counter with system time, `tsc_offset` is what the
-/// guest's counter is ahead by. The version is 0: the one who writes it into the guest's page counts it up.
+/// Returns the clock page's time for a vCPU: `base` pairs the machine's counter with system time, `tsc_offset` is what
+/// the guest's counter is ahead by. The version is 0: the caller increments it when writing to the guest's page.
 #[must_use]
 pub fn time_info(base: TimeBase, tsc_offset: u64, flags: PvclockFlags) -> VcpuTimeInfo {
     let scale = TscScale::from_khz(base.tsc_khz);
@@ -74,7 +75,7 @@ pub fn time_info(base: TimeBase, tsc_offset: u64, flags: PvclockFlags) -> VcpuTi
     }
 }
 
-/// Date and time at system time 0, from what they are at `now`: the guest adds system time to it. Dates before 1970
+/// Returns date and time at system time 0, from those at `now`: the guest adds system time to it. Dates before 1970
 /// count as 1970.
 #[must_use]
 pub fn wall_clock_at_zero(date: WallClock, now: Time) -> WallClock {
@@ -82,7 +83,7 @@ pub fn wall_clock_at_zero(date: WallClock, now: Time) -> WallClock {
     from_ns(ns.saturating_sub(u128::from(now.0)))
 }
 
-/// Date and time at `now`, from what they were at system time 0.
+/// Returns date and time at `now`, from those at system time 0.
 #[must_use]
 pub fn wall_clock_at(zero: WallClock, now: Time) -> WallClock {
     let ns = u128::from(zero.seconds) * u128::from(NS_PER_SECOND) + u128::from(zero.nanoseconds);
@@ -146,8 +147,8 @@ mod tests {
             prop_assert!(scale.to_ns(ticks) <= scale.to_ns(ticks + more));
         }
 
-        /// A guest's extrapolation against exact arithmetic: never ahead, and behind by less than one part in 2^31
-        /// and two nanoseconds (one for each rounding).
+        /// Compares a guest's extrapolation with exact arithmetic: never ahead, and behind by less than one part in
+        /// 2^31 and two nanoseconds (one for each rounding).
         #[test]
         fn a_guest_is_never_ahead_and_hardly_behind(khz in 100_000u32..10_000_000, seconds in 0u64..100_000, odd: u16) {
             let ticks = seconds * u64::from(khz) * 1000 + u64::from(odd);

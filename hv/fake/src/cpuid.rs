@@ -1,4 +1,4 @@
-//! The CPU of the machine: as small as one can be that runs guests.
+//! CPUID of the fake machine: the smallest CPU that runs guests.
 
 use xenolith_hal::CpuidRegisters;
 
@@ -6,7 +6,7 @@ const fn registers(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidRegisters {
     CpuidRegisters { eax, ebx, ecx, edx }
 }
 
-/// What the emulator's `qemu64,+svm,+npt` with one CPU says.
+/// Returns the leaf of the emulator's `qemu64,+svm,+npt` with one CPU.
 pub fn read(leaf: u32, _subleaf: u32) -> CpuidRegisters {
     match leaf {
         0 => registers(0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65),

@@ -1,4 +1,4 @@
-//! Devices of numbers: PCI functions with registers that can be written or not, lines and messages that a test raises.
+//! Fake devices: PCI functions with writable or read-only registers, lines and messages that a test raises.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,22 +11,22 @@ const CONFIG_BYTES: usize = 4096;
 /// The first number given to an interrupt, and one past the last: few, so that tests can use them up.
 const FIRST_INTERRUPT: u16 = 0x30;
 const LAST_INTERRUPT: u16 = 0x40;
-/// Lines that there are; the line of the hypervisor's own console cannot be bound.
+/// The number of lines; the line of the hypervisor's own console cannot be bound.
 const LINES: u32 = 24;
 const OWN_LINE: u32 = 4;
-/// Where messages go.
+/// The address of message interrupts.
 const MESSAGES: u64 = 0xfee0_0000;
 
-/// The configuration of one function.
+/// The configuration space of one function.
 #[derive(Clone)]
 pub struct FakeFunction {
     bytes: Vec<u8>,
-    /// Which bits of each byte a write changes.
+    /// The bits of each byte that a write changes.
     writable: Vec<u8>,
 }
 
 impl FakeFunction {
-    /// A function with this vendor and device, whose registers are 0 otherwise and cannot be written.
+    /// Creates a function with this vendor and device identifier, whose other registers are 0 and read-only.
     #[must_use]
     pub fn new(vendor: u16, device: u16) -> Self {
         let mut function = Self { bytes: vec![0; CONFIG_BYTES], writable: vec![0; CONFIG_BYTES] };
@@ -35,7 +35,7 @@ impl FakeFunction {
         function
     }
 
-    /// Gives a doubleword its value, and says which bits of it can be written.
+    /// Sets a doubleword, and which bits of it are writable.
     pub fn set(&mut self, register: u16, value: u32, writable: u32) {
         let place = usize::from(register);
         for (index, byte) in value.to_le_bytes().into_iter().enumerate() {
@@ -99,35 +99,35 @@ impl FakeDevices {
 }
 
 impl FakeMachine {
-    /// Plugs a function in.
+    /// Adds a function to the bus.
     pub fn plug(&self, bdf: u16, function: FakeFunction) {
         self.devices.with(|state| state.functions.insert(PciFunction { segment: 0, bdf }, function));
     }
 
-    /// The address port is the guest's from now on, who has written this there.
+    /// Gives the guest the address port, with this value written to it.
     pub fn choose(&self, address: u32) {
         self.devices.with(|state| state.chosen = Some(address));
     }
 
-    /// A doubleword of a function's configuration as the device has it.
+    /// Returns a doubleword of a function's configuration space as the device has it.
     #[must_use]
     pub fn config(&self, bdf: u16, register: u16) -> u32 {
         self.pci_read(PciFunction { segment: 0, bdf }, register, IoSize::Dword)
     }
 
-    /// What a line is bound to.
+    /// Returns what a line is bound to.
     #[must_use]
     pub fn line(&self, line: u32) -> Option<FakeLine> {
         self.devices.with(|state| state.lines.get(&line).copied())
     }
 
-    /// How many message interrupts are allotted.
+    /// Returns the number of message interrupts allocated.
     #[must_use]
     pub fn message_count(&self) -> usize {
         self.devices.with(|state| state.messages.len())
     }
 
-    /// A device asserts a line; false if nothing hears it.
+    /// Asserts a line, as a device does; returns false if it is unbound or masked.
     pub fn raise_line(&self, number: u32) -> bool {
         let Some(line) = self.line(number).filter(|line| !line.masked) else { return false };
         if line.mode.level {
@@ -137,7 +137,7 @@ impl FakeMachine {
         true
     }
 
-    /// A device writes a message; false if nothing hears it.
+    /// Writes a message, as a device does; returns false if it is not allocated.
     pub fn raise_message(&self, message: MessageAddress) -> bool {
         let interrupt = HostInterrupt(message.data as u16);
         let cpu = self.devices.with(|state| state.messages.get(&interrupt).copied());

@@ -4,27 +4,27 @@ use std::sync::{Mutex, PoisonError};
 
 use xenolith_hal::{Mfn, PageWords};
 
-/// How far into a page is written, in 8-byte words: arguments of calls are put at the beginning.
+/// How far into a page is written, in 8-byte words: hypercall arguments are at the beginning.
 const WORDS: u64 = 24;
 
-/// Writes to chosen pages now and then, whenever the core looks at them.
+/// Writes to chosen pages at random moments while the core reads them.
 #[derive(Debug, Default)]
 pub struct Disturbance(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// 0 is quiet.
+    /// The state of the random generator; 0 disturbs nothing.
     dice: u64,
     pages: Vec<Mfn>,
 }
 
 impl Disturbance {
-    /// Disturbs these pages from now on, in a way that depends on `seed` alone. A seed of 0 means peace.
+    /// Disturbs these pages from now on, as `seed` alone decides. A seed of 0 stops it.
     pub fn set(&self, seed: u64, pages: &[Mfn]) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State { dice: seed, pages: pages.to_vec() };
     }
 
-    /// The core looks at a page.
+    /// Notes that the core reads a page, and may write to it.
     pub(crate) fn look(&self, mfn: Mfn, page: &PageWords) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.dice == 0 || !state.pages.contains(&mfn) {
@@ -46,7 +46,7 @@ impl Disturbance {
     }
 }
 
-/// Marsaglia's xorshift; never 0 again once it is not.
+/// Returns the next number of Marsaglia's xorshift; never 0 again once it is not.
 fn next(dice: &mut u64) -> u64 {
     *dice ^= *dice << 13;
     *dice ^= *dice >> 7;

@@ -1,4 +1,4 @@
-//! The machine.
+//! The fake machine.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use xenolith_hal::{
 use crate::devices::FakeDevices;
 use crate::{Disturbance, FakeSpace, FakeVcpu};
 
-/// The rate of every CPU's time stamp counter: a tick a nanosecond.
+/// The rate of every CPU's time stamp counter: one tick per nanosecond.
 const TSC_KHZ: u32 = 1_000_000;
 
 /// What one CPU has.
@@ -24,7 +24,7 @@ struct Cpu {
     timer: AtomicU64,
 }
 
-/// A machine of ordinary memory. Everything that it was asked to do can be read back.
+/// A machine of ordinary memory. Everything that the core asked of it can be read back.
 pub struct FakeMachine {
     pages: Vec<PageWords>,
     cpus: Vec<Cpu>,
@@ -32,12 +32,12 @@ pub struct FakeMachine {
     spared: u32,
     this_cpu: AtomicU32,
     now: AtomicU64,
-    /// Nanoseconds that pass with each look at the clock.
+    /// Nanoseconds that pass with each read of the clock.
     pace_ns: AtomicU64,
     console: Mutex<Console>,
     power: Mutex<Option<PowerAction>>,
     pub(crate) devices: FakeDevices,
-    /// What changes guest memory while the core looks at it.
+    /// Changes guest memory while the core reads it.
     pub disturbance: Disturbance,
 }
 
@@ -54,7 +54,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FakeMachine {
-    /// A machine with so many CPUs and pages of RAM, from frame 0 on.
+    /// Creates a machine with this many CPUs and pages of RAM, from frame 0 on.
     #[must_use]
     pub fn new(cpus: usize, pages: usize) -> Self {
         Self {
@@ -71,42 +71,42 @@ impl FakeMachine {
         }
     }
 
-    /// The machine with the first CPUs kept free of guests.
+    /// Keeps the first `cpus` CPUs free of guests.
     #[must_use]
     pub fn sparing(mut self, cpus: u32) -> Self {
         self.spared = cpus;
         self
     }
 
-    /// Whatever is done from now on is done on this CPU.
+    /// Makes `cpu` the current CPU from now on.
     pub fn go_to(&self, cpu: CpuId) {
         self.this_cpu.store(cpu.0, Ordering::SeqCst);
     }
 
-    /// Moves time on.
+    /// Advances the time.
     pub fn pass_ns(&self, ns: u64) {
         self.now.fetch_add(ns, Ordering::SeqCst);
     }
 
-    /// Lets time pass with each look at the clock, for work that is to be interrupted by it. At first none does.
+    /// Lets time pass with each read of the clock, for work that is bounded by time. By default none passes.
     pub fn set_pace(&self, ns_a_look: u64) {
         self.pace_ns.store(ns_a_look, Ordering::SeqCst);
     }
 
-    /// Makes something happen to a CPU.
+    /// Raises events at a CPU.
     pub fn raise(&self, cpu: CpuId, events: HostEvents) {
         if let Some(cpu) = self.cpus.get(cpu.index()) {
             cpu.events.fetch_or(events.bits(), Ordering::SeqCst);
         }
     }
 
-    /// How often a CPU was kicked.
+    /// Returns how often a CPU was kicked.
     #[must_use]
     pub fn kicks(&self, cpu: CpuId) -> u64 {
         self.cpus.get(cpu.index()).map_or(0, |cpu| cpu.kicks.load(Ordering::SeqCst))
     }
 
-    /// What a CPU's timer was last set to.
+    /// Returns the deadline last set at a CPU's timer.
     #[must_use]
     pub fn timer(&self, cpu: CpuId) -> Time {
         Time(self.cpus.get(cpu.index()).map_or(u64::MAX, |cpu| cpu.timer.load(Ordering::SeqCst)))
@@ -117,25 +117,25 @@ impl FakeMachine {
         locked(&self.console).typed.extend(bytes);
     }
 
-    /// What guests wrote to the console.
+    /// Returns what guests wrote to the console.
     #[must_use]
     pub fn console(&self) -> Vec<u8> {
         locked(&self.console).written.clone()
     }
 
-    /// The lines of the log.
+    /// Returns the lines of the log.
     #[must_use]
     pub fn logged(&self) -> Vec<String> {
         locked(&self.console).log.clone()
     }
 
-    /// The keys that were pressed for the hypervisor.
+    /// Returns the debug keys that were pressed.
     #[must_use]
     pub fn pressed(&self) -> Vec<u8> {
         locked(&self.console).pressed.clone()
     }
 
-    /// Forgets console and log, which grow otherwise.
+    /// Clears console and log, which grow otherwise.
     pub fn forget_output(&self) {
         let mut console = locked(&self.console);
         console.written.clear();
@@ -143,7 +143,7 @@ impl FakeMachine {
         console.pressed.clear();
     }
 
-    /// How the machine was ended, if it was.
+    /// Returns how the machine was ended, if it was.
     #[must_use]
     pub fn ended(&self) -> Option<PowerAction> {
         *locked(&self.power)

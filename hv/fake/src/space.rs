@@ -1,4 +1,4 @@
-//! A translation kept in a map.
+//! Nested page tables kept in a map.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,7 +12,7 @@ const LIMIT: u64 = 1 << 36;
 /// The orders that pages come in, smallest first.
 const ORDERS: [PageOrder; 3] = [PageOrder::SIZE_4K, PageOrder::SIZE_2M, PageOrder::SIZE_1G];
 
-/// A domain's translation. Unlike the hardware's, it never joins neighbours to larger pages.
+/// A domain's p2m. Unlike the hardware's, it never merges neighbours into superpages.
 #[derive(Debug, Default)]
 pub struct FakeSpace {
     inner: Mutex<Inner>,
@@ -21,15 +21,15 @@ pub struct FakeSpace {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By the first guest frame; no two overlap.
+    /// The mapped pages, by first guest frame; no two overlap.
     pages: BTreeMap<u64, Mapping>,
-    /// A frame for each GiB with something in it, as a real translation takes frames for its tables.
+    /// A frame for each GiB with a mapping in it, as real page tables take frames.
     tables: BTreeMap<u64, Mfn>,
     torn_down: bool,
 }
 
 impl Inner {
-    /// The page that holds a guest frame, with its first frame.
+    /// Returns the page that holds a guest frame, with its first frame.
     fn holder(&self, gfn: u64) -> Option<(u64, Mapping)> {
         let (&first, mapping) = self.pages.range(..=gfn).next_back()?;
         (gfn - first < mapping.order.pages()).then_some((first, *mapping))
@@ -39,7 +39,7 @@ impl Inner {
         self.holder(first).is_none() && self.pages.range(first..first.saturating_add(pages)).next().is_none()
     }
 
-    /// Replaces a large page by 512 of the next smaller order.
+    /// Splits a superpage into 512 pages of the next smaller order.
     fn split(&mut self, first: u64, mapping: Mapping) {
         let smaller = if mapping.order == PageOrder::SIZE_1G { PageOrder::SIZE_2M } else { PageOrder::SIZE_4K };
         self.pages.remove(&first);

@@ -1,4 +1,4 @@
-//! A virtual CPU that runs no guest: it leaves it for the reasons that a test queued.
+//! A virtual CPU that runs no guest: it exits for the reasons that a test queued.
 
 use std::collections::VecDeque;
 
@@ -15,16 +15,16 @@ const INSTRUCTION_BYTES: u64 = 3;
 /// The hardware side of a virtual CPU.
 #[derive(Debug, Default)]
 pub struct FakeVcpu {
-    /// Why it leaves the guest, one after the other; afterwards it halts with interrupts on.
+    /// The exits to report, one after the other; afterwards it halts with interrupts enabled.
     pub exits: VecDeque<Exit>,
-    /// What was injected and not yet seen by a run.
+    /// The exception that was injected and not yet delivered by a run.
     pub injected: Option<Exception>,
-    /// What the last run was offered.
+    /// What the last run offered.
     pub offered: RunControl,
     state: CpuState,
     runs: u64,
     seen_generation: u64,
-    /// What it took of its domain's pool, as a real one takes frames for what the hardware keeps.
+    /// The frame that it took of its domain's pool, as a real one takes frames for what the hardware keeps.
     frame: Option<Mfn>,
     fpu: Option<Box<[u8; 512]>>,
     debug_addresses: [u64; 4],
@@ -32,19 +32,19 @@ pub struct FakeVcpu {
 }
 
 impl FakeVcpu {
-    /// In the state after INIT.
+    /// Creates a vCPU in the state after INIT.
     #[must_use]
     pub fn new() -> Self {
         Self { state: CpuState::after_init(), ..Self::default() }
     }
 
-    /// The same, with a frame that goes back when it is torn down.
+    /// Creates one with a frame that is freed when it is torn down.
     #[must_use]
     pub(crate) fn with_frame(frame: Mfn) -> Self {
         Self { frame: Some(frame), ..Self::new() }
     }
 
-    /// How often the guest was entered.
+    /// Returns how often the guest was entered.
     #[must_use]
     pub fn runs(&self) -> u64 {
         self.runs

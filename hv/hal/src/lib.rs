@@ -1,7 +1,7 @@
 //! What the core may ask of a machine: traits and plain types.
 //!
 //! The machine is a thing that the core calls; it never calls up. The core is generic over [`Machine`], so that the
-//! real one (`hv/x86`) and the one made of vectors (`hv/fake`) run the very same hypervisor.
+//! real one (`hv/x86`) and the one made of vectors (`hv/fake`) run the same hypervisor.
 #![no_std]
 #![forbid(unsafe_code)]
 

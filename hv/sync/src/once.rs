@@ -21,7 +21,7 @@ pub struct Once<T> {
 // SAFETY: the value is written by one CPU (so it must be `Send` to be dropped by another) and then only read, by
 // many at once (so `Sync`).
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
-// SAFETY: whoever owns the cell owns the value.
+// SAFETY: the owner of the cell owns the value.
 unsafe impl<T: Send> Send for Once<T> {}
 
 /// Empties the cell again if the function that makes the value unwinds, as in tests.

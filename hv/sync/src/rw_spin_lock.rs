@@ -27,7 +27,7 @@ pub struct RwSpinLock<T, R> {
 
 // SAFETY: readers on several CPUs see the value at once (`Sync`), and a writer moves it to its CPU (`Send`).
 unsafe impl<T: Send + Sync, R> Sync for RwSpinLock<T, R> {}
-// SAFETY: whoever owns the lock owns the value; the rest are atomics.
+// SAFETY: the owner of the lock owns the value; the rest are atomics.
 unsafe impl<T: Send, R> Send for RwSpinLock<T, R> {}
 
 /// The value for reading, until dropped. It stays on the CPU that took it.

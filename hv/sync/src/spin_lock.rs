@@ -20,7 +20,7 @@ pub struct SpinLock<T, R> {
 // SAFETY: the lock gives the value to one CPU at a time, so sharing the lock moves the value between CPUs (`Send`)
 // but never lets two see it at once (`Sync` is not wanted).
 unsafe impl<T: Send, R> Sync for SpinLock<T, R> {}
-// SAFETY: whoever owns the lock owns the value; the rest are atomics.
+// SAFETY: the owner of the lock owns the value; the rest are atomics.
 unsafe impl<T: Send, R> Send for SpinLock<T, R> {}
 
 /// The value of a [`SpinLock`], until dropped. It stays on the CPU that took it.

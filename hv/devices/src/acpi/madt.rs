@@ -1,4 +1,4 @@
-//! The table of processors and interrupt controllers (MADT). **Source:** ACPI specification 6.4, 5.2.12.
+//! The ACPI table of processors and interrupt controllers (MADT). **Source:** ACPI specification 6.4, 5.2.12.
 
 use alloc::vec::Vec;
 
@@ -20,22 +20,22 @@ pub struct IoApicEntry {
     pub id: u8,
     /// Guest physical address.
     pub address: u32,
-    /// The global number of its first pin.
+    /// The global system interrupt (GSI) of its first pin.
     pub first_interrupt: u32,
 }
 
-/// An interrupt of the old bus that arrives at another pin, or in another way.
+/// An ISA interrupt that arrives at another GSI, or with another polarity or trigger mode (interrupt source override).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InterruptOverride {
-    /// Its old number, 0 to 15.
+    /// The ISA interrupt, 0 to 15.
     pub source: u8,
-    /// Its global number.
+    /// Its GSI.
     pub interrupt: u32,
     /// Polarity (bits 0-1) and trigger mode (bits 2-3), as in the machine's table.
     pub flags: u16,
 }
 
-/// What the table says.
+/// The contents of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MadtPlan<'a> {
     pub vcpus: u32,
@@ -43,7 +43,7 @@ pub struct MadtPlan<'a> {
     pub overrides: &'a [InterruptOverride],
 }
 
-/// The table. vCPU `n` has the ACPI identifier `n` and the local APIC identifier `2 * n`, as in CPUID.
+/// Builds the table. vCPU `n` has the ACPI identifier `n` and the local APIC identifier `2 * n`, as in CPUID.
 #[must_use]
 pub fn madt(origin: Origin, plan: &MadtPlan<'_>) -> Vec<u8> {
     let mut entries = Vec::new();

@@ -1,5 +1,5 @@
-//! ACPI tables for a PVH control domain: the pointer, the list of tables, and the list of processors and interrupt
-//! controllers. The others are the machine's own, passed on if they are on [`is_passed_on`]'s list.
+//! ACPI tables for a PVH control domain: RSDP, XSDT and MADT. The others are the machine's own, passed on if they are
+//! on [`is_passed_on`]'s list.
 //!
 //! The headers and checksums come from the crate `acpi_tables`; it knows neither x2APIC entries nor interrupt
 //! overrides, which are here. **Source:** ACPI specification 6.4, 5.2.
@@ -18,8 +18,8 @@ pub use madt::{InterruptOverride, IoApicEntry, MadtPlan, madt};
 const HEADER_SIZE: u32 = 36;
 const XSDT_REVISION: u8 = 1;
 
-/// Who made the machine's table of the same kind: the guest sees the machine's maker, since systems choose workarounds
-/// by it.
+/// The OEM fields of the machine's table of the same kind: the guest sees the machine's maker, since systems choose
+/// workarounds by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
     pub oem_id: [u8; 6],
@@ -35,7 +35,7 @@ impl AmlSink for Bytes {
     }
 }
 
-/// The pointer to the tables (36 bytes, revision 2), for an extended table at guest physical address `xsdt`.
+/// Builds the RSDP (36 bytes, revision 2) for an XSDT at guest physical address `xsdt`.
 #[must_use]
 pub fn rsdp(oem_id: [u8; 6], xsdt: u64) -> Vec<u8> {
     let mut bytes = Bytes(Vec::new());
@@ -43,7 +43,7 @@ pub fn rsdp(oem_id: [u8; 6], xsdt: u64) -> Vec<u8> {
     bytes.0
 }
 
-/// The extended list of tables, which lie at these guest physical addresses.
+/// Builds the XSDT for tables at these guest physical addresses.
 #[must_use]
 pub fn xsdt(origin: Origin, tables: &[u64]) -> Vec<u8> {
     let mut table =
@@ -53,8 +53,8 @@ pub fn xsdt(origin: Origin, tables: &[u64]) -> Vec<u8> {
     table.as_slice().to_vec()
 }
 
-/// Whether the control domain is shown the machine's table of this signature. What is not on the list describes
-/// hardware that the hypervisor keeps (timers, IOMMUs, topology) or is unknown to it.
+/// Returns whether the control domain is shown the machine's table of this signature. A table that is not on the list
+/// describes hardware that the hypervisor keeps (timers, IOMMUs, topology) or is unknown to it.
 #[must_use]
 pub const fn is_passed_on(signature: &[u8; 4]) -> bool {
     matches!(

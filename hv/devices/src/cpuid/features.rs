@@ -1,14 +1,14 @@
-//! Feature words: the bits of CPUID that say what a CPU can do, and which of them a guest may be shown.
+//! CPUID feature words, and which of their bits a guest may be shown.
 //!
-//! **Source:** `arch-x86/cpufeatureset.h`, which numbers the words and marks each feature with the kinds of guest
-//! that it is offered to.
+//! **Source:** `arch-x86/cpufeatureset.h`, which numbers the words and marks each feature with the kinds of guest that
+//! it is offered to.
 
 use xenolith_hal::CpuidRegisters;
 
 /// How many feature words there are.
 pub const WORDS: usize = 19;
 
-/// Which of the four registers.
+/// One of the four registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Field {
     Eax,
@@ -17,7 +17,7 @@ pub(super) enum Field {
     Edx,
 }
 
-/// Where word `index` stands: leaf, sub-leaf, register. None for the words that come from an MSR.
+/// Returns leaf, sub-leaf and register of word `index`. None for the words that come from an MSR.
 pub(super) const fn place(index: usize) -> Option<(u32, u32, Field)> {
     Some(match index {
         0 => (1, 0, Field::Edx),
@@ -41,7 +41,7 @@ pub(super) const fn place(index: usize) -> Option<(u32, u32, Field)> {
     })
 }
 
-/// What the public header marks as fit for a fully virtualised guest with nested paging.
+/// The features that the public header marks as fit for an HVM guest with nested paging (HAP).
 pub(super) const OFFERED: [u32; WORDS] = [
     0x1fcb_fbff,
     0xf7fa_3203,
@@ -94,7 +94,7 @@ const WITHOUT_THEIR_MSRS: [u32; WORDS] = [
 /// Transactional memory (HLE, RTM), which not all CPUs that have it may use.
 const TRANSACTIONS: u32 = (1 << 4) | (1 << 11);
 
-/// What needs XSAVE and the AVX registers, word by word.
+/// The features that need XSAVE and the AVX registers, word by word.
 const NEEDS_AVX: [(usize, u32); 4] = [
     // FMA, AVX, F16C.
     (1, (1 << 12) | (1 << 28) | (1 << 29)),
@@ -105,14 +105,14 @@ const NEEDS_AVX: [(usize, u32); 4] = [
     // VAES, VPCLMULQDQ.
     (6, (1 << 9) | (1 << 10)),
 ];
-/// What needs the AVX-512 registers, word by word.
+/// The features that need the AVX-512 registers, word by word.
 const NEEDS_AVX512: [(usize, u32); 4] = [
     (5, (3 << 16) | (1 << 21) | (7 << 26) | (3 << 30)),
     (6, (1 << 1) | (1 << 6) | (3 << 11) | (1 << 14)),
     (9, (3 << 2) | (1 << 8) | (1 << 23)),
     (10, 1 << 5),
 ];
-/// What needs XSAVE itself: XSAVE and OSXSAVE, all of 0xd.1, protection keys.
+/// The features that need XSAVE itself: XSAVE and OSXSAVE, all of 0xd.1, protection keys.
 const NEEDS_XSAVE: [(usize, u32); 3] = [(1, 3 << 26), (4, u32::MAX), (6, 1 << 3)];
 /// AVX-VNNI.
 const NEEDS_AVX2: (usize, u32) = (10, 1 << 4);
@@ -133,21 +133,21 @@ pub(super) const OSXSAVE: u32 = 1 << 27;
 pub(super) const INVARIANT_TSC: u32 = 1 << 8;
 /// Word 8: EFER.LMSLE cannot be set.
 const NO_SEGMENT_LIMITS: u32 = 1 << 20;
-/// Word 11: LFENCE waits until all that stands before it is done.
+/// Word 11: LFENCE is dispatch-serialising.
 pub(super) const LFENCE_SERIALIZING: u32 = 1 << 2;
 const RDTSCP: u32 = 1 << 27;
 const RDPID: u32 = 1 << 22;
 /// Word 2 repeats these bits of word 0 on AMD.
 pub(super) const REPEATED: u32 = 0x0183_f3ff;
 
-/// What the machine below can do for a guest besides showing its CPU's features.
+/// What the machine can do for a guest besides showing its CPU's features.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Capabilities {
     /// The bits of XCR0 whose registers are switched between guests; 0 if XSAVE is not used.
     pub xsave_components: u64,
     /// TSC_AUX is switched between guests, which RDTSCP and RDPID need.
     pub tsc_aux: bool,
-    /// LFENCE serialises, by the CPU's nature or because DE_CFG was set so.
+    /// LFENCE serialises, by the CPU's design or because DE_CFG was set so.
     pub lfence_serializing: bool,
 }
 
@@ -156,7 +156,7 @@ pub struct Capabilities {
 pub struct FeatureSet(pub [u32; WORDS]);
 
 impl FeatureSet {
-    /// What CPUID says.
+    /// Reads the feature words from CPUID.
     pub(super) fn read(cpuid: &dyn Fn(u32, u32) -> CpuidRegisters) -> Self {
         let mut set = Self::default();
         for (index, word) in set.0.iter_mut().enumerate() {
@@ -167,7 +167,7 @@ impl FeatureSet {
         set
     }
 
-    /// What a guest is shown of it. `amd` says that the CPU is AMD's or one of its kin.
+    /// Returns the features that a guest is shown of these. `amd` says that the CPU is AMD's or Hygon's.
     #[must_use]
     pub fn for_guest(mut self, capabilities: Capabilities, amd: bool) -> Self {
         for ((word, offered), withheld) in self.0.iter_mut().zip(OFFERED).zip(WITHOUT_THEIR_MSRS) {
@@ -230,14 +230,14 @@ impl FeatureSet {
         }
     }
 
-    /// Word `index`, 0 past the last.
+    /// Returns word `index`, 0 past the last.
     #[must_use]
     pub fn word(&self, index: usize) -> u32 {
         self.0.get(index).copied().unwrap_or(0)
     }
 }
 
-/// The components of XSAVE whose features are in the set: none without XSAVE itself.
+/// Returns the XSAVE components whose features are in the set: none without XSAVE itself.
 pub(super) fn components_of(set: &FeatureSet) -> u64 {
     let has = |index: usize, bit: u32| set.word(index) & (1 << bit) != 0;
     if !has(1, 26) {

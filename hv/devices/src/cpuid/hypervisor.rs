@@ -1,44 +1,44 @@
-//! The leaves from 0x40000000, by which a guest finds the hypervisor.
+//! The hypervisor CPUID leaves from 0x40000000, by which a guest detects Xen.
 
 use xen_abi::cpuid as abi;
 use xenolith_hal::CpuidRegisters;
 
 use super::Asker;
 
-/// The version that guests are told: 4.17.
+/// The version that guests are shown: 4.17.
 const VERSION: u32 = (4 << 16) | 17;
 
 /// The last leaf that there is.
 const LAST: u32 = abi::XEN_CPUID_FIRST_LEAF + abi::XEN_CPUID_MAX_NUM_LEAVES;
-/// The toolstack cannot ask for fewer leaves than these, counted from the first.
+/// The fewest leaves that the toolstack can ask for, counted from the first.
 const FEWEST: u32 = 2;
 
-/// What the time leaf says. **Source:** `arch-x86/cpuid.h`, leaf 4.
+/// The contents of the time leaf. **Source:** `arch-x86/cpuid.h`, leaf 4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TscInfo {
     /// RDTSC is emulated.
     pub emulated: bool,
-    /// The host's counters run alike on all CPUs and never stop.
+    /// The host's counters run at one rate on all CPUs and never stop.
     pub reliable: bool,
     /// The machine has RDTSCP.
     pub rdtscp: bool,
     /// The domain's `tsc_mode`.
     pub mode: u32,
-    /// The guest's ticks a millisecond.
+    /// The guest's ticks per millisecond.
     pub guest_khz: u32,
-    /// How often the domain was moved.
+    /// How often the domain was migrated.
     pub incarnation: u32,
-    /// What is added to the host's counter.
+    /// The offset that is added to the host's counter.
     pub offset: u64,
     /// Ticks to nanoseconds: multiplier.
     pub multiplier: u32,
     /// Ticks to nanoseconds: shift.
     pub shift: i8,
-    /// The host's ticks a millisecond.
+    /// The host's ticks per millisecond.
     pub host_khz: u32,
 }
 
-/// The answer for a leaf counted from 0x40000000; zeros past the last one.
+/// Returns a leaf counted from 0x40000000; zeros past the last one.
 pub(super) fn leaf(leaf: u32, subleaf: u32, asker: &Asker, limits: [u32; 2]) -> CpuidRegisters {
     let zero = CpuidRegisters::default();
     let last = match limits {

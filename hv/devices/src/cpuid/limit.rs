@@ -1,11 +1,11 @@
-//! What the toolstack chose for a guest, cut down to what the guest may have.
+//! The CPU policy that the toolstack chose for a guest, limited to what the guest may have.
 
 use xenolith_hal::CpuidRegisters;
 
 use super::features::{self, Capabilities, FeatureSet};
 use super::table::CpuidTable;
 
-/// A leaf that says there are more leaves than there can be.
+/// A leaf that claims more leaves than there can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany {
     pub leaf: u32,
@@ -19,8 +19,8 @@ const SEVERAL_CPUS: (usize, u32) = (0, 1 << 28);
 const ARE_CORES: (usize, u32) = (3, 1 << 1);
 
 impl CpuidTable {
-    /// What a guest can be shown of the host at most: what it is shown by default, the counter's invariable rate, and
-    /// what the toolstack may always say about the package.
+    /// Returns the most that a guest can be shown of the host: the default, the invariant TSC, and what the toolstack
+    /// may always say about the package.
     #[must_use]
     pub fn most_for_guest(host: &dyn Fn(u32, u32) -> CpuidRegisters, capabilities: Capabilities) -> Self {
         let mut table = Self::for_guest(host, capabilities, true);
@@ -31,7 +31,7 @@ impl CpuidTable {
         table
     }
 
-    /// True if this table claims no more leaves than `most` has.
+    /// Checks that this table claims no more leaves than `most` has.
     ///
     /// **Errors:** [`TooMany`] with the leaf that does.
     pub fn fits(&self, most: &Self) -> Result<(), TooMany> {
@@ -47,8 +47,8 @@ impl CpuidTable {
         Ok(())
     }
 
-    /// Cuts a table that [`CpuidTable::fits`] down to what a guest can have: features that the machine or the
-    /// hypervisor does not have go, and so does what describes the host's package.
+    /// Limits a table that [`CpuidTable::fits`] to what a guest can have: clears the features that the machine or the
+    /// hypervisor does not have, and the leaves that describe the host's package.
     #[must_use]
     pub fn limit_to(mut self, most: &Self, capabilities: Capabilities) -> Self {
         let (asked, offered) = (self.features(), most.features());
@@ -65,7 +65,7 @@ impl CpuidTable {
         self
     }
 
-    /// No wider addresses than the machine has.
+    /// Limits the width of addresses to the machine's.
     fn limit_addresses(&mut self, most: u32) {
         let mut out = self.leaf(0x8000_0008, 0);
         let byte = |word: u32, shift: u32| (word >> shift) & 0xff;

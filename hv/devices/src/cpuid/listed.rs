@@ -1,7 +1,7 @@
-//! A table as the list of leaves in which the toolstack reads and writes it.
+//! A CPUID table as the list of leaves in which the toolstack reads and writes it.
 //!
-//! **Source:** `arch-x86/xen.h`, `xen_cpuid_leaf_t`; the order and number of the leaves are those of Debian's libxenguest
-//! 4.17, measured.
+//! **Source:** `arch-x86/xen.h`, `xen_cpuid_leaf_t`; the order and number of the leaves are those of Debian's
+//! libxenguest 4.17, measured.
 
 use xen_abi::cpu_policy::{CpuidLeaf, XEN_CPUID_NO_SUBLEAF};
 use xenolith_hal::CpuidRegisters;
@@ -10,20 +10,20 @@ use super::table::{CpuidTable, LeafError};
 
 /// The most leaves that a list can have.
 pub const MOST_LEAVES: u32 = 120;
-/// How many subleaves of leaf 4 (caches) and of leaf 0xb (topology) a list may have. They are not the toolstack's to
-/// say: there is nothing in the former on AMD, and the latter depends on the vCPU.
+/// The most subleaves of leaf 4 (caches) and of leaf 0xb (topology) in a list. The toolstack does not decide them:
+/// there is nothing in the former on AMD, and the latter depends on the vCPU.
 const CACHES: u32 = 6;
 const TOPOLOGY_LEVELS: u32 = 2;
 
 const FEATURES: u32 = 7;
 const XSTATE: u32 = 0xd;
-/// Where the toolstack says how many leaves of the hypervisor's there are, and where those of another one would be.
+/// Where the toolstack says how many leaves there are of the hypervisor's, and of a second hypervisor interface's.
 const HYPERVISOR: u32 = 0x4000_0000;
 const OTHER_HYPERVISOR: u32 = 0x4000_0100;
 const EXTENDED: u32 = 0x8000_0000;
 
 impl CpuidTable {
-    /// Gives each leaf to `take`, in order, until it fails.
+    /// Calls `take` for each leaf, in order, until it fails.
     ///
     /// **Errors:** those of `take`.
     pub fn each_listed<E>(&self, mut take: impl FnMut(CpuidLeaf) -> Result<(), E>) -> Result<(), E> {

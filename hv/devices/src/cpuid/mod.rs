@@ -1,7 +1,9 @@
-//! What CPUID says to a guest: a table for the domain, made from the host's, and what depends on the vCPU that asks.
+//! CPUID as a guest sees it: a table for the domain, made from the host's, and the bits that depend on the vCPU that
+//! executes it.
 //!
-//! The table follows Xen 4.17's for a PVH guest. What names the package's topology or its power management is left
-//! out, features are masked ([`FeatureSet::for_guest`]), and everything that is not in the table reads as zeros.
+//! The table follows Xen 4.17's for a PVH guest. Leaves that describe the package's topology or its power management
+//! are left out, features are masked ([`FeatureSet::for_guest`]), and everything that is not in the table reads as
+//! zeros.
 
 mod features;
 mod hypervisor;
@@ -21,7 +23,7 @@ pub use limit::TooMany;
 pub use listed::MOST_LEAVES;
 pub use table::{CpuidTable, LeafError};
 
-/// What of the vCPU that asks shows in CPUID.
+/// The state of the vCPU that shows in CPUID.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asker {
     pub domain: DomId,
@@ -38,7 +40,7 @@ pub struct Asker {
 }
 
 impl CpuidTable {
-    /// The answer to CPUID with this leaf (EAX) and sub-leaf (ECX).
+    /// Executes CPUID for a guest, with this leaf (EAX) and sub-leaf (ECX).
     #[must_use]
     pub fn answer(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
         // The local APIC's identifier, here as in the ACPI tables.

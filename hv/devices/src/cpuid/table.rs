@@ -4,7 +4,7 @@ use xenolith_hal::CpuidRegisters;
 
 use super::features::{self, Capabilities, FeatureSet, INVARIANT_TSC, REPEATED, WORDS};
 
-/// The leaves that are kept, as counts: 0 to 0xd, 7.0 to 7.2, 0xd.0 to 0xd.62, 0x80000000 to 0x80000021.
+/// The number of leaves that are kept: 0 to 0xd, 7.0 to 7.2, 0xd.0 to 0xd.62, 0x80000000 to 0x80000021.
 const BASIC: usize = 0xe;
 const FEATURE: usize = 3;
 const XSTATE: usize = 63;
@@ -18,23 +18,23 @@ const VENDOR_HYGON: u32 = 0x6f67_7948;
 /// The smallest save area: legacy registers and the header.
 const XSAVE_LEGACY_SIZE: u32 = 576;
 
-/// The leaf is not one that the table keeps.
+/// The table does not keep the leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeafError;
 
-/// What CPUID says to a domain, apart from what depends on the vCPU.
+/// The CPUID table of a domain, apart from the bits that depend on the vCPU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CpuidTable {
     basic: [CpuidRegisters; BASIC],
     feature: [CpuidRegisters; FEATURE],
     xstate: [CpuidRegisters; XSTATE],
     extended: [CpuidRegisters; EXTENDED],
-    /// How many leaves from 0x40000000 and from 0x40000100 on the toolstack wants; 0 for as many as there are.
+    /// How many leaves from 0x40000000 and from 0x40000100 on the toolstack wants; 0 for all that there are.
     pub(super) hypervisor_limits: [u32; 2],
 }
 
 impl CpuidTable {
-    /// The host's CPUID, as far as the table keeps leaves. `host` gives a leaf and sub-leaf of the CPU.
+    /// Reads the host's CPUID, as far as the table keeps leaves. `host` returns a leaf and sub-leaf of the CPU.
     #[must_use]
     pub fn of_host(host: &dyn Fn(u32, u32) -> CpuidRegisters) -> Self {
         let max_basic = host(0, 0).eax;
@@ -54,7 +54,8 @@ impl CpuidTable {
         }
     }
 
-    /// What a PVH guest is shown of the host. `is_dom0` adds what only a domain that never moves may rely on.
+    /// Builds the table that a PVH guest is shown by default. `is_dom0` adds what only a domain that never migrates may
+    /// rely on.
     #[must_use]
     pub fn for_guest(host: &dyn Fn(u32, u32) -> CpuidRegisters, capabilities: Capabilities, is_dom0: bool) -> Self {
         let mut table = Self::of_host(host);
@@ -85,7 +86,7 @@ impl CpuidTable {
         }
     }
 
-    /// Clears topology, caches, power management and what else describes the host's package.
+    /// Clears topology, caches, power management and all else that describes the host's package.
     pub(super) fn hide_what_is_not_the_guests(&mut self) {
         let amd = self.is_amd();
         let zero = CpuidRegisters::default();
@@ -164,7 +165,7 @@ impl CpuidTable {
         }
     }
 
-    /// The bytes that XSAVE writes with these components on.
+    /// Returns the size in bytes of the XSAVE area with these components enabled.
     #[must_use]
     pub fn xsave_size(&self, components: u64) -> u32 {
         let extended = self.xstate.iter().enumerate().skip(2);
@@ -173,13 +174,13 @@ impl CpuidTable {
         ends.max().unwrap_or(0).max(XSAVE_LEGACY_SIZE)
     }
 
-    /// Whether the CPU is AMD's or one of its kin.
+    /// Returns whether the CPU is AMD's or Hygon's.
     #[must_use]
     pub fn is_amd(&self) -> bool {
         matches!(self.leaf(0, 0).ebx, VENDOR_AMD | VENDOR_HYGON)
     }
 
-    /// Family, with the extended part added. **Source:** AMD manual volume 3, E.3.2.
+    /// Returns the family, with the extended family added. **Source:** AMD manual volume 3, E.3.2.
     #[must_use]
     pub fn family(&self) -> u32 {
         let signature = self.leaf(1, 0).eax;
@@ -189,28 +190,28 @@ impl CpuidTable {
         }
     }
 
-    /// The feature words.
+    /// Returns the feature words.
     #[must_use]
     pub fn features(&self) -> FeatureSet {
         FeatureSet::read(&|leaf, subleaf| self.leaf(leaf, subleaf))
     }
 
-    /// The last leaf that is kept and there.
+    /// Returns the last leaf that is kept and present.
     pub(super) fn last_basic(&self) -> u32 {
         self.leaf(0, 0).eax.min(BASIC as u32 - 1)
     }
 
-    /// The last subleaf of leaf 7 that is kept and there.
+    /// Returns the last subleaf of leaf 7 that is kept and present.
     pub(super) fn last_feature(&self) -> u32 {
         self.leaf(7, 0).eax.min(FEATURE as u32 - 1)
     }
 
-    /// The last extended leaf that is kept and there; below the first if there is none.
+    /// Returns the last extended leaf that is kept and present; below the first if there is none.
     pub(super) fn last_extended(&self) -> u32 {
         self.leaf(EXTENDED_BASE, 0).eax.min(EXTENDED_BASE | (EXTENDED as u32 - 1))
     }
 
-    /// Whether XSAVE has this component, by XCR0 or by XSS.
+    /// Returns whether XSAVE has this component, by XCR0 or by XSS.
     pub(super) fn has_component(&self, component: u32) -> bool {
         let (user, system) = (self.leaf(0xd, 0), self.leaf(0xd, 1));
         let low = u64::from(user.eax | system.ecx);
@@ -218,19 +219,19 @@ impl CpuidTable {
         component < XSTATE as u32 && (high << 32 | low) & (1 << component) != 0
     }
 
-    /// Takes over how the save area of XSAVE is laid out, which the hardware alone decides.
+    /// Copies the layout of the XSAVE area from `other`: the hardware alone decides it.
     pub(super) const fn take_xstate_of(&mut self, other: &Self) {
         self.xstate = other.xstate;
     }
 
-    /// Whether the guest may ask for this leaf at all.
+    /// Returns whether the guest may ask for this leaf at all.
     #[must_use]
     pub fn has_leaf(&self, leaf: u32) -> bool {
         let first = if leaf >= EXTENDED_BASE { self.extended.first() } else { self.basic.first() };
         first.is_some_and(|first| leaf <= first.eax)
     }
 
-    /// A leaf as it stands in the table, zeros for what is not there.
+    /// Returns a leaf of the table, zeros for one that is not kept.
     #[must_use]
     pub fn leaf(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
         // Leaves 0 say which others there are, so they are there.
@@ -257,8 +258,8 @@ impl CpuidTable {
         }
     }
 
-    /// Replaces a leaf, as the toolstack does when it builds a domain. Whoever calls checks that the guest gets no
-    /// more than [`CpuidTable::for_guest`] allows.
+    /// Replaces a leaf, as the toolstack does when it builds a domain. The caller checks that the guest gets no more
+    /// than [`CpuidTable::for_guest`] allows.
     ///
     /// **Errors:** [`LeafError`] for a leaf that the table does not keep.
     pub fn set_leaf(&mut self, leaf: u32, subleaf: u32, registers: CpuidRegisters) -> Result<(), LeafError> {

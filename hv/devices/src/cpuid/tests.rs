@@ -13,7 +13,7 @@ const fn registers(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidRegisters {
     CpuidRegisters { eax, ebx, ecx, edx }
 }
 
-/// The emulator's `qemu64,+svm,+npt` with two CPUs.
+/// Returns the emulator's `qemu64,+svm,+npt` with two CPUs.
 fn small_amd(leaf: u32, _subleaf: u32) -> CpuidRegisters {
     match leaf {
         0 => registers(0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65),
@@ -31,7 +31,7 @@ fn small_amd(leaf: u32, _subleaf: u32) -> CpuidRegisters {
     }
 }
 
-/// A CPU with everything.
+/// Returns a CPU with every feature.
 fn large_amd(leaf: u32, subleaf: u32) -> CpuidRegisters {
     let ones = u32::MAX;
     match (leaf, subleaf) {

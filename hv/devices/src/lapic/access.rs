@@ -1,4 +1,4 @@
-//! Reading and writing registers: what xAPIC and x2APIC mode share.
+//! Reading and writing local APIC registers: what xAPIC and x2APIC mode share.
 
 use xenolith_hal::TimeBase;
 
@@ -7,7 +7,7 @@ use super::timer::TimerMode;
 use super::{Effect, Lapic, VERSION};
 
 impl Lapic {
-    /// The value of a register; 0 for those that can only be written.
+    /// Reads a register; 0 for write-only ones.
     pub(super) fn read_register(&self, register: Register, now: TimeBase) -> u32 {
         match register {
             Register::Id => self.id,
@@ -31,7 +31,7 @@ impl Lapic {
         }
     }
 
-    /// Writes a register; bits that do not exist are dropped, and writes to registers that can only be read too.
+    /// Writes a register; reserved bits and writes to read-only registers are dropped.
     pub(super) fn write_register(&mut self, register: Register, value: u32, now: TimeBase) -> Effect {
         // What ran down before the write counts by the settings before the write.
         self.advance(now.time);

@@ -10,32 +10,32 @@ const ADDRESS: u64 = super::XAPIC_PAGE.0;
 const BOOT_CPU: u64 = 1 << 8;
 const X2APIC: u64 = 1 << 10;
 const ENABLE: u64 = 1 << 11;
-/// Bits 12 to 51.
+/// The address bits, 12 to 51.
 const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 pub(super) const fn at_reset(vcpu: VcpuId) -> u64 {
     ADDRESS | ENABLE | if vcpu.0 == 0 { BOOT_CPU } else { 0 }
 }
 
-/// Whether a guest could have brought the MSR to this value.
+/// Returns whether a guest could have set the MSR to this value.
 pub(super) const fn is_valid_base(value: u64) -> bool {
     value & !(ADDRESS_MASK | ENABLE | BOOT_CPU | X2APIC) == 0 && value & (ENABLE | X2APIC) != X2APIC
 }
 
 impl Lapic {
-    /// Enabled in the APIC_BASE MSR, in either mode.
+    /// Returns whether the local APIC is enabled in the APIC_BASE MSR, in either mode.
     #[must_use]
     pub const fn is_hardware_enabled(&self) -> bool {
         self.base & ENABLE != 0
     }
 
-    /// In x2APIC mode: registers are MSRs.
+    /// Returns whether it is in x2APIC mode: registers are MSRs.
     #[must_use]
     pub const fn is_x2apic(&self) -> bool {
         self.base & (ENABLE | X2APIC) == ENABLE | X2APIC
     }
 
-    /// In xAPIC mode: registers are in the page that [`Lapic::page`] names.
+    /// Returns whether it is in xAPIC mode: registers are in the page that [`Lapic::page`] names.
     #[must_use]
     pub const fn is_xapic(&self) -> bool {
         self.base & (ENABLE | X2APIC) == ENABLE
@@ -47,7 +47,7 @@ impl Lapic {
         self.base
     }
 
-    /// The page of the registers in xAPIC mode; none in the other modes.
+    /// Returns the page of the registers in xAPIC mode; None in the other modes.
     #[must_use]
     pub const fn page(&self) -> Option<Gpa> {
         if self.is_xapic() { Some(Gpa(self.base & ADDRESS_MASK)) } else { None }
@@ -55,10 +55,10 @@ impl Lapic {
 
     /// Writes the APIC_BASE MSR.
     ///
-    /// The page may be moved: [`Lapic::page`].
+    /// The page may move: see [`Lapic::page`].
     ///
-    /// **Errors:** a general protection fault for a reserved bit, and every change of mode but off to xAPIC, xAPIC to
-    /// x2APIC, and either of them to off.
+    /// **Errors:** a general protection fault for a reserved bit, and for every change of mode except off to xAPIC,
+    /// xAPIC to x2APIC, and either of them to off.
     ///
     /// **Source:** AMD manual volume 2, 16.9.1.
     pub fn write_base_msr(&mut self, value: u64) -> Result<(), GeneralProtection> {

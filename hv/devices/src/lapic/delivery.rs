@@ -5,7 +5,7 @@ use super::{ERROR_SENT_ILLEGAL, Effect, Identity, Lapic, Receipt};
 use crate::interrupt::{Delivery, Destination, FIRST_VECTOR, Message, Trigger};
 
 impl Lapic {
-    /// What decides whether a message is meant for this local APIC.
+    /// Returns the fields by which senders decide whether a message addresses this local APIC.
     #[must_use]
     pub const fn identity(&self) -> Identity {
         Identity {
@@ -17,24 +17,24 @@ impl Lapic {
         }
     }
 
-    /// Whether a message is meant for this local APIC. `from_here` says that it also sent it.
+    /// Returns whether a message addresses this local APIC. `from_here` says that it also sent it.
     #[must_use]
     pub fn is_meant(&self, destination: Destination, from_here: bool) -> bool {
         self.identity().is_meant(destination, from_here)
     }
 
-    /// The logical identifier in x2APIC mode.
+    /// Returns the logical identifier in x2APIC mode.
     pub(super) const fn x2apic_logical_id(&self) -> u32 {
         self.identity().x2apic_logical_id()
     }
 
-    /// How little important the work of this vCPU is, for lowest-priority delivery: lower is chosen first.
+    /// Returns the arbitration priority, for lowest-priority delivery: the lowest is chosen first.
     #[must_use]
     pub fn arbitration_priority(&self) -> u8 {
         self.processor_priority()
     }
 
-    /// Takes a message that is meant for this local APIC.
+    /// Receives a message that addresses this local APIC.
     pub fn receive(&mut self, delivery: Delivery, trigger: Trigger) -> Receipt {
         match delivery {
             Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => match (self.is_enabled(), vector) {
@@ -51,7 +51,8 @@ impl Lapic {
         }
     }
 
-    /// Writes the low half of the command register, which sends. What it asks of itself is done at once.
+    /// Writes the low half of the interrupt command register (ICR), which sends. A message to itself alone is delivered
+    /// at once.
     pub(super) fn command(&mut self, low: u32) -> Effect {
         let low = low & !COMMAND_PENDING;
         self.command_low = low;
@@ -81,7 +82,7 @@ impl Lapic {
         Effect::Send(Message { destination, delivery, trigger: Trigger::Edge })
     }
 
-    /// Ends the interrupt that is in service at the highest priority.
+    /// Ends the interrupt that is in service at the highest priority (EOI).
     pub(super) fn end_of_interrupt(&mut self) -> Effect {
         let Some(vector) = self.in_service.highest() else { return Effect::None };
         self.in_service.set(vector, false);

@@ -1,9 +1,9 @@
-//! What decides whether an interrupt message is meant for a local APIC.
+//! The fields by which senders decide whether an interrupt message addresses a local APIC.
 
 use crate::interrupt::Destination;
 
-/// The part of a local APIC that other vCPUs look at when they send. It packs into one word, so that a vCPU can
-/// publish it while another CPU works on the rest.
+/// The part of a local APIC that other vCPUs read when they send. It packs into one word, so that a vCPU can publish it
+/// while another CPU works on the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// In x2APIC mode.
@@ -12,14 +12,14 @@ pub struct Identity {
     pub id: u32,
     /// The xAPIC identifier, which the guest may have changed.
     pub xapic_id: u8,
-    /// The logical destination of xAPIC mode.
+    /// The logical destination register (LDR) of xAPIC mode.
     pub logical: u8,
     /// The model in the destination format register: 15 flat, 0 cluster.
     pub format: u8,
 }
 
 impl Identity {
-    /// Everything in one word.
+    /// Packs it into one word.
     #[must_use]
     pub const fn pack(self) -> u64 {
         self.id as u64
@@ -29,7 +29,7 @@ impl Identity {
             | (self.x2apic as u64) << 63
     }
 
-    /// What [`Identity::pack`] packed.
+    /// Unpacks a word made by [`Identity::pack`].
     #[must_use]
     pub const fn unpack(word: u64) -> Self {
         Self {
@@ -41,9 +41,9 @@ impl Identity {
         }
     }
 
-    /// Whether a message is meant for this local APIC. `from_here` says that it also sent it.
+    /// Returns whether a message addresses this local APIC. `from_here` says that it also sent it.
     ///
-    /// For lowest priority the caller picks one among those that are meant.
+    /// For lowest priority the caller picks one of the addressed ones.
     #[must_use]
     pub fn is_meant(self, destination: Destination, from_here: bool) -> bool {
         match destination {
@@ -70,7 +70,7 @@ impl Identity {
         }
     }
 
-    /// The logical identifier in x2APIC mode. **Source:** AMD manual volume 2, 16.14.
+    /// Returns the logical identifier in x2APIC mode. **Source:** AMD manual volume 2, 16.14.
     pub(super) const fn x2apic_logical_id(self) -> u32 {
         ((self.id & !0xf) << 12) | (1 << (self.id & 0xf))
     }

@@ -40,25 +40,25 @@ const FORMAT_FLAT: u32 = u32::MAX;
 const ERROR_SENT_ILLEGAL: u32 = 1 << 5;
 const ERROR_RECEIVED_ILLEGAL: u32 = 1 << 6;
 
-/// What a write asks of the rest of the machine.
+/// What a register write requires of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Nothing more.
     None,
-    /// Send this to the local APICs that it names: [`Lapic::is_meant`], then [`Lapic::receive`].
+    /// Send this to the local APICs that it addresses: [`Lapic::is_meant`], then [`Lapic::receive`].
     Send(Message),
-    /// A level-triggered interrupt of this vector was ended: tell the I/O APICs.
+    /// A level-triggered interrupt of this vector was ended: notify the I/O APICs.
     EndOfInterrupt(u8),
 }
 
-/// What the vCPU that received a message has to do.
+/// What the vCPU that received a message must do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Receipt {
     /// Nothing: the local APIC is off, or the message is not for it.
     Nothing,
-    /// An interrupt is now pending that was not: the vCPU must look.
+    /// An interrupt became pending: the vCPU must check for interrupts.
     Pending,
-    /// The vector was pending already; the two became one.
+    /// The vector was pending already; the two are merged.
     Merged,
     /// An NMI is to be made pending.
     Nmi,
@@ -93,7 +93,7 @@ pub struct Lapic {
 }
 
 impl Lapic {
-    /// A local APIC after power-on.
+    /// Creates the local APIC of a vCPU in the state after power-on.
     #[must_use]
     pub fn new(vcpu: VcpuId) -> Self {
         let mut lapic = Self::blank(vcpu, 0, 0);
@@ -101,14 +101,14 @@ impl Lapic {
         lapic
     }
 
-    /// Power-on: everything, the APIC_BASE MSR included.
+    /// Resets everything, the APIC_BASE MSR included (power-on).
     pub fn reset(&mut self) {
         self.base = base::at_reset(self.vcpu);
         self.id = self.apic_id() << 24;
         self.init();
     }
 
-    /// INIT: everything but the APIC_BASE MSR and the identifier.
+    /// Resets everything except the APIC_BASE MSR and the identifier (INIT).
     pub fn init(&mut self) {
         *self = Self::blank(self.vcpu, self.base, self.id);
     }
@@ -134,13 +134,13 @@ impl Lapic {
         }
     }
 
-    /// The identifier that CPUID and the MADT give to the guest: twice the vCPU's number.
+    /// Returns the identifier that CPUID and the MADT show to the guest: twice the vCPU's number.
     #[must_use]
     pub const fn apic_id(&self) -> u32 {
         self.vcpu.0.wrapping_mul(2)
     }
 
-    /// Enabled in the APIC_BASE MSR and in the spurious-vector register.
+    /// Returns whether it is enabled both in the APIC_BASE MSR and in the spurious-vector register.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
         self.is_hardware_enabled() && self.is_software_enabled()
@@ -150,8 +150,8 @@ impl Lapic {
         self.spurious & SPURIOUS_ENABLE != 0
     }
 
-    /// Makes a vector pending; true if it was not. Whether the local APIC is enabled only matters for the delivery.
-    /// A vector below 16 is an error that the guest can read in ESR.
+    /// Makes a vector pending and returns whether it was not. Whether the local APIC is enabled matters only for the
+    /// delivery. A vector below 16 is an error that the guest reads in ESR.
     pub fn raise(&mut self, vector: u8, trigger: Trigger) -> bool {
         if vector < FIRST_VECTOR {
             self.note_error(ERROR_RECEIVED_ILLEGAL);
@@ -161,13 +161,13 @@ impl Lapic {
         self.request.set(vector, true)
     }
 
-    /// Takes back a pending vector that was not yet accepted: for a line that went quiet.
+    /// Withdraws a pending vector that was not yet accepted: for a line that was deasserted.
     pub fn withdraw(&mut self, vector: u8) {
         self.request.set(vector, false);
     }
 
-    /// The highest pending vector that no interrupt in service holds back. The task priority is left out: the
-    /// hardware weighs it when this vector is offered to it.
+    /// Returns the highest pending vector above the priority class in service. The task priority is not considered: the
+    /// hardware compares it when this vector is offered to it.
     #[must_use]
     pub fn highest_pending(&self) -> Option<u8> {
         if !self.is_enabled() {
@@ -178,13 +178,13 @@ impl Lapic {
         (vector >> 4 > in_service >> 4).then_some(vector)
     }
 
-    /// The highest pending vector if the task priority lets it through too: what wakes a halted vCPU.
+    /// Returns the highest pending vector that the task priority also allows: the one that wakes a halted vCPU.
     #[must_use]
     pub fn highest_deliverable(&self) -> Option<u8> {
         self.highest_pending().filter(|vector| vector >> 4 > self.task_priority >> 4)
     }
 
-    /// The CPU took the vector: it is in service now, and no longer pending. False if it was not pending.
+    /// Moves a vector from pending to in service, when the CPU has taken it. Returns false if it was not pending.
     pub fn accept(&mut self, vector: u8) -> bool {
         let was_pending = self.request.set(vector, false);
         if was_pending {
@@ -193,18 +193,18 @@ impl Lapic {
         was_pending
     }
 
-    /// The priority class for CR8, 0 to 15.
+    /// Returns the priority class for CR8, 0 to 15.
     #[must_use]
     pub const fn task_priority_class(&self) -> u8 {
         self.task_priority >> 4
     }
 
-    /// The guest wrote this value to CR8; bits above the lowest four do not count.
+    /// Sets the priority class as the guest wrote it to CR8; bits above the lowest four are ignored.
     pub const fn set_task_priority_class(&mut self, class: u8) {
         self.task_priority = class << 4;
     }
 
-    /// When [`Lapic::advance`] must be called, [`Time::NEVER`] for never.
+    /// Returns the time at which [`Lapic::advance`] must be called, [`Time::NEVER`] for never.
     #[must_use]
     pub fn deadline(&self) -> Time {
         if self.lvt(Lvt::Timer) & LVT_MASKED != 0 {
@@ -213,7 +213,8 @@ impl Lapic {
         self.timer.deadline().unwrap_or(Time::NEVER)
     }
 
-    /// Lets time pass: makes the timer's interrupt pending if the timer ran down. True if the vCPU must look.
+    /// Advances the time: makes the timer's interrupt pending if the timer expired. Returns true if the vCPU must check
+    /// for interrupts.
     pub fn advance(&mut self, now: Time) -> bool {
         let lvt = self.lvt(Lvt::Timer);
         let fired = self.timer.advance(now, TimerMode::from_lvt(lvt));
@@ -243,13 +244,13 @@ impl Lapic {
         }
     }
 
-    /// The higher of the task priority and what is in service.
+    /// Returns the processor priority (PPR): the higher of the task priority and the priority in service.
     fn processor_priority(&self) -> u8 {
         let in_service = self.in_service.highest().unwrap_or(0);
         if self.task_priority >> 4 >= in_service >> 4 { self.task_priority } else { in_service & 0xf0 }
     }
 
-    /// Notes an error and raises the error interrupt the first time.
+    /// Records an error and raises the error interrupt the first time.
     fn note_error(&mut self, error: u32) {
         if self.pending_errors & error != 0 {
             return;

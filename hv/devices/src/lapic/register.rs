@@ -1,4 +1,4 @@
-//! The registers of a local APIC: where they stand and which of their bits exist.
+//! The registers of a local APIC: their offsets and their valid bits.
 //!
 //! **Source:** AMD manual volume 2, 16.3.2 (xAPIC) and 16.11 (x2APIC).
 
@@ -54,7 +54,7 @@ impl Lvt {
         self as usize
     }
 
-    /// The bits that a guest can set.
+    /// Returns the bits that a guest can set.
     pub(super) const fn mask(self) -> u32 {
         match self {
             Self::Timer => LVT_COMMON | TIMER_MODE,
@@ -66,7 +66,7 @@ impl Lvt {
 }
 
 pub(super) const SPURIOUS_ENABLE: u32 = 1 << 8;
-/// The vector, the enable bit, and the bit that turned focus checking off in old local APICs.
+/// The vector, the enable bit, and the bit that disabled focus checking in old local APICs.
 pub(super) const SPURIOUS_MASK: u32 = SPURIOUS_ENABLE | (1 << 9) | 0xff;
 pub(super) const DIVIDE_MASK: u32 = 0xb;
 pub(super) const TASK_PRIORITY_MASK: u32 = 0xff;
@@ -76,14 +76,14 @@ pub(super) const COMMAND_PENDING: u32 = 1 << 12;
 pub(super) const COMMAND_ASSERT: u32 = 1 << 14;
 pub(super) const COMMAND_LEVEL: u32 = 1 << 15;
 pub(super) const COMMAND_SHORTHAND: u32 = 3 << 18;
-/// Vector, mode, destination mode, level, trigger and shorthand: what an x2APIC guest may write.
+/// Vector, mode, destination mode, level, trigger and shorthand: the bits that an x2APIC guest may write.
 pub(super) const COMMAND_MASK: u32 =
     0xff | DELIVERY_MODE | COMMAND_LOGICAL | COMMAND_ASSERT | COMMAND_LEVEL | COMMAND_SHORTHAND;
 /// The shorthand for the sender alone.
 pub(super) const COMMAND_SELF: u32 = 1 << 18;
 
 impl Register {
-    /// The register at an offset of the xAPIC page, given as a multiple of 16. None where nothing is.
+    /// Returns the register at an offset of the xAPIC page, given as a multiple of 16. None where no register is.
     pub(super) const fn at(offset: u32) -> Option<Self> {
         let index = ((offset >> 4) & 7) as usize;
         Some(match offset {

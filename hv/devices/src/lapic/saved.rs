@@ -1,4 +1,4 @@
-//! A local APIC as a saved domain carries it. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_lapic` and
+//! A local APIC as records of a saved domain. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_lapic` and
 //! `hvm_hw_lapic_regs`.
 
 use xen_abi::VcpuId;
@@ -13,7 +13,7 @@ use super::{Lapic, VERSION, VectorSet};
 const DISABLED_BY_SOFTWARE: u32 = 1;
 const DISABLED_BY_MSR: u32 = 2;
 
-/// A record that no local APIC could have been in.
+/// A record of a state that a local APIC cannot reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InvalidRecord;
 
@@ -52,7 +52,7 @@ const LVTS: [Lvt; 6] = [Lvt::Timer, Lvt::Thermal, Lvt::Performance, Lvt::Lint0, 
 const LVT_OFFSET: usize = 0x320;
 
 impl Lapic {
-    /// The two records. `now` pairs the guest's time stamp counter with the time.
+    /// Builds the two records. `now` pairs the guest's time stamp counter with the time.
     #[must_use]
     pub fn save(&self, now: TimeBase) -> (HvmHwLapic, HvmHwLapicRegs) {
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
@@ -96,7 +96,7 @@ impl Lapic {
         (state, HvmHwLapicRegs { data: page.0 })
     }
 
-    /// A local APIC from its two records, whoever wrote them. Bits that do not exist are dropped; a timer goes on with
+    /// Builds a local APIC from its two records, which are not trusted. Reserved bits are dropped; a timer goes on with
     /// the counts that were left.
     ///
     /// **Errors:** [`InvalidRecord`] for a base MSR that a guest could not have set.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a toolstack hands in, a guest's rules hold afterwards.
+        /// A record of random bytes leaves a local APIC that obeys a guest's rules.
         #[test]
         fn a_record_of_anything_gives_a_sound_local_apic(
             bytes in proptest::collection::vec(any::<u8>(), 1024),

@@ -2,10 +2,10 @@
 
 use xenolith_hal::{Time, TimeBase};
 
-/// One tick of the undivided timer. Xen gives its guests a timer of 100 MHz.
+/// The period of the undivided timer. Xen gives its guests a timer of 100 MHz.
 const TICK_NS: u64 = 10;
 
-/// What the timer does when it has run down. **Source:** AMD manual volume 2, 16.4.1; Intel manual volume 3, 10.5.4.
+/// What the timer does when it expires. **Source:** AMD manual volume 2, 16.4.1; Intel manual volume 3, 10.5.4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TimerMode {
     OneShot,
@@ -16,7 +16,7 @@ pub(super) enum TimerMode {
 }
 
 impl TimerMode {
-    /// From bits 17-18 of the timer's LVT.
+    /// Decodes bits 17-18 of the timer's LVT entry.
     pub(super) const fn from_lvt(lvt: u32) -> Self {
         match (lvt >> 17) & 3 {
             0 => Self::OneShot,
@@ -27,14 +27,14 @@ impl TimerMode {
     }
 }
 
-/// The counting part; the mode and the mask stand in the LVT.
+/// The counting part; the mode and the mask are in the LVT entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Timer {
     /// TMICT.
     initial_count: u32,
     /// TDCR: bits 0, 1 and 3 code the divisor.
     divide: u32,
-    /// When it runs down next.
+    /// When it expires next.
     deadline: Option<Time>,
     /// The TSC deadline as the guest wrote it; 0 when not armed.
     tsc_deadline: u64,
@@ -57,7 +57,7 @@ impl Timer {
         self.deadline
     }
 
-    /// One that was stopped and goes on: with these counts left, of the initial ones.
+    /// Resumes a timer that was saved: `left` of the initial counts remain.
     pub(super) fn resume(initial_count: u32, left: u32, divide: u32, now: Time, mode: TimerMode) -> Self {
         let mut timer = Self { initial_count, divide, ..Self::default() };
         match mode {
@@ -74,12 +74,12 @@ impl Timer {
         timer
     }
 
-    /// What the input clock is divided by: 1 to 128.
+    /// Returns the divisor of the input clock: 1 to 128.
     pub(super) const fn divisor(&self) -> u32 {
         (self.count_ns() / TICK_NS) as u32
     }
 
-    /// Nanoseconds of one count. **Source:** AMD manual volume 2, table 16-3.
+    /// Returns the nanoseconds per count. **Source:** AMD manual volume 2, table 16-3.
     const fn count_ns(&self) -> u64 {
         let code = (self.divide & 3) | ((self.divide & 8) >> 1);
         TICK_NS << if code == 7 { 0 } else { code + 1 }
@@ -90,7 +90,7 @@ impl Timer {
         self.initial_count as u64 * self.count_ns()
     }
 
-    /// The counts that are left.
+    /// Returns the current count (TMCCT).
     pub(super) fn current_count(&self, now: Time, mode: TimerMode) -> u32 {
         match (self.deadline, mode) {
             (Some(deadline), TimerMode::OneShot | TimerMode::Periodic) => {
@@ -101,7 +101,7 @@ impl Timer {
         }
     }
 
-    /// Writes TMICT and starts counting; 0 stops. Without effect in TSC-deadline mode.
+    /// Writes TMICT and starts counting; 0 stops. No effect in TSC-deadline mode.
     pub(super) fn start(&mut self, count: u32, now: Time, mode: TimerMode) {
         if matches!(mode, TimerMode::TscDeadline) {
             return;
@@ -111,7 +111,7 @@ impl Timer {
         self.deadline = runs.then(|| now.after_ns(self.period_ns()));
     }
 
-    /// Writes TDCR. The counts that are left now take longer or shorter.
+    /// Writes TDCR. The remaining counts take longer or shorter from now on.
     pub(super) fn set_divide(&mut self, divide: u32, now: Time, mode: TimerMode) {
         let left = u64::from(self.current_count(now, mode));
         self.divide = divide;
@@ -120,7 +120,7 @@ impl Timer {
         }
     }
 
-    /// Writes the TSC deadline; 0 disarms. Without effect in the other modes.
+    /// Writes the TSC deadline; 0 disarms. No effect in the other modes.
     pub(super) fn set_tsc_deadline(&mut self, deadline: u64, now: TimeBase, mode: TimerMode) {
         if !matches!(mode, TimerMode::TscDeadline) {
             return;
@@ -132,7 +132,7 @@ impl Timer {
         self.deadline = (deadline != 0).then_some(due);
     }
 
-    /// The LVT's mode changes.
+    /// Follows a change of the LVT entry's mode.
     pub(super) fn change_mode(&mut self, old: TimerMode, new: TimerMode) {
         let was_tsc = matches!(old, TimerMode::TscDeadline);
         let is_tsc = matches!(new, TimerMode::TscDeadline);
@@ -141,7 +141,7 @@ impl Timer {
         }
     }
 
-    /// Lets time pass; true if the timer ran down. A periodic timer that ran down more than once fires once.
+    /// Advances the time; returns true if the timer expired. A periodic timer that expired more than once fires once.
     pub(super) fn advance(&mut self, now: Time, mode: TimerMode) -> bool {
         let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else { return false };
         self.tsc_deadline = 0;

@@ -4,31 +4,31 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VectorSet {
     words: [u32; 8],
-    /// A bit for each register that is not 0: the set is asked for its highest at each entry of a guest.
+    /// A bit for each register that is not 0, since every entry of a guest asks for the highest vector.
     used: u8,
 }
 
 impl VectorSet {
-    /// A set from its eight registers, vectors 0-31 first.
+    /// Builds a set from its eight registers, vectors 0-31 first.
     #[must_use]
     pub fn from_words(words: [u32; 8]) -> Self {
         let used = words.iter().rev().fold(0, |used, word| (used << 1) | u8::from(*word != 0));
         Self { words, used }
     }
 
-    /// The eight registers, vectors 0-31 first.
+    /// Returns the eight registers, vectors 0-31 first.
     #[must_use]
     pub const fn words(&self) -> &[u32; 8] {
         &self.words
     }
 
-    /// Register `index`, 0 past the last.
+    /// Returns register `index`, 0 past the last.
     #[must_use]
     pub fn word(&self, index: usize) -> u32 {
         self.words.get(index).copied().unwrap_or(0)
     }
 
-    /// Puts the vector in or takes it out; true if that changed anything.
+    /// Adds or removes a vector; returns true if that changed anything.
     pub fn set(&mut self, vector: u8, present: bool) -> bool {
         let bit = 1 << (vector & 31);
         let index = vector >> 5;
@@ -40,13 +40,13 @@ impl VectorSet {
         after != before
     }
 
-    /// Whether the vector is in the set.
+    /// Returns whether the vector is in the set.
     #[must_use]
     pub fn contains(&self, vector: u8) -> bool {
         self.word(usize::from(vector >> 5)) & (1 << (vector & 31)) != 0
     }
 
-    /// The highest vector of the set.
+    /// Returns the highest vector of the set.
     #[must_use]
     pub fn highest(&self) -> Option<u8> {
         let index = self.used.checked_ilog2()?;

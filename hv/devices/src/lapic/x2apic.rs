@@ -9,7 +9,7 @@ use crate::GeneralProtection;
 /// The MSRs that belong to the local APIC in x2APIC mode.
 pub const MSRS: core::ops::RangeInclusive<u32> = 0x800..=0x8ff;
 
-/// The register behind an MSR of [`MSRS`].
+/// Returns the register behind an MSR of [`MSRS`].
 fn register_of(msr: u32) -> Result<Register, GeneralProtection> {
     msr.checked_sub(*MSRS.start()).and_then(|index| Register::at(index << 4)).ok_or(GeneralProtection)
 }
@@ -17,8 +17,7 @@ fn register_of(msr: u32) -> Result<Register, GeneralProtection> {
 impl Lapic {
     /// Reads an MSR of [`MSRS`].
     ///
-    /// **Errors:** a general protection fault outside x2APIC mode, and for MSRs that do not exist or can only be
-    /// written.
+    /// **Errors:** a general protection fault outside x2APIC mode, and for MSRs that do not exist or are write-only.
     pub fn read_msr(&self, msr: u32, now: TimeBase) -> Result<u64, GeneralProtection> {
         if !self.is_x2apic() {
             return Err(GeneralProtection);
@@ -37,8 +36,8 @@ impl Lapic {
 
     /// Writes an MSR of [`MSRS`].
     ///
-    /// **Errors:** a general protection fault outside x2APIC mode, for MSRs that do not exist or can only be read,
-    /// and for bits that do not exist.
+    /// **Errors:** a general protection fault outside x2APIC mode, for MSRs that do not exist or are read-only, and for
+    /// reserved bits.
     pub fn write_msr(&mut self, msr: u32, value: u64, now: TimeBase) -> Result<Effect, GeneralProtection> {
         if !self.is_x2apic() {
             return Err(GeneralProtection);
@@ -60,7 +59,7 @@ impl Lapic {
     }
 }
 
-/// The bits that a guest may set, none if the MSR cannot be written.
+/// Returns the bits that a guest may set; None if the MSR is read-only.
 const fn writable_bits(register: Register) -> Option<u64> {
     let low = match register {
         Register::TaskPriority => TASK_PRIORITY_MASK,

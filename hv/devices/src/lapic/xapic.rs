@@ -8,15 +8,15 @@ use super::{Effect, Lapic};
 /// The page of the registers after reset.
 pub const PAGE: Gpa = Gpa(0xfee0_0000);
 
-/// Clears the part of `value` that the access does not reach and places it in its register.
+/// Clears the part of `value` that the access does not cover and shifts it into its place in the register.
 const fn part(value: u32, shift: u32, bytes: u32) -> (u32, u32) {
     let mask = if bytes >= 4 { u32::MAX } else { (1 << (bytes * 8)) - 1 };
     (mask << shift, (value & mask) << shift)
 }
 
 impl Lapic {
-    /// Reads `bytes` (1, 2 or 4) at an offset of the page. Ones where the page is not there (off or x2APIC mode),
-    /// 0 where nothing is.
+    /// Reads `bytes` (1, 2 or 4) at an offset of the page. All ones while the page is disabled (off or x2APIC mode), 0
+    /// where no register is.
     #[must_use]
     pub fn read_page(&self, offset: u32, bytes: u32, now: TimeBase) -> u32 {
         let (mask, _) = part(0, 0, bytes);
@@ -30,8 +30,8 @@ impl Lapic {
         }
     }
 
-    /// Writes `bytes` (1, 2 or 4) at an offset of the page. Writes beside a register or while the page is not there
-    /// are dropped; one narrower than a register leaves the rest of it as it is.
+    /// Writes `bytes` (1, 2 or 4) at an offset of the page. Writes where no register is, or while the page is disabled,
+    /// are dropped; one narrower than a register leaves the rest of it unchanged.
     pub fn write_page(&mut self, offset: u32, bytes: u32, value: u32, now: TimeBase) -> Effect {
         if !self.is_xapic() {
             return Effect::None;

@@ -1,4 +1,4 @@
-//! The operations of an instruction and the flags that they leave. **Source:** AMD manual volume 3.
+//! The arithmetic of an instruction and the flags that it sets. **Source:** AMD manual volume 3.
 
 const CARRY: u64 = 1;
 const PARITY: u64 = 1 << 2;
@@ -8,7 +8,7 @@ const SIGN: u64 = 1 << 7;
 const OVERFLOW: u64 = 1 << 11;
 const ALL: u64 = CARRY | PARITY | ADJUST | ZERO | SIGN | OVERFLOW;
 
-/// What is computed from the device's value and another one.
+/// An operation on the device's value and another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     And,
@@ -26,7 +26,7 @@ pub(super) enum Operation {
     BitComplement,
 }
 
-/// The result and the new flags. Both values are `bytes` wide, and so is the result.
+/// Returns the result and the new flags. Both values and the result are `bytes` wide.
 pub(super) fn apply(operation: Operation, first: u64, second: u64, bytes: u32, flags: u64) -> (u64, u64) {
     let bits = bytes * 8;
     let mask = super::operand::truncate(u64::MAX, bytes);

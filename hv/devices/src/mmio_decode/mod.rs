@@ -1,11 +1,12 @@
-//! Decodes the instruction by which a guest accessed a device's registers in memory, and completes it.
+//! Instruction emulation for MMIO: decodes the instruction by which a guest accessed a device's registers, and
+//! completes it.
 //!
 //! The order of events: [`MmioInstruction::decode`] says what to do ([`MmioAccess`]); the device does it; one of
-//! `finish_write`, `finish_read`, `modify` puts the result into the guest's registers and steps over the instruction.
-//! Where the access went is known from the nested page fault, so addresses are not computed here.
+//! `finish_write`, `finish_read`, `modify` writes the result to the guest's registers and steps over the instruction.
+//! The address of the access is known from the nested page fault, so addresses are not computed here.
 //!
-//! A hostile guest may change the instruction in memory between the fault and the fetch: whatever is decoded then is
-//! no more than an access to the same device that the guest could have made.
+//! A hostile guest may change the instruction in memory between the fault and the fetch: the decoded instruction is
+//! then still no more than an access to the same device that the guest could have made.
 
 mod arithmetic;
 mod operand;
@@ -24,12 +25,12 @@ pub const MAX_LENGTH: usize = 15;
 
 const FLAG_DIRECTION: u64 = 1 << 10;
 
-/// Builds the decoder's tables, which takes some memory of the heap: once, before the first guest runs.
+/// Builds the decoder's tables, which takes some heap memory: once, before the first guest runs.
 pub fn prepare() {
     let _ = Decoder::new(64, &[0x90], DecoderOptions::NONE).decode();
 }
 
-/// The size of addresses and operands that the guest's code segment says.
+/// The address and operand size of the guest's code segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeSize {
     Bits16,
@@ -42,42 +43,42 @@ pub enum CodeSize {
 pub enum DecodeError {
     /// The bytes are not an instruction, or not a whole one.
     Invalid,
-    /// The instruction has no operand in memory, or does with it what is not known here.
+    /// The instruction has no memory operand, or is not one that is emulated.
     Unsupported,
 }
 
-/// What the device is asked.
+/// The access that the device must perform.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MmioAccess {
-    /// Read so many bytes (1, 2, 4 or 8), then [`MmioInstruction::finish_read`].
+    /// Read this many bytes (1, 2, 4 or 8), then call [`MmioInstruction::finish_read`].
     Read { bytes: u32 },
-    /// Write the value, then [`MmioInstruction::finish_write`].
+    /// Write the value, then call [`MmioInstruction::finish_write`].
     Write { bytes: u32, value: u64 },
-    /// Read, then [`MmioInstruction::modify`], and write what that gives.
+    /// Read, call [`MmioInstruction::modify`], and write what that returns.
     Modify { bytes: u32 },
     /// Copy between the device and memory (MOVS): the guest virtual addresses are `from` and `to`, and one of them is
-    /// the device. Then [`MmioInstruction::finish_copy`].
+    /// the device. Then call [`MmioInstruction::finish_copy`].
     Copy { bytes: u32, from: u64, to: u64 },
-    /// Nothing: a repeated instruction with a count of 0. [`MmioInstruction::finish_write`].
+    /// Nothing: a repeated instruction with a count of 0. Call [`MmioInstruction::finish_write`].
     Nothing,
 }
 
-/// What happens to the value.
+/// What the instruction does with the value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    /// Into a register, with the upper bits as `sign` says.
+    /// Load into a register, zero- or sign-extended as `sign` says.
     Load { register: Register, sign: bool },
-    /// Flags, and a register for the result if it is not only compared.
+    /// Set flags, and store the result in a register unless it is only a comparison.
     Compute { operation: Operation, register: Option<Register>, other: Source, swapped: bool },
-    /// A register or constant into the device.
+    /// Store a register or constant in the device.
     Store,
-    /// The device's value and another one into the device.
+    /// Store the result of the device's value and another one in the device.
     ReadModifyWrite { operation: Operation, other: Source },
-    /// The register and the device change places (XCHG), or the register gets the old value of a sum (XADD).
+    /// Swap register and device (XCHG), or store the sum and load the old value (XADD).
     Exchange { register: Register, adds: bool },
-    /// If the device holds what the accumulator holds, the register goes into the device.
+    /// Store the register if the device holds the same value as the accumulator (CMPXCHG).
     CompareExchange { register: Register },
-    /// A string instruction's one turn.
+    /// One iteration of a string instruction.
     String { copies: bool, repeats: bool, address_bits: u32 },
 }
 
@@ -92,8 +93,8 @@ pub struct MmioInstruction {
 }
 
 impl MmioInstruction {
-    /// Decodes the instruction at the guest's instruction pointer. `code` is what there is of it, up to
-    /// [`MAX_LENGTH`] bytes and with whatever follows.
+    /// Decodes the instruction at the guest's instruction pointer. `code` holds its bytes, up to [`MAX_LENGTH`],
+    /// possibly followed by others.
     ///
     /// **Errors:** [`DecodeError`].
     pub fn decode(code: &[u8], size: CodeSize, registers: &Registers) -> Result<Self, DecodeError> {
@@ -117,7 +118,7 @@ impl MmioInstruction {
         Ok(Self { length: instruction.len() as u64, bytes, code: size, access, kind })
     }
 
-    /// What the device is asked.
+    /// Returns the access that the device must perform.
     #[must_use]
     pub const fn access(&self) -> MmioAccess {
         self.access
@@ -136,7 +137,7 @@ impl MmioInstruction {
         self.finish_string(registers);
     }
 
-    /// Completes [`MmioAccess::Read`] with the value that the device gave.
+    /// Completes [`MmioAccess::Read`] with the device's value.
     pub fn finish_read(&self, value: u64, registers: &mut Registers) {
         let value = operand::truncate(value, self.bytes);
         match self.kind {
@@ -158,8 +159,8 @@ impl MmioInstruction {
         self.step(registers);
     }
 
-    /// Completes [`MmioAccess::Modify`]: takes the value that the device gave, and gives the one to be written, or none
-    /// if nothing is to be written.
+    /// Completes [`MmioAccess::Modify`] with the device's value; returns the value to write, or None if nothing is to
+    /// be written.
     #[must_use]
     pub fn modify(&self, value: u64, registers: &mut Registers) -> Option<u64> {
         let old = operand::truncate(value, self.bytes);
@@ -227,7 +228,7 @@ impl MmioInstruction {
     }
 }
 
-/// What the instruction does with its operand in memory.
+/// Determines what the instruction does with its memory operand.
 fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
     use Mnemonic as M;
     let to_memory = instruction.op0_kind() == OpKind::Memory;
@@ -297,7 +298,8 @@ fn string(instruction: &Instruction, copies: bool) -> Kind {
     Kind::String { copies, repeats, address_bits }
 }
 
-/// A general register as an operand; segment and control registers are not accessed together with devices.
+/// Returns operand `index` as a general register; segment and control registers are not supported together with
+/// devices.
 fn general(instruction: &Instruction, index: u32) -> Result<Register, DecodeError> {
     if instruction.op_kind(index) != OpKind::Register {
         return Err(DecodeError::Unsupported);

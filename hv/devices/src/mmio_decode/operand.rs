@@ -5,14 +5,14 @@ use xenolith_hal::Registers;
 
 use super::{CodeSize, DecodeError};
 
-/// Where the value that is not the device's comes from.
+/// The source of the operand that is not the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
     Register(Register),
     Constant(u64),
 }
 
-/// Ones in the lowest `bytes` bytes.
+/// Returns ones in the lowest `bytes` bytes.
 const fn mask(bytes: u32) -> u64 {
     if bytes >= 8 { u64::MAX } else { (1 << (bytes * 8)) - 1 }
 }
@@ -26,8 +26,8 @@ pub(super) const fn sign_extend(value: u64, bytes: u32) -> u64 {
     ((value << unused).cast_signed() >> unused).cast_unsigned()
 }
 
-/// The operand `index`, if it is a general register or a constant. Constants carry their sign as far as the operation
-/// is wide.
+/// Returns operand `index`, if it is a general register or a constant. Constants are sign-extended to the width of the
+/// operation.
 pub(super) fn source(instruction: &Instruction, index: u32, bytes: u32) -> Result<Source, DecodeError> {
     match instruction.op_kind(index) {
         OpKind::Register => {
@@ -48,7 +48,7 @@ pub(super) fn value(registers: &Registers, source: Source) -> u64 {
     }
 }
 
-/// The accumulator of this width.
+/// Returns the accumulator of this width.
 pub(super) const fn accumulator(bytes: u32) -> Register {
     match bytes {
         1 => Register::AL,
@@ -58,7 +58,7 @@ pub(super) const fn accumulator(bytes: u32) -> Register {
     }
 }
 
-/// AH, CH, DH and BH lie in the second byte of their registers.
+/// Returns true for AH, CH, DH and BH, which are the second byte of their registers.
 const fn is_second_byte(register: Register) -> bool {
     matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
 }
@@ -92,7 +92,7 @@ pub(super) fn read(registers: &Registers, register: Register) -> u64 {
     truncate(whole, register.size() as u32)
 }
 
-/// Writes a register. One of 32 bits clears the upper half in 64-bit code; narrower ones leave the rest alone.
+/// Writes a register. A 32-bit write clears the upper half in 64-bit code; narrower ones leave the rest unchanged.
 pub(super) fn write(registers: &mut Registers, register: Register, value: u64, code: CodeSize) {
     let bytes = register.size() as u32;
     let shift = if is_second_byte(register) { 8 } else { 0 };
@@ -104,12 +104,12 @@ pub(super) fn write(registers: &mut Registers, register: Register, value: u64, c
     };
 }
 
-/// The part of a register that counts as an address of this width.
+/// Returns the part of a register that is used as an address of this width.
 pub(super) const fn address_part(value: u64, bits: u32) -> u64 {
     truncate(value, bits / 8)
 }
 
-/// Adds to the part of a register that counts as an address. One of 32 bits clears the upper half.
+/// Adds to the part of a register that is used as an address. A 32-bit one clears the upper half.
 pub(super) const fn advance(value: u64, by: u64, bits: u32) -> u64 {
     let sum = address_part(value.wrapping_add(by), bits);
     if bits == 16 { value & !0xffff | sum } else { sum }

@@ -242,7 +242,7 @@ proptest! {
         }
     }
 
-    /// Against the processor that runs the tests would be better still; against wide arithmetic it is independent.
+    /// Compares with wide arithmetic, which is independent of the code under test.
     #[test]
     fn sums_and_differences_agree_with_wide_arithmetic(first: u64, second: u64, bytes in prop_oneof![Just(1u32), Just(2), Just(4), Just(8)]) {
         let bits = bytes * 8;

@@ -1,11 +1,11 @@
-//! The machine-check registers of a vCPU: two banks, in which nothing happens unless something is put there.
+//! The machine-check registers of a vCPU (vMCE): two banks, which stay empty unless an error is injected.
 
 use super::number::{MC_CTL, MC_CTL2, MC_CTL2_LAST, MC_MISC_LAST, MCG_CAP, MCG_CTL, MCG_STATUS};
 use crate::GeneralProtection;
 
 const BANKS: usize = 2;
 
-/// What an error left in a bank.
+/// The error registers of a bank.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Bank {
     status: u64,
@@ -52,13 +52,13 @@ fn place(msr: u32) -> Option<Place> {
 }
 
 impl MachineCheck {
-    /// Whether an MSR is one of these registers.
+    /// Returns whether an MSR is one of these registers.
     #[must_use]
     pub fn has(msr: u32) -> bool {
         place(msr).is_some()
     }
 
-    /// Reads a register; banks that are not there read 0.
+    /// Reads a register; banks that do not exist read 0.
     #[must_use]
     pub fn read(&self, msr: u32) -> u64 {
         let bank = |index: usize| self.banks.get(index);
@@ -75,8 +75,8 @@ impl MachineCheck {
 
     /// Writes a register. A bank can only be cleared; other writes are dropped or fault.
     ///
-    /// **Errors:** a general protection fault for a bank's status that is not 0, and for an address or a further
-    /// value of all ones.
+    /// **Errors:** a general protection fault for a bank's status that is not 0, and for an address or MISC value of
+    /// all ones.
     pub fn write(&mut self, msr: u32, value: u64) -> Result<(), GeneralProtection> {
         let mut clear = |index: usize, fault: bool, clear: fn(&mut Bank)| match self.banks.get_mut(index) {
             Some(_) if fault => Err(GeneralProtection),

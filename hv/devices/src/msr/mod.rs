@@ -1,8 +1,8 @@
-//! What a guest's RDMSR and WRMSR do where the hardware does not do them.
+//! RDMSR and WRMSR of a guest, where the hardware does not execute them.
 //!
-//! [`MsrState::read`] and [`MsrState::write`] know every MSR that a PVH guest of Xen 4.17 may use and answer a general
-//! protection fault for all others. Those that belong elsewhere (the local APIC, the CPU's own registers, the counter)
-//! come back as data that says where.
+//! [`MsrState::read`] and [`MsrState::write`] know every MSR that a PVH guest of Xen 4.17 may use and return a general
+//! protection fault for all others. MSRs that are kept elsewhere (the local APIC, the CPU's own registers, the TSC) are
+//! returned as data that says where.
 
 mod machine_check;
 mod mtrr;
@@ -27,7 +27,7 @@ pub use mtrr::{FIXED_REGISTERS, Mtrr, VARIABLE_REGISTERS};
 /// CPUID faults outside the kernel: offered in PLATFORM_INFO, turned on in MISC_FEATURES_ENABLES.
 const PLATFORM_CPUID_FAULTING: u64 = 1 << 31;
 const ENABLE_CPUID_FAULTING: u64 = 1;
-/// HWCR: the counter runs at the highest rate, as it does on all CPUs from family 0x10.
+/// HWCR: the TSC runs at the highest rate, as it does on all CPUs from family 0x10.
 const HWCR_TSC_AT_FULL_RATE: u64 = 1 << 24;
 /// MC4_MISC: error thresholds are the firmware's.
 const THRESHOLD_LOCKED: u64 = 1 << 61;
@@ -43,27 +43,27 @@ const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 const EFER_NO_EXECUTE: u64 = 1 << 11;
 const EFER_FAST_FXSR: u64 = 1 << 14;
 
-/// Where the answer to a RDMSR lies.
+/// Where the value of a RDMSR is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MsrRead {
-    /// Here.
+    /// The value itself.
     Value(u64),
-    /// In a register of the CPU.
+    /// A register of the CPU.
     Hardware(HardwareMsr),
-    /// In the local APIC's base MSR.
+    /// The local APIC's base MSR.
     ApicBase,
-    /// In the local APIC: [`crate::lapic::Lapic::read_msr`].
+    /// The local APIC: [`crate::lapic::Lapic::read_msr`].
     Lapic,
-    /// In the local APIC's timer.
+    /// The local APIC's TSC deadline.
     TscDeadline,
     /// The guest's time stamp counter now.
     Tsc,
 }
 
-/// What a WRMSR asks for beyond this state.
+/// What a WRMSR requires of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MsrWrite {
-    /// Nothing.
+    /// Nothing more.
     Done,
     /// Write a register of the CPU; the machine may refuse the value, which is a general protection fault.
     Hardware(HardwareMsr, u64),
@@ -71,21 +71,20 @@ pub enum MsrWrite {
     ApicBase(u64),
     /// Write the local APIC: [`crate::lapic::Lapic::write_msr`].
     Lapic(u64),
-    /// Write the local APIC's timer.
+    /// Write the local APIC's TSC deadline.
     TscDeadline(u64),
     /// Add this to the guest's time stamp counter.
     ShiftTsc(i64),
-    /// TSC_AUX has this value from now on.
+    /// Use this TSC_AUX from now on.
     TscAux(u32),
-    /// Write the stubs of hypercalls into this frame; a frame that is not the guest's RAM is a general protection
-    /// fault.
+    /// Fill this frame with the hypercall page; a frame that is not the guest's RAM is a general protection fault.
     HypercallPage(Gfn),
 }
 
-/// What the answers depend on besides the state.
+/// What the result depends on besides the state.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrContext<'a> {
-    /// What CPUID says to the guest: MSRs of features that it does not have fault.
+    /// The guest's CPUID: MSRs of features that it does not have fault.
     pub cpuid: &'a CpuidTable,
     /// The level of the microcode on this CPU.
     pub patch_level: u64,
@@ -93,7 +92,7 @@ pub struct MsrContext<'a> {
     pub tsc: u64,
 }
 
-/// The MSRs of one vCPU that are kept here.
+/// The MSRs of one vCPU that are kept in software.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MsrState {
     pub mtrr: Mtrr,
@@ -101,8 +100,7 @@ pub struct MsrState {
     misc_features: u64,
     tsc_adjust: u64,
     tsc_aux: u32,
-    /// Where a hypervisor in the guest would keep its state, and how it would scale time: kept as written, since
-    /// guests write them before they find that there is no SVM.
+    /// VM_HSAVE_PA and TSC_RATIO: kept as written, since guests write them before they find that there is no SVM.
     host_save: u64,
     tsc_ratio: u64,
 }
@@ -125,7 +123,7 @@ impl MsrContext<'_> {
         self.cpuid.leaf(1, 0).edx & (1 << 12) != 0
     }
 
-    /// The bits of EFER that the guest's features allow.
+    /// Returns the bits of EFER that the guest's features allow.
     fn efer_bits(&self) -> u64 {
         let extended = self.cpuid.leaf(0x8000_0001, 0).edx;
         let if_has = |bit: u32, efer: u64| if extended & (1 << bit) != 0 { efer } else { 0 };
@@ -136,7 +134,7 @@ impl MsrContext<'_> {
     }
 }
 
-/// MSRs of the CPU that a guest may read and write as they are.
+/// Returns the register of the CPU behind an MSR that a guest may read and write unchanged.
 const fn hardware(msr: u32) -> Option<HardwareMsr> {
     Some(match msr {
         nr::SYSENTER_CS => HardwareMsr::SysenterCs,
@@ -149,8 +147,8 @@ const fn hardware(msr: u32) -> Option<HardwareMsr> {
     })
 }
 
-/// MSRs of AMD's CPUs that drop what is written, and read 0 but for those of thresholds: performance counters,
-/// memory layout, set-up of the core.
+/// Returns true for MSRs of AMD's CPUs that drop writes, and read 0 except for error thresholds: performance counters,
+/// memory layout, configuration of the core.
 const fn is_silent(msr: u32) -> bool {
     matches!(
         msr,
@@ -170,15 +168,15 @@ const fn is_silent(msr: u32) -> bool {
 }
 
 impl MsrState {
-    /// After power-on, but with these memory types.
+    /// Creates the state after power-on, with these memory types.
     #[must_use]
     pub fn with_mtrr(mtrr: Mtrr) -> Self {
         Self { mtrr, ..Self::default() }
     }
 
-    /// RDMSR.
+    /// Executes RDMSR.
     ///
-    /// **Errors:** a general protection fault for an MSR that the guest does not have, or can only write.
+    /// **Errors:** a general protection fault for an MSR that the guest does not have, or that is write-only.
     pub fn read(&self, msr: u32, context: &MsrContext<'_>) -> Result<MsrRead, GeneralProtection> {
         if X2APIC_MSRS.contains(&msr) {
             return Ok(MsrRead::Lapic);
@@ -208,9 +206,9 @@ impl MsrState {
         Ok(MsrRead::Value(value))
     }
 
-    /// WRMSR.
+    /// Executes WRMSR.
     ///
-    /// **Errors:** a general protection fault for an MSR that the guest does not have or can only read, and for a
+    /// **Errors:** a general protection fault for an MSR that the guest does not have or that is read-only, and for a
     /// value with reserved bits. Nothing was changed then.
     pub fn write(&mut self, msr: u32, value: u64, context: &MsrContext<'_>) -> Result<MsrWrite, GeneralProtection> {
         if X2APIC_MSRS.contains(&msr) {
@@ -239,19 +237,19 @@ impl MsrState {
         Ok(MsrWrite::Done)
     }
 
-    /// Whether CPUID outside the guest's kernel is a general protection fault, as the guest asked for.
+    /// Returns whether CPUID faults outside the guest's kernel (CPUID faulting), as the guest enabled it.
     #[must_use]
     pub const fn cpuid_faults_for_users(&self) -> bool {
         self.misc_features & ENABLE_CPUID_FAULTING != 0
     }
 
-    /// By how much the guest has moved its time stamp counter, as it reads it.
+    /// Returns the guest's TSC_ADJUST: by how much it has shifted its time stamp counter.
     #[must_use]
     pub const fn tsc_adjust(&self) -> u64 {
         self.tsc_adjust
     }
 
-    /// Sets what the guest reads of that; the counter itself stays where it is.
+    /// Sets TSC_ADJUST without shifting the counter.
     pub const fn set_tsc_adjust(&mut self, value: u64) {
         self.tsc_adjust = value;
     }
@@ -275,12 +273,13 @@ fn read_amd(msr: u32, context: &MsrContext<'_>) -> Result<u64, GeneralProtection
     }
 }
 
-/// Loading microcode is not for guests, but it must seem to work; LFENCE stays as it is.
+/// Returns true for MSRs whose writes are dropped on AMD: loading microcode is not for guests, but must seem to work;
+/// LFENCE stays as it is.
 const fn is_dropped_on_amd(msr: u32) -> bool {
     matches!(msr, nr::PATCH_LOADER | nr::DE_CFG) || is_silent(msr)
 }
 
-/// The upper 17 bits are alike, as in every address of 48 bits.
+/// Returns whether an address is canonical: the upper 17 bits are equal.
 const fn is_canonical(address: u64) -> bool {
     (address << 16).cast_signed() >> 16 == address.cast_signed()
 }

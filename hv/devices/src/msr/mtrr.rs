@@ -1,5 +1,5 @@
-//! The memory type range registers of a vCPU: kept for the guest to read back. Nested paging on AMD takes memory types
-//! from the guest's PAT and the nested tables, so nothing follows from them.
+//! The memory type range registers (MTRRs) of a vCPU: kept for the guest to read back. Nested paging on AMD takes
+//! memory types from the guest's PAT and the nested tables, so they have no effect.
 
 use super::number::{
     MTRR_CAP, MTRR_DEFAULT_TYPE, MTRR_FIXED_4K, MTRR_FIXED_4K_LAST, MTRR_FIXED_16K_80000, MTRR_FIXED_16K_A0000,
@@ -27,12 +27,12 @@ pub struct Mtrr {
     variable: [u64; VARIABLE_REGISTERS],
 }
 
-/// Uncacheable, write-combining, write-through, write-protected, write-back.
+/// Returns whether it is a memory type: uncacheable, write-combining, write-through, write-protected or write-back.
 const fn is_type(value: u8) -> bool {
     matches!(value, 0 | 1 | 4 | 5 | 6)
 }
 
-/// Which register an MSR is.
+/// The register behind an MSR.
 enum Place {
     Capabilities,
     DefaultType,
@@ -54,8 +54,8 @@ fn place(msr: u32) -> Option<Place> {
 }
 
 impl Mtrr {
-    /// The machine's own, which the control domain is shown: `read` gives an MSR of the machine. What a guest could not
-    /// have written stays 0.
+    /// Builds the control domain's registers from the machine's: `read` returns an MSR of the machine. Values that a
+    /// guest could not have written become 0.
     #[must_use]
     pub fn of_machine(read: impl Fn(u32) -> u64, address_bits: u32) -> Self {
         let mut mtrr = Self::default();
@@ -67,7 +67,7 @@ impl Mtrr {
         mtrr
     }
 
-    /// Whether an MSR is one of these registers.
+    /// Returns whether an MSR is one of these registers.
     #[must_use]
     pub fn has(msr: u32) -> bool {
         place(msr).is_some()
@@ -107,8 +107,8 @@ impl Mtrr {
         Ok(())
     }
 
-    /// Default type and enables, fixed registers, variable registers (base and mask in turn): what a saved domain
-    /// carries.
+    /// Returns default type and enables, fixed registers, and variable registers (base and mask in turn), as a saved
+    /// domain holds them.
     #[must_use]
     pub const fn registers(&self) -> (u64, &[u64; FIXED_REGISTERS], &[u64; VARIABLE_REGISTERS]) {
         (self.default_type, &self.fixed, &self.variable)

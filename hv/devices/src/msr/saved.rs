@@ -1,4 +1,4 @@
-//! Memory types as a saved domain carries them. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_mtrr`.
+//! MTRRs as a record of a saved domain. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_mtrr`.
 
 use xen_abi::hvm_save::HvmHwMtrr;
 
@@ -10,7 +10,7 @@ use super::number::{
 use crate::GeneralProtection;
 
 impl Mtrr {
-    /// The record, with the page attribute table, which the CPU keeps.
+    /// Builds the record, with the page attribute table (PAT), which the CPU keeps.
     #[must_use]
     pub fn save(&self, pat: u64) -> HvmHwMtrr {
         let (default_type, fixed, variable) = self.registers();
@@ -23,8 +23,8 @@ impl Mtrr {
         }
     }
 
-    /// From the record, whoever wrote it. The page attribute table is the caller's business, and the capabilities are
-    /// what they are.
+    /// Builds the registers from a record, which is not trusted. The caller takes the PAT; the capabilities in the
+    /// record are ignored.
     ///
     /// **Errors:** a value that a guest could not have written.
     pub fn load(record: &HvmHwMtrr, address_bits: u32) -> Result<Self, GeneralProtection> {

@@ -304,7 +304,7 @@ fn the_msrs_of_amd_fault_on_another_vendors_cpu() {
 }
 
 proptest! {
-    /// What was accepted reads back, or the MSR is one that drops what is written.
+    /// A value that was accepted reads back, or the MSR is one that drops writes.
     #[test]
     fn no_access_fails_in_an_unforeseen_way(
         accesses in proptest::collection::vec((prop_oneof![0u32..0x1000, 0x4000_0000u32..0x4000_0010,

@@ -1,4 +1,4 @@
-//! Which register of which function is accessed.
+//! An access to the PCI configuration space: its function and register.
 
 use core::fmt;
 
@@ -14,14 +14,14 @@ pub struct PciAddress {
 }
 
 impl PciAddress {
-    /// From the 16 bits that name bus, device and function.
+    /// Splits the 16 bits of bus, device and function (BDF).
     #[must_use]
     pub const fn from_bdf(segment: u16, bdf: u16) -> Self {
         let [low, bus] = bdf.to_le_bytes();
         Self { segment, bus, device: low >> 3, function: low & 7 }
     }
 
-    /// Bus, device and function in 16 bits, as requesters carry them.
+    /// Returns bus, device and function in 16 bits (BDF), as in requester identifiers.
     #[must_use]
     pub const fn bdf(self) -> u16 {
         u16::from_le_bytes([(self.device & 0x1f) << 3 | self.function & 7, self.bus])
@@ -40,7 +40,7 @@ impl fmt::Debug for PciAddress {
     }
 }
 
-/// One access: inside one doubleword of one function's configuration.
+/// One access, inside one doubleword of one function's configuration space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConfigAccess {
     pub address: PciAddress,
@@ -51,14 +51,14 @@ pub struct ConfigAccess {
 }
 
 impl ConfigAccess {
-    /// An access that crosses no doubleword; none for one that does, or that is not 1, 2 or 4 bytes wide.
+    /// Creates an access; None if it crosses a doubleword, or is not 1, 2 or 4 bytes wide.
     #[must_use]
     pub const fn new(address: PciAddress, register: u16, bytes: u32) -> Option<Self> {
         let fits = matches!(bytes, 1 | 2 | 4) && (register & 3) as u32 + bytes <= 4 && register < 0x1000;
         if fits { Some(Self { address, register, bytes }) } else { None }
     }
 
-    /// The offset of the doubleword.
+    /// Returns the offset of the doubleword.
     #[must_use]
     pub const fn doubleword(&self) -> u16 {
         self.register & !3
@@ -72,13 +72,13 @@ impl ConfigAccess {
         if self.bytes >= 4 { u32::MAX } else { (1 << (self.bytes * 8)) - 1 }
     }
 
-    /// The part of the doubleword that the access reads.
+    /// Returns the part of the doubleword that the access reads.
     #[must_use]
     pub const fn extract(&self, doubleword: u32) -> u32 {
         doubleword >> self.shift() & self.mask()
     }
 
-    /// The doubleword after the access wrote its part.
+    /// Returns the doubleword after the access has written its part.
     #[must_use]
     pub const fn merge(&self, doubleword: u32, value: u32) -> u32 {
         doubleword & !(self.mask() << self.shift()) | (value & self.mask()) << self.shift()

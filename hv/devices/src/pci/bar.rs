@@ -1,10 +1,10 @@
-//! Base address registers: where a function answers, and how a guest asks for the size.
+//! Base address registers (BARs): where a function responds, and how a guest sizes them.
 
 use xenolith_hal::Gpa;
 
 use super::command::MemoryRange;
 
-/// How many a function has.
+/// The number of BARs of a function.
 const COUNT: usize = 6;
 const FIRST: u16 = 0x10;
 
@@ -14,10 +14,10 @@ const IS_PREFETCHABLE: u32 = 8;
 const PORT_FLAGS: u64 = 3;
 const MEMORY_FLAGS: u64 = 0xf;
 
-/// What a register is for.
+/// The kind of a register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum BarKind {
-    /// Nothing: reads 0.
+    /// Not implemented: reads 0.
     #[default]
     Absent,
     Ports,
@@ -42,8 +42,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A register with the address that it has now. A size that is no power of two, or smaller than its flags leave
-    /// room for, makes it absent.
+    /// Creates a register with its current address. A size that is not a power of two, or is smaller than the flag
+    /// bits, makes it absent.
     #[must_use]
     pub const fn new(kind: BarKind, size: u64, address: u64) -> Self {
         let least = match kind {
@@ -72,7 +72,7 @@ impl Bar {
         }
     }
 
-    /// The memory that it stands for, if any.
+    /// Returns the memory range of a memory BAR.
     const fn range(&self) -> Option<MemoryRange> {
         match self.kind {
             BarKind::Memory32 { .. } | BarKind::Memory64 { .. } => {
@@ -90,8 +90,8 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// From the registers in order. After a [`BarKind::Memory64`] the next one is its upper half, whatever was given;
-    /// the last one cannot be a lower half and is absent then.
+    /// Builds the registers in order. The one after a [`BarKind::Memory64`] is its upper half, whatever was given; the
+    /// last one cannot be a lower half and is absent then.
     #[must_use]
     pub fn new(mut bars: [Bar; COUNT]) -> Self {
         let mut upper = false;
@@ -111,7 +111,7 @@ impl Bars {
         Self { bars }
     }
 
-    /// The index of the register at an offset of the configuration.
+    /// Returns the index of the register at an offset of the configuration space.
     const fn index(register: u16) -> Option<usize> {
         match register.checked_sub(FIRST) {
             Some(offset) if register & 3 == 0 && offset < COUNT as u16 * 4 => Some((offset / 4) as usize),
@@ -119,7 +119,7 @@ impl Bars {
         }
     }
 
-    /// Reads the doubleword at an offset of the configuration; none if no base address register is there.
+    /// Reads the doubleword at an offset of the configuration space; None if no BAR is there.
     #[must_use]
     pub fn read(&self, register: u16) -> Option<u32> {
         let index = Self::index(register)?;
@@ -133,8 +133,8 @@ impl Bars {
         })
     }
 
-    /// Writes the doubleword at an offset of the configuration. Bits below the size stay 0, which is how a guest finds
-    /// it: it writes ones and reads. Writes elsewhere are dropped.
+    /// Writes the doubleword at an offset of the configuration space. Bits below the size stay 0, by which a guest
+    /// sizes the BAR: it writes ones and reads. Writes elsewhere are dropped.
     pub fn write(&mut self, register: u16, value: u32) {
         let Some(index) = Self::index(register) else { return };
         let upper = self.bars.get(index).is_some_and(|bar| bar.kind == BarKind::UpperHalf);
@@ -152,7 +152,7 @@ impl Bars {
         }
     }
 
-    /// The memory that the function answers at while memory decoding is on, by the number of the register.
+    /// Returns the memory ranges at which the function responds while memory decoding is enabled, by number of the BAR.
     pub fn memory(&self) -> impl Iterator<Item = (usize, MemoryRange)> + '_ {
         self.bars.iter().enumerate().filter_map(|(index, bar)| Some((index, bar.range()?)))
     }

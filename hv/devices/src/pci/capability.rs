@@ -1,4 +1,4 @@
-//! The list of capabilities of a function.
+//! The capability list of a function.
 
 use alloc::vec::Vec;
 
@@ -6,26 +6,26 @@ use alloc::vec::Vec;
 const POINTER: u16 = 0x34;
 const COMMAND_AND_STATUS: u16 = 4;
 const HAS_LIST: u32 = 1 << 20;
-/// The list cannot be longer: 192 bytes of 4 each.
+/// The most entries of a list: 192 bytes of 4 each.
 const MAX: usize = 48;
 
 /// One entry of the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capability {
     pub id: u8,
-    /// Offset in the configuration, a multiple of 4 from 0x40.
+    /// Offset in the configuration space, a multiple of 4 from 0x40.
     pub register: u16,
 }
 
 impl Capability {
-    /// Message interrupts.
+    /// Message-signalled interrupts (MSI).
     pub const MSI: u8 = 5;
-    /// Message interrupts with a table.
+    /// Message-signalled interrupts with a table (MSI-X).
     pub const MSI_X: u8 = 0x11;
 }
 
-/// The capabilities of a function, whose doublewords `read` gives. A device with a list that runs in a circle gives
-/// each entry once.
+/// Walks the capability list of a function, whose doublewords `read` returns. A list with a cycle yields each entry
+/// once.
 #[must_use]
 pub fn capabilities(read: impl Fn(u16) -> u32) -> Vec<Capability> {
     let mut found: Vec<Capability> = Vec::new();

@@ -10,32 +10,33 @@ impl Command {
     /// Offset of the register.
     pub const REGISTER: u16 = 4;
 
-    /// The function answers at its memory addresses.
+    /// Returns whether the function responds at its memory addresses.
     #[must_use]
     pub const fn memory(self) -> bool {
         self.0 & 2 != 0
     }
 
-    /// The function answers at its ports.
+    /// Returns whether the function responds at its ports.
     #[must_use]
     pub const fn ports(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// The function may write to memory, interrupts included.
+    /// Returns whether the function may write to memory, message interrupts included (bus mastering).
     #[must_use]
     pub const fn bus_master(self) -> bool {
         self.0 & 4 != 0
     }
 
-    /// What must be mapped and what unmapped in a guest when the register changes from `self` to `new`.
+    /// Returns whether memory decoding changes from `self` to `new`: true if ranges must be mapped in the guest, false
+    /// if unmapped, None for no change.
     #[must_use]
     pub const fn memory_change(self, new: Self) -> Option<bool> {
         if self.memory() == new.memory() { None } else { Some(new.memory()) }
     }
 }
 
-/// A range of guest physical memory that a function answers at.
+/// A range of guest physical memory at which a function responds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryRange {
     pub start: Gpa,

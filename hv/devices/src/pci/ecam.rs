@@ -1,13 +1,13 @@
-//! Configuration mapped into memory.
+//! Memory-mapped PCI configuration space (ECAM).
 
 use xenolith_hal::Gpa;
 
 use super::{ConfigAccess, PciAddress};
 
-/// One mapped range, as the MCFG table gives it.
+/// One mapped range, as in the MCFG table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ecam {
-    /// Where bus 0 would be, whether it is in the range or not.
+    /// The address of bus 0, whether it is in the range or not.
     pub base: Gpa,
     pub segment: u16,
     pub first_bus: u8,
@@ -19,15 +19,15 @@ const FUNCTION_SHIFT: u32 = 12;
 const BUS_SHIFT: u32 = 20;
 
 impl Ecam {
-    /// Whether an address lies in the range.
+    /// Returns whether an address is in the range.
     #[must_use]
     pub fn contains(&self, at: Gpa) -> bool {
         let bus = at.0.checked_sub(self.base.0).map(|offset| offset >> BUS_SHIFT);
         bus.is_some_and(|bus| (u64::from(self.first_bus)..=u64::from(self.last_bus)).contains(&bus))
     }
 
-    /// The access that a read or write of `bytes` at an address is; one of 8 bytes is two, of which this is the lower.
-    /// None outside the range, and for accesses that cross a doubleword.
+    /// Decodes a read or write of `bytes` at an address; one of 8 bytes is two accesses, of which this returns the
+    /// lower. None outside the range, and for accesses that cross a doubleword.
     #[must_use]
     pub fn decode(&self, at: Gpa, bytes: u32) -> Option<ConfigAccess> {
         if !self.contains(at) {

@@ -1,7 +1,7 @@
-//! PCI configuration: decoding accesses to it, and the registers of a function that are kept for a guest.
+//! PCI configuration space: decoding accesses to it, and the registers of a function that are virtualised for a guest.
 //!
-//! What a guest writes to base addresses, MSI and MSI-X is kept here and read back from here; the device itself is
-//! set up by the hypervisor. **Source:** PCI Local Bus specification 3.0; PCI Express base specification 3.0, 7.2.2.
+//! What a guest writes to BARs, MSI and MSI-X is kept here and read back from here; the hypervisor programs the device
+//! itself. **Source:** PCI Local Bus specification 3.0; PCI Express base specification 3.0, 7.2.2.
 
 mod access;
 mod bar;

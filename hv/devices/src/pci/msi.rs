@@ -13,12 +13,12 @@ const MULTIPLE_SHIFT: u32 = 4;
 /// One function's MSI registers. **Source:** PCI Local Bus specification 3.0, 6.8.1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Msi {
-    /// Where the capability stands in the configuration.
+    /// Offset of the capability in the configuration space.
     register: u16,
     /// The device's own header: identifier, next pointer, and the read-only bits of the control word.
     header: u32,
     enabled: bool,
-    /// Base 2 logarithm of the vectors that the guest turned on.
+    /// Base 2 logarithm of the number of vectors that the guest enabled.
     multiple: u8,
     address: u64,
     data: u16,
@@ -26,7 +26,8 @@ pub struct Msi {
 }
 
 impl Msi {
-    /// From the first doubleword of the device's capability, which stands at `register`. Turned off, as after reset.
+    /// Creates the registers from the first doubleword of the device's capability at `register`. Disabled, as after
+    /// reset.
     #[must_use]
     pub const fn new(register: u16, header: u32) -> Self {
         let fixed = header & !((ENABLE as u32 | 7 << MULTIPLE_SHIFT) << 16);
@@ -45,44 +46,44 @@ impl Msi {
         self.control() & IS_MASKABLE != 0
     }
 
-    /// The most vectors that the device has, as a base 2 logarithm: 0 to 5.
+    /// Returns the base 2 logarithm of the most vectors that the device has: 0 to 5.
     const fn capable(&self) -> u8 {
         let capable = (self.control() >> 1 & 7) as u8;
         if capable > 5 { 5 } else { capable }
     }
 
-    /// How many bytes of the configuration belong to it.
+    /// Returns the length of the capability in bytes.
     const fn length(&self) -> u16 {
         let message = if self.is_64_bit() { 0x10 } else { 0xc };
         if self.is_maskable() { message + 8 } else { message }
     }
 
-    /// Whether a register of the configuration belongs to it.
+    /// Returns whether a register of the configuration space belongs to the capability.
     #[must_use]
     pub const fn contains(&self, register: u16) -> bool {
         register >= self.register && register - self.register < self.length()
     }
 
-    /// Whether the guest turned it on.
+    /// Returns whether the guest enabled it.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// How many vectors the guest turned on.
+    /// Returns the number of vectors that the guest enabled.
     #[must_use]
     pub const fn vectors(&self) -> u32 {
         1 << self.multiple
     }
 
-    /// The interrupt of a vector, counted from 0. None while it is off or masked, past the last, or if what the guest
-    /// wrote names no interrupt.
+    /// Returns the interrupt of a vector, counted from 0. None while it is disabled or masked, past the last, or if the
+    /// guest's values are not an interrupt message.
     #[must_use]
     pub fn message(&self, vector: u32) -> Option<Message> {
         self.target(vector).filter(|_| self.mask & (1 << vector) == 0)
     }
 
-    /// As [`Msi::message`], for a masked vector as well.
+    /// Returns the same as [`Msi::message`], for a masked vector as well.
     #[must_use]
     pub fn target(&self, vector: u32) -> Option<Message> {
         if !self.enabled || vector >= self.vectors() {
@@ -93,9 +94,9 @@ impl Msi {
         Message::from_msi(self.address, u32::from(self.data) & !low | vector)
     }
 
-    /// What must be written to the device, in this order, so that it sends this address and data on its one vector,
-    /// masked as the guest wants; without a message, so that it sends none. `write` gets the offset in the
-    /// configuration.
+    /// Writes to the device, in the required order, the registers by which it sends `message` on its one vector, masked
+    /// as the guest wants; without a message, by which it sends none. `write` gets the offset in the configuration
+    /// space.
     pub fn program(&self, message: Option<MessageAddress>, mut write: impl FnMut(u16, IoSize, u32)) {
         let at = |place: u16| self.register + 4 * place;
         let off = self.control() & !(ENABLE | 7 << MULTIPLE_SHIFT);
@@ -115,13 +116,13 @@ impl Msi {
         write(self.register + 2, IoSize::Word, (off | ENABLE).into());
     }
 
-    /// Places of the fields after the header, counted in doublewords: upper address, data, mask.
+    /// Returns the offsets of the fields after the header, in doublewords: upper address, data, mask.
     const fn places(&self) -> (Option<u16>, u16, Option<u16>) {
         let (upper, data) = if self.is_64_bit() { (Some(2), 3) } else { (None, 2) };
         (upper, data, if self.is_maskable() { Some(data + 1) } else { None })
     }
 
-    /// Reads a doubleword of the configuration; none if it does not belong to it.
+    /// Reads a doubleword of the configuration space; None if it does not belong to the capability.
     #[must_use]
     pub fn read(&self, register: u16) -> Option<u32> {
         if !self.contains(register) {
@@ -141,8 +142,7 @@ impl Msi {
         })
     }
 
-    /// Writes a part of the configuration that belongs to it; true if an interrupt may go elsewhere, or not at all, from
-    /// now on.
+    /// Writes part of the capability; returns true if the destination or the mask of an interrupt may have changed.
     pub fn write(&mut self, access: ConfigAccess, value: u32) -> bool {
         let Some(old) = self.read(access.doubleword()) else { return false };
         let value = access.merge(old, value);
@@ -178,7 +178,7 @@ mod tests {
         ConfigAccess::new(PciAddress::from_bdf(0, 0xfa), register, bytes).unwrap()
     }
 
-    /// 64 bits, four vectors, maskable, at 0x80.
+    /// Creates a capability of 64 bits, four vectors, maskable, at 0x80.
     fn msi() -> Msi {
         Msi::new(0x80, 0x0184_a805)
     }

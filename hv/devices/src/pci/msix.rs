@@ -22,7 +22,7 @@ struct Entry {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MsiX {
     register: u16,
-    /// The device's own header without what the guest sets.
+    /// The device's own header without the bits that the guest sets.
     header: u32,
     /// Number of the base address register and offset in it: of the table, and of the pending bits.
     table: u32,
@@ -33,7 +33,8 @@ pub struct MsiX {
 }
 
 impl MsiX {
-    /// From the three doublewords of the device's capability, which stands at `register`. Off, all entries masked.
+    /// Creates the registers from the three doublewords of the device's capability at `register`. Disabled, all entries
+    /// masked.
     #[must_use]
     pub fn new(register: u16, header: u32, table: u32, pending: u32) -> Self {
         let count = (header >> 16 & 0x7ff) as usize + 1;
@@ -42,53 +43,54 @@ impl MsiX {
         Self { register, header, table, pending, enabled: false, masked: false, entries: alloc::vec![entry; count] }
     }
 
-    /// The base address register that the table lies in, its offset there, and its bytes.
+    /// Returns the BAR that holds the table, the table's offset in it, and its size in bytes.
     #[must_use]
     pub fn table_place(&self) -> (usize, u64, u64) {
         let bytes = self.entries.len() as u64 * u64::from(ENTRY_BYTES);
         ((self.table & 7) as usize, u64::from(self.table & !7), bytes)
     }
 
-    /// How many entries the table has.
+    /// Returns the number of entries of the table.
     #[must_use]
     pub fn vectors(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether the guest turned it on.
+    /// Returns whether the guest enabled it.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// The interrupt of an entry. None while it is off or masked, past the last, or if what the guest wrote names no
-    /// interrupt.
+    /// Returns the interrupt of an entry. None while it is disabled or masked, past the last, or if the guest's values
+    /// are not an interrupt message.
     #[must_use]
     pub fn message(&self, entry: usize) -> Option<Message> {
         self.target(entry).filter(|_| self.enabled && !self.masked && !self.is_entry_masked(entry))
     }
 
-    /// What the guest wrote to an entry, be it masked or not. None past the last, or if it names no interrupt.
+    /// Returns the interrupt of an entry, masked or not. None past the last, or if the guest's values are not an
+    /// interrupt message.
     #[must_use]
     pub fn target(&self, entry: usize) -> Option<Message> {
         let entry = self.entries.get(entry)?;
         Message::from_msi(entry.address, entry.data)
     }
 
-    /// Whether an entry is masked by itself; so are those past the last.
+    /// Returns whether an entry is masked by its own bit; true past the last.
     #[must_use]
     pub fn is_entry_masked(&self, entry: usize) -> bool {
         self.entries.get(entry).is_none_or(|entry| entry.control & ENTRY_MASKED != 0)
     }
 
-    /// The offset of the control word, and what the guest wants in it.
+    /// Returns the offset of the control word, and the guest's value of it.
     #[must_use]
     pub const fn control(&self) -> (u16, u32) {
         let enable = if self.enabled { ENABLE } else { 0 };
         (self.register + 2, (enable | if self.masked { FUNCTION_MASK } else { 0 }) >> 16)
     }
 
-    /// Reads a doubleword of the configuration; none if it does not belong to it.
+    /// Reads a doubleword of the configuration space; None if it does not belong to the capability.
     #[must_use]
     pub const fn read(&self, register: u16) -> Option<u32> {
         match register.checked_sub(self.register) {
@@ -102,7 +104,7 @@ impl MsiX {
         }
     }
 
-    /// Writes a part of the configuration that belongs to it; true if all of its interrupts must be looked at again.
+    /// Writes part of the capability; returns true if all of its interrupts may have changed.
     pub fn write(&mut self, access: ConfigAccess, value: u32) -> bool {
         if access.doubleword() != self.register {
             return false;
@@ -114,7 +116,7 @@ impl MsiX {
         changed
     }
 
-    /// Reads 4 or 8 bytes of the table; ones past its end and for other sizes.
+    /// Reads 4 or 8 bytes of the table; all ones past its end and for other sizes.
     #[must_use]
     pub fn read_table(&self, offset: u32, bytes: u32) -> u64 {
         let Some((index, place)) = self.locate(offset, bytes) else { return u64::MAX };
@@ -124,7 +126,7 @@ impl MsiX {
         if bytes == 8 { word(place + 1) << 32 | word(place) } else { word(place) }
     }
 
-    /// Writes 4 or 8 bytes of the table; dropped past its end and for other sizes. Gives the entry that changed.
+    /// Writes 4 or 8 bytes of the table; dropped past its end and for other sizes. Returns the entry that changed.
     pub fn write_table(&mut self, offset: u32, bytes: u32, value: u64) -> Option<usize> {
         let (index, place) = self.locate(offset, bytes)?;
         let entry = self.entries.get_mut(index)?;
@@ -136,7 +138,7 @@ impl MsiX {
         (*entry != before).then_some(index)
     }
 
-    /// Which entry, and which doubleword of it.
+    /// Returns the entry at an offset, and the doubleword in it.
     fn locate(&self, offset: u32, bytes: u32) -> Option<(usize, usize)> {
         let fits = matches!(bytes, 4 | 8) && offset.is_multiple_of(bytes);
         fits.then_some(((offset / ENTRY_BYTES) as usize, (offset % ENTRY_BYTES / 4) as usize))
@@ -166,7 +168,7 @@ mod tests {
         ConfigAccess::new(PciAddress::from_bdf(0, 0x20), if bytes == 2 { 0xa2 } else { 0xa0 }, bytes).unwrap()
     }
 
-    /// Five entries in register 3, at 0xa0.
+    /// Creates a table of five entries in BAR 3, capability at 0xa0.
     fn msix() -> MsiX {
         MsiX::new(0xa0, 0x0004_0011, 0x3, 0x2003)
     }

@@ -1,4 +1,4 @@
-//! Configuration by the address port 0xcf8 and the data ports from 0xcfc.
+//! PCI configuration space through the address port 0xcf8 and the data ports from 0xcfc.
 
 use xenolith_hal::IoSize;
 
@@ -7,16 +7,16 @@ use super::{ConfigAccess, PciAddress};
 const ADDRESS_PORT: u16 = 0xcf8;
 const ENABLE: u32 = 1 << 31;
 
-/// What an access to one of the ports means.
+/// What an access to one of the ports addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortUse {
     /// The address register itself: [`ConfigPorts::address`] or [`ConfigPorts::set_address`].
     Address,
-    /// A register of a function.
+    /// A register of a function's configuration space.
     Config(ConfigAccess),
-    /// Configuration, but of nothing: reads give ones, writes are dropped.
+    /// Configuration space without a function: reads return all ones, writes are dropped.
     Nothing,
-    /// Not PCI: narrow accesses from 0xcf8 reach other registers of the chip set, such as its reset.
+    /// Not PCI: narrow accesses from 0xcf8 reach other registers of the chipset, such as its reset register.
     Other,
 }
 
@@ -27,7 +27,7 @@ pub struct ConfigPorts {
 }
 
 impl ConfigPorts {
-    /// The address register.
+    /// Returns the address register.
     #[must_use]
     pub const fn address(&self) -> u32 {
         self.address
@@ -38,8 +38,8 @@ impl ConfigPorts {
         self.address = address;
     }
 
-    /// What an access to a port from 0xcf8 to 0xcff means. `extended` lets bits 24-27 of the address be the upper part
-    /// of the register, as AMD's CPUs may be set up to do.
+    /// Decodes an access to a port from 0xcf8 to 0xcff. `extended` makes bits 24-27 of the address the upper part of
+    /// the register, which AMD's CPUs can be configured to do.
     #[must_use]
     pub const fn decode(&self, port: u16, size: IoSize, extended: bool) -> PortUse {
         let bytes = size.bytes();

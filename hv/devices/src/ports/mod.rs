@@ -1,6 +1,6 @@
-//! Ports: which device answers, and the small devices of the old chip set.
+//! I/O ports: which device responds, and the small devices of the PC chipset.
 //!
-//! A port that nobody answers reads ones and drops what is written, as on a real bus.
+//! A port to which no device responds reads all ones and drops writes, as on a real bus.
 
 mod pit;
 pub mod pm_timer;
@@ -11,14 +11,14 @@ use xenolith_hal::{IoSize, Time, WallClock};
 pub use pit::Pit;
 pub use rtc::Rtc;
 
-/// Who answers at a port.
+/// The device that responds at a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortOwner {
-    /// Nobody.
+    /// No device.
     Nobody,
-    /// The interval timer or port 0x61.
+    /// The interval timer (PIT) or port 0x61.
     Pit,
-    /// The clock chip.
+    /// The real-time clock (RTC).
     Rtc,
     /// The power-management timer.
     PmTimer,
@@ -32,7 +32,7 @@ pub enum PortOwner {
 pub const PCI_CONFIG: u16 = 0xcf8;
 pub const PCI_CONFIG_END: u16 = 0xd00;
 
-/// What of dom0's ports depends on the machine.
+/// The ports of dom0 that depend on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Dom0Ports {
     /// The first of the power-management timer's four ports, from the FADT.
@@ -42,8 +42,8 @@ pub struct Dom0Ports {
 }
 
 impl Dom0Ports {
-    /// Who answers dom0 at a port. It reaches every device of the machine but those that the hypervisor keeps: the
-    /// interrupt controllers, the interval timer, PCI configuration and its serial line.
+    /// Returns the device that responds to dom0 at a port. Dom0 reaches every device of the machine except those that
+    /// the hypervisor keeps: the interrupt controllers, the interval timer, PCI configuration and its serial line.
     #[must_use]
     pub fn owner(&self, port: u16) -> PortOwner {
         let within = |first: Option<u16>, count: u16| first.is_some_and(|first| port.wrapping_sub(first) < count);
@@ -60,13 +60,14 @@ impl Dom0Ports {
     }
 }
 
-/// Who answers an ordinary PVH guest: it has no such devices, but kernels measure their clocks by the interval timer.
+/// Returns the device that responds to an ordinary PVH guest: it has none of them, but kernels calibrate their clocks
+/// by the interval timer.
 #[must_use]
 pub const fn guest_owner(port: u16) -> PortOwner {
     if Pit::has(port) { PortOwner::Pit } else { PortOwner::Nobody }
 }
 
-/// The small devices of a domain.
+/// The emulated port devices of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PortDevices {
     pub pit: Pit,
@@ -74,8 +75,8 @@ pub struct PortDevices {
 }
 
 impl PortDevices {
-    /// Reads a port of a device that is kept here; the others read ones. An access of several bytes is one access for
-    /// each of the ports it covers, except of the power-management timer.
+    /// Reads a port of an emulated device; the others read all ones. An access of several bytes is one access for each
+    /// of the ports it covers, except of the power-management timer.
     pub fn read(&mut self, owner: PortOwner, port: u16, size: IoSize, now: Time, wall: WallClock) -> u32 {
         let mut value = 0;
         for index in 0..size.bytes() {
@@ -91,7 +92,7 @@ impl PortDevices {
         value
     }
 
-    /// Writes a port of a device that is kept here; for the others the write is dropped.
+    /// Writes a port of an emulated device; writes to the others are dropped.
     pub fn write(&mut self, owner: PortOwner, port: u16, size: IoSize, value: u32, now: Time, wall: WallClock) {
         for (index, byte) in value.to_le_bytes().into_iter().enumerate().take(size.bytes() as usize) {
             let at = port.wrapping_add(index as u16);

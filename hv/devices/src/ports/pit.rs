@@ -1,4 +1,5 @@
-//! The interval timer (8254) without its interrupt: enough for a kernel to measure other clocks against channel 2.
+//! The programmable interval timer (PIT, 8254) without its interrupt: enough for a kernel to calibrate other clocks by
+//! channel 2.
 //!
 //! Counts are binary; the decimal mode is taken as binary too. **Source:** Intel 8254 data sheet; the gate and the
 //! output of channel 2 are bits 0 and 5 of port 0x61.
@@ -7,7 +8,7 @@ use xenolith_hal::Time;
 
 /// The rate of the counters in Hz.
 const RATE: u128 = 1_193_182;
-/// The refresh request, which bit 4 of port 0x61 shows, changes every 15.085 us.
+/// The period of the refresh request, bit 4 of port 0x61: it toggles every 15.085 us.
 const REFRESH_NS: u64 = 15_085;
 
 const GATE: u8 = 1;
@@ -25,14 +26,14 @@ enum Bytes {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Channel {
-    /// 0 to 5.
+    /// The mode, 0 to 5.
     mode: u8,
     bytes: Bytes,
     /// What to count from, 1 to 65536.
     reload: u32,
     /// The low byte of a count whose high byte is still to come.
     written_low: Option<u8>,
-    /// The next read of both bytes gives the high one.
+    /// The next read of a two-byte count returns the high byte.
     read_high: bool,
     /// A count that was latched for reading.
     latched: Option<u16>,
@@ -41,9 +42,9 @@ struct Channel {
     gate: bool,
     /// A count was written since the mode was set.
     loaded: bool,
-    /// When it last began to count, if it counts.
+    /// When it last began to count; None while it does not count.
     since: Option<Time>,
-    /// Ticks that it counted before that.
+    /// Ticks that it had counted before that.
     counted: u64,
 }
 
@@ -74,7 +75,7 @@ impl Channel {
         matches!(self.mode, 2 | 3)
     }
 
-    /// The value of the counter, as far as its 16 bits show it.
+    /// Returns the 16-bit value of the counter.
     fn count(&self, now: Time) -> u16 {
         let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
         let count = match self.mode {
@@ -196,13 +197,13 @@ impl Default for Pit {
 }
 
 impl Pit {
-    /// Whether a port belongs to it.
+    /// Returns whether a port belongs to it.
     #[must_use]
     pub const fn has(port: u16) -> bool {
         matches!(port, 0x40..=0x43 | 0x61)
     }
 
-    /// Reads a byte. Ports of other devices read ones.
+    /// Reads a byte. Ports of other devices read all ones.
     pub fn read(&mut self, port: u16, now: Time) -> u8 {
         match port {
             0x40..=0x42 => match self.channels.get_mut(usize::from(port & 3)) {

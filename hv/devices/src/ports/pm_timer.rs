@@ -11,7 +11,7 @@ pub enum Width {
     Bits32,
 }
 
-/// The counter's value.
+/// Reads the counter.
 #[must_use]
 pub fn read(now: Time, width: Width) -> u32 {
     let ticks = (u128::from(now.0) * RATE / 1_000_000_000) as u32;

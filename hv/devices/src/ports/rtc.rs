@@ -1,7 +1,7 @@
-//! The clock chip (MC146818) and the bytes of memory beside it, without interrupts.
+//! The real-time clock (RTC, MC146818) and its CMOS memory, without interrupts.
 //!
-//! The clock has no state of its own but the distance to the wall clock that is handed in, so it never drifts from it.
-//! **Source:** Motorola MC146818A data sheet; the century is byte 0x32, as the FADT says.
+//! The clock's only state is its offset from the wall clock that is passed in, so it never drifts from it. **Source:**
+//! Motorola MC146818A data sheet; the century is byte 0x32, as the FADT says.
 
 use xenolith_hal::WallClock;
 
@@ -42,7 +42,7 @@ struct Date {
 }
 
 impl Date {
-    /// From seconds since 1970. Years run from March here, which puts the leap day at a year's end.
+    /// Converts from seconds since 1970. Years run from March here, which puts the leap day at a year's end.
     fn from_seconds(seconds: i64) -> Self {
         let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
         // Days since 0000-03-01, in cycles of 400 years.
@@ -63,7 +63,7 @@ impl Date {
         }
     }
 
-    /// To seconds since 1970. Fields out of range count on into the next larger one.
+    /// Converts to seconds since 1970. Fields out of range carry into the next larger one.
     fn to_seconds(self) -> i64 {
         let month = i64::from(self.month);
         let year = self.year - i64::from(month <= 2);
@@ -76,7 +76,7 @@ impl Date {
         days * SECONDS_PER_DAY + time
     }
 
-    /// 1 for Sunday.
+    /// Returns the day of the week, 1 for Sunday.
     fn weekday(self) -> u8 {
         // 1970-01-01 was a Thursday.
         ((self.to_seconds().div_euclid(SECONDS_PER_DAY) + 4).rem_euclid(7) + 1) as u8
@@ -103,7 +103,7 @@ impl Default for Rtc {
 }
 
 impl Rtc {
-    /// Whether a port belongs to it.
+    /// Returns whether a port belongs to it.
     #[must_use]
     pub const fn has(port: u16) -> bool {
         matches!(port, 0x70 | 0x71)
@@ -133,7 +133,7 @@ impl Rtc {
         }
     }
 
-    /// Writes a byte. `now` is the wall clock, which stays as it is: only the guest's view is set.
+    /// Writes a byte. `now` is the wall clock, which is not changed: only the guest's view is set.
     pub fn write(&mut self, port: u16, value: u8, now: WallClock) {
         match port {
             // The highest bit masks NMIs of the chip set.
@@ -225,7 +225,7 @@ impl Rtc {
     }
 }
 
-/// Seconds since 1970; a date that far off is not one.
+/// Returns seconds since 1970, at most 2^40 of them.
 fn seconds(clock: WallClock) -> i64 {
     i64::try_from(clock.seconds).unwrap_or(0).min(1 << 40)
 }

@@ -365,7 +365,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Against a naive model: a set of pending vectors and a stack of those in service.
+    /// Compares with a naive model: a set of pending vectors and a stack of those in service.
     #[test]
     fn interrupts_nest_by_priority_class_and_none_is_lost(steps in steps()) {
         let mut lapic = x2apic(0);
@@ -392,7 +392,7 @@ proptest! {
         }
     }
 
-    /// No access, however odd, may fail in an unforeseen way (overflow checks are on in tests).
+    /// No access, however odd, panics (overflow checks are on in tests).
     #[test]
     fn no_sequence_of_accesses_overflows(
         accesses in proptest::collection::vec((0x7f0u32..0x910, any::<u64>(), any::<u32>(), 0u32..5), 0..100),
