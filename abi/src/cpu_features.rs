@@ -10,19 +10,19 @@ use crate::describe::{Constant, Table};
 pub struct Feature(pub u16);
 
 impl Feature {
-    /// Which word of a featureset it is in.
+    /// Returns which word of a featureset it is in.
     #[must_use]
     pub const fn word(self) -> usize {
         (self.0 / 32) as usize
     }
 
-    /// The word with only this feature's bit.
+    /// Returns the word with only this feature's bit.
     #[must_use]
     pub const fn mask(self) -> u32 {
         1 << (self.0 % 32)
     }
 
-    /// True if the featureset has it; one that is too short has not.
+    /// Returns true if the featureset has it; one that is too short has not.
     #[must_use]
     pub fn is_in(self, featureset: &[u32]) -> bool {
         featureset.get(self.word()).is_some_and(|word| word & self.mask() != 0)

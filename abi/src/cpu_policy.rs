@@ -1,4 +1,4 @@
-//! What CPUID and MSRs tell a domain, as lists.
+//! CPU policies: what CPUID and MSRs tell a domain, as lists.
 //!
 //! **Source:** `arch-x86/xen.h`.
 

@@ -31,7 +31,7 @@ pub const LEAF_VERSION: u32 = XEN_CPUID_FIRST_LEAF + 1;
 pub const LEAF_HYPERCALL: u32 = XEN_CPUID_FIRST_LEAF + 2;
 /// Leaf about the time stamp counter.
 ///
-/// Subleaf 0: `eax` flags, `ebx` mode, `ecx` the guest's frequency in kHz, `edx` how often it was moved.
+/// Subleaf 0: `eax` flags, `ebx` mode, `ecx` the guest's frequency in kHz, `edx` its incarnation (migrations).
 /// Subleaf 1: `eax` and `ebx` the offset, `ecx` factor and `edx` shift from ticks to nanoseconds.
 /// Subleaf 2: `eax` the machine's frequency in kHz.
 pub const LEAF_TIME: u32 = XEN_CPUID_FIRST_LEAF + 3;

@@ -28,15 +28,15 @@ constants! {
     pub const XEN_DOMCTL_CREATEDOMAIN: u32 = 1;
     /// Ends a domain; preempted again and again until its memory is free.
     pub const XEN_DOMCTL_DESTROYDOMAIN: u32 = 2;
-    /// Stops a domain.
+    /// Pauses a domain.
     pub const XEN_DOMCTL_PAUSEDOMAIN: u32 = 3;
-    /// Lets a domain run.
+    /// Unpauses a domain.
     pub const XEN_DOMCTL_UNPAUSEDOMAIN: u32 = 4;
     /// Asks about the first domain with this number or a higher one; [`DomctlGetdomaininfo`].
     pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
-    /// Sets where a vCPU may run; [`DomctlVcpuaffinity`].
+    /// Sets a vCPU's hard and soft affinity; [`DomctlVcpuaffinity`].
     pub const XEN_DOMCTL_SETVCPUAFFINITY: u32 = 9;
-    /// Notes which pages are written, for migration; [`DomctlShadowOp`].
+    /// Controls dirty logging (log-dirty mode) for migration; [`DomctlShadowOp`].
     pub const XEN_DOMCTL_SHADOW_OP: u32 = 10;
     /// Sets how much memory a domain may have; [`DomctlMaxMem`].
     pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
@@ -48,31 +48,31 @@ constants! {
     pub const XEN_DOMCTL_GETVCPUINFO: u32 = 14;
     /// Makes the vCPUs; [`DomctlMaxVcpus`].
     pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
-    /// Weights and the like; [`DomctlSchedulerOp`].
+    /// Gets or sets scheduling parameters (weight, cap); [`DomctlSchedulerOp`].
     pub const XEN_DOMCTL_SCHEDULER_OP: u32 = 16;
     /// Sets a domain's UUID; [`DomctlSetdomainhandle`].
     pub const XEN_DOMCTL_SETDOMAINHANDLE: u32 = 17;
     /// Sets whether a domain stops for a debugger; [`DomctlSetdebugging`].
     pub const XEN_DOMCTL_SETDEBUGGING: u32 = 18;
-    /// Lets a domain have an interrupt; [`DomctlIrqPermission`].
+    /// Permits or denies a domain access to an interrupt; [`DomctlIrqPermission`].
     pub const XEN_DOMCTL_IRQ_PERMISSION: u32 = 19;
-    /// Lets a domain have memory of devices; [`DomctlIomemPermission`].
+    /// Permits or denies a domain access to device memory (MMIO); [`DomctlIomemPermission`].
     pub const XEN_DOMCTL_IOMEM_PERMISSION: u32 = 20;
-    /// Lets a domain have ports; [`DomctlIoportPermission`].
+    /// Permits or denies a domain access to I/O ports; [`DomctlIoportPermission`].
     pub const XEN_DOMCTL_IOPORT_PERMISSION: u32 = 21;
     /// Writes a hypercall page; [`DomctlHypercallInit`].
     pub const XEN_DOMCTL_HYPERCALL_INIT: u32 = 22;
     /// Shifts a domain's wallclock; [`DomctlSettimeoffset`].
     pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
-    /// Asks where a vCPU may run; [`DomctlVcpuaffinity`].
+    /// Asks for a vCPU's hard and soft affinity; [`DomctlVcpuaffinity`].
     pub const XEN_DOMCTL_GETVCPUAFFINITY: u32 = 25;
     /// Obsolete.
     pub const XEN_DOMCTL_REAL_MODE_AREA: u32 = 26;
-    /// Lets a domain that suspended go on.
+    /// Resumes a domain that suspended.
     pub const XEN_DOMCTL_RESUMEDOMAIN: u32 = 27;
     /// Presses a button of a domain; [`DomctlSendtrigger`].
     pub const XEN_DOMCTL_SENDTRIGGER: u32 = 28;
-    /// Sets which port hears of a domain's debugging; [`DomctlSubscribe`].
+    /// Sets the port that is notified of a domain's debug events; [`DomctlSubscribe`].
     pub const XEN_DOMCTL_SUBSCRIBE: u32 = 29;
     /// Asks for the saved state; [`DomctlHvmcontext`].
     pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
@@ -82,9 +82,9 @@ constants! {
     pub const XEN_DOMCTL_SET_ADDRESS_SIZE: u32 = 35;
     /// Asks for a PV domain's word size; [`DomctlAddressSize`].
     pub const XEN_DOMCTL_GET_ADDRESS_SIZE: u32 = 36;
-    /// Gives a domain a device; [`DomctlAssignDevice`].
+    /// Assigns a device to a domain (passthrough); [`DomctlAssignDevice`].
     pub const XEN_DOMCTL_ASSIGN_DEVICE: u32 = 37;
-    /// Gives a domain a device's interrupt; [`DomctlBindPtIrq`].
+    /// Binds a device's interrupt to a domain; [`DomctlBindPtIrq`].
     pub const XEN_DOMCTL_BIND_PT_IRQ: u32 = 38;
     /// Maps a device's memory into a domain; [`DomctlMemoryMapping`].
     pub const XEN_DOMCTL_MEMORY_MAPPING: u32 = 39;
@@ -96,13 +96,13 @@ constants! {
     pub const XEN_DOMCTL_GET_EXT_VCPUCONTEXT: u32 = 43;
     /// Obsolete.
     pub const XEN_DOMCTL_SET_OPT_FEATURE: u32 = 44;
-    /// Asks whether a device could be given; [`DomctlAssignDevice`].
+    /// Asks whether a device could be assigned; [`DomctlAssignDevice`].
     pub const XEN_DOMCTL_TEST_ASSIGN_DEVICE: u32 = 45;
     /// Lets a domain act for another; [`DomctlSetTarget`].
     pub const XEN_DOMCTL_SET_TARGET: u32 = 46;
-    /// Takes a device back; [`DomctlAssignDevice`].
+    /// Deassigns a device; [`DomctlAssignDevice`].
     pub const XEN_DOMCTL_DEASSIGN_DEVICE: u32 = 47;
-    /// Takes a device's interrupt back; [`DomctlBindPtIrq`].
+    /// Unbinds a device's interrupt; [`DomctlBindPtIrq`].
     pub const XEN_DOMCTL_UNBIND_PT_IRQ: u32 = 48;
     /// Asks which devices go together; [`DomctlGetDeviceGroup`].
     pub const XEN_DOMCTL_GET_DEVICE_GROUP: u32 = 50;
@@ -110,7 +110,7 @@ constants! {
     pub const XEN_DOMCTL_DEBUG_OP: u32 = 54;
     /// Asks for one record of the state; [`DomctlHvmcontextPartial`].
     pub const XEN_DOMCTL_GETHVMCONTEXT_PARTIAL: u32 = 55;
-    /// Rings of memory events; [`DomctlVmEventOp`].
+    /// Rings of vm_event (paging, monitor, sharing); [`DomctlVmEventOp`].
     pub const XEN_DOMCTL_VM_EVENT_OP: u32 = 56;
     /// Sharing of pages.
     pub const XEN_DOMCTL_MEM_SHARING_OP: u32 = 57;
@@ -118,17 +118,17 @@ constants! {
     pub const XEN_DOMCTL_GETTSCINFO: u32 = 59;
     /// Sets how a domain's time stamp counter works; [`DomctlTscInfo`].
     pub const XEN_DOMCTL_SETTSCINFO: u32 = 60;
-    /// Asks for the kinds of pages; [`DomctlGetpageframeinfo3`].
+    /// Asks for the types of pages; [`DomctlGetpageframeinfo3`].
     pub const XEN_DOMCTL_GETPAGEFRAMEINFO3: u32 = 61;
     /// Sets a vCPU's extended registers, for PV; [`DomctlVcpuextstate`].
     pub const XEN_DOMCTL_SETVCPUEXTSTATE: u32 = 62;
     /// Asks for a vCPU's extended registers; [`DomctlVcpuextstate`].
     pub const XEN_DOMCTL_GETVCPUEXTSTATE: u32 = 63;
-    /// Sets whether memory events must be listened to; [`DomctlSetAccessRequired`].
+    /// Sets whether a vm_event listener is required; [`DomctlSetAccessRequired`].
     pub const XEN_DOMCTL_SET_ACCESS_REQUIRED: u32 = 64;
-    /// Checks the maps of memory.
+    /// Audits the p2m (debugging).
     pub const XEN_DOMCTL_AUDIT_P2M: u32 = 65;
-    /// Gives a global virtual interrupt to a domain; [`DomctlSetVirqHandler`].
+    /// Gives a global VIRQ (virtual interrupt) to a domain; [`DomctlSetVirqHandler`].
     pub const XEN_DOMCTL_SET_VIRQ_HANDLER: u32 = 66;
     /// Marks a page as broken; [`DomctlSetBrokenPageP2m`].
     pub const XEN_DOMCTL_SET_BROKEN_PAGE_P2M: u32 = 67;
@@ -146,29 +146,29 @@ constants! {
     pub const XEN_DOMCTL_SETVNUMAINFO: u32 = 74;
     /// Cache monitoring.
     pub const XEN_DOMCTL_PSR_CMT_OP: u32 = 75;
-    /// What is watched.
+    /// Selects the monitored events (monitor vm_event).
     pub const XEN_DOMCTL_MONITOR_OP: u32 = 77;
     /// Cache allocation.
     pub const XEN_DOMCTL_PSR_ALLOC: u32 = 78;
-    /// Puts the hypervisor's view of a domain back to its start.
+    /// Resets a domain without freeing its memory (soft reset).
     pub const XEN_DOMCTL_SOFT_RESET: u32 = 79;
     /// A virtual UART, on Arm.
     pub const XEN_DOMCTL_VUART_OP: u32 = 81;
-    /// Asks for what CPUID and MSRs tell a domain; [`DomctlCpuPolicy`].
+    /// Asks for a domain's CPU policy (CPUID and MSRs); [`DomctlCpuPolicy`].
     pub const XEN_DOMCTL_GET_CPU_POLICY: u32 = 82;
-    /// Sets what CPUID and MSRs tell a domain; [`DomctlCpuPolicy`].
+    /// Sets a domain's CPU policy (CPUID and MSRs); [`DomctlCpuPolicy`].
     pub const XEN_DOMCTL_SET_CPU_POLICY: u32 = 83;
     /// Processor traces.
     pub const XEN_DOMCTL_VMTRACE_OP: u32 = 84;
-    /// Asks for the pool of bookkeeping pages; [`DomctlPagingMempool`].
+    /// Asks for the size of the paging pool (page tables and other bookkeeping); [`DomctlPagingMempool`].
     pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
-    /// Sets the pool of bookkeeping pages; [`DomctlPagingMempool`].
+    /// Sets the size of the paging pool (page tables and other bookkeeping); [`DomctlPagingMempool`].
     pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
     /// Reads and writes memory, for a debugger.
     pub const XEN_DOMCTL_GDBSX_GUESTMEMIO: u32 = 1000;
-    /// Stops a vCPU, for a debugger.
+    /// Pauses a vCPU, for a debugger.
     pub const XEN_DOMCTL_GDBSX_PAUSEVCPU: u32 = 1001;
-    /// Lets a vCPU run, for a debugger.
+    /// Unpauses a vCPU, for a debugger.
     pub const XEN_DOMCTL_GDBSX_UNPAUSEVCPU: u32 = 1002;
     /// Asks what happened, for a debugger.
     pub const XEN_DOMCTL_GDBSX_DOMSTATUS: u32 = 1003;
@@ -198,15 +198,15 @@ union_members! {
     getdomaininfo, set_getdomaininfo: DomctlGetdomaininfo;
     /// For [`XEN_DOMCTL_GETPAGEFRAMEINFO3`].
     getpageframeinfo3, set_getpageframeinfo3: DomctlGetpageframeinfo3;
-    /// For [`XEN_DOMCTL_SETNODEAFFINITY`] and its opposite.
+    /// For [`XEN_DOMCTL_SETNODEAFFINITY`] and its counterpart.
     nodeaffinity, set_nodeaffinity: DomctlNodeaffinity;
-    /// For [`XEN_DOMCTL_SETVCPUAFFINITY`] and its opposite.
+    /// For [`XEN_DOMCTL_SETVCPUAFFINITY`] and its counterpart.
     vcpuaffinity, set_vcpuaffinity: DomctlVcpuaffinity;
     /// For [`XEN_DOMCTL_SHADOW_OP`].
     shadow_op, set_shadow_op: DomctlShadowOp;
     /// For [`XEN_DOMCTL_MAX_MEM`].
     max_mem, set_max_mem: DomctlMaxMem;
-    /// For [`XEN_DOMCTL_SETVCPUCONTEXT`] and its opposite.
+    /// For [`XEN_DOMCTL_SETVCPUCONTEXT`] and its counterpart.
     vcpucontext, set_vcpucontext: DomctlVcpucontext;
     /// For [`XEN_DOMCTL_GETVCPUINFO`].
     getvcpuinfo, set_getvcpuinfo: DomctlGetvcpuinfo;
@@ -228,27 +228,27 @@ union_members! {
     hypercall_init, set_hypercall_init: DomctlHypercallInit;
     /// For [`XEN_DOMCTL_SETTIMEOFFSET`].
     settimeoffset, set_settimeoffset: DomctlSettimeoffset;
-    /// For [`XEN_DOMCTL_GETTSCINFO`] and its opposite.
+    /// For [`XEN_DOMCTL_GETTSCINFO`] and its counterpart.
     tsc_info, set_tsc_info: DomctlTscInfo;
-    /// For [`XEN_DOMCTL_GETHVMCONTEXT`] and its opposite.
+    /// For [`XEN_DOMCTL_GETHVMCONTEXT`] and its counterpart.
     hvmcontext, set_hvmcontext: DomctlHvmcontext;
     /// For [`XEN_DOMCTL_GETHVMCONTEXT_PARTIAL`].
     hvmcontext_partial, set_hvmcontext_partial: DomctlHvmcontextPartial;
-    /// For [`XEN_DOMCTL_SET_ADDRESS_SIZE`] and its opposite.
+    /// For [`XEN_DOMCTL_SET_ADDRESS_SIZE`] and its counterpart.
     address_size, set_address_size: DomctlAddressSize;
     /// For [`XEN_DOMCTL_SENDTRIGGER`].
     sendtrigger, set_sendtrigger: DomctlSendtrigger;
     /// For [`XEN_DOMCTL_GET_DEVICE_GROUP`].
     get_device_group, set_get_device_group: DomctlGetDeviceGroup;
-    /// For [`XEN_DOMCTL_ASSIGN_DEVICE`], its opposite and its test.
+    /// For [`XEN_DOMCTL_ASSIGN_DEVICE`], its counterpart and its test.
     assign_device, set_assign_device: DomctlAssignDevice;
-    /// For [`XEN_DOMCTL_BIND_PT_IRQ`] and its opposite.
+    /// For [`XEN_DOMCTL_BIND_PT_IRQ`] and its counterpart.
     bind_pt_irq, set_bind_pt_irq: DomctlBindPtIrq;
     /// For [`XEN_DOMCTL_MEMORY_MAPPING`].
     memory_mapping, set_memory_mapping: DomctlMemoryMapping;
     /// For [`XEN_DOMCTL_IOPORT_MAPPING`].
     ioport_mapping, set_ioport_mapping: DomctlIoportMapping;
-    /// For [`XEN_DOMCTL_SET_EXT_VCPUCONTEXT`] and its opposite.
+    /// For [`XEN_DOMCTL_SET_EXT_VCPUCONTEXT`] and its counterpart.
     ext_vcpucontext, set_ext_vcpucontext: DomctlExtVcpucontext;
     /// For [`XEN_DOMCTL_SET_TARGET`].
     set_target, set_set_target: DomctlSetTarget;
@@ -258,11 +258,11 @@ union_members! {
     debug_op, set_debug_op: DomctlDebugOp;
     /// For [`XEN_DOMCTL_VM_EVENT_OP`].
     vm_event_op, set_vm_event_op: DomctlVmEventOp;
-    /// For [`XEN_DOMCTL_GET_CPU_POLICY`] and its opposite.
+    /// For [`XEN_DOMCTL_GET_CPU_POLICY`] and its counterpart.
     cpu_policy, set_cpu_policy: DomctlCpuPolicy;
-    /// For [`XEN_DOMCTL_SETVCPUEXTSTATE`] and its opposite.
+    /// For [`XEN_DOMCTL_SETVCPUEXTSTATE`] and its counterpart.
     vcpuextstate, set_vcpuextstate: DomctlVcpuextstate;
-    /// For [`XEN_DOMCTL_GET_VCPU_MSRS`] and its opposite.
+    /// For [`XEN_DOMCTL_GET_VCPU_MSRS`] and its counterpart.
     vcpu_msrs, set_vcpu_msrs: DomctlVcpuMsrs;
     /// For [`XEN_DOMCTL_SET_ACCESS_REQUIRED`].
     access_required, set_access_required: DomctlSetAccessRequired;
@@ -274,6 +274,6 @@ union_members! {
     cacheflush, set_cacheflush: DomctlCacheflush;
     /// For [`XEN_DOMCTL_SETVNUMAINFO`].
     vnuma, set_vnuma: DomctlVnuma;
-    /// For [`XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE`] and its opposite.
+    /// For [`XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE`] and its counterpart.
     paging_mempool, set_paging_mempool: DomctlPagingMempool;
 }

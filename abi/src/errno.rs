@@ -16,7 +16,7 @@ macro_rules! errnos {
             /// Every error number.
             pub const ALL: &[Self] = &[$( Self::$name, )*];
 
-            /// The name, such as `EINVAL`.
+            /// Returns the name, such as `EINVAL`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -134,19 +134,19 @@ impl Errno {
     /// Another name of [`Errno::EDEADLK`].
     pub const EDEADLOCK: Self = Self::EDEADLK;
 
-    /// The positive number.
+    /// Returns the positive number.
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32
     }
 
-    /// What a hypercall that fails so returns in its result register: the negative number, sign-extended.
+    /// Returns what a hypercall that fails so returns in its result register: the negative number, sign-extended.
     #[must_use]
     pub const fn as_return(self) -> i64 {
         -(self as i64)
     }
 
-    /// The error that a hypercall's result stands for, or none if it is not negative or not a known number.
+    /// Returns the error that a hypercall's result stands for, or none if it is not negative or not a known number.
     #[must_use]
     pub fn from_return(result: i64) -> Option<Self> {
         Self::ALL.iter().copied().find(|errno| errno.as_return() == result)

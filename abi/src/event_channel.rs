@@ -1,4 +1,4 @@
-//! Event channels: one bit of news from one domain to another, or from the hypervisor.
+//! Event channels: one-bit notifications from one domain to another, or from the hypervisor.
 //!
 //! Hypercall [`EVENT_CHANNEL_OP`](crate::hypercall::EVENT_CHANNEL_OP): `(operation, pointer to arguments)`.
 //! **Source:** `event_channel.h`.
@@ -10,9 +10,9 @@ constants! {
     table CONSTANTS;
     /// Connects to a port that another domain has set up; [`EvtchnBindInterdomain`].
     pub const EVTCHNOP_BIND_INTERDOMAIN: u32 = 0;
-    /// Binds a port to a virtual interrupt; [`EvtchnBindVirq`].
+    /// Binds a port to a VIRQ (virtual interrupt); [`EvtchnBindVirq`].
     pub const EVTCHNOP_BIND_VIRQ: u32 = 1;
-    /// Binds a port to a physical interrupt; [`EvtchnBindPirq`].
+    /// Binds a port to a PIRQ (physical interrupt); [`EvtchnBindPirq`].
     pub const EVTCHNOP_BIND_PIRQ: u32 = 2;
     /// Closes a port; [`EvtchnClose`].
     pub const EVTCHNOP_CLOSE: u32 = 3;
@@ -30,7 +30,7 @@ constants! {
     pub const EVTCHNOP_UNMASK: u32 = 9;
     /// Closes every port of a domain; [`EvtchnReset`].
     pub const EVTCHNOP_RESET: u32 = 10;
-    /// Gives a vCPU its control block and turns on the FIFO form; [`EvtchnInitControl`].
+    /// Gives a vCPU its control block and turns on the FIFO ABI; [`EvtchnInitControl`].
     pub const EVTCHNOP_INIT_CONTROL: u32 = 11;
     /// Adds a page of event words; [`EvtchnExpandArray`].
     pub const EVTCHNOP_EXPAND_ARRAY: u32 = 12;
@@ -43,14 +43,14 @@ constants! {
     pub const EVTCHNSTAT_UNBOUND: u32 = 1;
     /// [`EvtchnStatus::status`]: the port is connected to another domain's.
     pub const EVTCHNSTAT_INTERDOMAIN: u32 = 2;
-    /// [`EvtchnStatus::status`]: the port is bound to a physical interrupt.
+    /// [`EvtchnStatus::status`]: the port is bound to a PIRQ (physical interrupt).
     pub const EVTCHNSTAT_PIRQ: u32 = 3;
-    /// [`EvtchnStatus::status`]: the port is bound to a virtual interrupt.
+    /// [`EvtchnStatus::status`]: the port is bound to a VIRQ (virtual interrupt).
     pub const EVTCHNSTAT_VIRQ: u32 = 4;
     /// [`EvtchnStatus::status`]: the port carries interrupts between vCPUs.
     pub const EVTCHNSTAT_IPI: u32 = 5;
 
-    /// How many ports the two-level form has for a 64-bit domain.
+    /// How many ports the 2-level ABI has for a 64-bit domain.
     pub const EVTCHN_2L_NR_CHANNELS: u32 = 4096;
 }
 
@@ -90,9 +90,9 @@ wire! {
 
     /// Arguments of [`EVTCHNOP_BIND_VIRQ`].
     pub struct EvtchnBindVirq: "struct evtchn_bind_virq" {
-        /// In: the virtual interrupt; see [`crate::virq`].
+        /// In: the VIRQ (virtual interrupt); see [`crate::virq`].
         pub virq: u32,
-        /// In: the vCPU; 0 for a global virtual interrupt.
+        /// In: the vCPU; 0 for a global VIRQ (virtual interrupt).
         pub vcpu: VcpuId,
         /// Out: the new port.
         pub port: Port,
@@ -100,7 +100,7 @@ wire! {
 
     /// Arguments of [`EVTCHNOP_BIND_PIRQ`].
     pub struct EvtchnBindPirq: "struct evtchn_bind_pirq" {
-        /// In: the domain's number of the physical interrupt.
+        /// In: the domain's number of the PIRQ (physical interrupt).
         pub pirq: u32,
         /// In: flags.
         pub flags: BindPirq,
@@ -170,7 +170,7 @@ wire! {
 
     /// Arguments of [`EVTCHNOP_RESET`].
     pub struct EvtchnReset: "struct evtchn_reset" {
-        /// In: whose ports; with the domain's own number the two-level form comes back.
+        /// In: whose ports; with the domain's own number the 2-level ABI is used again.
         pub dom: DomId,
     }
 
@@ -209,8 +209,8 @@ union_members! {
     unbound, set_unbound: DomId;
     /// For [`EVTCHNSTAT_INTERDOMAIN`]: the other end.
     interdomain, set_interdomain: EvtchnPeer;
-    /// For [`EVTCHNSTAT_PIRQ`]: the domain's number of the physical interrupt.
+    /// For [`EVTCHNSTAT_PIRQ`]: the domain's number of the PIRQ (physical interrupt).
     pirq, set_pirq: u32;
-    /// For [`EVTCHNSTAT_VIRQ`]: the virtual interrupt.
+    /// For [`EVTCHNSTAT_VIRQ`]: the VIRQ (virtual interrupt).
     virq, set_virq: u32;
 }

@@ -1,4 +1,4 @@
-//! The FIFO form of event channels: a word for each port, and queues by priority.
+//! The FIFO ABI of event channels: a word for each port, and queues by priority.
 //!
 //! An event array is made of pages of 32-bit event words, the word of port `p` being number `p % 1024` of page
 //! `p / 1024`. A control block for each vCPU holds the heads of its sixteen queues. Guest and hypervisor change

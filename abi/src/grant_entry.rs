@@ -1,8 +1,8 @@
-//! The entries of a grant table, in both forms.
+//! The entries of a grant table, in both versions.
 //!
 //! The granting domain writes them at any time, while the hypervisor sets the flags that tell of their use; so the
-//! hypervisor sees a table as an array of atomics. An entry of form 1 is 8 bytes: `flags` and `domid` in the low 32
-//! bits, `frame` in the high ones. An entry of form 2 is 16 bytes, with the flags of use in a status word apart.
+//! hypervisor sees a table as an array of atomics. An entry of version 1 is 8 bytes: `flags` and `domid` in the low 32
+//! bits, `frame` in the high ones. An entry of version 2 is 16 bytes, with the flags of use in a status word apart.
 //! **Source:** `grant_table.h`.
 
 use crate::describe::{constants, union_members, wire};
@@ -16,7 +16,7 @@ constants! {
     pub const GTF_PERMIT_ACCESS: u16 = 1;
     /// The other domain may give a page for this entry.
     pub const GTF_ACCEPT_TRANSFER: u16 = 2;
-    /// Form 2: the other domain may use a grant that a third domain made.
+    /// Version 2: the other domain may use a grant that a third domain made.
     pub const GTF_TRANSITIVE: u16 = 3;
     /// The bits that hold the kind.
     pub const GTF_TYPE_MASK: u16 = 3;
@@ -32,7 +32,7 @@ constants! {
     pub const GTF_PCD: u16 = 1 << 6;
     /// Cache attribute of the mapping (x86).
     pub const GTF_PAT: u16 = 1 << 7;
-    /// Form 2: only a part of the page, and only for copying.
+    /// Version 2: only a part of the page, and only for copying.
     pub const GTF_SUB_PAGE: u16 = 1 << 8;
     /// With [`GTF_ACCEPT_TRANSFER`]: a page is on its way.
     pub const GTF_TRANSFER_COMMITTED: u16 = 1 << 2;
@@ -40,27 +40,27 @@ constants! {
     pub const GTF_TRANSFER_COMPLETED: u16 = 1 << 3;
 }
 
-/// Entries of form 1 in a page of 4096 bytes.
+/// Entries of version 1 in a page of 4096 bytes.
 pub const GRANT_ENTRIES_V1_PER_PAGE: u32 = 512;
 
-/// Entries of form 2 in a page of 4096 bytes.
+/// Entries of version 2 in a page of 4096 bytes.
 pub const GRANT_ENTRIES_V2_PER_PAGE: u32 = 256;
 
-/// Status words of form 2 in a page of 4096 bytes.
+/// Status words of version 2 in a page of 4096 bytes.
 pub const GRANT_STATUS_PER_PAGE: u32 = 2048;
 
 wire! {
-    /// An entry of form 1.
+    /// An entry of version 1.
     pub struct GrantEntryV1: "struct grant_entry_v1" {
         /// The kind and the flags, `GTF_*`.
         pub flags: u16,
         /// Who is granted something.
         pub domid: DomId,
-        /// The frame: a guest frame number, of 32 bits in this form.
+        /// The frame: a guest frame number, of 32 bits in this version.
         pub frame: u32,
     }
 
-    /// What both forms begin with.
+    /// The common start of all version 2 entries.
     pub struct GrantEntryHeader: "struct grant_entry_header" {
         /// The kind and the flags, `GTF_*`.
         pub flags: u16,
@@ -68,7 +68,7 @@ wire! {
         pub domid: DomId,
     }
 
-    /// An entry of form 2 for a whole page, or a transfer.
+    /// An entry of version 2 for a whole page, or a transfer.
     pub struct GrantV2FullPage: "__typeof__(((union grant_entry_v2 *)0)->full_page)" {
         /// The kind, the flags and the domain.
         pub hdr: GrantEntryHeader,
@@ -78,7 +78,7 @@ wire! {
         pub frame: Gfn,
     }
 
-    /// An entry of form 2 for a part of a page.
+    /// An entry of version 2 for a part of a page.
     pub struct GrantV2SubPage: "__typeof__(((union grant_entry_v2 *)0)->sub_page)" {
         /// The kind, the flags and the domain.
         pub hdr: GrantEntryHeader,
@@ -90,7 +90,7 @@ wire! {
         pub frame: Gfn,
     }
 
-    /// An entry of form 2 that passes on a third domain's grant.
+    /// An entry of version 2 that passes on a third domain's grant.
     pub struct GrantV2Transitive: "__typeof__(((union grant_entry_v2 *)0)->transitive)" {
         /// The kind, the flags and the domain.
         pub hdr: GrantEntryHeader,
@@ -102,7 +102,7 @@ wire! {
         pub gref: GrantRef,
     }
 
-    /// An entry of form 2.
+    /// An entry of version 2.
     pub struct GrantEntryV2: "union grant_entry_v2" {
         /// All of it, by kind.
         pub entry: Union<16> = "__spacer",

@@ -26,11 +26,11 @@ constants! {
     pub const GNTTABOP_QUERY_SIZE: u32 = 6;
     /// Unmaps and puts another page in the place, PV only; [`GnttabUnmapAndReplace`].
     pub const GNTTABOP_UNMAP_AND_REPLACE: u32 = 7;
-    /// Chooses the form of the table's entries; [`GnttabSetVersion`].
+    /// Chooses the version of the grant table; [`GnttabSetVersion`].
     pub const GNTTABOP_SET_VERSION: u32 = 8;
     /// Tells the frames of the status words; [`GnttabGetStatusFrames`].
     pub const GNTTABOP_GET_STATUS_FRAMES: u32 = 9;
-    /// Asks for the form of the table's entries; [`GnttabGetVersion`].
+    /// Asks for the version of the grant table; [`GnttabGetVersion`].
     pub const GNTTABOP_GET_VERSION: u32 = 10;
     /// Exchanges two entries; [`GnttabSwapGrantRef`].
     pub const GNTTABOP_SWAP_GRANT_REF: u32 = 11;
@@ -115,9 +115,9 @@ wire! {
         pub host_addr: u64,
         /// In: flags.
         pub flags: GrantMapFlags,
-        /// In: the lender's grant.
+        /// In: the grant reference of the granting domain.
         pub gref: GrantRef = "ref",
-        /// In: the lender.
+        /// In: the granting domain.
         pub dom: DomId,
         /// Out: a `GNTST_*`.
         pub status: GrantStatus,
@@ -241,7 +241,7 @@ wire! {
 
     /// Arguments of [`GNTTABOP_SET_VERSION`].
     pub struct GnttabSetVersion: "struct gnttab_set_version" {
-        /// In: 1 or 2. Out: the form in use.
+        /// In: 1 or 2. Out: the version in use.
         pub version: u32,
     }
 

@@ -20,19 +20,19 @@ impl<T> GuestHandle<T> {
     /// The handle that points nowhere; many operations take it for "only tell me the size".
     pub const NULL: Self = Self::new(0);
 
-    /// A handle of this guest virtual address.
+    /// Creates a handle of this guest virtual address.
     #[must_use]
     pub const fn new(address: u64) -> Self {
         Self { address, element: PhantomData }
     }
 
-    /// True if the guest gave no address.
+    /// Returns true if the guest gave no address.
     #[must_use]
     pub const fn is_null(self) -> bool {
         self.address == 0
     }
 
-    /// The handle of the element `count` elements further on, or none past the end of the address space.
+    /// Returns the handle of the element `count` elements further on, or none past the end of the address space.
     #[must_use]
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match count.checked_mul(size_of::<T>() as u64) {
@@ -44,7 +44,7 @@ impl<T> GuestHandle<T> {
         }
     }
 
-    /// The same address, taken to point at another type.
+    /// Returns the same address, taken to point at another type.
     #[must_use]
     pub const fn cast<U>(self) -> GuestHandle<U> {
         GuestHandle::new(self.address)

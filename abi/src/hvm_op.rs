@@ -28,7 +28,7 @@ constants! {
     pub const HVMOP_GET_MEM_TYPE: u32 = 15;
     /// Sets the vector of a vCPU's events; [`HvmEvtchnUpcallVector`].
     pub const HVMOP_SET_EVTCHN_UPCALL_VECTOR: u32 = 23;
-    /// Sends a request to whoever watches the domain.
+    /// Sends a guest request event to the monitor of the domain.
     pub const HVMOP_GUEST_REQUEST_VM_EVENT: u32 = 24;
     /// Several views of a domain's memory; [`HvmAltp2mOp`].
     pub const HVMOP_ALTP2M: u32 = 25;

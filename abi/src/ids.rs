@@ -77,7 +77,7 @@ impl DomId {
     /// The control domain.
     pub const DOM0: Self = Self(0);
 
-    /// True for an identifier that an ordinary domain may carry.
+    /// Returns true for an identifier that an ordinary domain may carry.
     #[must_use]
     pub const fn is_ordinary(self) -> bool {
         self.0 < Self::FIRST_RESERVED.0
@@ -93,7 +93,7 @@ impl Gfn {
     /// The largest value, which Xen's interface uses for "none".
     pub const INVALID: Self = Self(u64::MAX);
 
-    /// The frame `count` frames further on, or none past the end of the number space.
+    /// Returns the frame `count` frames further on, or none past the end of the number space.
     #[must_use]
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match self.0.checked_add(count) {
@@ -104,7 +104,7 @@ impl Gfn {
 }
 
 impl Mfn {
-    /// The frame `count` frames further on, or none past the end of the number space.
+    /// Returns the frame `count` frames further on, or none past the end of the number space.
     #[must_use]
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match self.0.checked_add(count) {

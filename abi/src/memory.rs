@@ -41,7 +41,7 @@ constants! {
     pub const XENMEM_REMOVE_FROM_PHYSMAP: u32 = 15;
     /// Sets how many pages back a domain that is populated on demand; [`PodTarget`].
     pub const XENMEM_SET_POD_TARGET: u32 = 16;
-    /// Asks for it; [`PodTarget`].
+    /// Asks for the target of populate-on-demand; [`PodTarget`].
     pub const XENMEM_GET_POD_TARGET: u32 = 17;
     /// Returns how many pages sharing has saved.
     pub const XENMEM_GET_SHARING_FREED_PAGES: u32 = 18;
@@ -89,13 +89,13 @@ flags! {
 }
 
 impl MemFlags {
-    /// The widest machine address that the pages may have, in bits; 0 for any.
+    /// Returns the widest machine address that the pages may have, in bits; 0 for any.
     #[must_use]
     pub const fn address_bits(self) -> u32 {
         self.0 & 0xff
     }
 
-    /// The NUMA node that the pages should come from, or none.
+    /// Returns the NUMA node that the pages should come from, or none.
     #[must_use]
     pub const fn node(self) -> Option<u32> {
         ((self.0 >> 8) & 0xff).checked_sub(1)

@@ -1,4 +1,4 @@
-//! Paging of a domain's memory to disk, and watching accesses to it.
+//! Paging of a domain's memory to disk, and monitoring accesses to it (mem_access).
 //!
 //! **Source:** `memory.h`.
 

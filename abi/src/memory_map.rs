@@ -49,26 +49,26 @@ pub struct MemmapEntry {
 }
 
 impl MemmapEntry {
-    /// A range: address and length in bytes, and an `E820_*`.
+    /// Creates a range: address and length in bytes, and an `E820_*`.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "the low half, and then the high one")]
     pub const fn new(address: u64, length: u64, kind: u32) -> Self {
         Self { address: [address as u32, (address >> 32) as u32], length: [length as u32, (length >> 32) as u32], kind }
     }
 
-    /// The first guest physical address.
+    /// Returns the first guest physical address.
     #[must_use]
     pub const fn address(self) -> u64 {
         self.address[0] as u64 | (self.address[1] as u64) << 32
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub const fn length(self) -> u64 {
         self.length[0] as u64 | (self.length[1] as u64) << 32
     }
 
-    /// An `E820_*`.
+    /// Returns its type, an `E820_*`.
     #[must_use]
     pub const fn kind(self) -> u32 {
         self.kind
@@ -136,11 +136,11 @@ wire! {
         pub domid: DomId,
         /// Padding.
         pub pad0: u16,
-        /// In: room for so many nodes. Out: how many there are.
+        /// In: the number of nodes that there is room for. Out: how many there are.
         pub nr_vnodes: u32,
-        /// In: room for so many vCPUs. Out: how many there are.
+        /// In: the number of vCPUs that there is room for. Out: how many there are.
         pub nr_vcpus: u32,
-        /// In: room for so many ranges. Out: how many there are.
+        /// In: the number of ranges that there is room for. Out: how many there are.
         pub nr_vmemranges: u32,
         /// Out: the distances between nodes.
         pub vdistance: GuestHandle<u32>,

@@ -24,7 +24,7 @@ constants! {
     pub const PHYSDEVOP_FREE_IRQ_VECTOR: u32 = 11;
     /// An interrupt was handled; [`PhysdevEoi`].
     pub const PHYSDEVOP_EOI: u32 = 12;
-    /// Makes a number of the domain's for a physical interrupt; [`PhysdevMapPirq`].
+    /// Makes a number of the domain's for a physical interrupt (PIRQ); [`PhysdevMapPirq`].
     pub const PHYSDEVOP_MAP_PIRQ: u32 = 13;
     /// Gives it up; [`PhysdevUnmapPirq`].
     pub const PHYSDEVOP_UNMAP_PIRQ: u32 = 14;

@@ -7,7 +7,7 @@ use crate::{DomId, GuestHandle, Port};
 
 constants! {
     table CONSTANTS;
-    /// Lets others run.
+    /// Yields the physical CPU.
     pub const SCHEDOP_YIELD: u32 = 0;
     /// Unmasks events and waits for one.
     pub const SCHEDOP_BLOCK: u32 = 1;

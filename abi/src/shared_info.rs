@@ -64,7 +64,7 @@ wire! {
         pub evtchn_upcall_mask: u8,
         /// Padding.
         pub pad: [u8; 6],
-        /// Two-level form: a bit for each word of pending events that has one.
+        /// 2-level ABI: a bit for each word of pending events that has one.
         pub evtchn_pending_sel: u64,
         /// What the architecture adds.
         pub arch: ArchVcpuInfo,
@@ -92,9 +92,9 @@ wire! {
     pub struct SharedInfo: "struct shared_info" {
         /// The first vCPUs' information, until they register a place of their own.
         pub vcpu_info: [VcpuInfo; XEN_LEGACY_MAX_VCPUS],
-        /// Two-level form: a bit for each pending port.
+        /// 2-level ABI: a bit for each pending port.
         pub evtchn_pending: [u64; 64],
-        /// Two-level form: a bit for each masked port.
+        /// 2-level ABI: a bit for each masked port.
         pub evtchn_mask: [u64; 64],
         /// Odd while the hypervisor is writing the wallclock.
         pub wc_version: u32,

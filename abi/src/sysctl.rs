@@ -70,7 +70,7 @@ constants! {
     pub const XEN_SYSCTL_GET_CPU_FEATURESET: u32 = 26;
     /// Live patches.
     pub const XEN_SYSCTL_LIVEPATCH_OP: u32 = 27;
-    /// Asks what CPUID and MSRs tell; [`SysctlCpuPolicy`].
+    /// Asks for a CPU policy (CPUID and MSRs); [`SysctlCpuPolicy`].
     pub const XEN_SYSCTL_GET_CPU_POLICY: u32 = 29;
 }
 

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub struct Union<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Union<N> {
-    /// The union's bytes, taken as a `T`. A `T` that is larger than the union does not compile.
+    /// Returns the union's bytes, taken as a `T`. A `T` that is larger than the union does not compile.
     #[must_use]
     pub fn read<T: FromBytes + IntoBytes>(&self) -> T {
         const { assert!(size_of::<T>() <= N, "the member is larger than its union") };

@@ -18,9 +18,9 @@ constants! {
 flags! {
     /// Flags of [`DomctlVcpuaffinity`].
     pub struct AffinityFlags("XEN_VCPUAFFINITY_"): u32 {
-        /// Where it may run.
+        /// Where it may run (hard affinity).
         const HARD = 1 << 0;
-        /// Where it prefers to run.
+        /// Where it prefers to run (soft affinity).
         const SOFT = 1 << 1;
         /// A pin is undone first.
         const FORCE = 1 << 2;
@@ -28,7 +28,7 @@ flags! {
 }
 
 wire! {
-    /// Arguments of [`XEN_DOMCTL_SETVCPUCONTEXT`](super::XEN_DOMCTL_SETVCPUCONTEXT) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SETVCPUCONTEXT`](super::XEN_DOMCTL_SETVCPUCONTEXT) and its counterpart.
     pub struct DomctlVcpucontext: "struct xen_domctl_vcpucontext" {
         /// In: the vCPU.
         pub vcpu: VcpuId,
@@ -58,25 +58,25 @@ wire! {
         pub pad1: [u8; 4],
     }
 
-    /// Arguments of [`XEN_DOMCTL_SETNODEAFFINITY`](super::XEN_DOMCTL_SETNODEAFFINITY) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SETNODEAFFINITY`](super::XEN_DOMCTL_SETNODEAFFINITY) and its counterpart.
     pub struct DomctlNodeaffinity: "struct xen_domctl_nodeaffinity" {
         /// In or out: the nodes.
         pub nodemap: CtlBitmap,
     }
 
-    /// Arguments of [`XEN_DOMCTL_SETVCPUAFFINITY`](super::XEN_DOMCTL_SETVCPUAFFINITY) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SETVCPUAFFINITY`](super::XEN_DOMCTL_SETVCPUAFFINITY) and its counterpart.
     pub struct DomctlVcpuaffinity: "struct xen_domctl_vcpuaffinity" {
         /// In: the vCPU.
         pub vcpu: VcpuId,
         /// In: flags.
         pub flags: AffinityFlags,
-        /// In or out: CPUs where it may run; set returns those that it can really run on.
+        /// In or out: CPUs where it may run (hard affinity); set returns the usable ones.
         pub cpumap_hard: CtlBitmap,
-        /// In or out: CPUs where it prefers to run; likewise.
+        /// In or out: CPUs where it prefers to run (soft affinity); set returns the usable ones.
         pub cpumap_soft: CtlBitmap,
     }
 
-    /// Arguments of [`XEN_DOMCTL_SET_EXT_VCPUCONTEXT`](super::XEN_DOMCTL_SET_EXT_VCPUCONTEXT) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SET_EXT_VCPUCONTEXT`](super::XEN_DOMCTL_SET_EXT_VCPUCONTEXT) and its counterpart.
     pub struct DomctlExtVcpucontext: "struct xen_domctl_ext_vcpucontext" {
         /// In: the vCPU.
         pub vcpu: VcpuId,
@@ -86,13 +86,13 @@ wire! {
         pub syscall32_callback_eip: u64,
         /// In or out: PV: where SYSENTER enters.
         pub sysenter_callback_eip: u64,
-        /// In or out: PV: code segment of the former.
+        /// In or out: PV: code segment for SYSCALL.
         pub syscall32_callback_cs: u16,
-        /// In or out: PV: code segment of the latter.
+        /// In or out: PV: code segment for SYSENTER.
         pub sysenter_callback_cs: u16,
-        /// In or out: PV: whether the former masks events.
+        /// In or out: PV: whether SYSCALL masks events.
         pub syscall32_disables_events: u8,
-        /// In or out: PV: whether the latter masks events.
+        /// In or out: PV: whether SYSENTER masks events.
         pub sysenter_disables_events: u8,
         /// Padding.
         pub pad: [u8; 2],
@@ -100,11 +100,11 @@ wire! {
         pub vmce: HvmVmceVcpu,
     }
 
-    /// Arguments of [`XEN_DOMCTL_GET_CPU_POLICY`](super::XEN_DOMCTL_GET_CPU_POLICY) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_GET_CPU_POLICY`](super::XEN_DOMCTL_GET_CPU_POLICY) and its counterpart.
     pub struct DomctlCpuPolicy: "struct xen_domctl_cpu_policy" {
         /// In: length of the first list. Out: how many were written, or there is room needed for.
         pub nr_leaves: u32,
-        /// In: length of the second list. Out: likewise.
+        /// In: length of the second list. Out: the same for it.
         pub nr_msrs: u32,
         /// In or out: what CPUID tells.
         pub leaves: GuestHandle<CpuidLeaf>,
@@ -120,7 +120,7 @@ wire! {
         pub pad: [u8; 4],
     }
 
-    /// Arguments of [`XEN_DOMCTL_SETVCPUEXTSTATE`](super::XEN_DOMCTL_SETVCPUEXTSTATE) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SETVCPUEXTSTATE`](super::XEN_DOMCTL_SETVCPUEXTSTATE) and its counterpart.
     pub struct DomctlVcpuextstate: "struct xen_domctl_vcpuextstate" {
         /// In: the vCPU.
         pub vcpu: VcpuId,
@@ -144,7 +144,7 @@ wire! {
         pub value: u64,
     }
 
-    /// Arguments of [`XEN_DOMCTL_GET_VCPU_MSRS`](super::XEN_DOMCTL_GET_VCPU_MSRS) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_GET_VCPU_MSRS`](super::XEN_DOMCTL_GET_VCPU_MSRS) and its counterpart.
     pub struct DomctlVcpuMsrs: "struct xen_domctl_vcpu_msrs" {
         /// In: the vCPU.
         pub vcpu: VcpuId,

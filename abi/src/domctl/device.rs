@@ -65,7 +65,7 @@ wire! {
         pub pad: [u8; 3],
     }
 
-    /// Arguments of [`XEN_DOMCTL_ASSIGN_DEVICE`](super::XEN_DOMCTL_ASSIGN_DEVICE), its opposite and its test.
+    /// Arguments of [`XEN_DOMCTL_ASSIGN_DEVICE`](super::XEN_DOMCTL_ASSIGN_DEVICE), its counterpart and its test.
     pub struct DomctlAssignDevice: "struct xen_domctl_assign_device" {
         /// In: an `XEN_DOMCTL_DEV_*`.
         pub dev: u32,
@@ -111,7 +111,7 @@ wire! {
         pub intx: u8,
     }
 
-    /// Arguments of [`XEN_DOMCTL_BIND_PT_IRQ`](super::XEN_DOMCTL_BIND_PT_IRQ) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_BIND_PT_IRQ`](super::XEN_DOMCTL_BIND_PT_IRQ) and its counterpart.
     pub struct DomctlBindPtIrq: "struct xen_domctl_bind_pt_irq" {
         /// In: the domain's number of the interrupt.
         pub machine_irq: u32,

@@ -8,7 +8,7 @@ use crate::{DomId, Gfn, Port, VcpuId};
 
 constants! {
     table CONSTANTS;
-    /// Bits of [`DomctlCreatedomain::grant_opts`] that hold the highest form of the grant table.
+    /// Bits of [`DomctlCreatedomain::grant_opts`] that hold the highest version of the grant table.
     pub const XEN_DOMCTL_GRANT_VERSION_MASK: u32 = 0xf;
     /// How far the reason of a shutdown is shifted in [`DomctlGetdomaininfo::flags`].
     pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
@@ -116,13 +116,13 @@ flags! {
 }
 
 impl DomainFlags {
-    /// These flags with the reason of a shutdown, a `SHUTDOWN_*` of which 8 bits count.
+    /// Returns these flags with the reason of a shutdown, a `SHUTDOWN_*` of which 8 bits count.
     #[must_use]
     pub const fn with_shutdown_reason(self, reason: u32) -> Self {
         Self(self.0 | (reason & XEN_DOMINF_SHUTDOWNMASK) << XEN_DOMINF_SHUTDOWNSHIFT)
     }
 
-    /// The reason of a shutdown, of meaning with [`DomainFlags::SHUTDOWN`].
+    /// Returns the reason of a shutdown, of meaning with [`DomainFlags::SHUTDOWN`].
     #[must_use]
     pub const fn shutdown_reason(self) -> u32 {
         self.0 >> XEN_DOMINF_SHUTDOWNSHIFT & XEN_DOMINF_SHUTDOWNMASK
@@ -156,7 +156,7 @@ wire! {
         pub max_grant_frames: i32,
         /// In: frames of the table of mapped grants; negative for the default.
         pub max_maptrack_frames: i32,
-        /// In: the highest form of the grant table, 1 or 2.
+        /// In: the highest version of the grant table, 1 or 2.
         pub grant_opts: u32,
         /// In: buffer of processor traces for each vCPU in bytes; 0 for none.
         pub vmtrace_size: u32,
@@ -272,7 +272,7 @@ wire! {
 
     /// Arguments of [`XEN_DOMCTL_SET_VIRQ_HANDLER`](super::XEN_DOMCTL_SET_VIRQ_HANDLER).
     pub struct DomctlSetVirqHandler: "struct xen_domctl_set_virq_handler" {
-        /// In: the virtual interrupt.
+        /// In: the VIRQ (virtual interrupt).
         pub virq: u32,
     }
 

@@ -38,15 +38,15 @@ constants! {
     pub const XEN_DOMCTL_SHADOW_OP_OFF: u32 = 0;
     /// [`DomctlShadowOp::op`]: on, without any mode.
     pub const XEN_DOMCTL_SHADOW_OP_ENABLE_TEST: u32 = 1;
-    /// [`DomctlShadowOp::op`]: on, noting pages that are written.
+    /// [`DomctlShadowOp::op`]: on, with dirty logging.
     pub const XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY: u32 = 2;
-    /// [`DomctlShadowOp::op`]: asks which pages were written, and forgets them.
+    /// [`DomctlShadowOp::op`]: returns the dirty bitmap and clears it.
     pub const XEN_DOMCTL_SHADOW_OP_CLEAN: u32 = 11;
-    /// [`DomctlShadowOp::op`]: asks which pages were written.
+    /// [`DomctlShadowOp::op`]: returns the dirty bitmap.
     pub const XEN_DOMCTL_SHADOW_OP_PEEK: u32 = 12;
-    /// [`DomctlShadowOp::op`]: asks for the pool of bookkeeping pages.
+    /// [`DomctlShadowOp::op`]: asks for the size of the paging pool (page tables and other bookkeeping).
     pub const XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION: u32 = 30;
-    /// [`DomctlShadowOp::op`]: sets the pool of bookkeeping pages.
+    /// [`DomctlShadowOp::op`]: sets the size of the paging pool (page tables and other bookkeeping).
     pub const XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION: u32 = 31;
     /// [`DomctlShadowOp::op`]: on, with the mode given.
     pub const XEN_DOMCTL_SHADOW_OP_ENABLE: u32 = 32;
@@ -61,7 +61,7 @@ constants! {
     pub const XEN_VM_EVENT_GET_VERSION: u32 = 3;
     /// [`DomctlVmEventOp::mode`]: paging.
     pub const XEN_DOMCTL_VM_EVENT_OP_PAGING: u32 = 1;
-    /// [`DomctlVmEventOp::mode`]: watching.
+    /// [`DomctlVmEventOp::mode`]: monitor.
     pub const XEN_DOMCTL_VM_EVENT_OP_MONITOR: u32 = 2;
     /// [`DomctlVmEventOp::mode`]: sharing.
     pub const XEN_DOMCTL_VM_EVENT_OP_SHARING: u32 = 3;
@@ -72,7 +72,7 @@ flags! {
     pub struct ShadowMode("XEN_DOMCTL_SHADOW_ENABLE_"): u32 {
         /// Pages are counted; the guest need not tell about its page tables.
         const REFCOUNT = 1 << 1;
-        /// Pages that are written are noted.
+        /// Dirty logging: pages that are written are recorded.
         const LOG_DIRTY = 1 << 2;
         /// Frames are translated.
         const TRANSLATE = 1 << 3;
@@ -110,7 +110,7 @@ wire! {
         pub op: u32,
         /// In: a [`ShadowMode`] or a [`LogdirtyMode`].
         pub mode: u32,
-        /// In or out: the pool of bookkeeping pages in mebibytes.
+        /// In or out: the size of the paging pool (page tables and other bookkeeping) in mebibytes.
         pub mb: u32,
         /// Padding.
         pub pad: [u8; 4],
@@ -137,7 +137,7 @@ wire! {
     }
 
     /// Arguments of [`XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE`](super::XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE) and its
-    /// opposite.
+    /// counterpart.
     pub struct DomctlPagingMempool: "struct xen_domctl_paging_mempool" {
         /// In or out: bytes, a multiple of the page size.
         pub size: u64,

@@ -1,4 +1,4 @@
-//! Weights and the like of a domain.
+//! Scheduling parameters of a domain (weight, cap, period, budget).
 //!
 //! **Source:** `domctl.h`.
 
@@ -40,7 +40,7 @@ wire! {
     pub struct DomctlSchedCredit: "struct xen_domctl_sched_credit" {
         /// Share, 256 by default.
         pub weight: u16,
-        /// At most so many percent of a CPU; 0 for no limit.
+        /// Cap: the most percent of a CPU; 0 for no limit.
         pub cap: u16,
     }
 
@@ -48,7 +48,7 @@ wire! {
     pub struct DomctlSchedCredit2: "struct xen_domctl_sched_credit2" {
         /// Share, 256 by default.
         pub weight: u16,
-        /// At most so many percent of a CPU; 0 for no limit.
+        /// Cap: the most percent of a CPU; 0 for no limit.
         pub cap: u16,
     }
 

@@ -6,7 +6,7 @@ use crate::GuestHandle;
 use crate::describe::wire;
 
 wire! {
-    /// Arguments of [`XEN_DOMCTL_GETHVMCONTEXT`](super::XEN_DOMCTL_GETHVMCONTEXT) and its opposite; the records are
+    /// Arguments of [`XEN_DOMCTL_GETHVMCONTEXT`](super::XEN_DOMCTL_GETHVMCONTEXT) and its counterpart; the records are
     /// in [`crate::hvm_save`].
     pub struct DomctlHvmcontext: "struct xen_domctl_hvmcontext" {
         /// In: length in bytes. Out: how many were written or, with a null buffer, are needed.
@@ -29,19 +29,19 @@ wire! {
         pub buffer: GuestHandle,
     }
 
-    /// Arguments of [`XEN_DOMCTL_SET_ADDRESS_SIZE`](super::XEN_DOMCTL_SET_ADDRESS_SIZE) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SET_ADDRESS_SIZE`](super::XEN_DOMCTL_SET_ADDRESS_SIZE) and its counterpart.
     pub struct DomctlAddressSize: "struct xen_domctl_address_size" {
         /// In or out: 32 or 64.
         pub size: u32,
     }
 
-    /// Arguments of [`XEN_DOMCTL_SETTSCINFO`](super::XEN_DOMCTL_SETTSCINFO) and its opposite.
+    /// Arguments of [`XEN_DOMCTL_SETTSCINFO`](super::XEN_DOMCTL_SETTSCINFO) and its counterpart.
     pub struct DomctlTscInfo: "struct xen_domctl_tsc_info" {
         /// In or out: 0 default, 1 always emulated, 2 native.
         pub tsc_mode: u32,
         /// In or out: the domain's frequency in kHz.
         pub gtsc_khz: u32,
-        /// In or out: how often the domain was moved.
+        /// In or out: its incarnation (number of migrations).
         pub incarnation: u32,
         /// Padding.
         pub pad: u32,

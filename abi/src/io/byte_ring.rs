@@ -3,14 +3,14 @@
 //! Indexes count up and wrap at 2^32; the ring's size is a power of two. The other side can write any value at any
 //! moment: read an index once and check it here.
 
-/// How many bytes wait in a ring of `size` bytes, or none if the indexes claim more than it holds.
+/// Returns how many bytes wait in a ring of `size` bytes, or none if the indexes claim more than it holds.
 #[must_use]
 pub const fn waiting(size: u32, prod: u32, cons: u32) -> Option<u32> {
     let waiting = prod.wrapping_sub(cons);
     if waiting <= size { Some(waiting) } else { None }
 }
 
-/// How many bytes there is room for in a ring of `size` bytes, or none if the indexes claim more than it holds.
+/// Returns how many bytes there is room for in a ring of `size` bytes, or none if the indexes claim more than it holds.
 #[must_use]
 pub const fn free(size: u32, prod: u32, cons: u32) -> Option<u32> {
     match waiting(size, prod, cons) {
@@ -19,7 +19,7 @@ pub const fn free(size: u32, prod: u32, cons: u32) -> Option<u32> {
     }
 }
 
-/// Where in a ring of `size` bytes the byte with this index lies.
+/// Returns where in a ring of `size` bytes the byte with this index lies.
 #[must_use]
 pub const fn position(size: u32, index: u32) -> usize {
     (index & size.wrapping_sub(1)) as usize

@@ -29,8 +29,8 @@ pub struct RingShape {
 }
 
 impl RingShape {
-    /// The ring that fits `bytes` bytes of shared memory, of entries for a `Request` or a `Response`; none if not
-    /// even one entry fits.
+    /// Returns the ring that fits `bytes` bytes of shared memory, of entries for a `Request` or a `Response`; none if
+    /// not even one entry fits.
     #[must_use]
     pub fn fitting<Request, Response>(bytes: usize) -> Option<Self> {
         let entry_size = size_of::<Request>().max(size_of::<Response>());
@@ -39,13 +39,13 @@ impl RingShape {
         Some(Self { entries: 1 << room.checked_ilog2()?, entry_size })
     }
 
-    /// How many entries there are: a power of two.
+    /// Returns how many entries there are: a power of two.
     #[must_use]
     pub const fn entries(self) -> u32 {
         self.entries
     }
 
-    /// Offset of the entry for an index, in bytes from the start of the ring; always inside it.
+    /// Returns the offset of the entry for an index, in bytes from the start of the ring; always inside it.
     #[must_use]
     pub const fn offset_of(self, index: u32) -> usize {
         RING_HEADER_SIZE + (index & (self.entries - 1)) as usize * self.entry_size
@@ -63,25 +63,25 @@ pub struct FrontRing {
 }
 
 impl FrontRing {
-    /// A ring that has just been set up.
+    /// Creates the view of a ring that has just been set up.
     #[must_use]
     pub const fn new(shape: RingShape) -> Self {
         Self { shape, req_prod: 0, rsp_cons: 0 }
     }
 
-    /// The ring's measures.
+    /// Returns the ring's measures.
     #[must_use]
     pub const fn shape(self) -> RingShape {
         self.shape
     }
 
-    /// How many requests there is room for.
+    /// Returns how many requests there is room for.
     #[must_use]
     pub const fn free_requests(self) -> u32 {
         self.shape.entries.saturating_sub(self.req_prod.wrapping_sub(self.rsp_cons))
     }
 
-    /// How many responses wait, given the shared index; none if the backend claims more than were asked for.
+    /// Returns how many responses wait, given the shared index; none if the backend claims more than were asked for.
     #[must_use]
     pub fn waiting_responses(self, shared_rsp_prod: u32) -> Option<u32> {
         let waiting = shared_rsp_prod.wrapping_sub(self.rsp_cons);
@@ -100,19 +100,19 @@ pub struct BackRing {
 }
 
 impl BackRing {
-    /// A ring that has just been set up.
+    /// Creates the view of a ring that has just been set up.
     #[must_use]
     pub const fn new(shape: RingShape) -> Self {
         Self { shape, rsp_prod: 0, req_cons: 0 }
     }
 
-    /// The ring's measures.
+    /// Returns the ring's measures.
     #[must_use]
     pub const fn shape(self) -> RingShape {
         self.shape
     }
 
-    /// How many requests wait, given the shared index; none if the frontend claims more than the ring can hold
+    /// Returns how many requests wait, given the shared index; none if the frontend claims more than the ring can hold
     /// besides the requests that have no response yet.
     #[must_use]
     pub fn waiting_requests(self, shared_req_prod: u32) -> Option<u32> {
@@ -122,8 +122,8 @@ impl BackRing {
     }
 }
 
-/// Whether the other side wants to be notified once the shared index has gone from `old` to `new`, given the index
-/// at which it asked to be. Read that index after writing the new one, with a full barrier between.
+/// Returns whether the other side wants to be notified once the shared index has gone from `old` to `new`, given the
+/// index at which it asked to be. Read that index after writing the new one, with a full barrier between.
 #[must_use]
 pub const fn must_notify(old: u32, new: u32, event: u32) -> bool {
     new.wrapping_sub(event) < new.wrapping_sub(old)

@@ -61,9 +61,9 @@ flags! {
         const VMTRACE = 1 << 6;
         /// Performance counters in domains.
         const VPMU = 1 << 7;
-        /// Grant tables of form 1.
+        /// Grant tables of version 1.
         const GNTTAB_V1 = 1 << 8;
-        /// Grant tables of form 2.
+        /// Grant tables of version 2.
         const GNTTAB_V2 = 1 << 9;
     }
 }

@@ -10,7 +10,7 @@ constants! {
     table CONSTANTS;
     /// [`SysctlCpuFeatureset::index`]: as the CPU tells them.
     pub const XEN_SYSCTL_CPU_FEATURESET_RAW: u32 = 0;
-    /// [`SysctlCpuFeatureset::index`]: those that the hypervisor uses.
+    /// [`SysctlCpuFeatureset::index`]: the features that the hypervisor uses.
     pub const XEN_SYSCTL_CPU_FEATURESET_HOST: u32 = 1;
     /// [`SysctlCpuFeatureset::index`]: those of PV domains.
     pub const XEN_SYSCTL_CPU_FEATURESET_PV: u32 = 2;
@@ -101,7 +101,7 @@ wire! {
         pub index: u32,
         /// In: length of the first list. Out: how many there can be (null), or were written.
         pub nr_leaves: u32,
-        /// In: length of the second list. Out: likewise.
+        /// In: length of the second list. Out: the same for it.
         pub nr_msrs: u32,
         /// Zero.
         pub reserved: u32 = "_rsvd",

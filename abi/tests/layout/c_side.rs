@@ -92,7 +92,7 @@ impl Spelling {
         spelling
     }
 
-    /// The name as the headers write it, or none if they do not have it.
+    /// Returns the name as the headers write it, or none if they do not have it.
     pub fn of(&self, name: &str) -> Option<&str> {
         let upper = name.to_ascii_uppercase();
         self.defined.get(&upper).or_else(|| self.mentioned.get(&upper)).map(String::as_str)
@@ -123,7 +123,7 @@ fn run_c(name: &str, body: &str) -> String {
     String::from_utf8(output.stdout).expect("the C program prints ASCII")
 }
 
-/// The layout of each C type, with the members in the order in which they were asked for.
+/// Returns the layout of each C type, with the members in the order in which they were asked for.
 pub fn layouts(program: &str, types: &[(&str, Vec<String>)]) -> Vec<CStruct> {
     let mut body = String::new();
     for (c_type, members) in types {
@@ -145,7 +145,7 @@ pub fn layouts(program: &str, types: &[(&str, Vec<String>)]) -> Vec<CStruct> {
         .collect()
 }
 
-/// The value of each C expression, sign-extended if it is signed.
+/// Returns the value of each C expression, sign-extended if it is signed.
 pub fn values(program: &str, expressions: &[String]) -> Vec<u64> {
     let mut body = String::new();
     for expression in expressions {

@@ -7,7 +7,7 @@ use c_side::{CStruct, Spelling};
 use listed::Structure;
 use std::path::Path;
 
-/// The fields that have a counterpart in C, with that member's name.
+/// Returns the fields that have a counterpart in C, with that member's name.
 fn compared_fields(structure: &Structure) -> Vec<(&xen_abi::describe::Field, String)> {
     structure
         .fields
@@ -20,7 +20,7 @@ fn compared_fields(structure: &Structure) -> Vec<(&xen_abi::describe::Field, Str
         .collect()
 }
 
-/// Every difference between a Rust structure and its C counterpart, in words.
+/// Returns every difference between a Rust structure and its C counterpart, in words.
 fn differences(structure: &Structure, c: &CStruct) -> Vec<String> {
     let mut found = Vec::new();
     let name = structure.rust_path;
@@ -48,7 +48,7 @@ fn all_differences(program: &str, structures: &[Structure]) -> Vec<String> {
     structures.iter().zip(&in_c).flat_map(|(structure, c)| differences(structure, c)).collect()
 }
 
-/// The C expression for a name that may have an operator before its last word.
+/// Returns the C expression for a name that may have an operator before its last word.
 fn expression(spelling: &Spelling, name: &str) -> Result<String, String> {
     let (before, word) = name.rsplit_once(' ').map_or(("", name), |(before, word)| (before, word));
     let spelled = spelling.of(word).ok_or_else(|| format!("the headers have no {word}"))?;
@@ -129,7 +129,7 @@ fn a_wrong_size_is_found() {
     assert_eq!(found, ["xen_abi::event_channel::EvtchnSend: 8 bytes, in C 4"]);
 }
 
-/// The source files below a directory, with the path of the module that each holds.
+/// Adds the source files below a directory, with the path of the module that each holds.
 fn source_files(directory: &Path, module: &str, into: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(directory).expect("the source directory") {
         let path = entry.expect("a directory entry").path();
