@@ -8,6 +8,19 @@
 //! Every structure is made of fields that may hold any bytes, with all padding spelled out and zero in a default
 //! value, so it can be copied in from a guest and out to one as bytes. Unions are bytes with a pair of methods for
 //! each member. `tests/layout` compares every size, offset and number with the C headers.
+//!
+//! ```
+//! use xen_abi::event_channel::EvtchnSend;
+//! use xen_abi::{Errno, Port};
+//! use zerocopy::{FromBytes, IntoBytes};
+//!
+//! // What a guest passes to EVTCHNOP_send, byte by byte.
+//! let send = EvtchnSend::read_from_bytes(&[5, 0, 0, 0]).unwrap();
+//! assert_eq!(send.port, Port(5));
+//! assert_eq!(send.as_bytes(), [5, 0, 0, 0]);
+//! // And what it gets back in RAX if the port is not bound.
+//! assert_eq!(Errno::EINVAL.as_return(), -22);
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

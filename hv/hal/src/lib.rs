@@ -2,6 +2,21 @@
 //!
 //! The machine is a thing that the core calls; it never calls up. The core is generic over [`Machine`], so that the
 //! real one (`hv/x86`) and the one made of vectors (`hv/fake`) run the same hypervisor.
+//!
+//! The traits are [`Machine`] (CPUs, time, console, power), [`Devices`] (PCI and interrupts of the machine),
+//! [`GuestCpu`] (a vCPU: enter, exit, registers), [`NestedSpace`] (a domain's p2m) and [`FrameSource`] (its pool of
+//! page-table pages). Guest memory is only ever seen as [`PageWords`]:
+//!
+//! ```
+//! use xenolith_hal::PageWords;
+//!
+//! let page = PageWords::new();
+//! assert_eq!(page.store_u32(8, 7), Some(()));
+//! assert_eq!(page.load_u32(8), Some(7));
+//! assert_eq!(page.fetch_or_u32(8, 8), Some(7));
+//! assert_eq!(page.load_u32(6), None, "not aligned");
+//! assert_eq!(page.load_u32(4096), None, "outside the page");
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 

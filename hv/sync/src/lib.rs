@@ -13,6 +13,17 @@
 //! **Why no kept crate.** `spin` has neither ranks nor a way to put loom's atomics below it, and lets guards cross
 //! threads. `lock_api` wants a constant initial state, which loom's atomics cannot give, and keeps the data in a cell
 //! that loom does not track, so a model would not see a lock that fails to exclude.
+//!
+//! ```
+//! use xenolith_sync::{SpinLock, rank};
+//!
+//! static NEXT_PORT: SpinLock<u32, rank::EventPorts> = SpinLock::new(1);
+//! static QUEUE: SpinLock<Vec<u32>, rank::RunQueue> = SpinLock::new(Vec::new());
+//!
+//! // `RunQueue` stands after `EventPorts`; the other way round would panic here.
+//! let port = NEXT_PORT.lock();
+//! QUEUE.lock().push(*port);
+//! ```
 #![no_std]
 
 #[cfg(not(target_os = "none"))]
