@@ -1,6 +1,4 @@
-//! Machine memory and guests' memory: frames and their owners, translations, and what a guest's addresses lead to.
-//!
-//! Knows numbers of domains, and no domain.
+//! Machine frames, guest memory and the p2m (physmap). This row knows domains by number only.
 
 pub mod frames;
 pub mod guest_memory;

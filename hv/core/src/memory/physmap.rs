@@ -1,4 +1,4 @@
-//! What stands at each guest frame of a domain: changes to its translation, one at a time.
+//! The physmap (p2m) of a domain: the page at each guest frame, and changes to it, one at a time.
 
 use crate::memory::frames::epoch::Epoch;
 use crate::memory::frames::{Frames, PageRef, Pages, PagingPool};
@@ -8,31 +8,31 @@ use xen_abi::memory_map::MemmapEntry;
 use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
 use xenolith_sync::{SpinLock, rank};
 
-/// When something was last taken out of a translation, as moments by which every CPU has dropped it.
+/// When pages were last unmapped, as moments by which every CPU has flushed them from its TLB.
 #[derive(Debug, Default)]
 struct Removals {
     last: AtomicU64,
-    /// The last one for which CPUs were made to hurry.
+    /// The last moment for which CPUs were kicked.
     asked: AtomicU64,
-    /// The last one that was seen to have passed.
+    /// The last moment that is known to have passed.
     settled: AtomicU64,
 }
 
-/// The lock over a domain's translation, and the pool that pays for its page tables.
+/// The p2m lock of a domain, and the paging pool that pays for its page tables.
 #[derive(Debug)]
 pub struct Physmap {
     pool: SpinLock<PagingPool, rank::P2m>,
     /// The highest guest frame that was ever mapped.
     highest: AtomicU64,
     removals: Removals,
-    /// Where the domain saw its shared page last; all ones for nowhere.
+    /// The guest frame at which the domain last mapped its shared_info page; all ones for none.
     shared_info: AtomicU64,
     /// The memory map that the toolstack gave it.
     map: SpinLock<Vec<MemmapEntry>, rank::DomainPages>,
 }
 
 impl Physmap {
-    /// A translation whose page tables are paid by `pool`.
+    /// Creates the p2m of a domain whose page tables are paid by `pool`.
     #[must_use]
     pub fn new(pool: PagingPool) -> Self {
         Self {
@@ -44,13 +44,13 @@ impl Physmap {
         }
     }
 
-    /// The highest guest frame that was ever mapped; 0 if none was.
+    /// Returns the highest guest frame that was ever mapped; 0 if none was.
     pub fn highest(&self) -> Gfn {
         Gfn(self.highest.load(Ordering::Relaxed))
     }
 
-    /// The moment after everything that was taken out so far, if it was not seen to have passed; and whether this is
-    /// the first time that somebody asks for it.
+    /// Returns the moment after everything that was unmapped so far, if it is not known to have passed, and whether
+    /// this is the first call that asks for it.
     pub fn unsettled(&self) -> Option<(Epoch, bool)> {
         let last = self.removals.last.load(Ordering::Acquire);
         if last <= self.removals.settled.load(Ordering::Acquire) {
@@ -59,22 +59,22 @@ impl Physmap {
         Some((Epoch::from_bits(last), self.removals.asked.fetch_max(last, Ordering::AcqRel) < last))
     }
 
-    /// Every CPU has passed this moment.
+    /// Notes that every CPU has passed this moment.
     pub fn note_settled(&self, moment: Epoch) {
         self.removals.settled.fetch_max(moment.to_bits(), Ordering::AcqRel);
     }
 
-    /// Where the domain saw its shared page last.
+    /// Returns the guest frame at which the domain last mapped its shared_info page.
     pub fn shared_info_place(&self) -> Option<Gfn> {
         Some(Gfn(self.shared_info.load(Ordering::Acquire))).filter(|place| *place != Gfn::INVALID)
     }
 
-    /// Notes where the domain sees its shared page from now on.
+    /// Sets the guest frame of the domain's shared_info page.
     pub fn note_shared_info(&self, gfn: Gfn) {
         self.shared_info.store(gfn.0, Ordering::Release);
     }
 
-    /// A copy of the domain's memory map; none if memory is short.
+    /// Returns a copy of the domain's memory map (E820); None if memory is short.
     pub fn memory_map(&self) -> Option<Vec<MemmapEntry>> {
         let map = self.map.lock();
         let mut copy = Vec::new();
@@ -88,13 +88,13 @@ impl Physmap {
         *self.map.lock() = map;
     }
 
-    /// The pool. Not to be called inside [`Memory::edit`].
+    /// Calls `look` with the paging pool. Not to be called inside [`Memory::edit`].
     pub fn with_pool<T>(&self, look: impl FnOnce(&mut PagingPool) -> T) -> T {
         look(&mut self.pool.lock())
     }
 }
 
-/// The memory of one domain.
+/// The memory of one domain: its p2m, and the frames behind it.
 pub struct Memory<'a, P: Pages, S: NestedSpace> {
     pub owner: DomId,
     pub frames: &'a Frames,
@@ -111,12 +111,12 @@ impl<P: Pages, S: NestedSpace> Clone for Memory<'_, P, S> {
 
 impl<P: Pages, S: NestedSpace> Copy for Memory<'_, P, S> {}
 
-/// Why a page cannot stand at a guest frame.
+/// Why a page cannot be mapped at a guest frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlaceError {
-    /// A grant, a foreign page or a device stands there, and goes only by the way it came.
+    /// A grant, a foreign page or a device is mapped there, and must be unmapped by its own operation.
     Busy,
-    /// The pool is empty, or machine memory.
+    /// The paging pool or machine memory is exhausted.
     NoMemory,
     /// Beyond what the domain can address, or not aligned.
     OutOfRange,
@@ -133,13 +133,14 @@ impl From<MapError> for PlaceError {
 }
 
 impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
-    /// What stands at a guest frame now.
+    /// Looks up a guest frame.
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         self.space.lookup(gfn)
     }
 
-    /// A reference to the page that the domain *itself* owns at a guest frame, be it by a grant to itself. None for a
-    /// hole, a device, a page of another domain, and, where `write` asks for it, a page that is only for reading.
+    /// Takes a reference to the page that the domain *itself* owns at a guest frame, also where it is mapped by a grant
+    /// to itself. None for a hole, a device, a page of another domain, and, where `write` asks for it, a read-only
+    /// page.
     pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
         let mapping = self.lookup(gfn)?;
         let other = matches!(mapping.kind, PageKind::Foreign | PageKind::Mmio);
@@ -149,35 +150,34 @@ impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
         self.frames.reference(mapping.mfn, self.owner)
     }
 
-    /// Changes the translation. Nobody else changes it meanwhile; what runs in `change` may look pages up, but take
-    /// no lock that stands before the translation's.
+    /// Changes the p2m under its lock. `change` may look pages up, but must take no lock that stands before the p2m's.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Editor<'_, 'a, P, S>) -> T) -> T {
         let mut pool = self.physmap.pool.lock();
         change(&mut Editor { memory: self, pool: &mut pool })
     }
 }
 
-/// A translation under its lock.
+/// A p2m under its lock.
 pub struct Editor<'p, 'a, P: Pages, S: NestedSpace> {
     memory: &'p Memory<'a, P, S>,
     pool: &'p mut PagingPool,
 }
 
 impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
-    /// The memory that is changed.
+    /// Returns the memory that is changed.
     pub const fn memory(&self) -> &Memory<'a, P, S> {
         self.memory
     }
 
-    /// What stands at a guest frame.
+    /// Looks up a guest frame.
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         self.memory.space.lookup(gfn)
     }
 
-    /// Maps a block where nothing is. A page of the hypervisor's is referenced for as long as it is mapped, so it is
+    /// Maps a block at an empty range. A page of the hypervisor's is referenced for as long as it is mapped, so it is
     /// never free while the domain sees it, wherever and however often.
     ///
-    /// **Errors:** see [`MapError`]; out of range too for a page of the hypervisor's that is not the domain's to see.
+    /// **Errors:** see [`MapError`]; out of range too for a page of the hypervisor's that the domain may not see.
     pub fn map(&mut self, gfn: Gfn, mapping: Mapping) -> Result<(), MapError> {
         let memory = self.memory;
         let shared = match mapping.kind {
@@ -199,7 +199,7 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         Ok(())
     }
 
-    /// Takes one page away and gives what it was. The caller disposes of the page or, for a grant and a foreign page,
+    /// Unmaps one page and returns what was mapped. The caller disposes of the page or, for a grant and a foreign page,
     /// of the reference.
     ///
     /// **Errors:** see [`MapError`].
@@ -215,8 +215,8 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         Ok(unmapped)
     }
 
-    /// Takes the first page at or above a frame away, whole, and gives its first frame and what it was. The caller
-    /// disposes of it as of what [`Editor::unmap`] gives.
+    /// Unmaps the first page at or above a frame, whole, and returns its first frame and what was mapped. The caller
+    /// disposes of it as after [`Editor::unmap`].
     pub fn take_next(&mut self, from: Gfn) -> Option<(Gfn, Mapping)> {
         let memory = self.memory;
         let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
@@ -227,14 +227,14 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         Some((gfn, taken))
     }
 
-    /// Gives the page tables back; nothing can be mapped any more. Nothing is mapped, and no vCPU runs.
+    /// Frees the page tables; nothing can be mapped any more. Nothing may be mapped, and no vCPU may run.
     pub fn tear_down(&mut self) {
         let memory = self.memory;
         memory.space.tear_down(&mut self.pool.source(memory.frames, memory.pages, memory.owner));
     }
 
-    /// Puts one page at a guest frame in place of memory of the domain's own that may stand there, and gives that.
-    /// What was there stays the domain's: the caller decides what becomes of it.
+    /// Maps one page at a guest frame in place of the domain's own memory there, if any, and returns that. The old page
+    /// stays the domain's: the caller decides what becomes of it.
     ///
     /// **Errors:** [`PlaceError`]; nothing was changed.
     pub fn place(&mut self, gfn: Gfn, mfn: Mfn, rights: Rights, kind: PageKind) -> Result<Option<Mapping>, PlaceError> {

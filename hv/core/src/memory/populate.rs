@@ -1,4 +1,4 @@
-//! Putting new pages into a translation, and taking pages out for good.
+//! Populating a p2m with new pages, and removing pages for good.
 
 use crate::memory::frames::{AllocationError, OwnedFrame, Pages};
 use crate::memory::physmap::{Editor, Memory};
@@ -12,10 +12,10 @@ pub struct Extent {
     pub order: PageOrder,
 }
 
-/// Puts new, cleared pages of the domain's own at an extent. What memory of its own stood there stays the domain's
-/// and loses its place.
+/// Populates an extent with new, scrubbed pages. The domain's own memory that was mapped there stays the domain's but
+/// is no longer mapped.
 ///
-/// **Errors:** `ENOMEM`; `EINVAL` where a grant, a foreign page or a device stands, and beyond what the domain can
+/// **Errors:** `ENOMEM`; `EINVAL` where a grant, a foreign page or a device is mapped, and beyond what the domain can
 /// address; `EPERM` past the domain's maximum. Nothing was changed.
 pub fn populate_extent<P: Pages, S: NestedSpace>(
     memory: &Memory<'_, P, S>,
@@ -25,7 +25,8 @@ pub fn populate_extent<P: Pages, S: NestedSpace>(
     place(memory, extent, memory.frames.allocate(memory.pages, memory.owner, extent.order, below))
 }
 
-/// The same for memory that a domain is to give back when it runs: its maximum is what it may have then.
+/// Does the same for populate-on-demand memory, which the domain frees when it runs: its maximum is what it may have
+/// then.
 ///
 /// **Errors:** as [`populate_extent`]; `EPERM` for a domain that may have nothing.
 pub fn populate_on_demand<P: Pages, S: NestedSpace>(
@@ -58,7 +59,7 @@ fn place<P: Pages, S: NestedSpace>(
     }
 }
 
-/// Maps pages at an extent, in the largest pieces that fit.
+/// Maps pages at an extent, in the largest pages that fit.
 fn map_run<P: Pages, S: NestedSpace>(
     editor: &mut Editor<'_, '_, P, S>,
     extent: Extent,
@@ -94,7 +95,7 @@ fn map_run<P: Pages, S: NestedSpace>(
     Ok(())
 }
 
-/// The largest page that fits both frames and the rest of the run.
+/// Returns the largest page order that fits both frames and the rest of the run.
 fn piece(gfn: Gfn, mfn: Mfn, left: u64) -> PageOrder {
     let fits = |order: &PageOrder| order.pages() <= left && order.aligned(gfn.0) && order.aligned(mfn.0);
     [PageOrder::SIZE_1G, PageOrder::SIZE_2M].into_iter().find(fits).unwrap_or(PageOrder::SIZE_4K)
@@ -121,10 +122,10 @@ const fn errno_of(error: MapError) -> Errno {
     }
 }
 
-/// Takes the pages of an extent out of the translation and gives them up. A page of the hypervisor's that the domain
-/// saw only loses its place.
+/// Unmaps the pages of an extent and releases them. A page of the hypervisor's that is shared with the domain is only
+/// unmapped.
 ///
-/// **Errors:** as [`remove_page`], at the first frame that is not the domain's own; those before it are gone.
+/// **Errors:** as [`remove_page`], at the first frame that is not the domain's own; the pages before it are gone.
 pub fn remove_extent<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent) -> Result<(), Errno> {
     for page in 0..extent.order.pages() {
         let gfn = extent.gfn.checked_add(page).ok_or(Errno::ENOENT)?;
@@ -133,9 +134,9 @@ pub fn remove_extent<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent
     Ok(())
 }
 
-/// Takes one page of the domain's own out and gives it up.
+/// Unmaps one page of the domain's own memory and releases it.
 ///
-/// **Errors:** `ENOENT` where nothing is; `EPERM` for a device; `ENXIO` for a page of another domain; `ENOMEM`.
+/// **Errors:** `ENOENT` where nothing is mapped; `EPERM` for a device; `ENXIO` for a page of another domain; `ENOMEM`.
 pub fn remove_page<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, gfn: Gfn) -> Result<(), Errno> {
     match editor.lookup(gfn).ok_or(Errno::ENOENT)?.kind {
         PageKind::Mmio => return Err(Errno::EPERM),

@@ -1,4 +1,4 @@
-//! How many frames each domain has.
+//! The number of frames of each domain.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -14,9 +14,10 @@ pub struct Account {
     max: AtomicU32,
     shared: AtomicU32,
     claimed: AtomicU32,
-    /// Frames populated on demand, of those in `total`: what the domain gives back is taken off here first.
+    /// Frames populated on demand, of those in `total`: frames that the domain frees are subtracted here first.
     on_demand: AtomicU32,
-    /// How many of those the domain is to keep, and so count against its maximum: all, until somebody says less.
+    /// How many of those the domain keeps, which therefore count against its maximum: all, until `keep_on_demand` says
+    /// less.
     on_demand_kept: AtomicU32,
 }
 
@@ -33,28 +34,28 @@ impl Account {
         }
     }
 
-    /// Frames of the domain's own memory.
+    /// Returns the frames of the domain's own memory (Xen's `tot_pages`).
     pub fn total(&self) -> u32 {
         self.total.load(Ordering::Acquire)
     }
 
-    /// The most frames that the domain may have.
+    /// Returns the most frames that the domain may have (Xen's `max_pages`).
     pub fn max(&self) -> u32 {
         self.max.load(Ordering::Acquire)
     }
 
-    /// Changes the most frames; a lower number than it has takes nothing away.
+    /// Sets the most frames; a lower number than it has takes nothing away.
     pub fn set_max(&self, pages: u32) {
         self.max.store(pages, Ordering::Release);
     }
 
-    /// How many of the frames that were populated on demand the domain is to keep. Until it has given back the others,
-    /// they do not count against its maximum.
+    /// Sets how many of the frames that were populated on demand the domain keeps. Until it has freed the others, they
+    /// do not count against its maximum.
     pub fn keep_on_demand(&self, pages: u32) {
         self.on_demand_kept.store(pages, Ordering::Release);
     }
 
-    /// What the domain may have until it has given back what it is not to keep.
+    /// Returns the limit that holds until the domain has freed the frames that it is not to keep.
     fn limit(&self) -> u32 {
         let excess = self.on_demand.load(Ordering::Acquire).saturating_sub(self.on_demand_kept.load(Ordering::Acquire));
         match self.max() {
@@ -64,22 +65,22 @@ impl Account {
         }
     }
 
-    /// Frames of the hypervisor's that the domain sees.
+    /// Returns the hypervisor's frames that are shared with the domain.
     pub fn shared(&self) -> u32 {
         self.shared.load(Ordering::Acquire)
     }
 
-    /// Frames that are kept for the domain and not allocated yet.
+    /// Returns the frames that are claimed for the domain and not allocated yet.
     pub fn claimed(&self) -> u32 {
         self.claimed.load(Ordering::Acquire)
     }
 
-    /// True when no frame belongs to the domain.
+    /// Returns true if no frame belongs to the domain.
     pub fn is_empty(&self) -> bool {
         self.total() == 0 && self.shared() == 0
     }
 
-    /// Counts frames in; false, and none counted, if they would pass the maximum.
+    /// Counts frames in; returns false, with none counted, if they would exceed the maximum.
     #[must_use]
     pub(super) fn charge(&self, pages: u32) -> bool {
         let limit = self.limit();
@@ -87,7 +88,7 @@ impl Account {
         self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    /// Counts frames in that are populated on demand: the maximum does not count, unless it is 0.
+    /// Counts in frames that are populated on demand: the maximum does not apply, unless it is 0.
     #[must_use]
     pub(super) fn charge_on_demand(&self, pages: u32) -> bool {
         let max = self.max();
@@ -113,7 +114,7 @@ impl Account {
         subtract(&self.shared, 1);
     }
 
-    /// Only under the allocator's lock.
+    /// Sets the claim. Only under the allocator's lock.
     pub(super) fn set_claimed(&self, pages: u32) {
         self.claimed.store(pages, Ordering::Release);
     }
@@ -123,11 +124,13 @@ fn subtract(counter: &AtomicU32, count: u32) {
     let _ = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some(old.saturating_sub(count)));
 }
 
-/// The accounts of all domains that can be.
+/// The accounts of all possible domains.
 #[derive(Debug)]
 pub struct Accounts(Box<[Account]>);
 
 impl Accounts {
+    /// Creates the accounts of `domains` domains.
+    ///
     /// **Errors:** no memory.
     pub fn new(domains: u16) -> Result<Self, TryReserveError> {
         let mut accounts = Vec::new();
@@ -136,7 +139,7 @@ impl Accounts {
         Ok(Self(accounts.into_boxed_slice()))
     }
 
-    /// The account of a domain; none for an identifier that no domain can have.
+    /// Returns the account of a domain; None for an identifier that no domain can have.
     pub fn get(&self, domain: DomId) -> Option<&Account> {
         self.0.get(usize::from(domain.0))
     }

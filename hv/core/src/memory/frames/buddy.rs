@@ -1,4 +1,4 @@
-//! Which machine frames are free, in blocks of powers of two.
+//! The buddy allocator: free machine frames in blocks of powers of two.
 
 use super::level_bitmap::LevelBitmap;
 use alloc::collections::TryReserveError;
@@ -9,10 +9,10 @@ use xenolith_hal::{Mfn, PageOrder};
 /// The largest block: 1 GiB.
 pub const MAX_ORDER: u8 = 18;
 
-/// Free blocks by order. Holes in the machine's memory are frames that were never given to it.
+/// Free blocks by order. Holes in the machine's memory are frames that were never added.
 ///
-/// A quarter of a byte for each frame below the limit. The highest fitting block is taken, so that low memory is left
-/// for those who need it.
+/// It takes a quarter of a byte for each frame below the limit. The highest fitting block is taken, so that low memory
+/// is left for devices and guests that need it.
 #[derive(Debug)]
 pub struct Buddy {
     orders: Vec<LevelBitmap>,
@@ -21,7 +21,7 @@ pub struct Buddy {
 }
 
 impl Buddy {
-    /// An allocator for frames below `limit` that holds none.
+    /// Creates an empty allocator for frames below `limit`.
     ///
     /// **Errors:** no memory.
     pub fn new(limit: Mfn) -> Result<Self, TryReserveError> {
@@ -33,7 +33,7 @@ impl Buddy {
         Ok(Self { orders, limit: limit.0, free: 0 })
     }
 
-    /// The number of free frames.
+    /// Returns the number of free frames.
     pub const fn free_frames(&self) -> u64 {
         self.free
     }
@@ -53,7 +53,7 @@ impl Buddy {
         None
     }
 
-    /// Gives the parts of a block that are not wanted back and says where the wanted one starts: the highest below
+    /// Splits a block: frees the parts that are not wanted and returns the start of the wanted one, the highest below
     /// the bound.
     fn split(&mut self, start: u64, from: u8, to: u8, bound: u64) -> u64 {
         let mut start = start;
@@ -67,7 +67,7 @@ impl Buddy {
         start
     }
 
-    /// Takes the very block, wherever it lies in a free one; false if a part of it is not free or it is not aligned.
+    /// Takes this block out of the free block around it; returns false if part of it is not free or it is not aligned.
     pub fn take_block(&mut self, block: Mfn, size: PageOrder) -> bool {
         let Some((start, order)) = self.containing(block).filter(|(_, order)| *order >= size.0) else { return false };
         if !size.aligned(block.0) {
@@ -88,12 +88,12 @@ impl Buddy {
         true
     }
 
-    /// The free block that a frame lies in.
+    /// Returns the free block that contains a frame.
     pub fn containing(&self, frame: Mfn) -> Option<(u64, u8)> {
         (0..=MAX_ORDER).find(|order| self.contains(*order, frame.0)).map(|order| (frame.0 >> order << order, order))
     }
 
-    /// Gives a block back; it is joined with its free neighbours. The caller owned it: no part of it is free.
+    /// Frees a block and merges it with its free neighbours. The caller owned it: no part of it is free.
     pub fn give(&mut self, start: Mfn, order: PageOrder) {
         let (mut start, mut order) = (start.0, order.0);
         self.free = self.free.saturating_add(order_pages(order));
@@ -108,7 +108,7 @@ impl Buddy {
         self.insert(order, start);
     }
 
-    /// Gives a range of frames of any length.
+    /// Frees a range of frames of any length.
     pub fn give_range(&mut self, range: Range<u64>) {
         for (start, order) in blocks(range.start..range.end.min(self.limit)) {
             self.give(Mfn(start), order);
@@ -134,7 +134,7 @@ const fn order_pages(order: u8) -> u64 {
     PageOrder(order).pages()
 }
 
-/// Cuts a range of frames into the largest aligned blocks.
+/// Splits a range of frames into the largest aligned blocks.
 pub fn blocks(range: Range<u64>) -> impl Iterator<Item = (u64, PageOrder)> {
     let mut next = range.start;
     core::iter::from_fn(move || {
@@ -207,7 +207,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain set of free frames: blocks never overlap, lie where they may, and come back joined.
+        /// Compares with a plain set of free frames: blocks never overlap, lie where they may, and are merged when
+        /// freed.
         #[test]
         fn it_hands_out_only_free_frames_and_counts_them(
             holes in prop::collection::btree_set(0u64..4096, 0..8),

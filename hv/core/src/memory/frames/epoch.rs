@@ -1,9 +1,9 @@
-//! Grace periods: when no CPU can still use what was taken out of a translation.
+//! Grace periods, as in RCU: when no CPU can still use what was unmapped from a p2m.
 //!
-//! Whoever takes a page out of a translation notes it under the next epoch. A CPU says at its quiet point, where it
-//! holds nothing that it looked up in a translation, which epoch it has seen; it then enters a guest only after it
-//! dropped the translations that are stale by now. When every CPU has seen an epoch or idles, what was noted under it
-//! is out of everybody's reach. So taking a page away never waits for another CPU and never interrupts one.
+//! A page that is unmapped is noted under the next epoch. At its quiescent state, where it holds nothing that it looked
+//! up in a p2m, a CPU announces which epoch it has seen; before it next enters a guest it flushes the translations that
+//! are stale by then. When every CPU has seen an epoch or is idle, no CPU can reach what was noted under it. So
+//! unmapping a page never waits for another CPU and never interrupts one.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -12,26 +12,26 @@ use xenolith_hal::CpuId;
 use xenolith_sync::Padded;
 use xenolith_sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Seen by a CPU that idles: it uses no translation until it says otherwise.
+/// The value of an idle CPU (RCU's extended quiescent state): it uses no translation until it announces otherwise.
 const OFFLINE: u64 = u64::MAX;
 
-/// A moment that every CPU must have passed.
+/// A moment that every CPU must have passed: the end of a grace period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// As a number; 0 is before every moment.
+    /// Returns it as a number; 0 is before every moment.
     pub const fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The moment with this number.
+    /// Returns the moment with this number.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
-/// The epoch of the machine and what each CPU has seen of it.
+/// The epoch of the machine, and the last one that each CPU has seen.
 #[derive(Debug)]
 pub struct Epochs {
     now: AtomicU64,
@@ -39,7 +39,7 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// For this many CPUs, all of which idle.
+    /// Creates the epochs of this many CPUs, all of which are idle.
     ///
     /// **Errors:** no memory.
     pub fn new(cpus: usize) -> Result<Self, TryReserveError> {
@@ -49,8 +49,8 @@ impl Epochs {
         Ok(Self { now: AtomicU64::new(0), seen: seen.into_boxed_slice() })
     }
 
-    /// The CPU holds nothing that it looked up before, and will drop stale translations before it enters a guest.
-    /// Also ends its idling.
+    /// Announces a quiescent state: the CPU holds nothing that it looked up before, and will flush stale translations
+    /// before it enters a guest. Also ends its idling.
     pub fn quiet(&self, cpu: CpuId) {
         let Some(seen) = self.seen.get(cpu.index()) else { return };
         let was = seen.0.load(Ordering::Relaxed);
@@ -62,32 +62,32 @@ impl Epochs {
         }
     }
 
-    /// The CPU goes idle: it uses no translation before its next quiet point.
+    /// Announces that the CPU goes idle: it uses no translation before its next quiescent state.
     pub fn idle(&self, cpu: CpuId) {
         if let Some(seen) = self.seen.get(cpu.index()) {
             seen.0.store(OFFLINE, Ordering::Release);
         }
     }
 
-    /// A moment after everything that this CPU did so far.
+    /// Starts an epoch and returns it: a moment after everything that this CPU did so far.
     pub fn next(&self) -> Epoch {
         Epoch(self.now.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
 
-    /// A moment after everything that this CPU did so far, and that nobody has begun: it cannot pass before
+    /// Returns a moment after everything that this CPU did so far, which has not begun: it cannot pass before
     /// [`Epochs::begin`]. So noting it costs one load.
     pub fn coming(&self) -> Epoch {
         Epoch(self.now.load(Ordering::Acquire).wrapping_add(1))
     }
 
-    /// Begins a moment that was coming, if it has not begun.
+    /// Begins an epoch that [`Epochs::coming`] returned, if it has not begun.
     pub fn begin(&self, epoch: Epoch) {
         if self.now.load(Ordering::Acquire) < epoch.0 {
             self.now.fetch_max(epoch.0, Ordering::AcqRel);
         }
     }
 
-    /// The CPUs that have not passed the epoch.
+    /// Returns the CPUs that have not passed the epoch.
     pub fn laggards(&self, epoch: Epoch) -> impl Iterator<Item = CpuId> + '_ {
         fence(Ordering::SeqCst);
         let lags = move |(cpu, seen): (usize, &Padded<AtomicU64>)| {
@@ -96,13 +96,13 @@ impl Epochs {
         self.seen.iter().enumerate().filter_map(lags)
     }
 
-    /// True when the CPU has passed the epoch or idles.
+    /// Returns true if the CPU has passed the epoch or is idle.
     pub fn has_passed(&self, cpu: CpuId, epoch: Epoch) -> bool {
         fence(Ordering::SeqCst);
         self.seen.get(cpu.index()).is_none_or(|seen| seen.0.load(Ordering::Acquire) >= epoch.0)
     }
 
-    /// True when every CPU has passed the epoch or idles.
+    /// Returns true if every CPU has passed the epoch or is idle: the grace period is over.
     pub fn passed(&self, epoch: Epoch) -> bool {
         self.laggards(epoch).next().is_none()
     }

@@ -1,4 +1,4 @@
-//! Free frames, and those that are promised to somebody.
+//! Free frames and claims on them.
 
 use super::account::Account;
 use super::buddy::Buddy;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use xenolith_hal::{DomId, Mfn, PageOrder};
 
-/// Frames that are free, and those promised to somebody.
+/// Free frames and the claims of domains (Xen's `XENMEM_claim_pages`).
 #[derive(Debug)]
 pub(super) struct Heap {
     pub(super) buddy: Buddy,
@@ -16,10 +16,10 @@ pub(super) struct Heap {
     pub(super) dirty_regions: LevelBitmap,
     /// The sum of all accounts' claims.
     pub(super) claims: u64,
-    /// Free frames that are out of the allocator while somebody clears them.
+    /// Free frames that are out of the allocator while a CPU scrubs them.
     pub(super) being_cleared: u64,
-    /// Blocks whose clearing was broken off, as many at most as there is room for, and how many words of the first dirty
-    /// frame are clear. They count as being cleared.
+    /// Blocks whose scrubbing was interrupted, limited by the vector's capacity, and how many words of the first dirty
+    /// frame are zero. They count as being scrubbed.
     pub(super) unfinished: Vec<(FreeFrame, usize)>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Heap {
 pub enum ClaimError {
     /// The domain has a claim, or has as many pages already, or may not have that many.
     Invalid,
-    /// So much is not free.
+    /// Not enough memory is free.
     NoMemory,
 }
 
@@ -62,7 +62,7 @@ impl Heap {
 }
 
 impl Frames {
-    /// Keeps free memory for a domain until it has `pages` pages in all; 0 ends the claim.
+    /// Claims free memory for a domain until it has `pages` pages in all; 0 ends the claim.
     ///
     /// **Errors:** [`ClaimError`].
     pub fn claim(&self, domain: DomId, pages: u64) -> Result<(), ClaimError> {

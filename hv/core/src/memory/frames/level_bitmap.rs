@@ -1,4 +1,4 @@
-//! A set of small numbers in which the highest one below a bound is found in a few steps.
+//! A hierarchical bitmap: finds the highest number below a bound in a few steps.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ pub struct LevelBitmap {
 }
 
 impl LevelBitmap {
-    /// An empty set of numbers below `limit`.
+    /// Creates an empty set of numbers below `limit`.
     ///
     /// **Errors:** no memory.
     pub fn new(limit: usize) -> Result<Self, TryReserveError> {
@@ -32,12 +32,12 @@ impl LevelBitmap {
         }
     }
 
-    /// True when the number is in the set.
+    /// Returns true if the number is in the set.
     pub fn contains(&self, index: usize) -> bool {
         self.word(0, index / BITS) & (1 << (index % BITS)) != 0
     }
 
-    /// Puts a number in. A number past the limit is ignored.
+    /// Adds a number. A number past the limit is ignored.
     pub fn insert(&mut self, index: usize) {
         let mut index = index;
         for level in &mut self.levels {
@@ -51,7 +51,7 @@ impl LevelBitmap {
         }
     }
 
-    /// Takes a number out; gives whether it was in.
+    /// Removes a number; returns whether it was in the set.
     pub fn remove(&mut self, index: usize) -> bool {
         if !self.contains(index) {
             return false;
@@ -68,7 +68,7 @@ impl LevelBitmap {
         true
     }
 
-    /// The highest number in the set that is below `end`.
+    /// Returns the highest number in the set that is below `end`.
     pub fn highest_below(&self, end: usize) -> Option<usize> {
         let mut end = end.min(self.levels.first()?.len().saturating_mul(BITS));
         for depth in 0..self.levels.len() {
@@ -85,7 +85,7 @@ impl LevelBitmap {
         Some(self.descend(top, bit as usize))
     }
 
-    /// From a bit that is set at `depth` down to the highest number under it.
+    /// Descends from a bit that is set at `depth` to the highest number under it.
     fn descend(&self, depth: usize, index: usize) -> usize {
         (0..depth).rev().fold(index, |index, depth| {
             let highest = self.word(depth, index).checked_ilog2().unwrap_or(0);

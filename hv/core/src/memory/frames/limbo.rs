@@ -1,7 +1,7 @@
-//! References that were given up and may be dropped only after a grace period.
+//! Deferred frees: references that were dropped and take effect only after a grace period (RCU callbacks, as it were).
 //!
-//! Frames wait in chains that run through the frame table, so that giving a reference up never needs memory. Each CPU
-//! has a chain that grows and one that waits for its epoch.
+//! Frames wait in chains that run through the frame table, so that deferring never needs memory. Each CPU has a chain
+//! that grows and one that waits for its epoch.
 
 use super::epoch::Epoch;
 use super::table::{Frame, FrameTable};
@@ -12,7 +12,7 @@ use xenolith_sync::atomic::Ordering;
 const END: u32 = u32::MAX;
 const QUEUED: u64 = 1 << 31;
 const AGAIN: u64 = 1 << 30;
-/// The frame is the first of a block that waits whole; the count is the block's order.
+/// The frame is the first of a block that is deferred as a whole; the count is the block's order.
 const BLOCK: u64 = 1 << 29;
 const COUNT: u64 = BLOCK - 1;
 
@@ -36,11 +36,11 @@ pub struct Sealed {
     pub chain: Chain,
     pub epoch: Epoch,
     pub since: Time,
-    /// The CPUs that lag were kicked already.
+    /// CPUs that have not passed the epoch were kicked already.
     pub kicked: bool,
 }
 
-/// What one CPU gave up.
+/// The deferred frees of one CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Limbo {
     open: Chain,
@@ -52,7 +52,7 @@ impl Limbo {
         Self { open: Chain::EMPTY, sealed: None }
     }
 
-    /// Adds a frame for which [`note`] said so.
+    /// Appends a frame for which [`note`] returned true.
     pub fn push(&mut self, table: &FrameTable, mfn: Mfn) {
         let (Some(frame), Ok(link)) = (table.get(mfn), u32::try_from(mfn.0)) else { return };
         let next = u64::from(self.open.head) << 32;
@@ -62,7 +62,7 @@ impl Limbo {
         self.open = Chain { head: link };
     }
 
-    /// Closes the growing chain under a new epoch, if there is one and no other waits.
+    /// Seals the growing chain under a new epoch, if there is one and no other waits.
     pub fn seal(&mut self, now: Time, epoch: impl FnOnce() -> Epoch) {
         if self.sealed.is_none() && !self.open.is_empty() {
             self.sealed = Some(Sealed { chain: self.open, epoch: epoch(), since: now, kicked: false });
@@ -70,7 +70,7 @@ impl Limbo {
         }
     }
 
-    /// Takes the waiting chain out if its epoch has passed.
+    /// Takes the sealed chain out if its grace period is over.
     pub fn take_due(&mut self, passed: impl FnOnce(Epoch) -> bool) -> Option<Chain> {
         let sealed = self.sealed.filter(|sealed| passed(sealed.epoch))?;
         self.sealed = None;
@@ -78,7 +78,8 @@ impl Limbo {
     }
 }
 
-/// Notes one more reference to be dropped later. True when the frame is in no chain and the caller must push it.
+/// Records one more reference to be dropped later. Returns true if the frame is in no chain and the caller must push
+/// it.
 pub fn note(frame: &Frame) -> bool {
     let added = |word: u64| {
         Some(if word & QUEUED == 0 { QUEUED | 1 } else { (word & !COUNT) | AGAIN | (word.wrapping_add(1) & COUNT) })
@@ -87,20 +88,21 @@ pub fn note(frame: &Frame) -> bool {
     before.is_ok_and(|word| word & QUEUED == 0)
 }
 
-/// Notes that a whole block is to be freed later; the caller must push its first frame. Nobody refers to any of its
-/// frames but the caller, who gives them up, and nobody can begin to: so none of them is in a chain.
+/// Records that a whole block is to be freed later; the caller must push its first frame. No reference to any of its
+/// frames exists except the caller's, which the caller gives up, and none can be taken: so no frame of it is in a
+/// chain.
 pub fn note_block(frame: &Frame, order: PageOrder) {
     frame.deferred.store(QUEUED | BLOCK | u64::from(order.0), Ordering::Release);
 }
 
-/// What to do with a frame whose chain is due.
+/// What to do with a frame when its grace period is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
     /// Drop this many references.
     Drop(u32),
     /// Free the block of this order that begins here.
     Free(PageOrder),
-    /// More were given up since it was queued: it waits once more.
+    /// More references were dropped since it was queued: it waits for another grace period.
     Again,
 }
 

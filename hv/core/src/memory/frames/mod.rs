@@ -1,7 +1,7 @@
-//! Machine memory: who has which frame, what is free, and when a frame that was taken from a guest is free again.
+//! Machine memory: the owner and the references of each frame, the allocator, and deferred freeing.
 //!
-//! A frame is free again only when its owner gave it up *and* every reference to it is gone *and*, where a guest could
-//! reach it, a grace period has passed ([`epoch`]).
+//! A frame is free again only when its owner has released it *and* every reference to it is gone *and*, if a guest
+//! could reach it, a grace period has passed ([`epoch`]).
 
 pub mod account;
 mod buddy;
@@ -39,7 +39,7 @@ use xenolith_sync::{Once, Padded, SpinLock, rank};
 
 /// The contents of machine frames.
 pub trait Pages {
-    /// A page of RAM that the core may use; none for anything else.
+    /// Returns a page of RAM that the core may use; None for anything else.
     fn page(&self, mfn: Mfn) -> Option<&PageWords>;
 }
 
@@ -57,13 +57,13 @@ pub const ANYWHERE: Mfn = Mfn(u64::MAX);
 pub enum AllocationError {
     /// The domain has as many as it may have.
     OverMaximum,
-    /// No such block is free. More may become free soon: [`Frames::waiting`].
+    /// No free block is large enough. More may become free soon: [`Frames::waiting`].
     NoMemory,
     /// No domain can have this identifier.
     NoDomain,
 }
 
-/// All machine memory that the hypervisor hands out.
+/// The frames of the machine that the hypervisor allocates.
 #[derive(Debug)]
 pub struct Frames {
     table: FrameTable,
@@ -71,25 +71,26 @@ pub struct Frames {
     heap: SpinLock<Heap, rank::Frames>,
     epochs: Epochs,
     limbo: Box<[Padded<SpinLock<Limbo, rank::Frames>>]>,
-    /// Frames in limbo.
+    /// Frames whose freeing is deferred.
     waiting: AtomicU64,
-    /// Free frames that must be cleared before use.
+    /// Free frames that must be scrubbed before use.
     dirty: AtomicU64,
     /// See [`Frames::before_release`].
     before_release: Once<fn()>,
 }
 
 impl Frames {
-    /// Frames below `limit`, of which those of `ram` are free, for a machine of `cpus` CPUs, all of which idle.
+    /// Creates the frame table and the allocator for frames below `limit`, of which those in `ram` are free, on a
+    /// machine of `cpus` CPUs, all of which are idle.
     ///
-    /// `ram` names what nobody uses: without the image, the heap, modules. What ranges share is taken once.
+    /// `ram` is the unused RAM: without the image, the heap, modules. Overlapping ranges are counted once.
     ///
     /// **Errors:** no memory for the tables: 16 bytes a frame in each GiB with RAM, half a byte a frame below `limit`.
     pub fn new(limit: Mfn, ram: &[Range<Mfn>], cpus: usize) -> Result<Self, TryReserveError> {
         Self::for_domains(limit, ram, cpus, DomId::FIRST_RESERVED.0)
     }
 
-    /// As [`Frames::new`], with accounts only for domains below a number.
+    /// Does the same as [`Frames::new`], with accounts only for domains below a number.
     ///
     /// **Errors:** no memory for the tables.
     pub fn for_domains(limit: Mfn, ram: &[Range<Mfn>], cpus: usize, domains: u16) -> Result<Self, TryReserveError> {
@@ -125,7 +126,7 @@ impl Frames {
         })
     }
 
-    /// Makes frames free that were the hypervisor's own until now, as far as there are entries for them.
+    /// Frees frames that were the hypervisor's own until now, as far as they are in the frame table.
     pub fn add(&self, run: Range<Mfn>) {
         for (start, order) in blocks(run.start.0..run.end.0) {
             if self.table.block(Mfn(start), order.pages()).len() as u64 == order.pages() {
@@ -134,45 +135,45 @@ impl Frames {
         }
     }
 
-    /// The account of a domain; none for an identifier that no domain can have.
+    /// Returns the account of a domain; None for an identifier that no domain can have.
     pub fn account(&self, domain: DomId) -> Option<&Account> {
         self.accounts.get(domain)
     }
 
-    /// What is known of a frame; none where there is no RAM.
+    /// Returns the state of a frame; None where there is no RAM.
     pub fn state(&self, mfn: Mfn) -> Option<FrameState> {
         Some(self.table.get(mfn)?.state())
     }
 
-    /// One past the highest frame.
+    /// Returns the frame number one past the highest frame.
     pub fn limit(&self) -> Mfn {
         self.table.limit()
     }
 
-    /// Frames that are free, promised ones and dirty ones included.
+    /// Returns the number of free frames, claimed ones and dirty ones included.
     pub fn free_pages(&self) -> u64 {
         let heap = self.heap.lock();
         heap.buddy.free_frames().saturating_add(heap.being_cleared)
     }
 
-    /// Free frames that were not cleared yet.
+    /// Returns the number of free frames that are not scrubbed yet.
     pub fn scrub_pending(&self) -> u64 {
         self.dirty.load(Ordering::Relaxed)
     }
 
-    /// Frames that some domain claimed and has not allocated.
+    /// Returns the number of frames that are claimed and not allocated.
     pub fn claimed_pages(&self) -> u64 {
         self.heap.lock().claims
     }
 
-    /// Takes a cleared block that ends at or below `below`.
+    /// Allocates a scrubbed block that ends at or below `below`.
     pub fn take(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
         let frame = self.take_unscrubbed(order, below)?;
         self.scrub_frames(pages, frame.mfn, frame.order.pages());
         Some(frame)
     }
 
-    /// Takes a block with whatever its last user left in it: for what overwrites all of it.
+    /// Allocates a block without scrubbing it: for callers that overwrite all of it.
     pub fn take_unscrubbed(&self, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
         self.take_for(order, below, None).map(|mfn| self.taken(mfn, order))
     }
@@ -189,7 +190,7 @@ impl Frames {
         attempt().or_else(|| if self.collect_all() { attempt() } else { None })
     }
 
-    /// Takes the very block, as it is, if all of it is free: for memory whose address matters.
+    /// Allocates this block, unscrubbed, if all of it is free: for memory whose address matters.
     pub fn take_block(&self, start: Mfn, order: PageOrder) -> Option<FreeFrame> {
         if order.0 > MAX_ORDER {
             return None;
@@ -201,7 +202,7 @@ impl Frames {
         got.then(|| self.taken(start, order))
     }
 
-    /// Marks a block that left the allocator, frame by frame.
+    /// Marks the frames of a block that left the allocator.
     fn taken(&self, mfn: Mfn, order: PageOrder) -> FreeFrame {
         for frame in self.table.block(mfn, order.pages()) {
             let dirty = frame.state().dirty;
@@ -210,14 +211,14 @@ impl Frames {
         FreeFrame { mfn, order }
     }
 
-    /// Gives a block back that no guest ever saw.
+    /// Frees a block that no guest ever saw.
     pub fn give_back(&self, frame: FreeFrame) {
         self.free_block(frame.mfn, frame.order);
     }
 
     /// Makes a block the memory of a domain.
     ///
-    /// **Errors:** the block comes back with the reason.
+    /// **Errors:** the block, with the reason.
     pub fn assign(&self, frame: FreeFrame, owner: DomId) -> Result<OwnedFrame, (FreeFrame, AllocationError)> {
         let Some(account) = self.accounts.get(owner) else { return Err((frame, AllocationError::NoDomain)) };
         if !account.charge(frame.order.pages() as u32) {
@@ -235,7 +236,7 @@ impl Frames {
         OwnedFrame { mfn, order, owner }
     }
 
-    /// Takes a cleared block that ends at or below `below` as memory of a domain, out of its claim if it has one.
+    /// Allocates a scrubbed block that ends at or below `below` as memory of a domain, out of its claim if it has one.
     ///
     /// **Errors:** see [`AllocationError`].
     pub fn allocate(
@@ -248,7 +249,7 @@ impl Frames {
         self.allocate_within(pages, owner, order, below, Account::charge)
     }
 
-    /// The same for memory that is populated on demand: a maximum other than 0 is no limit to it.
+    /// Does the same for memory that is populated on demand: a maximum other than 0 does not limit it.
     ///
     /// **Errors:** see [`AllocationError`].
     pub fn allocate_on_demand(
@@ -289,15 +290,15 @@ impl Frames {
         self.free_block(frame.mfn, frame.order);
     }
 
-    /// Gives a block up frame by frame, of which a guest may have seen a part.
+    /// Releases a block frame by frame, part of which a guest may have seen.
     pub fn retire(&self, frame: OwnedFrame) {
         for (mfn, _) in self.table.run(frame.mfn, frame.order.pages()) {
             self.release(mfn, frame.owner);
         }
     }
 
-    /// A domain gives up a frame of its memory that is in its translation no longer. True the first time: it is freed
-    /// when all references are gone and a grace period has passed.
+    /// Releases a frame of a domain's memory that is no longer in its p2m. Returns true the first time: the frame is
+    /// freed when all references are gone and a grace period has passed.
     pub fn release(&self, mfn: Mfn, owner: DomId) -> bool {
         self.disown(mfn, owner, FrameUse::Guest)
     }
@@ -311,7 +312,7 @@ impl Frames {
         true
     }
 
-    /// Takes a cleared frame that `owner` may map but that stays the hypervisor's.
+    /// Allocates a scrubbed frame that `owner` may map but that stays the hypervisor's.
     pub fn take_shared(&self, pages: &impl Pages, owner: DomId) -> Option<SharedFrame> {
         let account = self.accounts.get(owner)?;
         let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
@@ -321,7 +322,7 @@ impl Frames {
         Some(SharedFrame { mfn, owner })
     }
 
-    /// Gives up a frame that a domain could see; it is freed when nobody maps it any more.
+    /// Releases a frame that a domain could see; it is freed when it is no longer mapped anywhere.
     pub fn release_shared(&self, shared: SharedFrame) {
         self.disown(shared.mfn, shared.owner, FrameUse::Shared);
     }
@@ -336,13 +337,13 @@ impl Frames {
         self.disown(mfn, owner, FrameUse::Table)
     }
 
-    /// A reference to a frame, if `owner` owns it and it is a domain's memory or shared by the hypervisor. Works on a
-    /// frame that its owner gave up as long as others hold references.
+    /// Takes a reference to a frame, if `owner` owns it and it is a domain's memory or shared by the hypervisor. Works
+    /// on a frame that its owner released as long as other references exist.
     pub fn reference(&self, mfn: Mfn, owner: DomId) -> Option<PageRef> {
         self.table.get(mfn)?.reference(owner).then_some(PageRef { mfn })
     }
 
-    /// Drops a reference under which no guest could reach the frame.
+    /// Drops a reference through which no guest could reach the frame.
     pub fn put(&self, reference: PageRef) {
         if let Some(frame) = self.table.get(reference.mfn)
             && let Some(last) = frame.unreference(1)
@@ -351,7 +352,7 @@ impl Frames {
         }
     }
 
-    /// Drops a reference under which a guest could reach the frame until just now: after a grace period.
+    /// Drops a reference through which a guest could reach the frame until just now: after a grace period.
     pub fn put_later(&self, reference: PageRef) {
         self.defer(reference.mfn);
     }
@@ -362,7 +363,7 @@ impl Frames {
         self.free_block(mfn, PageOrder::SIZE_4K);
     }
 
-    /// A frame counts for its owner no longer.
+    /// Subtracts a frame from its owner's account.
     fn uncount(&self, state: FrameState) {
         if let Some(account) = self.accounts.get(state.owner) {
             match state.used_as {
@@ -373,8 +374,8 @@ impl Frames {
         }
     }
 
-    /// Gives up every frame that a dead domain still owns and that stands nowhere in its translation: looks at most at
-    /// `budget` frames from `from` on. Gives where to go on, or none when all were looked at or nothing is left.
+    /// Releases every frame that a dead domain still owns and that is not in its p2m; looks at no more than `budget`
+    /// frames from `from` on. Returns where to go on, or None when all were looked at or nothing is left.
     pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
         if self.account(dead)?.total() == 0 {
             return None;
@@ -401,7 +402,7 @@ impl Frames {
     }
 }
 
-/// The ranges in order, with those that overlap or touch made one.
+/// Returns the ranges in order, with overlapping and adjacent ones merged.
 fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
     let mut sorted: Vec<Range<u64>> = Vec::new();
     sorted.try_reserve_exact(ram.len())?;

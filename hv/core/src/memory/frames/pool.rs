@@ -1,4 +1,4 @@
-//! What a domain may spend on page tables.
+//! The paging pool of a domain: what it may spend on page tables.
 
 use super::{Frames, Pages};
 use xenolith_hal::{DomId, FrameSource, Mfn};
@@ -15,19 +15,19 @@ pub struct PagingPool {
 pub struct PoolInUse;
 
 impl PagingPool {
-    /// A pool of this many pages.
+    /// Creates a pool of this many pages.
     #[must_use]
     pub const fn new(size: u32) -> Self {
         Self { size, used: 0 }
     }
 
-    /// Pages that may be used.
+    /// Returns the number of pages that may be used.
     #[must_use]
     pub const fn size(&self) -> u32 {
         self.size
     }
 
-    /// Pages in use.
+    /// Returns the number of pages in use.
     #[must_use]
     pub const fn used(&self) -> u32 {
         self.used
@@ -44,7 +44,7 @@ impl PagingPool {
         Ok(())
     }
 
-    /// The pool as the machine wants it: page tables for `owner` out of `frames`.
+    /// Returns the pool as the machine's allocator of page tables: for `owner`, out of `frames`.
     pub const fn source<'a, P: Pages>(
         &'a mut self,
         frames: &'a Frames,
@@ -55,7 +55,7 @@ impl PagingPool {
     }
 }
 
-/// A pool with the frames that it pays for.
+/// A pool with the frames that it allocates from.
 pub struct PoolSource<'a, P: Pages> {
     pool: &'a mut PagingPool,
     frames: &'a Frames,

@@ -1,4 +1,4 @@
-//! Giving references up for good, after a grace period.
+//! Dropping references after a grace period.
 
 use super::Frames;
 use super::epoch::Epoch;
@@ -9,47 +9,47 @@ use core::ops::ControlFlow;
 use xenolith_hal::{CpuId, DomId, Machine, Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
 
-/// CPUs that keep a chain waiting for longer are kicked.
+/// A CPU that delays a chain for longer than this is kicked.
 pub const PATIENCE_NS: u64 = 1_000_000;
 
-/// The most places where chains grow: so many that CPUs seldom meet, so few that all are looked at in no time.
+/// The most deferral slots: enough that CPUs seldom share one, few enough to scan all of them quickly.
 pub const MOST_SLOTS: usize = 8;
 
 impl Frames {
-    /// This CPU is at its quiet point: it holds nothing that it looked up in a translation, and before it enters a
-    /// guest it will compare the translation's generation and drop what is stale. Called at the top of the vCPU loop;
+    /// Announces a quiescent state (as in RCU): this CPU holds nothing that it looked up in a p2m, and before it enters
+    /// a guest it will compare the p2m's generation and flush stale translations. Called at the top of the vCPU loop;
     /// ends idling.
     pub fn quiet(&self, cpu: CpuId) {
         self.epochs.quiet(cpu);
     }
 
-    /// This CPU goes idle: nobody waits for it until its next [`Frames::quiet`].
+    /// Announces that this CPU goes idle: no grace period waits for it until its next [`Frames::quiet`].
     pub fn idle(&self, cpu: CpuId) {
         self.epochs.idle(cpu);
     }
 
-    /// A moment after everything that this CPU took out of translations so far.
+    /// Returns a moment after everything that this CPU unmapped so far.
     pub fn moment(&self) -> Epoch {
         self.epochs.next()
     }
 
-    /// As [`Frames::moment`], but it cannot pass before [`Frames::begin`]: for what happens often and is looked at
-    /// seldom.
+    /// Returns the same as [`Frames::moment`], but it cannot pass before [`Frames::begin`]: for what is noted often and
+    /// checked seldom.
     pub fn coming_moment(&self) -> Epoch {
         self.epochs.coming()
     }
 
-    /// Begins a moment of [`Frames::coming_moment`], if nobody has.
+    /// Begins a moment of [`Frames::coming_moment`], if it has not begun.
     pub fn begin(&self, moment: Epoch) {
         self.epochs.begin(moment);
     }
 
-    /// True when the CPU has been quiet since the moment, or idles.
+    /// Returns true if the CPU has been quiescent since the moment, or is idle.
     pub fn has_passed(&self, cpu: CpuId, moment: Epoch) -> bool {
         self.epochs.has_passed(cpu, moment)
     }
 
-    /// Frames that wait for a grace period.
+    /// Returns the number of frames that wait for a grace period.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Acquire)
     }
@@ -64,7 +64,7 @@ impl Frames {
         self.push(mfn);
     }
 
-    /// Frees a block, of which nobody refers to any frame, after a grace period.
+    /// Frees a block to which no reference exists after a grace period.
     fn defer_block(&self, mfn: Mfn, order: PageOrder) {
         let Some(frame) = self.table.get(mfn) else { return };
         limbo::note_block(frame, order);
@@ -72,8 +72,8 @@ impl Frames {
         self.push(mfn);
     }
 
-    /// A domain gives up a block of its memory that is in its translation no longer, as by [`Frames::release`] of each
-    /// frame. If nobody refers to any of them, the block waits and becomes free as one.
+    /// Releases a block of a domain's memory that is no longer in its p2m, as [`Frames::release`] does for each frame.
+    /// If no reference to any of them exists, the block is deferred and freed as one.
     pub fn release_block(&self, mfn: Mfn, order: PageOrder, owner: DomId) {
         let frames = self.table.block(mfn, order.pages());
         let alone = frames.iter().take_while(|frame: &&Frame| frame.disown_unshared(owner)).count() as u64;
@@ -100,16 +100,16 @@ impl Frames {
         }
     }
 
-    /// Frees what is due and lets the rest wait under an epoch. Called at the top of the vCPU loop after
-    /// [`Frames::quiet`], and before idling.
+    /// Frees what is due and seals the rest under an epoch. Called at the top of the vCPU loop after [`Frames::quiet`],
+    /// and before idling.
     ///
-    /// Gives the moment at which to call again at the latest, if anything waits; CPUs that keep something waiting for
-    /// more than [`PATIENCE_NS`] are kicked once.
+    /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
+    /// [`PATIENCE_NS`] is kicked once.
     pub fn poll<M: Machine>(&self, machine: &M) -> Option<Time> {
         self.poll_with(machine.now(), |cpu| machine.kick(cpu))
     }
 
-    /// As [`Frames::poll`], with the time and the way to kick a CPU given.
+    /// Does the same as [`Frames::poll`], with the time and the way to kick a CPU given.
     pub fn poll_with(&self, now: Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
         let mut again = None;
         for slot in &*self.limbo {
@@ -130,8 +130,8 @@ impl Frames {
         again
     }
 
-    /// Kicks every CPU that keeps memory from being freed: for when memory is short. The caller tries again after its
-    /// own next quiet point.
+    /// Kicks every CPU that delays the freeing of memory: for when memory is short (an expedited grace period). The
+    /// caller tries again after its own next quiescent state.
     pub fn expedite<M: Machine>(&self, machine: &M) {
         for slot in &*self.limbo {
             let mut limbo = slot.0.lock();
@@ -142,7 +142,7 @@ impl Frames {
         }
     }
 
-    /// Frees everything that is due; true when there was something.
+    /// Frees everything that is due; returns true if there was something.
     pub(super) fn collect_all(&self) -> bool {
         let mut freed = false;
         for slot in &*self.limbo {
@@ -158,7 +158,7 @@ impl Frames {
         freed
     }
 
-    /// Takes out what is due, and seals what has come since.
+    /// Takes out what is due, and seals what has been deferred since.
     fn advance(&self, limbo: &mut Limbo, now: Time) -> Option<Chain> {
         let due = limbo.take_due(|epoch| self.epochs.passed(epoch));
         limbo.seal(now, || self.epochs.next());
@@ -175,8 +175,8 @@ impl Frames {
         }
     }
 
-    /// Names what must have been done before a frame that was taken out of a translation is free again, besides the
-    /// CPUs' own part: it has devices forget what they cached. Once, before any guest runs.
+    /// Sets what must be done, besides the CPUs' flushes, before an unmapped frame is free again: it flushes the
+    /// devices' TLB. Once, before any guest runs.
     pub fn before_release(&self, forget: fn()) {
         let _ = self.before_release.set(forget);
     }

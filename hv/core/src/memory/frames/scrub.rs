@@ -1,4 +1,4 @@
-//! Clearing what the last user left in a frame.
+//! Scrubbing: clearing what the last owner left in a frame.
 
 use super::state::{FrameState, FrameUse};
 use super::table::Frame;
@@ -6,11 +6,11 @@ use super::{Frames, FreeFrame, Heap, OwnedFrame, Pages};
 use xenolith_hal::{DomId, Mfn, PageOrder};
 use xenolith_sync::atomic::Ordering;
 
-/// What an idle CPU takes to clear at a time: 64 KiB.
+/// The block that an idle CPU scrubs at a time: 64 KiB.
 const A_LITTLE: PageOrder = PageOrder(4);
 
 impl Heap {
-    /// Takes a block back that somebody cleared, all of it or a part. Its region may count as clear by now.
+    /// Returns a block to the allocator after it was scrubbed in whole or in part. Its region may be clean by now.
     fn restore(&mut self, block: FreeFrame, dirty: bool) {
         if dirty {
             self.note_dirty(block.mfn.0..block.mfn.0.saturating_add(block.order.pages()));
@@ -21,13 +21,13 @@ impl Heap {
 }
 
 impl Frames {
-    /// Clears the dirty frames of a run that the caller alone has.
+    /// Scrubs the dirty frames of a run that no one but the caller can reach.
     pub(super) fn scrub_frames(&self, pages: &impl Pages, start: Mfn, count: u64) {
         self.scrub_frames_until(pages, start, count, 0, || false);
     }
 
-    /// Leaves so many words of the first dirty frame as they are, and stops where `enough` says so: then gives how many
-    /// words of the next one are clear. None when all are.
+    /// Scrubs the dirty frames of a run. Skips the first `clear_words` words of the first dirty frame, and stops when
+    /// `enough` returns true: then returns how many words of the next frame are zero. Returns None when all are.
     fn scrub_frames_until(
         &self,
         pages: &impl Pages,
@@ -53,7 +53,7 @@ impl Frames {
         None
     }
 
-    /// Clears a block that has just left the allocator, and makes it the memory of a domain, in one go.
+    /// Scrubs a block that has just left the allocator, and makes it the memory of a domain, in one pass.
     pub(super) fn own_cleared(&self, pages: &impl Pages, mfn: Mfn, order: PageOrder, owner: DomId) -> OwnedFrame {
         let owned = FrameState::owned(owner, FrameUse::Guest);
         let mut cleared: u64 = 0;
@@ -70,7 +70,7 @@ impl Frames {
         OwnedFrame { mfn, order, owner }
     }
 
-    /// The frame is dirty no longer, or its new owner does not mind.
+    /// Marks the frame as clean: it was scrubbed, or its new owner overwrites it.
     pub(super) fn forget_dirty(&self, frame: &Frame) {
         let state = frame.state();
         if state.dirty {
@@ -79,20 +79,20 @@ impl Frames {
         }
     }
 
-    /// Clears one free block of at most 2 MiB. False when nothing is dirty.
+    /// Scrubs one free block of at most 2 MiB. Returns false if nothing is dirty.
     pub fn scrub_some(&self, pages: &impl Pages) -> bool {
         self.scrub_block(pages, PageOrder::SIZE_2M, || false)
     }
 
-    /// Clears one free block of at most 64 KiB: for a CPU that has nothing better to do, so that whoever wants memory
-    /// later finds it cleared. It stops where `enough` says that there is something better, within a quarter of a
-    /// page, and goes on from there the next time. False when nothing is dirty.
+    /// Scrubs one free block of at most 64 KiB: for an idle CPU, so that later allocations find clean memory. Stops
+    /// within a quarter of a page when `enough` reports other work, and continues there the next time. Returns false if
+    /// nothing is dirty.
     pub fn scrub_a_little(&self, pages: &impl Pages, enough: impl Fn() -> bool) -> bool {
         self.scrub_pending() > 0 && self.scrub_block(pages, A_LITTLE, enough)
     }
 
-    /// A block that is left in the middle is kept aside until somebody goes on with it or needs it: to join it with its
-    /// neighbours takes longer than whoever is waited for should wait.
+    /// Scrubs a block of at most `most`. A block that is left half done is kept aside until a CPU continues it or needs
+    /// it: merging it with its neighbours would take too long for the work that interrupted it.
     fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
         let unfinished = self.heap.lock().unfinished.pop();
         let next = || self.take_dirty_block(most).map(|(start, order)| (self.taken(start, order), 0));
@@ -112,7 +112,7 @@ impl Frames {
         true
     }
 
-    /// Gives the blocks back whose clearing was broken off; false if there was none.
+    /// Returns the blocks whose scrubbing was interrupted to the allocator; false if there was none.
     pub(super) fn put_unfinished_back(&self, heap: &mut Heap) -> bool {
         let mut any = false;
         while let Some((block, _)) = heap.unfinished.pop() {
@@ -123,7 +123,7 @@ impl Frames {
         any
     }
 
-    /// Marks the frames of a block as free, and those that are dirty as such; true if there is one.
+    /// Marks the frames of a block as free, and dirty ones as dirty; returns true if there is a dirty one.
     fn mark_free(&self, block: &FreeFrame) -> bool {
         let mut any = false;
         for frame in self.table.block(block.mfn, block.order.pages()) {
@@ -149,7 +149,8 @@ impl Frames {
         }
     }
 
-    /// A free block of at most `most` in a region of 2 MiB that holds a dirty frame, or such a part of a larger block.
+    /// Finds a free block of at most `most` in a region of 2 MiB that holds a dirty frame, or such a part of a larger
+    /// block.
     fn dirty_block_of(&self, heap: &Heap, region: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
         let end = region.0.saturating_add(PageOrder::SIZE_2M.pages());
         let mut next = region.0;

@@ -1,4 +1,4 @@
-//! What is known of one machine frame, packed into one word so that it changes in one step.
+//! The state of one machine frame (Xen's `page_info`), packed into one word so that it changes atomically.
 
 use xenolith_hal::DomId;
 
@@ -10,13 +10,13 @@ pub enum FrameUse {
     Reserved = 0,
     /// In the allocator.
     Free = 1,
-    /// Handed out, and not yet put to a use.
+    /// Allocated, and not yet put to a use.
     Taken = 2,
     /// A domain's memory.
     Guest = 3,
-    /// The hypervisor's, and a domain sees it: shared_info, grant table frames.
+    /// The hypervisor's, shared with a domain: shared_info, grant table frames.
     Shared = 4,
-    /// A page table or other bookkeeping of a domain, paid for by its pool.
+    /// A page table or other bookkeeping of a domain, paid for by its paging pool.
     Table = 5,
     /// The hypervisor's own.
     Xen = 6,
@@ -35,7 +35,7 @@ impl FrameUse {
         }
     }
 
-    /// True for a frame that other domains may hold references to.
+    /// Returns true for a frame that other domains may hold references to.
     pub const fn shareable(self) -> bool {
         matches!(self, Self::Guest | Self::Shared)
     }
@@ -46,9 +46,9 @@ impl FrameUse {
 pub struct FrameState {
     pub owner: DomId,
     pub used_as: FrameUse,
-    /// The owner's own reference has not been given up yet.
+    /// The owner's own reference has not been dropped yet.
     pub allocated: bool,
-    /// Holds what an earlier owner left; to be cleared before anybody sees it.
+    /// Holds data of an earlier owner; to be scrubbed before it is used.
     pub dirty: bool,
     pub references: u32,
 }
@@ -60,12 +60,12 @@ const DIRTY: u64 = 1 << 33;
 pub const MAX_REFERENCES: u32 = 1 << 28;
 
 impl FrameState {
-    /// A frame that nobody owns.
+    /// Returns the state of a frame without an owner.
     pub const fn unowned(used_as: FrameUse, dirty: bool) -> Self {
         Self { owner: DomId::INVALID, used_as, allocated: false, dirty, references: 0 }
     }
 
-    /// A frame with the reference of its owner.
+    /// Returns the state of a frame with the reference of its owner.
     pub const fn owned(owner: DomId, used_as: FrameUse) -> Self {
         Self { owner, used_as, allocated: true, dirty: false, references: 1 }
     }
@@ -88,7 +88,7 @@ impl FrameState {
         }
     }
 
-    /// With one reference more, if `owner` owns it, it may be shared, and the count has room.
+    /// Returns the state with one more reference, if `owner` owns the frame, it may be shared, and the count has room.
     pub fn referenced(self, owner: DomId) -> Option<Self> {
         let fits = self.owner == owner && self.used_as.shareable() && self.references != 0;
         (fits && self.references < MAX_REFERENCES).then(|| Self { references: self.references.wrapping_add(1), ..self })

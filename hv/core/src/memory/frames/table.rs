@@ -1,4 +1,4 @@
-//! The frame table: what is known of each machine frame.
+//! The frame table: the state of each machine frame.
 
 use super::state::{FrameState, FrameUse};
 use alloc::boxed::Box;
@@ -17,7 +17,7 @@ const LINKABLE: u64 = u32::MAX as u64;
 #[derive(Debug)]
 pub struct Frame {
     state: AtomicU64,
-    /// Belongs to [`super::limbo`].
+    /// Deferred references; belongs to [`super::limbo`].
     pub(super) deferred: AtomicU64,
 }
 
@@ -30,14 +30,14 @@ impl Frame {
         FrameState::from_bits(self.state.load(Ordering::Acquire))
     }
 
-    /// Puts another state in place of whatever stands there. Only for whoever alone may change it.
+    /// Replaces the state, whatever it is. Only for a caller that alone may change it.
     pub fn replace(&self, state: FrameState) {
         self.state.store(state.to_bits(), Ordering::Release);
     }
 
-    /// Changes the state as long as `next` gives a new one; gives the state before.
+    /// Changes the state as long as `next` returns a new one; returns the state before.
     ///
-    /// **Errors:** the state for which `next` gave none.
+    /// **Errors:** the state for which `next` returned none.
     pub fn update(&self, next: impl Fn(FrameState) -> Option<FrameState>) -> Result<FrameState, FrameState> {
         self.state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
@@ -47,28 +47,28 @@ impl Frame {
             .map_err(FrameState::from_bits)
     }
 
-    /// Takes one more reference if `owner` owns the frame.
+    /// Takes one more reference if `owner` owns the frame; returns whether it did.
     pub fn reference(&self, owner: DomId) -> bool {
         self.update(|state| state.referenced(owner)).is_ok()
     }
 
-    /// Gives `count` references up; the state before when they were the last, which leaves the frame to the caller.
+    /// Drops `count` references; returns the state before if they were the last, which leaves the frame to the caller.
     pub fn unreference(&self, count: u32) -> Option<FrameState> {
         let before =
             self.update(|state| Some(FrameState { references: state.references.checked_sub(count)?, ..state }));
         before.ok().filter(|before| before.references == count)
     }
 
-    /// Takes away the owner's own reference to a frame of its memory to which nobody else refers, and the ownership with
-    /// it, so that nobody will; the caller then holds it. False, and nothing changed, for any other frame.
+    /// Takes over the owner's own reference, and ends the ownership, of a frame to which no other reference exists, so
+    /// that none can be taken. Returns false, with nothing changed, for any other frame.
     pub fn disown_unshared(&self, owner: DomId) -> bool {
         let owned = FrameState::owned(owner, FrameUse::Guest).to_bits();
         let given_up = FrameState { allocated: false, ..FrameState::owned(DomId::INVALID, FrameUse::Guest) }.to_bits();
         self.state.compare_exchange(owned, given_up, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes away the owner's own reference, once; the state before. The caller then holds it. A frame that nobody
-    /// else refers to is its owner's no longer, so that nobody will.
+    /// Takes over the owner's own reference, once; returns the state before. The ownership of a frame without other
+    /// references ends, so that none can be taken.
     pub fn disown(&self, owner: DomId, used_as: FrameUse) -> Option<FrameState> {
         let disowned = |state: FrameState| {
             let owned = state.owner == owner && state.used_as == used_as && state.allocated;
@@ -79,15 +79,15 @@ impl Frame {
     }
 }
 
-/// All frames below a limit, in sections.
+/// The frames below a limit, in sections.
 #[derive(Debug)]
 pub struct FrameTable {
     sections: Vec<Option<Box<[Frame]>>>,
 }
 
 impl FrameTable {
-    /// A table in which the frames of `ram` are free and all others reserved. Ranges may lie in any order; what they
-    /// share is taken once.
+    /// Creates a table in which the frames of `ram` are free and all others reserved. Ranges may be in any order;
+    /// overlaps are counted once.
     ///
     /// **Errors:** no memory for the table.
     pub fn new(limit: Mfn, ram: &[Range<Mfn>]) -> Result<Self, TryReserveError> {
@@ -104,13 +104,13 @@ impl FrameTable {
         Ok(Self { sections })
     }
 
-    /// The entry of a frame; none where there is no RAM.
+    /// Returns the entry of a frame; None where there is no RAM.
     pub fn get(&self, mfn: Mfn) -> Option<&Frame> {
         let section = self.sections.get(usize::try_from(mfn.0 / SECTION).ok()?)?.as_ref()?;
         section.get((mfn.0 % SECTION) as usize)
     }
 
-    /// The entries of a run of frames, without those that have none.
+    /// Returns the entries of a run of frames, without frames that have none.
     pub fn run(&self, start: Mfn, count: u64) -> impl Iterator<Item = (Mfn, &Frame)> {
         (0..count).filter_map(move |index| {
             let mfn = start.checked_add(index)?;
@@ -118,15 +118,15 @@ impl FrameTable {
         })
     }
 
-    /// The entries of a block of the allocator's, which lies in one section: without a look at each frame's place. Of
-    /// a run that reaches beyond its section, those up to the end of that.
+    /// Returns the entries of a block of the allocator, which lies in one section, as a slice. Of a run that crosses
+    /// the end of its section, returns the entries up to that end.
     pub fn block(&self, start: Mfn, count: u64) -> &[Frame] {
         let section = usize::try_from(start.0 / SECTION).ok().and_then(|index| self.sections.get(index)?.as_ref());
         let rest = section.and_then(|section| section.get((start.0 % SECTION) as usize..)).unwrap_or(&[]);
         rest.get(..count as usize).unwrap_or(rest)
     }
 
-    /// One past the highest frame that has an entry.
+    /// Returns the frame number one past the highest frame that has an entry.
     pub fn limit(&self) -> Mfn {
         let full = |(index, section): (usize, &Option<Box<[Frame]>>)| {
             section.as_ref().map(|frames| index as u64 * SECTION + frames.len() as u64)

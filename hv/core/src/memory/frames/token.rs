@@ -1,11 +1,11 @@
-//! Frames in the hands of the hypervisor, as values that can be used up but not copied.
+//! Frames held by the hypervisor, as values that can be used up but not copied (linear tokens).
 //!
-//! Each stands for something in the frame table that somebody must give back: dropping one on the floor leaks a
-//! frame, and never frees one that is in use.
+//! Each stands for something in the frame table that must be given back: losing one leaks a frame, and never frees one
+//! that is in use.
 
 use xenolith_hal::{DomId, Mfn, PageOrder};
 
-/// A block that was handed out and put to no use yet. Nobody else can reach it.
+/// A block that was allocated and not put to a use yet. Nothing else can reach it.
 #[must_use = "a frame that is dropped is lost"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct FreeFrame {
@@ -13,7 +13,7 @@ pub struct FreeFrame {
     pub(super) order: PageOrder,
 }
 
-/// A block of a domain's memory that no translation maps yet.
+/// A block of a domain's memory that is not in any p2m yet.
 #[must_use = "a frame that is dropped is lost until its domain dies"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct OwnedFrame {
@@ -22,7 +22,7 @@ pub struct OwnedFrame {
     pub(super) owner: DomId,
 }
 
-/// A frame of the hypervisor's that a domain may see.
+/// A frame of the hypervisor that is shared with a domain.
 #[must_use = "a frame that is dropped is lost"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct SharedFrame {
@@ -38,13 +38,13 @@ pub struct PageRef {
 }
 
 impl FreeFrame {
-    /// The first frame of the block.
+    /// Returns the first frame of the block.
     #[must_use]
     pub const fn mfn(&self) -> Mfn {
         self.mfn
     }
 
-    /// The size of the block.
+    /// Returns the size of the block.
     #[must_use]
     pub const fn order(&self) -> PageOrder {
         self.order
@@ -52,20 +52,19 @@ impl FreeFrame {
 }
 
 impl OwnedFrame {
-    /// The first frame of the block.
+    /// Returns the first frame of the block.
     #[must_use]
     pub const fn mfn(&self) -> Mfn {
         self.mfn
     }
 
-    /// The size of the block.
+    /// Returns the size of the block.
     #[must_use]
     pub const fn order(&self) -> PageOrder {
         self.order
     }
 
-    /// Hands the block over to the translation that maps it from now on. It ends by [`super::Frames::release`], frame
-    /// by frame.
+    /// Hands the block over to the p2m that maps it from now on. It ends by [`super::Frames::release`], frame by frame.
     #[must_use]
     pub const fn into_mapping(self) -> Mfn {
         self.mfn
@@ -73,7 +72,7 @@ impl OwnedFrame {
 }
 
 impl SharedFrame {
-    /// The frame.
+    /// Returns the frame.
     #[must_use]
     pub const fn mfn(&self) -> Mfn {
         self.mfn
@@ -81,19 +80,19 @@ impl SharedFrame {
 }
 
 impl PageRef {
-    /// The frame.
+    /// Returns the frame.
     #[must_use]
     pub const fn mfn(&self) -> Mfn {
         self.mfn
     }
 
-    /// Hands the reference over to a translation, of kind Grant or Foreign, that maps the frame from now on.
+    /// Hands the reference over to a p2m entry, of kind Grant or Foreign, that maps the frame from now on.
     #[must_use]
     pub const fn into_mapping(self) -> Mfn {
         self.mfn
     }
 
-    /// The reference that a translation of kind Grant or Foreign held, after it was unmapped. Once for each mapping.
+    /// Takes back the reference of a p2m entry of kind Grant or Foreign, after it was unmapped. Once for each mapping.
     pub const fn of_mapping(mfn: Mfn) -> Self {
         Self { mfn }
     }

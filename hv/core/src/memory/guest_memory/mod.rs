@@ -1,4 +1,4 @@
-//! A guest's memory, as the hypervisor reads and writes it.
+//! Guest memory access: copying in and out by guest virtual address.
 
 mod view;
 mod walk;

@@ -1,4 +1,4 @@
-//! Copying in from a guest's memory and out to it.
+//! Copying from and to a guest's memory (Xen's `copy_from_guest` and `copy_to_guest`).
 
 use super::walk::{Lookups, Wanted, bytes_to_page_end, ram_page, translate};
 use xen_abi::{Errno, GuestHandle};
@@ -22,7 +22,8 @@ impl<M: Machine> Clone for GuestView<'_, M> {
 impl<M: Machine> Copy for GuestView<'_, M> {}
 
 impl<'a, M: Machine> GuestView<'a, M> {
-    /// The memory behind `space`, by the page tables that `paging` names. Accesses are those of the guest's kernel.
+    /// Creates the view of the memory behind `space`, through the page tables that `paging` names. Accesses are those
+    /// of the guest's kernel.
     pub const fn new(machine: &'a M, space: &'a M::Space, paging: PagingRegisters) -> Self {
         Self { machine, space, paging }
     }
@@ -49,18 +50,18 @@ impl<'a, M: Machine> GuestView<'a, M> {
         Ok(())
     }
 
-    /// Copies bytes in.
+    /// Copies bytes from the guest.
     ///
-    /// **Errors:** `EFAULT` when a page is not mapped in the guest or is not RAM; what came before it was copied.
+    /// **Errors:** `EFAULT` if a page is not mapped in the guest or is not RAM; what came before it was copied.
     pub fn read_bytes(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
         self.by_pages(at, into.len(), Wanted::empty(), |page, offset, done, part| {
             page.read_bytes(offset, into.get_mut(done..done + part)?).then_some(())
         })
     }
 
-    /// Copies bytes out.
+    /// Copies bytes to the guest.
     ///
-    /// **Errors:** `EFAULT` when a page is not mapped writable in the guest or is not RAM; what came before it was
+    /// **Errors:** `EFAULT` if a page is not mapped writable in the guest or is not RAM; what came before it was
     /// written.
     pub fn write_bytes(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
         self.by_pages(at, from.len(), Wanted::WRITE, |page, offset, done, part| {
@@ -68,7 +69,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
         })
     }
 
-    /// Copies one value in.
+    /// Copies one value from the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::read_bytes`].
     pub fn read<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
@@ -77,23 +78,23 @@ impl<'a, M: Machine> GuestView<'a, M> {
         Ok(value)
     }
 
-    /// Copies the value at an index in.
+    /// Copies the value at an index from the guest.
     ///
-    /// **Errors:** `EFAULT` as [`GuestView::read_bytes`], and when the index leads past the address space.
+    /// **Errors:** `EFAULT` as [`GuestView::read_bytes`], and if the index leads past the address space.
     pub fn read_at<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>, index: u64) -> Result<T, Errno> {
         self.read(handle.checked_add(index).ok_or(Errno::EFAULT)?)
     }
 
-    /// Copies one value out.
+    /// Copies one value to the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::write_bytes`].
     pub fn write<T: IntoBytes + Immutable>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
         self.write_bytes(handle.address, value.as_bytes())
     }
 
-    /// Copies the value at an index out.
+    /// Copies the value at an index to the guest.
     ///
-    /// **Errors:** `EFAULT` as [`GuestView::write_bytes`], and when the index leads past the address space.
+    /// **Errors:** `EFAULT` as [`GuestView::write_bytes`], and if the index leads past the address space.
     pub fn write_at<T: IntoBytes + Immutable>(
         &self,
         handle: GuestHandle<T>,
@@ -103,7 +104,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
         self.write(handle.checked_add(index).ok_or(Errno::EFAULT)?, value)
     }
 
-    /// Copies instruction bytes in; gives how many could be read, fewer at the end of what is mapped.
+    /// Copies instruction bytes in; returns how many could be read, fewer at the end of what is mapped.
     pub fn fetch(&self, at: u64, into: &mut [u8]) -> usize {
         let mut fetched = 0;
         let wanted = if self.paging.cpl == 3 { Wanted::EXECUTE | Wanted::USER } else { Wanted::EXECUTE };
@@ -115,9 +116,9 @@ impl<'a, M: Machine> GuestView<'a, M> {
         fetched
     }
 
-    /// The guest physical address behind a virtual one.
+    /// Translates a guest virtual address to a guest physical one.
     ///
-    /// **Errors:** `EFAULT` when it is not mapped, or not writable where `write` asks for it.
+    /// **Errors:** `EFAULT` if it is not mapped, or not writable where `write` asks for it.
     pub fn translate(&self, at: u64, write: bool) -> Result<Gpa, Errno> {
         let wanted = if write { Wanted::WRITE } else { Wanted::empty() };
         let mut lookups = Lookups::new(self.machine, self.space);

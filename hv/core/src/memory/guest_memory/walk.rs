@@ -1,4 +1,4 @@
-//! Walking the guest's own page tables, as the processor would.
+//! Page walks of the guest's own page tables, as the processor does them.
 
 use bitflags::bitflags;
 use xenolith_hal::{
@@ -23,12 +23,12 @@ const ENTRY_NO_EXECUTE: u64 = 1 << 63;
 const ENTRY_FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 bitflags! {
-    /// What the access wants of a page.
+    /// The rights that the access needs.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Wanted: u8 {
         const WRITE = 1;
         const EXECUTE = 1 << 1;
-        /// As the guest's user mode would.
+        /// As the guest's user mode.
         const USER = 1 << 2;
     }
 }
@@ -42,7 +42,7 @@ pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write
     page_of(machine, space.lookup(at.gfn())?, write)
 }
 
-/// The page of a translation, if it is RAM and, where that is wanted, may be written.
+/// Returns the page of a p2m entry, if it is RAM and, where that is needed, writable.
 #[inline]
 fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&PageWords> {
     if mapping.kind == PageKind::Mmio || (write && !mapping.rights.contains(Rights::WRITE)) {
@@ -51,10 +51,10 @@ fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&Pa
     machine.page(mapping.mfn)
 }
 
-/// Lookups in one translation, one soon after the other. The last answer is remembered as far as its page reaches:
-/// a guest's tables and what they lead to mostly lie in one large page. It may be out of date by as much as what a
-/// lookup has just given may be, since a page that is taken away meanwhile becomes nobody else's before this CPU's
-/// next quiet point; so this lives no longer than one copy.
+/// A cache of one p2m lookup for accesses that follow each other. The last result is kept as far as its page reaches: a
+/// guest's tables and what they map mostly lie in one superpage. It may be outdated no further than the result of any
+/// lookup, since a page that is unmapped meanwhile is not reused before this CPU's next quiescent state; so a value
+/// lives no longer than one copy.
 pub struct Lookups<'a, M: Machine> {
     machine: &'a M,
     space: &'a M::Space,
@@ -62,7 +62,7 @@ pub struct Lookups<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> Lookups<'a, M> {
-    /// None was made yet.
+    /// Creates an empty cache.
     pub const fn new(machine: &'a M, space: &'a M::Space) -> Self {
         Self { machine, space, last: None }
     }
@@ -88,7 +88,7 @@ impl<'a, M: Machine> Lookups<'a, M> {
     }
 }
 
-/// One level of a page table: where its index lies in an address, and how its entries look.
+/// One level of a page table: where its index is in an address, and the format of its entries.
 struct Level {
     shift: u32,
     index_bits: u32,
@@ -104,14 +104,13 @@ const LONG: [Level; 5] =
 const PAE: [Level; 3] = [level(30, 2, false), level(21, 9, true), level(12, 9, false)];
 const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
 
-/// Translates a guest virtual address, from the guest's tables as they stand at this moment; a guest may change them
-/// meanwhile, and then gets what one order or another of the two gives. Accessed and dirty bits are not set.
+/// Translates a guest virtual address by the guest's tables as they are at this moment; a guest that changes them
+/// meanwhile gets the result of one order or the other. Accessed and dirty bits are not set.
 ///
-/// Only the bits that index tables count: an address that is not canonical leads where the canonical one does, as in
-/// real Xen. The guest gets no further by it than by its own tables.
+/// Only the bits that index tables count: a non-canonical address is translated like the canonical one, as in real Xen.
+/// The guest reaches no more by it than by its own tables.
 ///
-/// **Errors:** [`Fault`] where the processor would raise a page fault.
-/// **Source:** AMD manual volume 2, chapter 5.
+/// **Errors:** [`Fault`] where the processor would raise a page fault. **Source:** AMD manual volume 2, chapter 5.
 pub fn translate<M: Machine>(
     lookups: &mut Lookups<'_, M>,
     paging: &PagingRegisters,
@@ -174,7 +173,7 @@ impl<M: Machine> Walk<'_, '_, M> {
         self.entry_size == 8 || self.paging.cr4 & CR4_PSE != 0
     }
 
-    /// The frame that a last entry names; a 4 MiB page keeps address bits 32 to 39 in its bits 13 to 20.
+    /// Returns the frame of a leaf entry; a 4 MiB page keeps address bits 32 to 39 in its bits 13 to 20.
     const fn frame(&self, entry: u64, large: bool) -> u64 {
         if self.entry_size == 4 && large {
             (entry & 0xffc0_0000) | ((entry & 0x001f_e000) << 19)
@@ -206,7 +205,7 @@ impl<M: Machine> Walk<'_, '_, M> {
     }
 }
 
-/// Bytes from an address to the end of its page.
+/// Returns the bytes from an address to the end of its page.
 #[must_use]
 pub const fn bytes_to_page_end(at: Gva) -> usize {
     PAGE_SIZE - at.page_offset()
