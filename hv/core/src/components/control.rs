@@ -1,11 +1,11 @@
-//! What the toolstack said about a domain, and may ask for again.
+//! The toolstack's settings of a domain.
 
 use xen_abi::domctl::{ArchDomainconfig, CreateFlags, DomctlTscInfo, EmulationFlags, MiscFlags};
 use xen_abi::hypercall::DomainHandle;
 use xenolith_sched::WEIGHT_DEFAULT;
 use xenolith_sync::{SpinLock, rank};
 
-/// What was decided when the domain was made.
+/// The options of `XEN_DOMCTL_createdomain`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CreateOptions {
     /// How many vCPUs it gets.
@@ -16,7 +16,7 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
-    /// For a PVH domain with this many vCPUs and a local APIC each.
+    /// Returns the options of a PVH domain with this many vCPUs and a local APIC each.
     #[must_use]
     pub const fn pvh(max_vcpus: u32) -> Self {
         Self {
@@ -28,40 +28,39 @@ impl CreateOptions {
     }
 }
 
-/// How much of the CPUs a domain gets: its weight against others', and at most how many percent of one CPU, 0 for no
-/// limit.
+/// A domain's scheduling parameters: its weight against others', and its cap in percent of one CPU, 0 for no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
     pub weight: u16,
     pub cap: u16,
 }
 
-/// What may be changed while the domain lives.
+/// The settings that may change while the domain lives.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlState {
-    /// The number by which the toolstack knows it.
+    /// The UUID by which the toolstack knows it.
     pub handle: DomainHandle,
     pub share: Share,
-    /// How its time stamp counter is to work, as it was set; the counter is never emulated.
+    /// The mode of its time stamp counter as it was set; the counter is never emulated.
     pub tsc: DomctlTscInfo,
     /// A debugger is attached.
     pub debugged: bool,
-    /// How often the toolstack paused it and did not let it go.
+    /// How many pauses by the toolstack are outstanding.
     pub pauses: u32,
-    /// It was let go once, so what it was told about its CPU holds.
+    /// It was unpaused once, so its CPU policy can no longer change.
     pub started: bool,
-    /// It may be asked which pages were written, and was told of so many by a call that is to be made again.
+    /// Dirty logging is on. Holds how many pages a call that is continued has reported so far.
     pub written_told: Option<u64>,
 }
 
-/// What the toolstack said about a domain.
+/// The toolstack's settings of a domain, under its lock.
 pub struct DomainControl {
     options: CreateOptions,
     state: SpinLock<ControlState, rank::DomainControl>,
 }
 
 impl DomainControl {
-    /// `pauses` is how often the domain must be let go before it runs.
+    /// Creates the settings. `pauses` is how often the domain must be unpaused before it runs.
     #[must_use]
     pub fn new(options: CreateOptions, pauses: u32) -> Self {
         let share = Share { weight: WEIGHT_DEFAULT, cap: 0 };
@@ -78,17 +77,17 @@ impl DomainControl {
         Self { options, state: SpinLock::new(state) }
     }
 
-    /// What was decided when the domain was made.
+    /// Returns the options with which the domain was created.
     pub const fn options(&self) -> &CreateOptions {
         &self.options
     }
 
-    /// A copy of what may change.
+    /// Returns a copy of the settings that may change.
     pub fn state(&self) -> ControlState {
         *self.state.lock()
     }
 
-    /// Changes it. What runs in `change` takes no lock that stands at or before `DomainControl`.
+    /// Changes the settings. `change` takes no lock that stands at or before `DomainControl`.
     pub fn change<T>(&self, change: impl FnOnce(&mut ControlState) -> T) -> T {
         change(&mut self.state.lock())
     }

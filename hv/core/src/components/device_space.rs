@@ -1,35 +1,35 @@
-//! Which addresses of the machine the control domain finds at their own place: firmware's tables and data, and the
-//! registers of devices.
+//! The machine addresses that the control domain sees identity-mapped: firmware's tables and data, and the registers of
+//! devices.
 //!
-//! They are mapped when they are first touched, a page at a time, since a kernel touches few of them.
+//! They are mapped on the first access, a page at a time, since a kernel accesses few of them.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 use xenolith_hal::{Gfn, Mfn};
 
-/// Where chip sets have registers that no base address register names, such as timers: the last 32 MiB below 4 GiB. What
-/// lies in other holes is none of the machine's, and stays free for what the guest places there.
+/// Where chipsets have registers that no BAR covers, such as timers: the last 32 MiB below 4 GiB. Other holes are not
+/// the machine's, and stay free for what the guest maps there.
 const CHIP_SET: Range<u64> = 0xf_e000..0x10_0000;
 
 /// The machine's address space as the control domain may see it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeviceSpace {
-    /// RAM, which is never shown so.
+    /// RAM, which is never mapped this way.
     ram: Vec<Range<u64>>,
-    /// What is neither RAM nor a hole, wherever it lies.
+    /// Ranges that are neither RAM nor a hole, wherever they are.
     firmware: Vec<Range<u64>>,
-    /// Pages of devices that the hypervisor keeps to itself.
+    /// Device pages that the hypervisor keeps to itself.
     hidden: Vec<Mfn>,
 }
 
 impl DeviceSpace {
-    /// From frames of RAM, of what else the firmware speaks of, and of devices that stay hidden.
+    /// Creates it from the frames of RAM, the other ranges in the firmware's memory map, and the hidden devices.
     #[must_use]
     pub const fn new(ram: Vec<Range<u64>>, firmware: Vec<Range<u64>>, hidden: Vec<Mfn>) -> Self {
         Self { ram, firmware, hidden }
     }
 
-    /// Whether the frame may be seen at its own place.
+    /// Returns whether the frame may be identity-mapped.
     #[must_use]
     pub fn shows(&self, frame: Gfn) -> bool {
         let within = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&frame.0));

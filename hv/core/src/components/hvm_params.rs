@@ -1,4 +1,4 @@
-//! The numbered parameters of a domain. **Source:** `hvm/params.h`.
+//! The HVM parameters of a domain. **Source:** `hvm/params.h`.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use xen_abi::Errno;
@@ -13,7 +13,7 @@ use xen_abi::hvm_param::{
     HVM_PARAM_VM86_TSS_SIZED, HVM_PARAM_X87_FIP_WIDTH, HVMPTM_ONE_MISSED_TICK_PENDING,
 };
 
-/// Those that a domain may set for itself.
+/// Parameters that a domain may set for itself.
 const OWN_TO_SET: &[u32] = &[
     HVM_PARAM_CALLBACK_IRQ,
     HVM_PARAM_VM86_TSS,
@@ -25,7 +25,7 @@ const OWN_TO_SET: &[u32] = &[
     HVM_PARAM_X87_FIP_WIDTH,
 ];
 
-/// Numbers that stand for nothing any more: nobody can set or read them.
+/// Obsolete numbers: they can be neither set nor read.
 const GONE: &[u32] = &[
     HVM_PARAM_PAE_ENABLED,
     HVM_PARAM_DM_DOMAIN,
@@ -39,7 +39,7 @@ const GONE: &[u32] = &[
     HVM_PARAM_MEMORY_EVENT_MSR,
 ];
 
-/// Those that a domain may read of itself.
+/// Parameters that a domain may read of itself.
 const OWN_TO_GET: &[u32] = &[
     HVM_PARAM_CALLBACK_IRQ,
     HVM_PARAM_VM86_TSS,
@@ -54,7 +54,7 @@ const OWN_TO_GET: &[u32] = &[
     HVM_PARAM_X87_FIP_WIDTH,
 ];
 
-/// Those that cannot be changed once they are set.
+/// Parameters that cannot be changed once they are set.
 const SET_ONCE: &[u32] = &[
     HVM_PARAM_VIRIDIAN,
     HVM_PARAM_IOREQ_SERVER_PFN,
@@ -84,9 +84,9 @@ impl HvmParams {
         self.values.get(index as usize).ok_or(Errno::EINVAL)
     }
 
-    /// The value of a parameter. `own` says that a domain asks for its own.
+    /// Returns the value of a parameter. `own` says that a domain reads its own.
     ///
-    /// **Errors:** `EINVAL` for a number that does not exist, `EPERM` for one that is not for the domain's own eyes.
+    /// **Errors:** `EINVAL` for a number that does not exist, `EPERM` for one that the domain may not read.
     pub fn get(&self, index: u32, own: bool) -> Result<u64, Errno> {
         let slot = self.slot(index)?;
         if own && !OWN_TO_GET.contains(&index) {
@@ -97,9 +97,9 @@ impl HvmParams {
 
     /// Sets a parameter. `own` says that a domain sets its own.
     ///
-    /// **Errors:** `EINVAL` for a number that does not exist or a value that it cannot have, `EPERM` for one that is
-    /// not the domain's own to set, `EEXIST` for another value of one that is set once and for all, `ENODEV` for where
-    /// the power management block lies, which no guest has.
+    /// **Errors:** `EINVAL` for a number that does not exist or a value that it cannot have, `EPERM` for one that the
+    /// domain may not set, `EEXIST` for another value of one that can be set once only, `ENODEV` for the place of the
+    /// power management block, which no guest has.
     pub fn set(&self, index: u32, value: u64, own: bool) -> Result<(), Errno> {
         let slot = self.slot(index)?;
         if own && !OWN_TO_SET.contains(&index) {
@@ -128,9 +128,9 @@ impl HvmParams {
         Ok(())
     }
 
-    /// The vector that events raise on every vCPU, if the guest asked for one. A guest without the old chip set, as all
-    /// are, cannot ask for another kind of callback, nor take the vector back: real Xen stores what it asks, and goes
-    /// on as before.
+    /// Returns the vector that events raise on every vCPU, if the guest asked for one. A guest without the legacy
+    /// chipset, as all are, cannot ask for another kind of callback, nor take the vector back: real Xen stores the
+    /// value, and goes on as before.
     pub fn callback_vector(&self) -> Option<u8> {
         match self.callback_vector.load(Ordering::SeqCst) {
             0 => None,

@@ -1,32 +1,32 @@
-//! How long a CPU had nothing to do.
+//! The idle time of a CPU.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::Time;
 
-/// It has something to do.
+/// The value of `since` while the CPU is busy.
 const BUSY: u64 = u64::MAX;
 
-/// The idle time of one CPU. The CPU itself writes it, others read; what they read may be one spell behind.
+/// The idle time of one CPU. The CPU itself writes it, others read; they may miss the idle period that has just ended.
 #[derive(Debug)]
 pub struct IdleTime {
-    /// Nanoseconds of the spells that are over.
+    /// Nanoseconds of the idle periods that are over.
     total_ns: AtomicU64,
-    /// When the present one began.
+    /// When the current idle period began.
     since: AtomicU64,
 }
 
 impl IdleTime {
-    /// Of a CPU that has something to do.
+    /// Creates the idle time of a busy CPU.
     pub const fn of_busy_cpu() -> Self {
         Self { total_ns: AtomicU64::new(0), since: AtomicU64::new(BUSY) }
     }
 
-    /// A spell begins.
+    /// Begins an idle period.
     pub fn begin(&self, now: Time) {
         self.since.store(now.0, Ordering::Release);
     }
 
-    /// The spell ends.
+    /// Ends the idle period.
     pub fn end(&self, now: Time) {
         let since = self.since.swap(BUSY, Ordering::AcqRel);
         if since != BUSY {
@@ -34,7 +34,7 @@ impl IdleTime {
         }
     }
 
-    /// All of it up to now.
+    /// Returns the total up to now, in nanoseconds.
     pub fn total_ns(&self, now: Time) -> u64 {
         let since = self.since.load(Ordering::Acquire);
         let present = if since == BUSY { 0 } else { now.since_ns(Time(since)) };

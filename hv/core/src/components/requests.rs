@@ -36,7 +36,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// The vectors, lowest first.
+    /// Returns the vectors, lowest first.
     pub fn vectors(&self) -> impl Iterator<Item = (u8, Trigger)> + '_ {
         (0_u8..4).zip(self.vectors.iter().zip(&self.levels)).flat_map(|(index, (word, levels))| {
             let mut bits = *word;
@@ -95,7 +95,7 @@ impl Requests {
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// True if something was asked for.
+    /// Returns true if something was asked for.
     pub fn pending(&self) -> bool {
         self.any.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! What the scheduler keeps in each vCPU.
+//! The scheduler's state in each vCPU.
 
 use core::sync::atomic::Ordering;
 use xenolith_hal::{CpuId, Time};
@@ -6,17 +6,17 @@ use xenolith_sched::{CpuSet, Entity, Settings};
 use xenolith_sync::atomic::AtomicU64;
 use xenolith_sync::{SpinLock, rank};
 
-/// The vCPU's place with the scheduler.
+/// The scheduler's state of a vCPU.
 pub struct Slot {
-    /// The policy's value for as long as the vCPU is in no queue and has no CPU.
+    /// The policy's value while the vCPU is in no queue and on no CPU.
     entity: SpinLock<Option<Entity<()>>, rank::VcpuState>,
-    /// What the toolstack wants.
+    /// The toolstack's settings.
     settings: SpinLock<Wanted, rank::VcpuState>,
-    /// Until when some CPU lets it sleep; the largest number if none does.
+    /// The deadline by which a CPU wakes it; the largest number if none does.
     sleeps_until: AtomicU64,
 }
 
-/// What the toolstack wants, and what the vCPU asked for itself.
+/// The toolstack's settings, and the vCPU's own pin.
 #[derive(Clone, Copy)]
 struct Wanted {
     settings: Settings,
@@ -35,18 +35,18 @@ impl Default for Slot {
 }
 
 impl Slot {
-    /// What the toolstack wants.
+    /// Returns the toolstack's settings.
     pub fn settings(&self) -> Settings {
         self.settings.lock().settings
     }
 
-    /// What holds now: what the toolstack wants, but on one CPU alone while the vCPU has pinned itself.
+    /// Returns the settings in force: the toolstack's, restricted to one CPU while the vCPU has pinned itself.
     pub fn effective(&self) -> Settings {
         let wanted = *self.settings.lock();
         wanted.pinned.map_or(wanted.settings, |cpu| wanted.settings.only_on(CpuSet::only(cpu)))
     }
 
-    /// The CPU to which the vCPU has pinned itself.
+    /// Returns the CPU to which the vCPU has pinned itself.
     pub fn pinned(&self) -> Option<CpuId> {
         self.settings.lock().pinned
     }
@@ -59,7 +59,7 @@ impl Slot {
         core::mem::replace(&mut self.settings.lock().pinned, cpu)
     }
 
-    /// Takes the policy's value, to put it into a queue; none if it stands in one or has a CPU.
+    /// Takes the policy's value, to put it into a queue; None if it is in one or on a CPU.
     pub(crate) fn take(&self) -> Option<Entity<()>> {
         self.entity.lock().take()
     }
@@ -69,27 +69,27 @@ impl Slot {
         *self.entity.lock() = Some(entity);
     }
 
-    /// Notes that it sleeps until then; false if some CPU looks after it by then anyway.
+    /// Notes that it sleeps until `until`; returns false if a CPU wakes it by then anyway.
     pub(crate) fn begin_sleep(&self, until: Time) -> bool {
         self.sleeps_until.fetch_min(until.0, Ordering::SeqCst) > until.0
     }
 
-    /// The CPU that looked after it lets go of it; false if another entry counts.
+    /// Ends the sleep of an entry; returns false if another entry counts.
     pub(crate) fn end_sleep(&self, until: Time) -> bool {
         self.sleeps_until.compare_exchange(until.0, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Until when some CPU lets it sleep; [`Time::NEVER`] if none does.
+    /// Returns the deadline by which a CPU wakes it; [`Time::NEVER`] if none does.
     pub fn sleeps_until(&self) -> Time {
         Time(self.sleeps_until.load(Ordering::SeqCst))
     }
 
-    /// True if it is in no queue and has no CPU; none while another CPU holds the lock.
+    /// Returns true if it is in no queue and on no CPU; None while another CPU holds the lock.
     pub fn is_aside(&self) -> Option<bool> {
         self.entity.try_lock().map(|entity| entity.is_some())
     }
 
-    /// True if an entry with this deadline is the one that counts.
+    /// Returns true if an entry with this deadline is the one that counts.
     pub(crate) fn sleeps_by(&self, until: Time) -> bool {
         self.sleeps_until.load(Ordering::SeqCst) == until.0
     }

@@ -1,16 +1,16 @@
-//! What control operations on the machine leave behind.
+//! Settings of the machine that sysctl changes.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// How long a vCPU is not preempted unless somebody says otherwise, in microseconds.
+/// The default ratelimit: how long a vCPU is not preempted, in microseconds.
 const DEFAULT_RATELIMIT_US: u32 = 1000;
 
 /// Settings that the toolstack changes.
 #[derive(Debug)]
 pub struct SysctlState {
-    /// Where the hypervisor's log begins for who reads all of it, counted in bytes since boot.
+    /// Where the hypervisor's log begins after it was cleared, in bytes since boot.
     pub(crate) log_start: AtomicU64,
-    /// How long a vCPU is not preempted, in microseconds.
+    /// The ratelimit: how long a vCPU is not preempted, in microseconds.
     pub(crate) ratelimit_us: AtomicU32,
 }
 

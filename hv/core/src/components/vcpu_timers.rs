@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::Time;
 
-/// What runs down.
+/// The kinds of timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum Timer {
@@ -11,11 +11,11 @@ pub enum Timer {
     OneShot,
     /// `VCPUOP_set_periodic_timer`.
     Periodic,
-    /// The end of a `SCHEDOP_poll`.
+    /// The timeout of a `SCHEDOP_poll`.
     Poll,
     /// A watchdog of the domain that this vCPU armed.
     Watchdog,
-    /// The local APIC's own, as of the moment the vCPU last lost its CPU.
+    /// The local APIC's, as of the moment the vCPU was last descheduled.
     Lapic,
 }
 
@@ -46,7 +46,7 @@ impl VcpuTimers {
         }
     }
 
-    /// When a timer runs down.
+    /// Returns the deadline of a timer.
     pub fn get(&self, timer: Timer) -> Time {
         self.slot(timer).map_or(Time::NEVER, |slot| Time(slot.load(Ordering::SeqCst)))
     }
@@ -57,12 +57,12 @@ impl VcpuTimers {
         self.set(Timer::Periodic, if period_ns == 0 { Time::NEVER } else { now.after_ns(period_ns) });
     }
 
-    /// When the earliest of all runs down.
+    /// Returns the earliest deadline.
     pub fn deadline(&self) -> Time {
         Time(self.deadlines.iter().map(|slot| slot.load(Ordering::Relaxed)).min().unwrap_or(u64::MAX))
     }
 
-    /// Stops a timer that has run down; false for one that has not. The periodic one is set anew instead.
+    /// Stops a timer that has expired; returns false for one that has not. The periodic one is rearmed instead.
     pub fn take_due(&self, timer: Timer, now: Time) -> bool {
         let Some(slot) = self.slot(timer) else { return false };
         let next = match timer {

@@ -1,13 +1,13 @@
-//! The watchdogs of a domain, which end it when it does not renew them in time.
+//! The watchdogs of a domain (`SCHEDOP_watchdog`), which shut it down when it does not renew them in time.
 
 use xen_abi::Errno;
 use xenolith_hal::Time;
 use xenolith_sync::{SpinLock, rank};
 
-/// How many a domain has.
+/// The number of watchdogs of a domain.
 pub const COUNT: usize = 2;
 
-/// The deadlines of those in use.
+/// The deadlines of the armed ones.
 pub struct Watchdogs(SpinLock<[Option<Time>; COUNT], rank::VcpuState>);
 
 impl Default for Watchdogs {
@@ -17,10 +17,11 @@ impl Default for Watchdogs {
 }
 
 impl Watchdogs {
-    /// Makes one (`id` 0), renews one (`id` from 1) or stops it (`timeout` 0). Gives the number of a new one, 0 else.
+    /// Arms one (`id` 0), renews one (`id` from 1) or stops it (`timeout` 0). Returns the number of a new one, 0
+    /// otherwise.
     ///
-    /// **Errors:** `ENOSPC` if all are in use; `EINVAL` for one that is not in use, for a number that none can have, and
-    /// for making one that never runs down.
+    /// **Errors:** `ENOSPC` if all are in use; `EINVAL` for one that is not in use, for a number that none can have,
+    /// and for arming one that never expires.
     pub fn set(&self, id: u32, timeout: u32, deadline: Time) -> Result<u64, Errno> {
         let mut slots = self.0.lock();
         if id == 0 {
@@ -41,7 +42,7 @@ impl Watchdogs {
         Ok(0)
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub fn deadline(&self) -> Time {
         self.0.lock().iter().flatten().copied().min().unwrap_or(Time::NEVER)
     }

@@ -1,4 +1,4 @@
-//! The table of one domain.
+//! The CPUID table of one domain.
 
 use alloc::vec::Vec;
 use xen_abi::Errno;
@@ -8,16 +8,17 @@ use xenolith_sync::Once;
 /// How often the table of a domain may be replaced.
 const MOST_REPLACEMENTS: u32 = 16;
 
-/// What CPUID says to a domain. It may be replaced while others read it: each replacement stands behind the one before
-/// and the last one counts, so reading takes no lock. Toolstacks replace it once or twice, before the domain runs.
+/// The CPUID table of a domain. It may be replaced while others read it: each replacement is linked behind the one
+/// before and the last one counts, so reading takes no lock. Toolstacks replace it once or twice, before the domain
+/// runs.
 pub struct KeptCpuid {
     table: CpuidTable,
-    /// Empty, or one element.
+    /// Empty, or the one replacement.
     next: Once<Vec<KeptCpuid>>,
 }
 
 impl KeptCpuid {
-    /// A domain's first table.
+    /// Creates a domain's first table.
     pub fn new(table: CpuidTable) -> Self {
         Self { table, next: Once::new() }
     }
@@ -31,15 +32,15 @@ impl KeptCpuid {
         (at, depth)
     }
 
-    /// The table that counts now.
+    /// Returns the current table.
     #[inline]
     pub fn table(&self) -> &CpuidTable {
         &self.last().0.table
     }
 
-    /// Puts another table in place of the one that counts now.
+    /// Replaces the current table.
     ///
-    /// **Errors:** `ENOMEM`; `EBUSY` if somebody else does so right now; `ENOSPC` after 16 times.
+    /// **Errors:** `ENOMEM`; `EBUSY` if another CPU is replacing it right now; `ENOSPC` after 16 times.
     pub fn replace(&self, table: CpuidTable) -> Result<(), Errno> {
         let (last, depth) = self.last();
         if depth >= MOST_REPLACEMENTS {

@@ -1,5 +1,5 @@
-//! What CPUID and MSRs tell domains: of the machine, of any domain at most, of a domain by default, and of one domain
-//! as the toolstack chose it.
+//! CPU policies: the CPUID and MSR values of the machine, the most that any domain can be shown, a domain's default,
+//! and one domain's as the toolstack chose it.
 
 mod kept;
 mod msrs;
@@ -14,7 +14,7 @@ use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_hal::Machine;
 use xenolith_sync::Once;
 
-/// What the machine can tell and what domains can be told, worked out when it is first asked for.
+/// The host, maximum and default policies, computed when they are first asked for.
 #[derive(Default)]
 pub struct SystemPolicies(Once<Box<Tables>>);
 
@@ -36,17 +36,17 @@ impl SystemPolicies {
         })
     }
 
-    /// What the machine's CPUs say of themselves.
+    /// Returns the policy of the machine's CPUs (host policy).
     pub fn host<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
         &self.tables(machine, capabilities).host
     }
 
-    /// What a domain can be told at most.
+    /// Returns the most that a domain can be shown (maximum policy).
     pub fn most<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
         &self.tables(machine, capabilities).most
     }
 
-    /// What a domain is told unless the toolstack says otherwise.
+    /// Returns what a domain is shown unless the toolstack says otherwise (default policy).
     pub fn default_for_guest<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
         &self.tables(machine, capabilities).default
     }

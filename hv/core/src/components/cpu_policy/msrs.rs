@@ -1,30 +1,30 @@
-//! The MSRs that tell a domain about its CPU.
+//! The MSRs of a CPU policy.
 
 use xen_abi::Errno;
 use xen_abi::cpu_policy::MsrEntry;
 
-/// What the platform can do. Bit 31: CPUID can fault outside the kernel, which is emulated for every domain.
+/// PLATFORM_INFO. Bit 31: CPUID can fault outside the kernel, which is emulated for every domain.
 const PLATFORM_INFO: u32 = 0xce;
 const CPUID_FAULTING: u64 = 1 << 31;
-/// What the CPU's architecture has or has not, of which nothing is told.
+/// ARCH_CAPABILITIES, of which no bit is shown.
 const ARCH_CAPABILITIES: u32 = 0x10a;
 
 /// The most entries that a list can have.
 pub const MOST_MSRS: u32 = 2;
 
-/// What the MSRs that describe a CPU hold.
+/// The values of the MSRs that describe a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DomainMsrs {
     platform_info: u64,
 }
 
 impl DomainMsrs {
-    /// Of the machine, as far as any of it is used.
+    /// The machine's, as far as any of it is used.
     pub const HOST: Self = Self { platform_info: 0 };
-    /// Of a domain, at most and by default.
+    /// A domain's, at most and by default.
     pub const DOMAIN: Self = Self { platform_info: CPUID_FAULTING };
 
-    /// As a list.
+    /// Returns them as a list.
     #[must_use]
     pub const fn listed(&self) -> [MsrEntry; MOST_MSRS as usize] {
         [
@@ -33,7 +33,7 @@ impl DomainMsrs {
         ]
     }
 
-    /// Checks an entry of a list that a domain is to have.
+    /// Checks an entry of a list for a domain.
     ///
     /// **Errors:** `EINVAL` for flags, and for a value that a domain cannot have; `EOVERFLOW` for one that the MSR
     /// cannot have; `ERANGE` for an MSR that no list has.

@@ -1,4 +1,4 @@
-//! Policies into the toolstack's memory.
+//! Copying CPU policies to the toolstack's memory.
 
 use super::msrs::{DomainMsrs, MOST_MSRS};
 use crate::memory::guest_memory::GuestView;
@@ -7,10 +7,10 @@ use xen_abi::{Errno, GuestHandle};
 use xenolith_devices::cpuid::{CpuidTable, MOST_LEAVES};
 use xenolith_hal::Machine;
 
-/// Writes the leaves of a table to a list that has room for `room` of them; gives how many they were, or for a null
-/// list how many they can be.
+/// Writes the leaves of a table to a list that has room for `room` of them; returns their number, or for a null list
+/// the most that there can be.
 ///
-/// **Errors:** `ENOBUFS` when there is no room; `EFAULT`.
+/// **Errors:** `ENOBUFS` if there is no room; `EFAULT`.
 pub fn put_leaves<M: Machine>(
     memory: &GuestView<'_, M>,
     table: &CpuidTable,
@@ -32,10 +32,10 @@ pub fn put_leaves<M: Machine>(
     Ok(count)
 }
 
-/// Writes MSRs to a list that has room for `room` of them; gives how many they were, or for a null list how many they
+/// Writes MSRs to a list that has room for `room` of them; returns their number, or for a null list the most that there
 /// can be.
 ///
-/// **Errors:** `ENOBUFS` when there is no room; `EFAULT`.
+/// **Errors:** `ENOBUFS` if there is no room; `EFAULT`.
 pub fn put_msrs<M: Machine>(
     memory: &GuestView<'_, M>,
     msrs: &DomainMsrs,

@@ -1,4 +1,4 @@
-//! One PCI function: what is kept of its configuration, and how it is found out.
+//! One PCI function: the part of its configuration space that is virtualised, and how it is probed.
 
 use super::messages::{Msi, MsiX};
 use super::window::AddressRange;
@@ -8,23 +8,23 @@ use xenolith_devices::pci::{
 use xenolith_hal::{Gpa, IoSize, Machine, PciFunction};
 
 const CLASS: u16 = 0x8;
-/// Classes, as the upper half of [`CLASS`]: an IOMMU is the hypervisor's; a host bridge must always answer.
+/// Class codes, as the upper half of [`CLASS`]: an IOMMU is the hypervisor's; a host bridge must always respond.
 const CLASS_IOMMU: u32 = 0x0806;
 const CLASS_HOST_BRIDGE: u32 = 0x0600;
-/// The doubleword that holds the kind of header.
+/// The doubleword that holds the header type.
 const HEADER: u16 = 0xc;
 const HEADER_KIND: u32 = 0x7f;
 const FIRST_BAR: u16 = 0x10;
 const BARS: usize = 6;
 const COMMAND_MEMORY_AND_PORTS: u32 = 3;
 
-/// The window of the expansion ROM comes after those of the base address registers.
+/// The expansion ROM's window comes after the BARs'.
 const ROM_WINDOW: usize = BARS;
 pub(super) const WINDOWS: usize = BARS + 1;
 const ROM_ENABLE: u32 = 1;
 const ROM_ADDRESS: u32 = !0x7ff;
 
-/// The expansion ROM's base address register.
+/// The expansion ROM's BAR.
 #[derive(Clone, Copy)]
 struct Rom {
     register: u16,
@@ -35,25 +35,25 @@ struct Rom {
 /// A function.
 pub(super) struct Function {
     pub(super) address: PciAddress,
-    /// The hypervisor's own: the guest may look at it.
+    /// The hypervisor's own: the guest may only read its configuration.
     pub(super) is_kept: bool,
     bars: Bars,
-    /// How many base address registers its kind of header has.
+    /// The number of BARs of its header type.
     bar_count: usize,
     rom: Option<Rom>,
     memory_on: bool,
     pub(super) msi: Option<Msi>,
     pub(super) msix: Option<MsiX>,
-    /// What of its memory the guest has mapped: where each window was then.
+    /// The windows that the guest has mapped, where each was then.
     shown: [Option<MemoryRange>; WINDOWS],
 }
 
-/// The function as the machine names it.
+/// Returns the machine's name of the function.
 pub(super) const fn named(address: PciAddress) -> PciFunction {
     PciFunction { segment: address.segment, bdf: address.bdf() }
 }
 
-/// The width of an access, which is 1, 2 or 4 bytes.
+/// Returns the width of an access, which is 1, 2 or 4 bytes.
 pub(super) const fn width(access: ConfigAccess) -> IoSize {
     match access.bytes {
         1 => IoSize::Byte,
@@ -62,7 +62,7 @@ pub(super) const fn width(access: ConfigAccess) -> IoSize {
     }
 }
 
-/// A function's configuration in the machine, by doublewords.
+/// A function's configuration space in the machine, by doublewords.
 struct Registers<'a, M> {
     machine: &'a M,
     function: PciFunction,
@@ -77,7 +77,7 @@ impl<M: Machine> Registers<'_, M> {
         self.machine.pci_write(self.function, register, IoSize::Dword, value);
     }
 
-    /// What a register holds, and what it holds of ones.
+    /// Returns the value of a register, and what it reads after ones were written (BAR sizing).
     fn probe(&self, register: u16) -> (u32, u32) {
         let value = self.read(register);
         self.write(register, u32::MAX);
@@ -128,8 +128,8 @@ impl<M: Machine> Registers<'_, M> {
 }
 
 impl Function {
-    /// Looks at a function, which answers nowhere for a moment, and turns its message interrupts off. None if nothing
-    /// is there.
+    /// Probes a function, which is disabled for a moment, and turns its MSI and MSI-X off. None if there is no
+    /// function.
     pub(super) fn find<M: Machine>(machine: &M, address: PciAddress) -> Option<Self> {
         let registers = Registers { machine, function: named(address) };
         if registers.read(0) & 0xffff == 0xffff {
@@ -182,7 +182,7 @@ impl Function {
         }
     }
 
-    /// Where the function answers in memory now, by the number of the window.
+    /// Returns the memory windows of the function, by number of the window.
     pub(super) fn windows(&self) -> impl Iterator<Item = (usize, MemoryRange)> + '_ {
         let rom = self.rom.filter(|rom| rom.value & ROM_ENABLE != 0).map(|rom| {
             let start = Gpa(u64::from(rom.value & ROM_ADDRESS & !(rom.size - 1)));
@@ -191,7 +191,7 @@ impl Function {
         self.bars.memory().chain(rom).filter(|_| self.memory_on)
     }
 
-    /// Where the table of its message interrupts is now.
+    /// Returns the current place of its MSI-X table.
     pub(super) fn table(&self) -> Option<MemoryRange> {
         let (bar, offset, bytes) = self.msix.as_ref()?.guest.table_place();
         let (_, window) = self.windows().find(|(number, _)| *number == bar)?;
@@ -199,23 +199,23 @@ impl Function {
         inside.then_some(MemoryRange { start: Gpa(window.start.0.checked_add(offset)?), bytes })
     }
 
-    /// The pages that the table lies in.
+    /// Returns the pages of its MSI-X table.
     pub(super) fn table_pages(&self) -> Option<AddressRange> {
         self.table().map(AddressRange::pages_of)
     }
 
-    /// Notes that the guest has mapped a part of a window; gives where the window was when it last did, if that was
+    /// Notes that the guest has mapped a part of a window; returns where the window was when it last did, if that was
     /// elsewhere.
     pub(super) fn note_shown(&mut self, window: usize, range: MemoryRange) -> Option<MemoryRange> {
         self.shown.get_mut(window)?.replace(range).filter(|before| *before != range)
     }
 
-    /// Everything that the guest may have mapped of the function.
+    /// Takes out every range of the function that the guest may have mapped.
     pub(super) fn take_shown(&mut self) -> impl Iterator<Item = MemoryRange> + use<> {
         core::mem::take(&mut self.shown).into_iter().flatten()
     }
 
-    /// Reads a part of the configuration.
+    /// Reads part of the configuration space.
     pub(super) fn read<M: Machine>(&self, machine: &M, access: ConfigAccess) -> u32 {
         let register = access.doubleword();
         let kept = self.msi.as_ref().and_then(|msi| msi.guest.read(register));
@@ -226,7 +226,7 @@ impl Function {
         }
     }
 
-    /// Notes what the device is being told about where it answers; true if that may have changed.
+    /// Notes a write to the command register or a BAR; returns true if a window may have moved.
     pub(super) fn note_write(&mut self, access: ConfigAccess, value: u32) -> bool {
         let register = access.doubleword();
         if register == Command::REGISTER {

@@ -1,8 +1,8 @@
-//! The I/O APICs of a domain that has the machine's devices: one for each of the machine's, at the same place and with
-//! the same lines. What the guest sets up at a pin, the machine's own pin is set up to.
+//! The virtual I/O APICs of a domain that has the machine's devices: one for each of the machine's, at the same address
+//! and with the same lines. The machine's pin is programmed as the guest programs the virtual one.
 //!
-//! The machine masks a level line when it comes. It stays masked until the guest has ended the interrupt; if its
-//! device is active still, it comes again.
+//! The machine masks a level line when it interrupts. It stays masked until the guest has sent the EOI; if its device
+//! still asserts it, it interrupts again.
 
 use super::{Owner, Source};
 use alloc::vec::Vec;
@@ -11,16 +11,16 @@ use xenolith_devices::ioapic::{IoApic, Route};
 use xenolith_hal::{Gpa, HostInterrupt, IoApicPlace, LineMode, LogLevel, Machine};
 use xenolith_sync::{SpinLock, rank};
 
-/// The pins of one never reach further.
+/// The registers are in one page.
 const PAGE_MASK: u64 = !0xfff;
 
-/// What a pin is in the machine.
+/// The state of a pin in the machine.
 #[derive(Clone, Copy, Default)]
 struct Pin {
     bound: Option<(HostInterrupt, LineMode)>,
-    /// It came as a level, and the guest has not ended it.
+    /// A level interrupt was delivered, and the guest has not sent the EOI.
     in_service: bool,
-    /// Nothing could be bound, and that was said.
+    /// No interrupt could be bound, and that was logged.
     refused: bool,
 }
 
@@ -31,13 +31,13 @@ struct Chip {
     pins: Vec<Pin>,
 }
 
-/// All of them.
+/// All virtual I/O APICs of the domain.
 pub struct Lines {
     chips: SpinLock<Vec<Chip>, rank::Device>,
 }
 
 impl Chip {
-    /// Makes the machine's pin what the guest's is.
+    /// Programs the machine's pin as the guest's is.
     fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, number: usize) {
         let Some(route) = self.model.route(number) else { return };
         let Some(pin) = self.pins.get_mut(number) else { return };
@@ -79,8 +79,8 @@ impl Chip {
         }
     }
 
-    /// A message that the model sends because the line is active: the line counts as served from here on, until the
-    /// machine says that it is active again.
+    /// Notes that the virtual I/O APIC sent a message for an asserted line: the line counts as deasserted from here on,
+    /// until the machine reports it again.
     fn sent(&mut self, number: usize) {
         if let Some(pin) = self.pins.get_mut(number) {
             pin.in_service = true;
@@ -90,7 +90,7 @@ impl Chip {
 }
 
 impl Lines {
-    /// The same as the machine has.
+    /// Creates the same I/O APICs as the machine's.
     #[must_use]
     pub fn new(places: &[IoApicPlace]) -> Self {
         let chip = |place: &IoApicPlace| {
@@ -101,7 +101,7 @@ impl Lines {
         Self { chips: SpinLock::new(places.iter().map(chip).collect()) }
     }
 
-    /// Reads 4 bytes; none where there is no I/O APIC.
+    /// Reads 4 bytes; None where there is no I/O APIC.
     pub fn read(&self, at: Gpa) -> Option<u32> {
         let chips = self.chips.lock();
         let chip = chips.iter().find(|chip| chip.page.0 == at.0 & PAGE_MASK)?;
@@ -122,7 +122,7 @@ impl Lines {
         Some(effect.send)
     }
 
-    /// The machine's line came: what is to be sent for it.
+    /// Returns the machine's line came: what is to be sent for it.
     pub fn arrived(&self, line: u32) -> Option<Message> {
         let mut chips = self.chips.lock();
         let message = chips.iter_mut().find_map(|chip| {
@@ -139,7 +139,7 @@ impl Lines {
         message.flatten()
     }
 
-    /// Tells of every line that is bound; false while another CPU holds the lock.
+    /// Calls `each` for every bound line; returns false while another CPU holds the lock.
     pub fn report(&self, mut each: impl FnMut(u32, Route, bool)) -> bool {
         let Some(chips) = self.chips.try_lock() else { return false };
         for chip in chips.iter() {
@@ -152,7 +152,7 @@ impl Lines {
         true
     }
 
-    /// The guest ended a level interrupt of this vector: what is to be sent again.
+    /// Returns the guest ended a level interrupt of this vector: what is to be sent again.
     pub fn end_of_interrupt<M: Machine>(&self, owner: &Owner<'_, M>, vector: u8) -> Vec<Message> {
         let mut chips = self.chips.lock();
         let mut messages: Vec<Message> = Vec::new();

@@ -1,4 +1,4 @@
-//! Message interrupts: what the guest wrote, and what its device was told instead.
+//! MSI and MSI-X of passed-through devices: the guest's values, and the ones programmed into the device instead.
 
 use super::function::named;
 use super::{Owner, Source};
@@ -7,13 +7,13 @@ use xenolith_devices::interrupt::Message;
 use xenolith_devices::pci::{self, PciAddress};
 use xenolith_hal::{HostInterrupt, IoSize, LogLevel, Machine, MessageAddress, Mpa};
 
-/// In the header of the capability: how many vectors the device can have. The guest is told that it is one, since more
-/// would need neighbouring vectors of the machine.
+/// The multiple-message field of the capability. The guest is shown one vector, since more would need neighbouring
+/// vectors of the machine.
 const MULTIPLE_CAPABLE: u32 = 7 << 17;
 const ENTRY_BYTES: u64 = 16;
 const ENTRY_MASKED: u32 = 1;
 
-/// An interrupt of the machine that a device was told to send.
+/// An interrupt of the machine that a device was programmed to send.
 #[derive(Clone, Copy)]
 struct Bound {
     interrupt: HostInterrupt,
@@ -21,7 +21,7 @@ struct Bound {
 }
 
 impl Bound {
-    /// Finds an interrupt for what the guest wants; on the CPU that its vCPU runs on, where it can be.
+    /// Allocates an interrupt for what the guest wants; on the CPU that its vCPU runs on, if possible.
     fn new<M: Machine>(owner: &Owner<'_, M>, target: Message) -> Option<Self> {
         let bound = owner.machine.bind_message((owner.cpu_for)(target));
         if bound.is_none() {
@@ -48,7 +48,7 @@ impl Msi {
         Self { guest: pci::Msi::new(register, header & !MULTIPLE_CAPABLE), bound: None }
     }
 
-    /// Has the device send none.
+    /// Disables the device's MSI.
     pub(super) fn turn_off<M: Machine>(&self, machine: &M, address: PciAddress) {
         self.program(machine, address, None);
     }
@@ -58,7 +58,7 @@ impl Msi {
         self.guest.program(message, |register, size, value| machine.pci_write(function, register, size, value));
     }
 
-    /// Has the device do what the guest wants.
+    /// Programs the device as the guest wants.
     pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress) {
         let Some(target) = self.guest.target(0) else {
             self.turn_off(owner.machine, address);
@@ -90,13 +90,13 @@ impl MsiX {
         Self { guest, bound }
     }
 
-    /// Turns the device's on or off as a whole, as the guest has it.
+    /// Enables or disables the device's MSI-X as a whole, as the guest has it.
     pub(super) fn write_control<M: Machine>(&self, machine: &M, address: PciAddress) {
         let (register, control) = self.guest.control();
         machine.pci_write(named(address), register, IoSize::Word, control);
     }
 
-    /// Has the device do what the guest wants after a write to the configuration. `table` is where its table is now.
+    /// Programs the device after a write to the configuration space. `table` is the current place of its table.
     pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress, table: Option<Mpa>) {
         if self.guest.is_enabled() {
             // The table is right before the device looks at it.
@@ -112,7 +112,7 @@ impl MsiX {
         }
     }
 
-    /// Has the device's entry be what the guest's is.
+    /// Programs one entry of the device as the guest's is.
     pub(super) fn settle_entry<M: Machine>(&mut self, owner: &Owner<'_, M>, table: Option<Mpa>, entry: usize) {
         let place = table.and_then(|table| table.checked_add(entry as u64 * ENTRY_BYTES));
         let (Some(place), Some(bound)) = (place, self.bound.get_mut(entry)) else { return };

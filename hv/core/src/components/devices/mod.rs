@@ -1,9 +1,9 @@
-//! The machine's devices in the hands of a domain: its I/O APICs, PCI configuration, device memory and interrupts.
+//! PCI passthrough of the machine's devices to a domain: its I/O APICs, PCI configuration space, device memory and
+//! interrupts.
 //!
-//! The guest sees each device where and as it is, but for three things that name CPUs and memory of the machine: lines
-//! arrive by I/O APICs of its own ([`lines`]), what it writes to MSI and MSI-X is kept and translated ([`messages`]),
-//! and device memory is mapped when it is first touched, if a base address register of a function covers it
-//! ([`window`]).
+//! The guest sees each device where and as it is, except for three things that refer to CPUs and memory of the machine:
+//! lines arrive through I/O APICs of its own ([`lines`]), its MSI and MSI-X values are kept and translated
+//! ([`messages`]), and device memory is mapped on the first access, if a BAR of a function covers it ([`window`]).
 
 mod function;
 mod lines;
@@ -26,24 +26,24 @@ use xenolith_devices::pci::Ecam;
 use xenolith_hal::{Gfn, Gpa, IoAccess, IoApicPlace, Machine};
 use xenolith_sync::{SpinLock, rank};
 
-/// Which devices a domain gets.
+/// The devices that a domain gets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DevicePlan<'a> {
     pub io_apics: &'a [IoApicPlace],
-    /// Where PCI configuration is memory.
+    /// Where PCI configuration space is memory-mapped (ECAM).
     pub configuration: &'a [Ecam],
-    /// What no base address register makes the domain's: RAM, and the registers of what the hypervisor keeps.
+    /// Ranges that no BAR makes the domain's: RAM, and the registers of what the hypervisor keeps.
     pub kept: &'a [AddressRange],
 }
 
-/// The machine's devices, as the domain has them that they belong to.
+/// The machine's devices as their domain has them.
 pub struct HostDevices {
     lines: Lines,
     pci: SpinLock<Pci, rank::Device>,
 }
 
 impl HostDevices {
-    /// Looks at what there is, and turns all message interrupts off.
+    /// Probes all functions, and turns all MSI and MSI-X off.
     pub fn new<M: Machine>(machine: &M, plan: &DevicePlan<'_>) -> Self {
         let mut kept: Vec<AddressRange> = plan.kept.to_vec();
         kept.extend(plan.io_apics.iter().map(|place| AddressRange::page_of(place.address.0)));
@@ -52,18 +52,18 @@ impl HostDevices {
         Self { lines: Lines::new(plan.io_apics), pci: SpinLock::new(pci) }
     }
 
-    /// How many PCI functions are known.
+    /// Returns the number of PCI functions that are known.
     pub fn function_count(&self) -> usize {
         self.pci.lock().function_count()
     }
 
-    /// Where the configuration of just these buses begins: segment, first and last bus.
+    /// Returns where the ECAM of exactly these buses begins: segment, first and last bus.
     pub fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
         self.pci.lock().configuration_of(buses)
     }
 
-    /// The guest accessed a port. `value` is what it writes. None if the port is none of PCI configuration; the value
-    /// that was read otherwise, for writes too.
+    /// Handles the guest's access to a port. `value` is what it writes. None if the port is none of PCI configuration;
+    /// otherwise the value that was read, for writes too.
     pub fn port<M: Machine>(&self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
         if !pci::PORTS.contains(&access.port) {
             return None;
@@ -71,12 +71,12 @@ impl HostDevices {
         self.pci.lock().port(owner, access, value)
     }
 
-    /// Whether the hypervisor answers for what is in the page of an address, so that it must never be mapped.
+    /// Returns whether the hypervisor emulates something in the page of an address, so that it must never be mapped.
     pub fn answers(&self, at: Gpa) -> bool {
         self.lines.read(at).is_some() || self.pci.lock().answers(at)
     }
 
-    /// Reads what the guest finds at an address that nothing is mapped at; none if nothing answers there.
+    /// Reads at an address that is not mapped in the guest; None if nothing responds there.
     pub fn read<M: Machine>(&self, machine: &M, at: Gpa, bytes: u32) -> Option<u64> {
         if let Some(value) = self.lines.read(at) {
             return Some(value.into());
@@ -95,23 +95,23 @@ impl HostDevices {
         }
     }
 
-    /// Maps device memory that the guest touched and that nothing is mapped at; false if it has none there.
+    /// Maps device memory that the guest accessed and that is not mapped; returns false if it has none there.
     pub fn show<M: Machine>(&self, owner: &Owner<'_, M>, gfn: Gfn) -> bool {
         self.pci.lock().show(owner, gfn)
     }
 
-    /// Calls `each` for every line that is bound, with how the guest set it up and whether it came as a level that the
-    /// guest has not ended. False, and nothing is called, while another CPU works on them.
+    /// Calls `each` for every bound line, with the guest's redirection entry and whether a level interrupt awaits its
+    /// EOI. Returns false, without a call, while another CPU holds the lock.
     pub fn report_lines(&self, each: impl FnMut(u32, Route, bool)) -> bool {
         self.lines.report(each)
     }
 
-    /// The guest ended a level interrupt of this vector: what is to be sent again.
+    /// Returns the guest ended a level interrupt of this vector: what is to be sent again.
     pub fn end_of_interrupt<M: Machine>(&self, owner: &Owner<'_, M>, vector: u8) -> Vec<Message> {
         self.lines.end_of_interrupt(owner, vector)
     }
 
-    /// A line of the machine came: what is to be sent for it.
+    /// Returns a line of the machine came: what is to be sent for it.
     pub fn line_arrived(&self, line: u32) -> Option<Message> {
         self.lines.arrived(line)
     }

@@ -17,7 +17,7 @@ pub struct Owner<'a, M: Machine> {
 }
 
 impl<M: Machine> Owner<'_, M> {
-    /// Its number.
+    /// Returns its number.
     pub const fn id(&self) -> DomId {
         self.memory.owner
     }

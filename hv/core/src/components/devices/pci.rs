@@ -1,4 +1,4 @@
-//! PCI configuration as the guest has it, by ports and by memory, and the pages of MSI-X tables.
+//! The guest's PCI configuration space, by ports and by ECAM, and the pages of MSI-X tables.
 
 use super::Owner;
 use super::function::{Function, WINDOWS, named, width};
@@ -9,25 +9,25 @@ use core::ops::RangeInclusive;
 use xenolith_devices::pci::{ConfigAccess, ConfigPorts, Ecam, PciAddress, PortUse};
 use xenolith_hal::{Gpa, IoAccess, IoSize, Machine, Mpa};
 
-/// The ports of configuration, and what the chip set has between them.
+/// The ports of PCI configuration, and what the chipset has between them.
 pub(super) const PORTS: RangeInclusive<u16> = 0xcf8..=0xcff;
-/// The kind of header says in this bit that a device has more functions than the first.
+/// The bit of the header type for a multi-function device.
 const HAS_FUNCTIONS: u32 = 1 << 23;
 
-/// All functions, and the guest's registers to reach them.
+/// All functions, and the guest's address register.
 pub(super) struct Pci {
     ports: ConfigPorts,
     areas: Vec<Ecam>,
     pub(super) kept: Vec<AddressRange>,
-    /// By address.
+    /// Sorted by address.
     pub(super) functions: Vec<Function>,
-    /// The one that was accessed last: a guest mostly goes on with it.
+    /// The function that was accessed last: a guest mostly stays with it.
     last: usize,
 }
 
 impl Pci {
-    /// Looks at all functions of segment 0 and of the areas. Those that come later are looked at when the guest finds
-    /// them.
+    /// Probes all functions of segment 0 and of the ECAM areas. Functions that are added later are probed when the
+    /// guest finds them.
     pub(super) fn new<M: Machine>(machine: &M, areas: Vec<Ecam>, kept: Vec<AddressRange>) -> Self {
         let mut buses: Vec<(u16, RangeInclusive<u8>)> =
             areas.iter().map(|area| (area.segment, area.first_bus..=area.last_bus)).collect();
@@ -64,7 +64,7 @@ impl Pci {
         self.functions.get_mut(index)
     }
 
-    /// The index of a function; it is looked at if it was not there before. None if nothing is there.
+    /// Returns the index of a function; probes it if it is not known. None if there is no function.
     fn find<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
         if self.functions.get(self.last).is_some_and(|function| function.address == address) {
             return Some(self.last);
@@ -86,7 +86,7 @@ impl Pci {
         }
     }
 
-    /// An access to a port; see [`super::HostDevices::port`].
+    /// Handles an access to a port; see [`super::HostDevices::port`].
     pub(super) fn port<M: Machine>(&mut self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
         if let Some(chosen) = owner.machine.pci_chosen() {
             self.ports.set_address(chosen);
@@ -144,17 +144,17 @@ impl Pci {
         }
     }
 
-    /// See [`super::HostDevices::configuration_of`].
+    /// Returns where an ECAM area begins; see [`super::HostDevices::configuration_of`].
     pub(super) fn configuration_of(&self, buses: (u16, u8, u8)) -> Option<Gpa> {
         self.areas.iter().find(|area| (area.segment, area.first_bus, area.last_bus) == buses).map(|area| area.base)
     }
 
-    /// See [`super::HostDevices::answers`].
+    /// Returns whether a page is emulated; see [`super::HostDevices::answers`].
     pub(super) fn answers(&mut self, at: Gpa) -> bool {
         self.areas.iter().any(|area| area.contains(at)) || self.table_at(at).is_some()
     }
 
-    /// Reads what is at an address that nothing is mapped at.
+    /// Reads at an address that is not mapped.
     pub(super) fn read_memory<M: Machine>(&mut self, machine: &M, at: Gpa, bytes: u32) -> Option<u64> {
         if let Some(access) = self.configuration(at, bytes) {
             let low = u64::from(self.read(machine, access));
@@ -175,7 +175,7 @@ impl Pci {
         })
     }
 
-    /// Writes to an address that nothing is mapped at.
+    /// Writes at an address that is not mapped.
     pub(super) fn write_memory<M: Machine>(&mut self, owner: &Owner<'_, M>, at: Gpa, bytes: u32, value: u64) {
         if let Some(access) = self.configuration(at, bytes) {
             self.write(owner, access, value as u32);
@@ -212,8 +212,8 @@ impl Pci {
         self.areas.iter().find_map(|area| area.decode(at, bytes))
     }
 
-    /// The function whose table of message interrupts shares a page with an address, and the offset in the table if
-    /// the address lies in it.
+    /// Returns the function whose MSI-X table shares a page with an address, and the offset in the table if the address
+    /// is in it.
     fn table_at(&mut self, at: Gpa) -> Option<(&mut Function, Option<u32>)> {
         let function = self
             .functions
@@ -225,8 +225,8 @@ impl Pci {
     }
 }
 
-/// A function answers elsewhere: what the guest had mapped of it is wrong, and so may be what it has mapped at the place
-/// of the table.
+/// Unmaps the ranges of a function whose windows moved: what the guest had mapped of it is stale, and so may be what it
+/// has mapped at the new place of the table.
 fn moved<M: Machine>(owner: &Owner<'_, M>, function: &mut Function) {
     let now: ArrayVec<_, WINDOWS> = function.windows().collect();
     if now.is_empty() {

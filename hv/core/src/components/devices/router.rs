@@ -1,19 +1,19 @@
-//! Whose an interrupt of the machine is.
+//! Routing of the machine's interrupts to domains.
 
 use xenolith_devices::interrupt::Message;
 use xenolith_hal::{DomId, HostInterrupt};
 use xenolith_sync::{SpinLock, rank};
 
-/// What an interrupt of the machine is to its domain.
+/// The source of an interrupt, as its domain sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// The line with this global number.
+    /// The line with this GSI.
     Line(u32),
-    /// What the guest told its device to send.
+    /// The message that the guest programmed into its device.
     Message(Message),
 }
 
-/// For each interrupt that the machine has allotted: the domain, and what it is to it.
+/// The domain and the source of each interrupt that the machine has allocated.
 pub struct DeviceInterrupts {
     owners: [SpinLock<Option<(DomId, Source)>, rank::Interrupts>; HostInterrupt::LIMIT],
 }
@@ -25,21 +25,21 @@ impl Default for DeviceInterrupts {
 }
 
 impl DeviceInterrupts {
-    /// Says whose an interrupt is from now on.
+    /// Sets the owner and the source of an interrupt.
     pub fn set(&self, interrupt: HostInterrupt, domain: DomId, source: Source) {
         if let Some(owner) = self.owners.get(interrupt.index()) {
             *owner.lock() = Some((domain, source));
         }
     }
 
-    /// Says that an interrupt is nobody's.
+    /// Removes the owner of an interrupt.
     pub fn clear(&self, interrupt: HostInterrupt) {
         if let Some(owner) = self.owners.get(interrupt.index()) {
             *owner.lock() = None;
         }
     }
 
-    /// Whose an interrupt is, as [`DeviceInterrupts::owner`]; none while another CPU holds the lock.
+    /// Returns the owner like [`DeviceInterrupts::owner`]; None while another CPU holds the lock.
     pub fn owner_if_free(&self, interrupt: HostInterrupt) -> Option<Option<(DomId, Source)>> {
         match self.owners.get(interrupt.index()) {
             Some(owner) => owner.try_lock().map(|owner| *owner),
@@ -47,7 +47,7 @@ impl DeviceInterrupts {
         }
     }
 
-    /// Whose an interrupt is.
+    /// Returns the owner and the source of an interrupt.
     pub fn owner(&self, interrupt: HostInterrupt) -> Option<(DomId, Source)> {
         *self.owners.get(interrupt.index())?.lock()
     }

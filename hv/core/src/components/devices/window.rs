@@ -1,7 +1,7 @@
-//! Device memory in a guest: mapped when it is first touched, each page at its own number.
+//! Device memory (MMIO) in a guest: identity-mapped on the first access.
 //!
-//! A base address register that moves takes what was mapped for it along when the guest next touches the function's
-//! memory; one that is turned off leaves it: nothing answers there then.
+//! When a BAR has moved, the old mapping is removed at the guest's next access to the function's memory; when it is
+//! disabled, the mapping stays: nothing responds there then.
 
 use super::Owner;
 use super::function::Function;
@@ -20,21 +20,21 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// The page around an address.
+    /// Returns the page around an address.
     #[must_use]
     pub const fn page_of(address: u64) -> Self {
         let start = address & !(PAGE - 1);
         Self { start, end: start.saturating_add(PAGE) }
     }
 
-    /// What an area of mapped configuration takes.
+    /// Returns the range that an ECAM area occupies.
     #[must_use]
     pub fn of_configuration(area: &Ecam) -> Self {
         let bus = |number: u64| area.base.0.saturating_add(number << 20);
         Self { start: bus(area.first_bus as u64), end: bus(area.last_bus as u64 + 1) }
     }
 
-    /// The whole pages that a range touches.
+    /// Returns the whole pages that a range touches.
     #[must_use]
     pub const fn pages_of(range: MemoryRange) -> Self {
         let end = range.start.0.saturating_add(range.bytes);
@@ -54,7 +54,7 @@ impl AddressRange {
     }
 }
 
-/// Takes the device pages of a range away from a guest.
+/// Unmaps the device pages of a range from a guest.
 pub(super) fn hide<M: Machine>(owner: &Owner<'_, M>, range: AddressRange) {
     owner.memory.edit(|editor| {
         for gfn in range.frames() {
@@ -67,8 +67,8 @@ pub(super) fn hide<M: Machine>(owner: &Owner<'_, M>, range: AddressRange) {
 }
 
 impl Pci {
-    /// Maps device memory around a frame that nothing is mapped at; false if no function has memory there, or if the
-    /// hypervisor answers for it.
+    /// Maps device memory around a frame that is not mapped; returns false if no function has memory there, or if the
+    /// hypervisor emulates it.
     pub(super) fn show<M: Machine>(&mut self, owner: &Owner<'_, M>, gfn: Gfn) -> bool {
         let Some(start) = gfn.0.checked_mul(PAGE) else { return false };
         let page = AddressRange::page_of(start);
@@ -90,13 +90,13 @@ impl Pci {
         }) || owner.memory.lookup(gfn).is_some()
     }
 
-    /// Whether a part of a range is not for the guest to reach by itself.
+    /// Returns whether part of a range must not be mapped in the guest.
     fn is_withheld(&self, range: &AddressRange) -> bool {
         self.kept.iter().any(|kept| kept.meets(range))
             || self.functions.iter().filter_map(Function::table_pages).any(|table| table.meets(range))
     }
 
-    /// The function that has memory in a page, the number of the register that says so, and where the whole is.
+    /// Returns the function that has memory in a page, the number of its BAR, and the whole window.
     fn window_at(&self, page: &AddressRange) -> Option<(usize, usize, MemoryRange)> {
         self.functions.iter().enumerate().find_map(|(index, function)| {
             let found = function.windows().find(|(_, range)| AddressRange::pages_of(*range).meets(page))?;

@@ -1,4 +1,4 @@
-//! Finding a free port.
+//! Allocation of ports.
 
 use super::domain::EventDomain;
 use super::fifo;
@@ -7,31 +7,33 @@ use alloc::vec::Vec;
 use xen_abi::event_fifo::EVTCHN_FIFO_PRIORITY_DEFAULT;
 use xen_abi::{Errno, Port};
 
-/// What the domain's lock protects, besides the right to change ports.
+/// The state that the domain's lock protects, besides the right to change ports.
 #[derive(Default)]
 pub(super) struct Bindings {
-    /// The domain is ending: no port is given out any more.
+    /// The domain is dying: no port is allocated any more.
     pub(super) dying: bool,
-    /// Where a reset that was preempted goes on; 0 when none is under way.
+    /// Where a preempted reset continues; 0 if none is under way.
     pub(super) next_reset: u32,
-    /// Where ending the domain goes on.
+    /// Where the teardown of the domain continues.
     pub(super) next_teardown: u32,
     /// How many ports are bound, and how many of them by the hypervisor.
     pub(super) bound: u32,
     pub(super) bound_by_hypervisor: u32,
     /// No port below this one is free.
     pub(super) lowest_free: u32,
-    /// Bound physical interrupts, in order.
+    /// Bound PIRQs, in order.
     pirqs: Vec<(u32, Port)>,
 }
 
 impl Bindings {
-    /// The port that a physical interrupt is bound to.
+    /// Returns the port that a PIRQ is bound to.
     pub(super) fn pirq_port(&self, pirq: u32) -> Option<Port> {
         let at = self.pirqs.binary_search_by_key(&pirq, |entry| entry.0).ok()?;
         self.pirqs.get(at).map(|entry| entry.1)
     }
 
+    /// Adds a PIRQ.
+    ///
     /// **Errors:** `ENOMEM`; `EEXIST` if it is bound.
     pub(super) fn add_pirq(&mut self, pirq: u32, port: Port) -> Result<(), Errno> {
         let Err(at) = self.pirqs.binary_search_by_key(&pirq, |entry| entry.0) else { return Err(Errno::EEXIST) };
@@ -45,10 +47,10 @@ impl Bindings {
     }
 }
 
-/// Finds the lowest port that is free. It stays free until [`occupy`] binds it.
+/// Finds the lowest free port. It stays free until [`occupy`] binds it.
 ///
-/// **Errors:** `EINVAL` if the domain is ending; `ENOSPC` if every port up to the domain's limit or that of the form
-/// in use is taken; `ENOMEM`.
+/// **Errors:** `EINVAL` if the domain is dying; `ENOSPC` if every port up to the domain's limit or that of the ABI in
+/// use is taken; `ENOMEM`.
 pub(super) fn find_free<'a, D: EventDomain>(
     domain: &'a D,
     bindings: &mut Bindings,

@@ -9,10 +9,10 @@ use xen_abi::virq::NR_VIRQS;
 use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenolith_sync::SpinLock;
 
-/// `EVTCHNOP_alloc_unbound`: gives `domain` a port to which `remote` (never [`DomId::SELF`]) may connect.
-/// `permitted` says whether the caller may do that to `domain`.
+/// Implements `EVTCHNOP_alloc_unbound`: allocates a port of `domain` to which `remote` (never [`DomId::SELF`]) may
+/// connect. `permitted` says whether the caller may do that to `domain`.
 ///
-/// **Errors:** `EINVAL` if the domain is ending; `ENOSPC`, `ENOMEM`; `EPERM`.
+/// **Errors:** `EINVAL` if the domain is dying; `ENOSPC`, `ENOMEM`; `EPERM`.
 pub fn alloc_unbound<D: EventDomain>(domain: &D, remote: DomId, permitted: bool) -> Result<Port, Errno> {
     let mut bindings = domain.events().bindings.lock();
     let (port, cell) = find_free(domain, &mut bindings)?;
@@ -23,7 +23,7 @@ pub fn alloc_unbound<D: EventDomain>(domain: &D, remote: DomId, permitted: bool)
     Ok(port)
 }
 
-/// A port of `domain`'s on which the hypervisor listens and to which `remote` may connect: events at it are given to
+/// Allocates a port of `domain` on which the hypervisor listens and to which `remote` may connect: its events go to
 /// [`EventDomain::hypervisor_event`] with `vcpu`.
 ///
 /// **Errors:** as [`alloc_unbound`]; `ENOENT` if there is no such vCPU.
@@ -37,10 +37,11 @@ pub fn alloc_unbound_for_hypervisor<D: EventDomain>(domain: &D, vcpu: VcpuId, re
     Ok(port)
 }
 
-/// `EVTCHNOP_bind_interdomain`: connects a new port of the domain's to `remote_port` of `remote`, which waits for
-/// it. The new port is pending at once, since the other end may have sent before it was connected.
+/// Implements `EVTCHNOP_bind_interdomain`: connects a new port of the domain to `remote_port` of `remote`, which must
+/// be unbound and waiting for it. The new port is pending at once, since the other end may have sent before it was
+/// connected.
 ///
-/// **Errors:** `ESRCH` if there is no such domain; then `EINVAL` if this one is ending, `ENOSPC`, `ENOMEM`; then
+/// **Errors:** `ESRCH` if there is no such domain; then `EINVAL` if this one is dying, `ENOSPC`, `ENOMEM`; then
 /// `EINVAL` if the other port does not exist or does not wait for this domain.
 pub fn bind_interdomain<D: EventDomain>(domain: &D, remote: DomId, remote_port: Port) -> Result<Port, Errno> {
     let remote = if remote == DomId::SELF { domain.events().id() } else { remote };
@@ -66,11 +67,10 @@ pub fn bind_interdomain<D: EventDomain>(domain: &D, remote: DomId, remote_port: 
     Ok(port)
 }
 
-/// `EVTCHNOP_bind_virq`: gives a vCPU a port for a virtual interrupt.
+/// Implements `EVTCHNOP_bind_virq`: binds a new port to a VIRQ of a vCPU.
 ///
-/// **Errors:** `EINVAL` for a number that is no virtual interrupt, or a global one on another vCPU than 0; `ENOENT`
-/// if there is no such vCPU; `EEXIST` if it is bound there already; `EINVAL` if the domain is ending; `ENOSPC`,
-/// `ENOMEM`.
+/// **Errors:** `EINVAL` for a number that is no VIRQ, or a global one on another vCPU than 0; `ENOENT` if there is no
+/// such vCPU; `EEXIST` if it is bound there already; `EINVAL` if the domain is dying; `ENOSPC`, `ENOMEM`.
 pub fn bind_virq<D: EventDomain>(domain: &D, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
     if virq >= NR_VIRQS || (is_global(virq) && vcpu != VcpuId(0)) {
         return Err(Errno::EINVAL);
@@ -86,9 +86,9 @@ pub fn bind_virq<D: EventDomain>(domain: &D, virq: u32, vcpu: VcpuId) -> Result<
     Ok(port)
 }
 
-/// `EVTCHNOP_bind_ipi`: gives the domain a port by which its vCPUs interrupt `vcpu`.
+/// Implements `EVTCHNOP_bind_ipi`: binds a new port by which the domain's vCPUs interrupt `vcpu`.
 ///
-/// **Errors:** `ENOENT` if there is no such vCPU; `EINVAL` if the domain is ending; `ENOSPC`, `ENOMEM`.
+/// **Errors:** `ENOENT` if there is no such vCPU; `EINVAL` if the domain is dying; `ENOSPC`, `ENOMEM`.
 pub fn bind_ipi<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Result<Port, Errno> {
     domain.events().vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let mut bindings = domain.events().bindings.lock();
@@ -97,11 +97,11 @@ pub fn bind_ipi<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Result<Port, Errno>
     Ok(port)
 }
 
-/// `EVTCHNOP_bind_pirq`: gives the domain a port for a physical interrupt, on vCPU 0. Only the binding is kept here;
-/// whoever routes the interrupt asks for the port by [`pirq_port`].
+/// Implements `EVTCHNOP_bind_pirq`: binds a new port to a PIRQ, on vCPU 0. Only the binding is kept here; the router of
+/// the interrupt looks the port up by [`pirq_port`].
 ///
-/// **Errors:** `EINVAL` for a number past [`EventDomain::pirq_limit`]; `EEXIST` if it is bound; `EINVAL` if the
-/// domain is ending; `ENOSPC`, `ENOMEM`.
+/// **Errors:** `EINVAL` for a number past [`EventDomain::pirq_limit`]; `EEXIST` if it is bound; `EINVAL` if the domain
+/// is dying; `ENOSPC`, `ENOMEM`.
 pub fn bind_pirq<D: EventDomain>(domain: &D, pirq: u32) -> Result<Port, Errno> {
     if pirq >= domain.pirq_limit().min(VALUE_LIMIT) {
         return Err(Errno::EINVAL);
@@ -116,7 +116,7 @@ pub fn bind_pirq<D: EventDomain>(domain: &D, pirq: u32) -> Result<Port, Errno> {
     Ok(port)
 }
 
-/// Raises the event of a physical interrupt; false if none is bound to it.
+/// Raises the event of a PIRQ; returns false if no port is bound to it.
 pub fn raise_pirq<D: EventDomain>(domain: &D, pirq: u32) -> bool {
     let port = domain.events().bindings.lock().pirq_port(pirq);
     let Some((port, cell)) = port.and_then(|port| Some((port, domain.events().ports().get(port)?))) else {
@@ -131,10 +131,10 @@ pub fn raise_pirq<D: EventDomain>(domain: &D, pirq: u32) -> bool {
     bound
 }
 
-/// `EVTCHNOP_bind_vcpu`: has a port notify another vCPU from now on. An event that is pending stays where it is.
+/// Implements `EVTCHNOP_bind_vcpu`: makes a port notify another vCPU from now on. A pending event stays where it is.
 ///
 /// **Errors:** `ENOENT` if there is no such vCPU; `EINVAL` if there is no such port, it is the hypervisor's, or it
-/// cannot move (an IPI, a vCPU's own virtual interrupt, or not bound).
+/// cannot move (an IPI, a per-vCPU VIRQ, or not bound).
 pub fn bind_vcpu<D: EventDomain>(domain: &D, port: Port, vcpu: VcpuId) -> Result<(), Errno> {
     let events = domain.events();
     events.vcpu(vcpu).ok_or(Errno::ENOENT)?;

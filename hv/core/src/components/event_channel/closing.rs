@@ -9,20 +9,20 @@ use super::vcpu_state::ControlBlock;
 use xen_abi::{DomId, Errno, Port};
 use xenolith_sync::SpinLock;
 
-/// How often to look again whom a port is connected to, because it changed while both domains were being locked.
+/// How often to look up the other end again because it changed while both domains were being locked.
 const PEER_TRIES: u32 = 8;
-/// How many ports are closed between two looks at whether to give way.
+/// How many ports are closed between two checks for preemption.
 const PORTS_PER_LOOK: u32 = 64;
 
-/// How far a long operation came.
+/// Progress of a long operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     Done,
-    /// To be called again.
+    /// Preempted: to be called again.
     Again,
 }
 
-/// Who may close a port.
+/// Who closes a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closer {
     /// The domain, which cannot close the hypervisor's ports.
@@ -30,12 +30,13 @@ enum Closer {
     Hypervisor,
 }
 
-/// `EVTCHNOP_close`. What the port was connected to waits for this domain to connect again.
+/// Implements `EVTCHNOP_close`. The other end of an interdomain channel becomes unbound and waits for this domain to
+/// connect again.
 ///
 /// When it returns, nothing more happens at the port on account of its old binding.
 ///
-/// **Errors:** `EINVAL` if there is no such port, it is not bound, or it is the hypervisor's; `EAGAIN` if the other
-/// end changed hands all the time.
+/// **Errors:** `EINVAL` if there is no such port, it is not bound, or it is the hypervisor's; `EAGAIN` if the other end
+/// kept changing.
 pub fn close<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
     close_by(domain, port, Closer::Guest)
 }
@@ -62,14 +63,14 @@ fn close_by<D: EventDomain>(domain: &D, port: Port, closer: Closer) -> Result<()
     Err(Errno::EAGAIN)
 }
 
-/// The domain that a port was seen to be connected to: perhaps this one, perhaps (though it should not be) gone.
+/// The domain at the other end of a port: perhaps this one, perhaps (though it should not be) gone.
 #[derive(Clone, Copy)]
 struct FarEnd<'a, D> {
     remote: DomId,
     domain: Option<&'a D>,
 }
 
-/// None if the port is connected to another domain than `end` by now.
+/// Closes the port. None if it is connected to another domain than `end` by now.
 fn try_close<D: EventDomain>(
     domain: &D,
     port: Port,
@@ -130,7 +131,7 @@ fn unbind_virq(events: &EventChannels, virq: u32, port: Port) {
     }
 }
 
-/// How a reset is called.
+/// How a reset is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResetStart {
     /// `EVTCHNOP_reset`.
@@ -139,8 +140,8 @@ pub enum ResetStart {
     Continued,
 }
 
-/// Whether `caller` may reset the ports of `target` now. `permitted` says whether it may do such things to the target
-/// at all, `paused` whether a control domain has paused the target.
+/// Checks whether `caller` may reset the ports of `target` now. `permitted` says whether it has that right over the
+/// target at all, `paused` whether a control domain has paused the target.
 ///
 /// **Errors:** `EPERM`; `EINVAL` if the target is another domain and runs.
 pub fn may_reset(caller: DomId, target: DomId, permitted: bool, paused: bool) -> Result<(), Errno> {
@@ -150,11 +151,11 @@ pub fn may_reset(caller: DomId, target: DomId, permitted: bool, paused: bool) ->
     if caller != target && !paused { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-/// `EVTCHNOP_reset`: closes every port of the domain's but the hypervisor's, and returns to the two-level form.
-/// `give_way` is asked now and then whether to stop for the moment.
+/// Implements `EVTCHNOP_reset`: closes every port of the domain except the hypervisor's, and returns to the 2-level
+/// ABI. `give_way` is polled for whether to stop (preemption).
 ///
-/// **Errors:** `EBUSY` if another reset is under way, or none is that could go on; `EAGAIN` if ports were bound
-/// meanwhile: the form then stays as it is.
+/// **Errors:** `EBUSY` if another reset is under way, or there is none to continue; `EAGAIN` if ports were bound
+/// meanwhile: the ABI then stays as it is.
 pub fn reset<D: EventDomain>(
     domain: &D,
     start: ResetStart,
@@ -189,8 +190,8 @@ pub fn reset<D: EventDomain>(
     Ok(Progress::Done)
 }
 
-/// Gives back every page of the FIFO form. Only with the domain's lock and with no port of the domain's own bound:
-/// then nobody else looks at these pages.
+/// Releases every page of the FIFO ABI. Only with the domain's lock and with no port of the domain's own bound: then
+/// nothing else accesses these pages.
 fn leave_fifo<D: EventDomain>(domain: &D) {
     let events = domain.events();
     events.array().release(|frame| domain.unpin_event_page(frame));
@@ -203,9 +204,9 @@ fn leave_fifo<D: EventDomain>(domain: &D) {
     }
 }
 
-/// Ends the event channels of a domain: no port is given out from now on, every port is closed, the hypervisor's
-/// too, and every page is given back. To be called until it says that it is done; after that the domain need not be
-/// found by [`EventDomain::peer`] any more. `give_way` is asked now and then whether to stop for the moment.
+/// Tears down the event channels of a domain: no port is allocated from now on, every port is closed, the hypervisor's
+/// too, and every page is released. To be called until it is done; after that [`EventDomain::peer`] need not find the
+/// domain any more. `give_way` is polled for whether to stop (preemption).
 pub fn teardown<D: EventDomain>(domain: &D, mut give_way: impl FnMut() -> bool) -> Progress {
     let events = domain.events();
     let mut port = {

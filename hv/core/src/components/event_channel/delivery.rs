@@ -1,4 +1,4 @@
-//! Sending, unmasking, and what follows when a port becomes pending.
+//! Sending and unmasking events, and delivery when a port becomes pending.
 
 use super::domain::EventDomain;
 use super::guest_words::test_and_set;
@@ -8,9 +8,9 @@ use super::{fifo, two_level};
 use xen_abi::shared_info::{VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_PENDING};
 use xen_abi::{Errno, Port, VcpuId};
 
-/// `EVTCHNOP_send`: raises the event at the other end of a port.
+/// Implements `EVTCHNOP_send`: raises the event at the other end of a port.
 ///
-/// Takes no lock of the domain's. Sending through a port that nobody is connected to is allowed and does nothing.
+/// Takes no lock of the domain. Sending through an unbound port is allowed and does nothing.
 ///
 /// **Errors:** `EINVAL` if there is no such port, or nothing can be sent through it, or it is the hypervisor's.
 pub fn send<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
@@ -28,7 +28,7 @@ pub fn send<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The hypervisor's own sending, through a port that it listens on. Nothing happens if nobody is connected.
+/// Sends through a port that the hypervisor listens on. Does nothing if no domain is connected.
 pub fn send_from_hypervisor<D: EventDomain>(domain: &D, port: Port) {
     let Some(cell) = domain.events().ports().get(port) else { return };
     let held = cell.hold();
@@ -38,7 +38,7 @@ pub fn send_from_hypervisor<D: EventDomain>(domain: &D, port: Port) {
     }
 }
 
-/// Only while this end is held: that keeps the other end as it is.
+/// Raises the event at the other end. Only while this end is held, which keeps the other end as it is.
 fn raise_at_other_end<D: EventDomain>(domain: &D, remote: xen_abi::DomId, port: Port) {
     if remote == domain.events().id() {
         raise_here(domain, port);
@@ -77,8 +77,8 @@ pub(super) fn clear_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortC
     }
 }
 
-/// `EVTCHNOP_unmask`: clears a port's mask and tells its vCPU if it is pending. Nothing happens for a port that is
-/// not bound.
+/// Implements `EVTCHNOP_unmask`: clears a port's mask and notifies its vCPU if it is pending. Does nothing for a port
+/// that is not bound.
 ///
 /// **Errors:** `EINVAL` if there is no such port.
 pub fn unmask<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
@@ -96,7 +96,7 @@ pub fn unmask<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether a port is pending, masked or not, for one of the domain's vCPUs that polls.
+/// Returns whether a port is pending, masked or not, for a vCPU of the domain that polls.
 ///
 /// **Errors:** `EINVAL` if there is no such port, or it is not bound, or it is the hypervisor's.
 pub fn is_pending<D: EventDomain>(domain: &D, port: Port) -> Result<bool, Errno> {
@@ -112,7 +112,7 @@ pub fn is_pending<D: EventDomain>(domain: &D, port: Port) -> Result<bool, Errno>
     })
 }
 
-/// Sets the vCPU's upcall flag, and has it interrupted if it was not set before.
+/// Sets the vCPU's upcall flag, and interrupts the vCPU if it was not set before.
 pub(super) fn mark_upcall<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     let Some((page, offset)) = domain.vcpu_info(vcpu) else { return };
     let Some(flag) = offset.checked_add(VCPU_INFO_UPCALL_PENDING) else { return };
@@ -121,8 +121,8 @@ pub(super) fn mark_upcall<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     }
 }
 
-/// Marks everything of a vCPU as pending: for the moment when its `vcpu_info` has moved to another place, so that
-/// nothing raised at the old one is lost. The guest finds out for itself that there may be nothing.
+/// Marks all ports of a vCPU as pending when its `vcpu_info` has moved, so that no event raised at the old place is
+/// lost. The guest finds out for itself that there may be none.
 pub fn mark_everything<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     let Some((page, offset)) = domain.vcpu_info(vcpu) else { return };
     if let Some(selector) = offset.checked_add(VCPU_INFO_PENDING_SEL) {
@@ -133,7 +133,7 @@ pub fn mark_everything<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     mark_upcall(domain, vcpu);
 }
 
-/// Wakes the vCPUs that poll for a port which has just become pending.
+/// Wakes the vCPUs that poll for a port that has just become pending.
 pub(super) fn wake_pollers<D: EventDomain>(domain: &D, port: Port) {
     poll::event_came(domain, port);
 }

@@ -1,4 +1,4 @@
-//! The event array of the FIFO form: pages of the guest's that hold a word for each port.
+//! The event array of the FIFO ABI: guest pages that hold an event word for each port.
 
 use super::domain::EventDomain;
 use super::guest_words::Word32;
@@ -8,10 +8,10 @@ use xenolith_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 const MAX_PAGES: usize = if cfg!(loom) { 1 } else { EVENT_ARRAY_MAX_PAGES as usize };
 
-/// Whether a domain uses the FIFO form, and the pages of its event array.
+/// Whether a domain uses the FIFO ABI, and the pages of its event array.
 ///
-/// Read without a lock by whoever holds a port that is bound (or the port at the other end of it). Pages are taken
-/// away only when no port is bound, so nobody can be using them.
+/// Read without a lock by a CPU that holds a bound port (or the port at its other end). Pages are removed only when no
+/// port is bound, so none can be in use then.
 pub(super) struct EventArray {
     active: AtomicBool,
     pages: [AtomicU64; MAX_PAGES],
@@ -27,17 +27,17 @@ impl EventArray {
         }
     }
 
-    /// True when the domain uses the FIFO form.
+    /// Returns true if the domain uses the FIFO ABI.
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire)
     }
 
-    /// Turns the FIFO form on. Only with the domain's lock.
+    /// Switches to the FIFO ABI. Only with the domain's lock.
     pub(super) fn activate(&self) {
         self.active.store(true, Ordering::Release);
     }
 
-    /// How many ports have an event word: those below this number.
+    /// Returns how many ports have an event word: those below this number.
     pub(super) fn words(&self) -> u32 {
         self.count.load(Ordering::Acquire).saturating_mul(EVENT_WORDS_PER_PAGE)
     }
@@ -49,7 +49,7 @@ impl EventArray {
         Some(Mfn(self.pages.get(slot as usize)?.load(Ordering::Acquire)))
     }
 
-    /// True when there is room for one more page.
+    /// Checks that there is room for one more page.
     ///
     /// **Errors:** `ENOSPC` if there is none.
     pub(super) fn check_room(&self) -> Result<(), Errno> {
@@ -65,7 +65,7 @@ impl EventArray {
         }
     }
 
-    /// Turns the FIFO form off and gives every page back. Only with the domain's lock and with no port bound.
+    /// Leaves the FIFO ABI and releases every page. Only with the domain's lock and with no port bound.
     pub(super) fn release(&self, mut unpin: impl FnMut(Mfn)) {
         self.active.store(false, Ordering::Release);
         let count = self.count.swap(0, Ordering::AcqRel);
@@ -75,7 +75,7 @@ impl EventArray {
     }
 }
 
-/// The event word of a port; none while its page is missing.
+/// Returns the event word of a port; None while its page is missing.
 pub(super) fn event_word<D: EventDomain>(domain: &D, port: Port) -> Option<Word32<'_>> {
     let frame = domain.events().array().frame(port.0 / EVENT_WORDS_PER_PAGE)?;
     Word32::at(domain.event_page(frame)?, (port.0 % EVENT_WORDS_PER_PAGE) as usize * size_of::<u32>())

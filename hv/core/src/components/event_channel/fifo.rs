@@ -1,10 +1,10 @@
-//! The FIFO form: pending events are linked into queues, one for each vCPU and priority, in pages of the guest's.
+//! The FIFO ABI: pending events are linked into queues, one for each vCPU and priority, in guest pages.
 //!
-//! The head of a queue lies in the vCPU's control block, the links in the event words; the tail is the hypervisor's.
-//! The guest takes events out at the head by clearing `LINKED` of their words, without telling. So whether the tail
-//! is still in its queue shows only in its `LINKED` bit, and appending is an exchange of the tail's whole word that
-//! holds if the bit still stands. Everything read from these pages may be a lie: a link is written, never followed.
-//! **Source:** the event word's bits in `event_channel.h`.
+//! The head of a queue is in the vCPU's control block, the links are in the event words; the tail is the hypervisor's.
+//! The guest takes events out at the head by clearing `LINKED` of their words, without notice. So only the tail's
+//! `LINKED` bit shows whether the tail is still in its queue, and appending is a compare-and-exchange of the tail's
+//! whole word that succeeds if the bit is still set. Nothing read from these pages is trusted: a link is written, never
+//! followed. **Source:** the event word's bits in `event_channel.h`.
 
 use super::delivery::{mark_upcall, wake_pollers};
 use super::domain::EventDomain;
@@ -24,13 +24,13 @@ const MASKED: u32 = 1 << EVTCHN_FIFO_MASKED;
 const LINKED: u32 = 1 << EVTCHN_FIFO_LINKED;
 const BUSY: u32 = 1 << EVTCHN_FIFO_BUSY;
 
-/// A tail whose `BUSY` bit is set can still change once in each of three bits (masked, no longer pending, taken out)
-/// if the guest keeps to the protocol. One that does not loses its own events.
+/// A tail whose `BUSY` bit is set can still change once in each of three bits (masked, no longer pending, taken out) if
+/// the guest keeps to the protocol. A guest that does not loses its own events.
 const LINK_TRIES: u32 = 4;
-/// How often to look for an event's queue again because another CPU moved the event meanwhile.
+/// How often to look up an event's queue again because another CPU moved the event meanwhile.
 const QUEUE_TRIES: u32 = 4;
 
-/// The two queues that an event may be in, locked: the one it goes to and the one it was in last.
+/// The two queues that an event may be in, locked: the new one and the last one.
 type Queues<'a> = PairGuard<'a, Queue, rank::EventQueue>;
 
 pub(super) fn set_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortCell, vcpu: VcpuId) {
@@ -61,11 +61,11 @@ pub(super) fn set_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortCel
 
 struct Queued {
     was_pending: bool,
-    /// The event is the head of its queue, so the guest must be told of the queue.
+    /// The event is the head of its queue, so the guest must be notified of the queue.
     new_head: bool,
 }
 
-/// Sets the event pending and puts it in its queue, unless it is masked or in a queue already.
+/// Sets the event pending and appends it to its queue, unless it is masked or in a queue already.
 fn queue_event<D: EventDomain>(
     domain: &D,
     port: Port,
@@ -99,7 +99,7 @@ fn queue_event<D: EventDomain>(
     outcome
 }
 
-/// Locks the queue an event goes to together with the one it was in last; none if it is moved about all the time.
+/// Locks the queue an event goes to together with the one it was in last; None if it keeps being moved.
 fn lock_queues<'a, D: EventDomain>(domain: &'a D, cell: &PortCell, id: QueueId) -> Option<Queues<'a>> {
     let events = domain.events();
     for _ in 0..QUEUE_TRIES {
@@ -113,8 +113,8 @@ fn lock_queues<'a, D: EventDomain>(domain: &'a D, cell: &PortCell, id: QueueId) 
     None
 }
 
-/// Links `port` behind the event that was put in last; false if the guest has taken that one out, which means that
-/// the queue is empty.
+/// Links `port` behind the event that was appended last; returns false if the guest has taken that one out, which means
+/// that the queue is empty.
 fn append(tail: &Word32<'_>, port: Port) -> bool {
     if let Some(appended) = try_append(tail, port) {
         return appended;
@@ -135,7 +135,7 @@ fn append(tail: &Word32<'_>, port: Port) -> bool {
     true
 }
 
-/// One try: none if the word changed meanwhile. A success clears `BUSY`.
+/// Tries once; None if the word changed meanwhile. A success clears `BUSY`.
 fn try_append(tail: &Word32<'_>, port: Port) -> Option<bool> {
     let seen = tail.load();
     if seen & LINKED == 0 {
@@ -154,14 +154,14 @@ fn head_of_queue<D: EventDomain>(domain: &D, control: ControlBlock, priority: u8
     Word32::at(domain.event_page(control.frame)?, offset)
 }
 
-/// Tells the guest that a queue has something in it; gives whether that is news.
+/// Sets a queue's ready bit; returns whether it was clear.
 fn make_ready<D: EventDomain>(domain: &D, control: ControlBlock, priority: u8) -> bool {
     let Some(page) = domain.event_page(control.frame) else { return false };
     let Some(ready) = control.offset.checked_add(CONTROL_BLOCK_READY) else { return false };
     !test_and_set(page, ready, u32::from(priority))
 }
 
-/// Clears the pending bit. The guest takes the event out of its queue itself, and passes over what is not pending.
+/// Clears the pending bit. The guest takes the event out of its queue itself, and skips what is not pending.
 pub(super) fn clear_pending<D: EventDomain>(domain: &D, port: Port, cell: &PortCell) {
     cell.take_early();
     if let Some(word) = event_word(domain, port) {
@@ -181,8 +181,8 @@ pub(super) fn is_pending<D: EventDomain>(domain: &D, port: Port) -> bool {
     event_word(domain, port).is_some_and(|word| word.load() & PENDING != 0)
 }
 
-/// True while a port that was closed is still in a queue: it must not be given out again before the guest took it
-/// out, or its next event would show up in the old queue.
+/// Returns true while a port that was closed is still in a queue: it must not be allocated again before the guest took
+/// it out, or its next event would show up in the old queue.
 pub(super) fn is_linked<D: EventDomain>(domain: &D, port: Port) -> bool {
     event_word(domain, port).is_some_and(|word| word.load() & LINKED != 0)
 }

@@ -1,4 +1,4 @@
-//! Turning to the FIFO form, and what a guest can set there.
+//! Switching to the FIFO ABI, and its settings.
 
 use super::delivery::set_pending;
 use super::domain::EventDomain;
@@ -11,9 +11,9 @@ use xen_abi::event_fifo::{
 use xen_abi::{Errno, Gfn, Port, VcpuId};
 use xenolith_hal::PAGE_SIZE;
 
-/// `EVTCHNOP_init_control`: gives a vCPU its control block, at `offset` bytes of the frame. The first one turns the
-/// domain to the FIFO form; what was pending then is raised again when the event array gets the words for it. Gives
-/// the width of a link in bits.
+/// Implements `EVTCHNOP_init_control`: sets a vCPU's control block, at `offset` bytes of the frame. The first one
+/// switches the domain to the FIFO ABI; events that are pending then are raised again when the event array gets their
+/// words. Returns the width of a link in bits.
 ///
 /// **Errors:** `ENOENT` if there is no such vCPU; `EINVAL` if the block does not lie in the page or not on a multiple
 /// of 8, if the vCPU has one, or if there is no RAM that the guest may write; `ENOMEM`.
@@ -42,7 +42,7 @@ fn map_control_block<D: EventDomain>(domain: &D, state: &VcpuState, gfn: Gfn, of
     Ok(())
 }
 
-/// Notes what is pending in the two-level form, for when the event words come.
+/// Notes the events that are pending in the 2-level ABI, for when their event words come.
 fn carry_over<D: EventDomain>(domain: &D) {
     for (port, cell) in domain.events().ports().iter().skip(1) {
         cell.set_priority(EVTCHN_FIFO_PRIORITY_DEFAULT as u8);
@@ -52,10 +52,10 @@ fn carry_over<D: EventDomain>(domain: &D) {
     }
 }
 
-/// `EVTCHNOP_expand_array`: adds a page of event words, and raises what waited for them.
+/// Implements `EVTCHNOP_expand_array`: adds a page of event words, and raises the events that waited for them.
 ///
-/// **Errors:** `EOPNOTSUPP` in the two-level form; `ENOSPC` if the array has its 128 pages; `EINVAL` if there is no
-/// RAM that the guest may write; `ENOMEM`.
+/// **Errors:** `EOPNOTSUPP` in the 2-level ABI; `ENOSPC` if the array has its 128 pages; `EINVAL` if there is no RAM
+/// that the guest may write; `ENOMEM`.
 pub fn expand_array<D: EventDomain>(domain: &D, gfn: Gfn) -> Result<(), Errno> {
     let events = domain.events();
     let _bindings = events.bindings.lock();
@@ -75,10 +75,10 @@ pub fn expand_array<D: EventDomain>(domain: &D, gfn: Gfn) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `EVTCHNOP_set_priority`: says into which queue the port's later events go; 0 is the highest.
+/// Implements `EVTCHNOP_set_priority`: sets the priority of the port's later events; 0 is the highest.
 ///
-/// **Errors:** `EINVAL` if there is no such port; `ENOSYS` in the two-level form; `EACCES` if the port is not bound or
-/// is the hypervisor's; `EINVAL` for a priority above 15.
+/// **Errors:** `EINVAL` if there is no such port; `ENOSYS` in the 2-level ABI; `EACCES` if the port is not bound or is
+/// the hypervisor's; `EINVAL` for a priority above 15.
 pub fn set_priority<D: EventDomain>(domain: &D, port: Port, priority: u32) -> Result<(), Errno> {
     let events = domain.events();
     let cell = events.ports().get(port).ok_or(Errno::EINVAL)?;

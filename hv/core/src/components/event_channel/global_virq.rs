@@ -1,11 +1,11 @@
-//! Virtual interrupts of the machine, and which domain handles each.
+//! Global VIRQs, and the domain that handles each.
 
 use super::is_global;
 use core::sync::atomic::{AtomicU16, Ordering};
 use xen_abi::virq::NR_VIRQS;
 use xen_abi::{DomId, Errno};
 
-/// The domain that handles each global virtual interrupt: the control domain unless the toolstack chose another one.
+/// The domain that handles each global VIRQ: the control domain unless the toolstack chose another one.
 #[derive(Debug)]
 pub struct GlobalVirqs([AtomicU16; NR_VIRQS as usize]);
 
@@ -16,21 +16,21 @@ impl Default for GlobalVirqs {
 }
 
 impl GlobalVirqs {
-    /// Who handles a virtual interrupt.
+    /// Returns the domain that handles a VIRQ.
     pub fn handler(&self, virq: u32) -> DomId {
         self.0.get(virq as usize).map_or(DomId::DOM0, |handler| DomId(handler.load(Ordering::Acquire)))
     }
 
-    /// Lets a domain handle a virtual interrupt from now on. What is pending at the one before stays there.
+    /// Sets the domain that handles a VIRQ from now on. An event that is pending at the previous one stays there.
     ///
-    /// **Errors:** `EINVAL` for a number that is no virtual interrupt, and for one that each vCPU has for itself.
+    /// **Errors:** `EINVAL` for a number that is no VIRQ, and for a per-vCPU one.
     pub fn set_handler(&self, virq: u32, domain: DomId) -> Result<(), Errno> {
         let handler = self.0.get(virq as usize).filter(|_| is_global(virq)).ok_or(Errno::EINVAL)?;
         handler.store(domain.0, Ordering::Release);
         Ok(())
     }
 
-    /// A domain ends: what it handled is the control domain's again.
+    /// Returns the VIRQs of a dying domain to the control domain.
     pub fn forget(&self, domain: DomId) {
         for handler in &self.0 {
             let _ = handler.compare_exchange(domain.0, DomId::DOM0.0, Ordering::AcqRel, Ordering::Relaxed);

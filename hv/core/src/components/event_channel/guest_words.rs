@@ -1,15 +1,15 @@
-//! Single bits and 32-bit words in pages that a guest writes at the same time.
+//! Atomic access to single bits and 32-bit words of pages that a guest writes at the same time.
 
 use xenolith_hal::PageWords;
 use xenolith_sync::atomic::{AtomicU64, Ordering};
 
-/// How often a word is tried again when only its neighbour changed. A guest that writes the neighbour in a tight loop
-/// gets its own word treated as unchangeable.
+/// How often a word is tried again if only its neighbour changed. If a guest writes the neighbour in a tight loop, its
+/// own word counts as unchangeable.
 const NEIGHBOUR_TRIES: u32 = 64;
 
 /// A page as an array of 64-bit atomics. Under loom these are loom's, so that models run the code that is shipped.
 pub trait GuestWords {
-    /// The word of that number, counted in words of 8 bytes; none past the end.
+    /// Returns the word of that number, counted in words of 8 bytes; None past the end.
     fn word(&self, index: usize) -> Option<&AtomicU64>;
 }
 
@@ -21,16 +21,17 @@ impl GuestWords for PageWords {
     }
 }
 
-/// Between a change and the look that has to come after it, or else two CPUs could each miss what the other changed.
+/// A full barrier between a change and the look that must come after it; without it two CPUs could each miss the
+/// other's change.
 ///
-/// Every such change and look is sequentially consistent, so their order is given without this. The model checker knows
+/// Every such change and look is sequentially consistent, so their order holds without this. The model checker knows
 /// that order from fences alone.
 pub(super) fn look_after_change() {
     #[cfg(loom)]
     xenolith_sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// Models bring pages of their own: these have atomics that loom does not watch.
+/// Models bring pages of their own: loom does not track the atomics of these.
 #[cfg(loom)]
 impl GuestWords for PageWords {
     fn word(&self, _index: usize) -> Option<&AtomicU64> {
@@ -38,20 +39,20 @@ impl GuestWords for PageWords {
     }
 }
 
-/// The word that holds a bit, and the bit's mask in it. `bit` counts from the byte at `offset`.
+/// Returns the word that holds a bit, and the bit's mask in it. `bit` counts from the byte at `offset`.
 fn locate<P: GuestWords + ?Sized>(page: &P, offset: usize, bit: u32) -> Option<(&AtomicU64, u64)> {
     let byte = offset.checked_add(bit as usize / 8)?;
     let shift = (byte % 8) as u32 * 8 + bit % 8;
     Some((page.word(byte / 8)?, 1 << shift))
 }
 
-/// Sets a bit; gives whether it was set before. A bit outside the page reads as set, so that nothing follows from it.
+/// Sets a bit; returns whether it was set before. A bit outside the page reads as set, so that nothing follows from it.
 pub(super) fn test_and_set<P: GuestWords + ?Sized>(page: &P, offset: usize, bit: u32) -> bool {
     let Some((word, mask)) = locate(page, offset, bit) else { return true };
     word.fetch_or(mask, Ordering::SeqCst) & mask != 0
 }
 
-/// Clears a bit; gives whether it was set before.
+/// Clears a bit; returns whether it was set before.
 pub(super) fn test_and_clear<P: GuestWords + ?Sized>(page: &P, offset: usize, bit: u32) -> bool {
     let Some((word, mask)) = locate(page, offset, bit) else { return false };
     word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
@@ -70,7 +71,7 @@ pub(super) struct Word32<'a> {
 }
 
 impl<'a> Word32<'a> {
-    /// The word at `offset` bytes, a multiple of 4; none outside the page.
+    /// Returns the word at `offset` bytes, a multiple of 4; None outside the page.
     pub(super) fn at<P: GuestWords + ?Sized>(page: &'a P, offset: usize) -> Option<Self> {
         if !offset.is_multiple_of(4) {
             return None;
@@ -86,7 +87,7 @@ impl<'a> Word32<'a> {
         u64::from(value) << self.shift
     }
 
-    /// The value.
+    /// Returns the value.
     pub(super) fn load(&self) -> u32 {
         self.narrow(self.word.load(Ordering::SeqCst))
     }
@@ -105,18 +106,18 @@ impl<'a> Word32<'a> {
         self.word.fetch_or(self.widen(value), Ordering::SeqCst);
     }
 
-    /// Sets bits; gives what stood there.
+    /// Sets bits; returns the old value.
     pub(super) fn set(&self, bits: u32) -> u32 {
         self.narrow(self.word.fetch_or(self.widen(bits), Ordering::SeqCst))
     }
 
-    /// Clears bits; gives what stood there.
+    /// Clears bits; returns the old value.
     pub(super) fn clear(&self, bits: u32) -> u32 {
         self.narrow(self.word.fetch_and(!self.widen(bits), Ordering::SeqCst))
     }
 
-    /// Replaces `current` by `new`; `Err(what stood there)` if that was something else, or if the neighbour changed
-    /// too often meanwhile.
+    /// Replaces `current` by `new`; `Err(value found)` if that was different, or if the neighbour changed too often
+    /// meanwhile.
     pub(super) fn exchange(&self, current: u32, new: u32) -> Result<(), u32> {
         let mut seen = self.word.load(Ordering::SeqCst);
         for _ in 0..NEIGHBOUR_TRIES {

@@ -1,22 +1,25 @@
-//! Event channels: one bit of news, from a domain to another, from a vCPU to another, or from the hypervisor.
+//! Event channels: one-bit notifications from one domain to another, from a vCPU to another, or from the hypervisor.
 //!
-//! # Two forms
-//! A domain starts with the two-level form ([`two_level`]: bitmaps in its shared page) and may turn to the FIFO form
+//! # Two ABIs
+//!
+//! A domain starts with the 2-level ABI ([`two_level`]: bitmaps in its shared_info page) and may switch to the FIFO ABI
 //! ([`fifo`]: queues by priority in pages of its own). Bindings are the same in both.
 //!
 //! # Locks
+//!
 //! Binding and closing take the domain's lock (rank `EventPorts`; two domains' as a pair). Sending does not: it holds
-//! the one port it goes through, see [`port_state`]. In the FIFO form it then takes the lock of a queue or two (rank
+//! the one port it goes through, see [`port_state`]. In the FIFO ABI it then takes the lock of a queue or two (rank
 //! `EventQueue`).
 //!
 //! # What a hostile guest can change meanwhile
-//! Every bit of the shared page, `vcpu_info`, control blocks and event array. What is read there decides only whether
-//! an event is delivered to that same guest, never which memory is touched or how often a loop runs.
 //!
-//! The operations are functions of an [`EventDomain`], which stands for the domain and the little that is needed of
-//! the rest of the hypervisor.
+//! Every bit of the shared_info page, `vcpu_info`, control blocks and event array. What is read there decides only
+//! whether an event is delivered to that same guest, never which memory is accessed or how often a loop runs.
 //!
-//! **Source:** `event_channel.h`; the order in which errors are found is that of Xen 4.17.
+//! The operations are functions of an [`EventDomain`], which stands for the domain and the little that is needed of the
+//! rest of the hypervisor.
+//!
+//! **Source:** `event_channel.h`; the order of the error checks is that of Xen 4.17.
 
 mod allocation;
 mod binding;
@@ -67,19 +70,19 @@ use xenolith_sync::{SpinLock, rank};
 /// A domain's event channels.
 pub struct EventChannels {
     id: DomId,
-    /// The highest port that may be given out.
+    /// The highest port that may be allocated.
     max_port: u32,
     bindings: SpinLock<Bindings, rank::EventPorts>,
     ports: PortTable,
     array: EventArray,
     vcpus: Vec<VcpuState>,
-    /// How many vCPUs poll, so that sending need not look at each.
+    /// The number of vCPUs that poll, so that sending need not check each.
     pollers: AtomicU32,
 }
 
 impl EventChannels {
-    /// For a new domain: no port is bound, and port 0 never will be. `max_port` is the highest port that may be given
-    /// out; `vcpus` is how many vCPUs the domain can have.
+    /// Creates the event channels of a new domain: no port is bound, and port 0 never will be. `max_port` is the
+    /// highest port that may be allocated; `vcpus` is the most vCPUs of the domain.
     ///
     /// **Errors:** `ENOMEM`; `EINVAL` for more vCPUs than a port can name.
     pub fn new(id: DomId, vcpus: u32, max_port: u32) -> Result<Self, Errno> {
@@ -105,19 +108,19 @@ impl EventChannels {
         })
     }
 
-    /// Whose event channels they are.
+    /// Returns the domain that they belong to.
     #[must_use]
     pub const fn id(&self) -> DomId {
         self.id
     }
 
-    /// One past the highest port that the form in use has.
+    /// Returns the number one past the highest port of the ABI in use.
     #[must_use]
     pub fn port_limit(&self) -> u32 {
         if self.array.is_active() { EVTCHN_FIFO_NR_CHANNELS } else { EVTCHN_2L_NR_CHANNELS }
     }
 
-    /// True when the domain uses the FIFO form.
+    /// Returns true if the domain uses the FIFO ABI.
     #[must_use]
     pub fn is_fifo(&self) -> bool {
         self.array.is_active()

@@ -1,8 +1,9 @@
 //! Waiting for one of several ports (`SCHEDOP_poll`).
 //!
-//! A vCPU that polls announces it, looks whether a port is pending, and blocks if none is. Whoever makes a port
-//! pending does so first and then looks for the announcement. So one of the two sees the other. A wake that comes before
-//! the vCPU is marked as blocked finds nothing to wake: so whoever blocks a vCPU looks at [`was_woken`] afterwards.
+//! A vCPU that polls announces it, checks whether a port is pending, and blocks if none is. A CPU that makes a port
+//! pending does so first and then checks for the announcement. So one of the two sees the other. A wake-up that comes
+//! before the vCPU is marked as blocked finds nothing to wake: so the CPU that blocks a vCPU checks [`was_woken`]
+//! afterwards.
 
 use super::domain::EventDomain;
 use super::guest_words::look_after_change;
@@ -12,7 +13,7 @@ use xenolith_sync::atomic::Ordering;
 
 /// The vCPU does not poll.
 const NOTHING: u32 = 0;
-/// The vCPU polls for several ports: every event wakes it, and it looks for itself.
+/// The vCPU polls for several ports: every event wakes it, and it checks for itself.
 const ANYTHING: u32 = u32::MAX;
 /// An event came for a vCPU that polls.
 const WOKEN: u32 = u32::MAX - 1;
@@ -25,7 +26,7 @@ pub enum Wish {
     One(Port),
     /// Any of several ports.
     Any,
-    /// It did, and an event came.
+    /// It polled, and an event came.
     Woken,
 }
 
@@ -40,7 +41,7 @@ impl fmt::Display for Wish {
     }
 }
 
-/// What a vCPU polls for at this moment.
+/// Returns what a vCPU polls for at this moment.
 pub fn wish<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Wish {
     match domain.events().vcpu(vcpu).map_or(NOTHING, |state| state.poll.load(Ordering::SeqCst)) {
         NOTHING => Wish::Nothing,
@@ -54,7 +55,7 @@ const fn is_announced(state: u32) -> bool {
     !matches!(state, NOTHING | WOKEN)
 }
 
-/// Announces that a vCPU is about to look at ports and to block. From now on until [`end`], each event may wake it.
+/// Announces that a vCPU is about to check ports and to block. From now on until [`end`], each event may wake it.
 pub fn begin<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     let events = domain.events();
     let Some(state) = events.vcpu(vcpu) else { return };
@@ -64,7 +65,7 @@ pub fn begin<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     look_after_change();
 }
 
-/// Says that the vCPU polls for one port alone, so that other events leave it asleep.
+/// Narrows the announcement to one port, so that other events leave the vCPU asleep.
 pub fn narrow<D: EventDomain>(domain: &D, vcpu: VcpuId, port: Port) {
     if port.0 == NOTHING {
         return;
@@ -75,7 +76,7 @@ pub fn narrow<D: EventDomain>(domain: &D, vcpu: VcpuId, port: Port) {
     }
 }
 
-/// Takes the announcement back, in any case before the guest runs on. True if no event had done so yet: then the vCPU
+/// Ends the announcement, in any case before the guest runs on. Returns true if no event had done so yet: then the vCPU
 /// was woken by something else, such as its timer.
 pub fn end<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
     let events = domain.events();
@@ -91,18 +92,18 @@ pub fn end<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
     polled
 }
 
-/// True while the vCPU polls and no event has come for it.
+/// Returns true while the vCPU polls and no event has come for it.
 pub fn is_polling<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
     domain.events().vcpu(vcpu).is_some_and(|state| is_announced(state.poll.load(Ordering::SeqCst)))
 }
 
-/// True if an event came for the vCPU since it announced that it polls: then it must not stay blocked. To be asked
-/// after it was marked as blocked.
+/// Returns true if an event came for the vCPU since it announced that it polls: then it must not stay blocked. To be
+/// checked after it was marked as blocked.
 pub fn was_woken<D: EventDomain>(domain: &D, vcpu: VcpuId) -> bool {
     domain.events().vcpu(vcpu).is_some_and(|state| state.poll.load(Ordering::SeqCst) == WOKEN)
 }
 
-/// After a port was made pending: wakes every vCPU that polls for it.
+/// Wakes every vCPU that polls for a port that was made pending.
 pub(super) fn event_came<D: EventDomain>(domain: &D, port: Port) {
     let events = domain.events();
     look_after_change();

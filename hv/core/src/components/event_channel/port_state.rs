@@ -1,9 +1,9 @@
-//! What a port is bound to, and the cell that keeps it.
+//! The binding of a port, and the cell that keeps it.
 //!
-//! A cell is one atomic word, so that sending reads it without the domain's lock. Whoever acts on a port's behalf
-//! (sets its bit, links its event word) *holds* the cell meanwhile; whoever changes the binding waits until nobody
-//! holds it. So once a port is closed nothing of its old life can still happen: no late event for its next user, no
-//! write to an event page that has been given back.
+//! A cell is one atomic word, so that sending reads it without the domain's lock. A CPU that acts on a port's behalf
+//! (sets its bit, links its event word) *holds* the cell meanwhile; a CPU that changes the binding waits until the cell
+//! has no holder. So once a port is closed nothing of its old binding can still happen: no late event for its next
+//! user, no write to an event page that has been released.
 
 use super::virq::is_global;
 use xen_abi::event_fifo::EVTCHN_FIFO_PRIORITY_DEFAULT;
@@ -11,12 +11,12 @@ use xen_abi::{DomId, Port, VcpuId};
 use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::hint;
 
-/// What a port is bound to.
+/// The kind of binding of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Nothing: it may be given out.
+    /// None: it may be allocated.
     Free,
-    /// Port 0, which is never given out.
+    /// Port 0, which is never allocated.
     Reserved,
     /// Waits for `remote` to connect.
     Unbound { remote: DomId },
@@ -30,7 +30,7 @@ pub enum Kind {
     Ipi,
 }
 
-/// Who is told of events at a port.
+/// Who is notified of events at a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Consumer {
     /// The domain.
@@ -49,22 +49,22 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// A port that may be given out.
+    /// A free port.
     pub const FREE: Self = Self::guest(Kind::Free, VcpuId(0));
 
-    /// A port whose events go to the domain.
+    /// Returns the binding of a port whose events go to the domain.
     #[must_use]
     pub const fn guest(kind: Kind, vcpu: VcpuId) -> Self {
         Self { kind, consumer: Consumer::Guest, vcpu }
     }
 
-    /// True if the port can have events that go to the domain.
+    /// Returns true if the port can have events that go to the domain.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         matches!(self.consumer, Consumer::Guest) && !matches!(self.kind, Kind::Free | Kind::Reserved)
     }
 
-    /// True if the port may be moved to another vCPU by its domain.
+    /// Returns true if its domain may move the port to another vCPU.
     #[must_use]
     pub const fn is_movable(&self) -> bool {
         match self.kind {
@@ -126,7 +126,7 @@ const fn decode(word: u64) -> Binding {
     Binding { kind, consumer, vcpu: VcpuId((word >> VCPU_SHIFT) as u32 & (VCPU_LIMIT - 1)) }
 }
 
-/// The queue that an event was last put in.
+/// The queue that an event was last appended to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct QueueId {
     pub(super) vcpu: VcpuId,
@@ -137,9 +137,9 @@ pub(super) struct QueueId {
 pub(super) struct PortCell {
     word: AtomicU64,
     priority: AtomicU8,
-    /// FIFO form: an event came while the port had no event word.
+    /// FIFO ABI: an event came while the port had no event word.
     early: AtomicBool,
-    /// FIFO form: the queue of the last event, as `vcpu << 8 | priority`.
+    /// FIFO ABI: the queue of the last event, as `vcpu << 8 | priority`.
     last_queue: AtomicU32,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct Held<'a> {
     binding: Binding,
 }
 
-/// The right to change a port's binding: nobody holds the cell, and nobody gets to.
+/// The right to change a port's binding: the cell has no holder, and can get none.
 pub(super) struct Changing<'a> {
     cell: &'a PortCell,
     binding: Binding,
@@ -167,14 +167,14 @@ impl Default for PortCell {
 }
 
 impl PortCell {
-    /// The binding at this moment.
+    /// Returns the binding at this moment.
     pub(super) fn peek(&self) -> Binding {
         decode(self.word.load(Ordering::Acquire))
     }
 
     /// Waits while the binding is being changed, and then keeps it from changing.
     ///
-    /// Never take a lock of rank `EventPorts` or before while holding: whoever changes a binding has one.
+    /// Never take a lock of rank `EventPorts` or before while holding: a CPU that changes a binding has one.
     pub(super) fn hold(&self) -> Held<'_> {
         let mut turns = 0;
         let mut seen = self.word.load(Ordering::Acquire);
@@ -191,8 +191,8 @@ impl PortCell {
         }
     }
 
-    /// Keeps others from holding the cell and waits until nobody does. Only with the domain's lock, so that there is
-    /// one who changes at a time; those who hold are on other CPUs and never wait, so the wait is short.
+    /// Waits until the cell has no holder and keeps it so. Only with the domain's lock, so that one CPU changes at a
+    /// time; holders are on other CPUs and never wait, so the wait is short.
     pub(super) fn change(&self) -> Changing<'_> {
         let mut seen = self.word.fetch_or(LOCKED, Ordering::AcqRel);
         let mut turns = 0;
@@ -211,12 +211,12 @@ impl PortCell {
         self.priority.store(priority, Ordering::Release);
     }
 
-    /// Notes an event that has no event word to go to.
+    /// Notes an event that has no event word yet.
     pub(super) fn note_early(&self) {
         self.early.swap(true, Ordering::SeqCst);
     }
 
-    /// Takes such a note away; gives whether there was one.
+    /// Clears that note; returns whether there was one.
     pub(super) fn take_early(&self) -> bool {
         self.early.swap(false, Ordering::SeqCst)
     }
@@ -226,7 +226,7 @@ impl PortCell {
         QueueId { vcpu: VcpuId(last >> 8), priority: last as u8 }
     }
 
-    /// Only with the locks of the old and of the new queue.
+    /// Sets the queue of the last event. Only with the locks of the old and of the new queue.
     pub(super) fn set_last_queue(&self, queue: QueueId) {
         self.last_queue.store(queue.vcpu.0 << 8 | u32::from(queue.priority), Ordering::Release);
     }
@@ -249,7 +249,7 @@ impl Changing<'_> {
         self.binding
     }
 
-    /// The binding that stands from the moment that this is dropped.
+    /// Sets the binding that holds when this is dropped.
     pub(super) const fn set(&mut self, binding: Binding) {
         self.binding = binding;
     }

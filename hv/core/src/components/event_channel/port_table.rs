@@ -7,7 +7,7 @@ use xen_abi::{Errno, Port};
 use xenolith_sync::Once;
 use xenolith_sync::atomic::{AtomicU32, Ordering};
 
-/// How many ports come into being together. A guest can tell: a port of a bucket that there is not yet has no status.
+/// How many ports are created together. A guest can tell: a port of a bucket that does not exist yet has no status.
 pub const PORTS_PER_BUCKET: u32 = if cfg!(loom) { 4 } else { 64 };
 const BUCKETS_PER_GROUP: u32 = if cfg!(loom) { 1 } else { 64 };
 const GROUPS: usize =
@@ -19,11 +19,11 @@ type Group = Vec<Once<Bucket>>;
 /// Reading takes no lock: buckets are only ever added.
 pub(super) struct PortTable {
     groups: [Once<Group>; GROUPS],
-    /// How many ports there are: those below this number.
+    /// The number of ports: they are those below it.
     valid: AtomicU32,
 }
 
-/// Makes `count` values without ever asking for more memory than that.
+/// Makes `count` values without ever allocating more memory than that.
 fn fallible<T>(count: u32, make: impl FnMut() -> T) -> Result<Vec<T>, Errno> {
     let mut values = Vec::new();
     values.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
@@ -36,12 +36,12 @@ impl PortTable {
         Self { groups: core::array::from_fn(|_| Once::new()), valid: AtomicU32::new(0) }
     }
 
-    /// How many ports there are.
+    /// Returns how many ports there are.
     pub(super) fn valid(&self) -> u32 {
         self.valid.load(Ordering::Acquire)
     }
 
-    /// A port, bound or not; none if its bucket does not exist yet.
+    /// Returns a port, bound or not; None if its bucket does not exist yet.
     pub(super) fn get(&self, port: Port) -> Option<&PortCell> {
         let bucket = port.0 / PORTS_PER_BUCKET;
         let group = self.groups.get((bucket / BUCKETS_PER_GROUP) as usize)?.get()?;
@@ -66,7 +66,7 @@ impl PortTable {
         Ok(())
     }
 
-    /// All ports that there are, in order.
+    /// Returns all ports that there are, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Port, &PortCell)> {
         (0..self.valid()).filter_map(|port| Some((Port(port), self.get(Port(port))?)))
     }

@@ -1,5 +1,4 @@
-//! What is bound and pending, for whoever looks at a domain that stands still. Nothing is held, so two lines of it may
-//! be of two moments.
+//! A report of bound and pending ports, for the debug keys. No lock is held, so two lines of it may be of two moments.
 
 use super::domain::EventDomain;
 use super::event_array::event_word;
@@ -24,13 +23,13 @@ pub struct PortReport {
     pub hypervisors: bool,
     pub pending: bool,
     pub masked: bool,
-    /// FIFO form: it is in a queue. None in the two-level form, and for a port without an event word.
+    /// FIFO ABI: it is in a queue. None in the 2-level ABI, and for a port without an event word.
     pub linked: Option<bool>,
 }
 
 /// The FIFO queues of a vCPU.
 pub struct QueuesReport {
-    /// A bit for each queue that the vCPU was told of, bit 0 for the highest priority.
+    /// The ready bits of the vCPU's control block, bit 0 for the highest priority.
     pub ready: u32,
     /// Head and tail of each, highest priority first, 0 for none. No tail if another CPU holds its lock.
     pub ends: [(u32, Option<u32>); EVTCHN_FIFO_MAX_QUEUES],
@@ -52,7 +51,7 @@ fn report<D: EventDomain>(domain: &D, port: Port, binding: Binding) -> PortRepor
     PortReport { port, status: status_of(binding.kind), vcpu: binding.vcpu, hypervisors, pending, masked, linked }
 }
 
-/// Pending, masked, linked.
+/// Returns whether a port is pending, masked, linked.
 fn bits<D: EventDomain>(domain: &D, port: Port) -> (bool, bool, Option<bool>) {
     if domain.events().array().is_active() {
         let Some(word) = event_word(domain, port).map(|word| word.load()) else { return (false, false, None) };
@@ -64,7 +63,7 @@ fn bits<D: EventDomain>(domain: &D, port: Port) -> (bool, bool, Option<bool>) {
     (bit(SHARED_INFO_EVTCHN_PENDING), bit(SHARED_INFO_EVTCHN_MASK), None)
 }
 
-/// The queues of a vCPU; none for one that has no control block.
+/// Returns the queues of a vCPU; None if it has no control block.
 pub fn queue_report<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Option<QueuesReport> {
     let state = domain.events().vcpu(vcpu)?;
     let control = state.control_block()?;

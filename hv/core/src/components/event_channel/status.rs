@@ -1,4 +1,4 @@
-//! What a port is bound to (`EVTCHNOP_status`).
+//! The status of a port (`EVTCHNOP_status`).
 
 use super::domain::EventDomain;
 use super::port_state::{Consumer, Kind};
@@ -15,8 +15,8 @@ pub enum PortStatus {
     Ipi,
 }
 
-/// `EVTCHNOP_status`: what a port is bound to, and which vCPU it notifies. `permitted` says whether the caller may ask
-/// that of `domain`.
+/// Implements `EVTCHNOP_status`: returns what a port is bound to, and which vCPU it notifies. `permitted` says whether
+/// the caller may ask that of `domain`.
 ///
 /// **Errors:** `EINVAL` if there is no such port; `EACCES` if it is the hypervisor's; `EPERM`.
 pub fn status<D: EventDomain>(domain: &D, port: Port, permitted: bool) -> Result<(PortStatus, VcpuId), Errno> {
@@ -30,7 +30,7 @@ pub fn status<D: EventDomain>(domain: &D, port: Port, permitted: bool) -> Result
     Ok((status_of(binding.kind), binding.vcpu))
 }
 
-/// What a kind of binding is to those who ask.
+/// Returns the status of a port with this kind of binding.
 pub(super) const fn status_of(kind: Kind) -> PortStatus {
     match kind {
         Kind::Free | Kind::Reserved => PortStatus::Closed,

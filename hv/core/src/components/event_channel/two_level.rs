@@ -1,6 +1,7 @@
-//! The two-level form: a bit for each port in the shared page, and a bit for each word of those in `vcpu_info`.
+//! The 2-level ABI: a bit for each port in the shared_info page, and a selector bit for each word of those in
+//! `vcpu_info`.
 //!
-//! The guest may change every bit at any moment; each is read or changed once, so nothing it does can be a loop.
+//! The guest may change every bit at any moment; each is read or changed once, so nothing it does can make a loop.
 
 use super::delivery::{mark_upcall, wake_pollers};
 use super::domain::EventDomain;
@@ -18,7 +19,7 @@ fn shared<D: EventDomain>(domain: &D, port: Port) -> Option<&D::Page> {
     domain.shared_info()
 }
 
-/// Sets the selector of the port's word and, if that is news, the vCPU's upcall flag.
+/// Sets the selector bit of the port's word and, if it was clear, the vCPU's upcall flag.
 fn select<D: EventDomain>(domain: &D, port: Port, vcpu: VcpuId) {
     let Some((page, offset)) = domain.vcpu_info(vcpu) else { return };
     let Some(selector) = offset.checked_add(VCPU_INFO_PENDING_SEL) else { return };

@@ -1,4 +1,4 @@
-//! What event channels keep for each vCPU.
+//! The event channel state of each vCPU.
 
 use super::port_state::QueueId;
 use xen_abi::event_fifo::{EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PRIORITY_MIN};
@@ -8,13 +8,13 @@ use xenolith_hal::PAGE_SHIFT;
 use xenolith_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::{SpinLock, rank};
 
-/// How many queues each vCPU has. Models make do with one.
+/// How many queues each vCPU has. Models need only one.
 const QUEUES: usize = if cfg!(loom) { 1 } else { EVTCHN_FIFO_MAX_QUEUES };
 
-/// One queue of pending events of the FIFO form. Its head lies in the guest's control block.
+/// One queue of pending events of the FIFO ABI. Its head is in the guest's control block.
 #[derive(Default)]
 pub(super) struct Queue {
-    /// The port that was put in last, 0 if none. The guest may have taken it out since.
+    /// The port that was appended last, 0 if none. The guest may have taken it out since.
     pub(super) tail: u32,
 }
 
@@ -48,7 +48,7 @@ impl VcpuState {
         }
     }
 
-    /// The port that a virtual interrupt is bound to on this vCPU.
+    /// Returns the port that a VIRQ is bound to on this vCPU.
     pub(super) fn virq_port(&self, virq: u32) -> Option<Port> {
         match self.virqs.get(virq as usize)?.load(Ordering::Acquire) {
             0 => None,
@@ -56,7 +56,7 @@ impl VcpuState {
         }
     }
 
-    /// Only with the domain's lock. Port 0 stands for none.
+    /// Sets the port of a VIRQ; port 0 stands for none. Only with the domain's lock.
     pub(super) fn set_virq_port(&self, virq: u32, port: Port) {
         if let Some(slot) = self.virqs.get(virq as usize) {
             slot.store(port.0, Ordering::Release);
@@ -69,13 +69,13 @@ impl VcpuState {
             .then_some(ControlBlock { frame: Mfn(packed >> PAGE_SHIFT), offset: (packed & OFFSET & !PRESENT) as usize })
     }
 
-    /// Only with the domain's lock; when it is taken away, with no port bound.
+    /// Sets the control block. Only with the domain's lock; None only with no port bound.
     pub(super) fn set_control_block(&self, block: Option<ControlBlock>) {
         let packed = block.map_or(0, |block| block.frame.0 << PAGE_SHIFT | (block.offset as u64 & OFFSET) | PRESENT);
         self.control.store(packed, Ordering::Release);
     }
 
-    /// The queue of a priority; none above the lowest priority.
+    /// Returns the queue of a priority; None above the lowest priority.
     pub(super) fn queue(&self, id: QueueId) -> Option<&SpinLock<Queue, rank::EventQueue>> {
         debug_assert!(u32::from(id.priority) <= EVTCHN_FIFO_PRIORITY_MIN);
         self.queues.get(usize::from(id.priority) % QUEUES)

@@ -1,4 +1,4 @@
-//! Virtual interrupts: which belong to a vCPU and which to a domain, and raising them.
+//! VIRQs: which are global and which per vCPU, and raising them.
 
 use super::delivery::set_pending;
 use super::domain::EventDomain;
@@ -6,7 +6,7 @@ use super::port_state::Kind;
 use xen_abi::virq::{NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
 use xen_abi::{Port, VcpuId};
 
-/// True for a virtual interrupt that a domain binds once, on vCPU 0; false for one that each vCPU binds for itself.
+/// Returns true for a global VIRQ, which a domain binds once, on vCPU 0; false for one that each vCPU binds for itself.
 ///
 /// **Source:** `xen.h`, the list of `VIRQ_*`.
 #[must_use]
@@ -14,12 +14,12 @@ pub const fn is_global(virq: u32) -> bool {
     !matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
 }
 
-/// Raises a virtual interrupt of one vCPU. Nothing happens if the guest did not bind it.
+/// Raises a per-vCPU VIRQ. Does nothing if the guest did not bind it.
 pub fn raise_vcpu<D: EventDomain>(domain: &D, vcpu: VcpuId, virq: u32) {
     raise(domain, vcpu, virq);
 }
 
-/// Raises a global virtual interrupt of the domain that handles it. Nothing happens if the guest did not bind it.
+/// Raises a global VIRQ of the domain that handles it. Does nothing if the guest did not bind it.
 pub fn raise_global<D: EventDomain>(domain: &D, virq: u32) {
     raise(domain, VcpuId(0), virq);
 }
@@ -38,7 +38,7 @@ fn raise<D: EventDomain>(domain: &D, bound_on: VcpuId, virq: u32) {
     }
 }
 
-/// The port that a vCPU's virtual interrupt is bound to.
+/// Returns the port that a vCPU's VIRQ is bound to.
 pub(super) fn bound_port<D: EventDomain>(domain: &D, vcpu: VcpuId, virq: u32) -> Option<Port> {
     domain.events().vcpu(vcpu)?.virq_port(virq)
 }

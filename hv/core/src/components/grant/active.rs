@@ -1,4 +1,4 @@
-//! What the hypervisor knows of a grant that is in use.
+//! Active grants (Xen's active grant entries): the state of grants that are in use.
 
 use super::entry::WHOLE_PAGE;
 use xen_abi::grant_entry::{GTF_READING, GTF_WRITING};
@@ -16,8 +16,8 @@ pub struct Origin {
     pub write: bool,
 }
 
-/// The uses of one grant, and what it stood for when its use began: a guest that changes the entry meanwhile changes
-/// nothing of it.
+/// The uses of one grant, and what it granted when its first use began: a guest that changes the entry meanwhile does
+/// not change this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Active {
     pub(super) readers: u8,
@@ -35,7 +35,7 @@ pub struct Active {
 }
 
 impl Active {
-    /// A grant that nobody uses.
+    /// An unused grant.
     pub const UNUSED: Self = Self {
         readers: 0,
         writers: 0,
@@ -48,17 +48,17 @@ impl Active {
         origin: None,
     };
 
-    /// True when somebody uses it.
+    /// Returns true if it is in use.
     pub const fn is_used(&self) -> bool {
         self.readers != 0 || self.writers != 0
     }
 
-    /// True when the entry carries the marks for such a use already.
+    /// Returns true if the entry carries the in-use flags for such a use already.
     pub const fn covers(&self, write: bool) -> bool {
         self.is_used() && (!write || self.writers != 0)
     }
 
-    /// True when another domain uses it, or it is used so often that one more would not be counted.
+    /// Returns true if another domain uses it, or its count is at the maximum.
     pub fn conflicts(&self, domain: DomId) -> bool {
         self.is_used() && (self.domain != domain || self.readers >= MOST_PINS || self.writers >= MOST_PINS)
     }
@@ -69,14 +69,14 @@ impl Active {
         *count = count.saturating_add(1);
     }
 
-    /// Counts a use no longer; gives the marks that the entry must lose.
+    /// Counts a use out; returns the in-use flags that the entry must lose.
     pub const fn remove(&mut self, write: bool) -> u16 {
         let count = if write { &mut self.writers } else { &mut self.readers };
         *count = count.saturating_sub(1);
         self.idle_marks(write)
     }
 
-    /// The marks that no use needs; that of writing only if `write` says that it may be there.
+    /// Returns the in-use flags that no use needs; the one for writing only if `write` says that it may be set.
     pub const fn idle_marks(&self, write: bool) -> u16 {
         let writing = if write && self.writers == 0 { GTF_WRITING } else { 0 };
         let reading = if self.is_used() { 0 } else { GTF_READING };

@@ -1,4 +1,4 @@
-//! Copying between pages of two domains.
+//! Grant copy: copying between pages of two domains.
 
 use super::party::{Party, World};
 use super::pin::{Use, pin, unpin};
@@ -42,7 +42,7 @@ struct Held<'a, W: World> {
     write: bool,
 }
 
-/// Copies `length` bytes.
+/// Copies `length` bytes (`GNTTABOP_copy`).
 ///
 /// **Errors:** denied for a frame of a domain not named as `DOMID_SELF`; bad domain; as [`pin`]; bad page for a frame
 /// that is not the caller's memory; bad copy past the end of a page; general error past the end of what was granted.
@@ -123,7 +123,7 @@ fn transfer<W: World>(
     copy_bytes(source, usize::from(from), target, usize::from(to), usize::from(length)).ok_or(Failure::General)
 }
 
-/// Copies from the front. Ranges of one page that overlap are copied by words, as the processor's string move does.
+/// Copies from the front. Overlapping ranges of one page are copied by words, as the processor's string move does.
 fn copy_bytes(source: &PageWords, from: usize, target: &PageWords, to: usize, length: usize) -> Option<()> {
     if !core::ptr::eq(source, target) && target.copy_words(to, source, from, length) {
         return Some(());

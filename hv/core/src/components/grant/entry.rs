@@ -1,9 +1,9 @@
 //! The protocol on an entry of a grant table, which the granting domain may change at any moment.
 //!
-//! The guest gives and takes permission; the hypervisor says that it reads or writes. In form 1 all of an entry is one
-//! 64-bit word, so permission and use change in one step. In form 2 use stands in a word apart: the hypervisor sets it
-//! first and looks at the permission again afterwards, the guest takes permission away first and looks at the use
-//! afterwards, so at least one of the two notices.
+//! The guest gives and takes permission; the hypervisor sets the in-use flags (reading, writing). In version 1 all of
+//! an entry is one 64-bit word, so permission and use change atomically. In version 2 the flags are in a separate
+//! status word: the hypervisor sets them first and checks the permission again afterwards, the guest takes permission
+//! away first and checks the flags afterwards, so at least one of the two notices.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::grant_entry::{
@@ -12,13 +12,15 @@ use xen_abi::grant_entry::{
 use xenolith_hal::{DomId, Gfn, GrantRef, PageWords};
 use xenolith_sync::atomic::fence;
 
-/// How often a step is tried anew when the guest changes the entry under it.
+/// How often a step is retried if the guest changes the entry meanwhile.
 const ATTEMPTS: usize = 5;
 
 /// A 64-bit word of memory that a guest may change.
 pub trait SharedWord {
     fn load(&self) -> u64;
-    /// **Errors:** what stands there instead of `current`.
+    /// Replaces `current` by `new`, atomically.
+    ///
+    /// **Errors:** the value found instead of `current`.
     fn exchange(&self, current: u64, new: u64) -> Result<u64, u64>;
     fn set(&self, bits: u64) -> u64;
     fn keep(&self, bits: u64) -> u64;
@@ -55,12 +57,12 @@ shared_word!(xenolith_sync::atomic::AtomicU64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
 
-/// What an entry's first word says.
+/// The first word of an entry, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     pub flags: u16,
     pub domain: DomId,
-    /// Form 1: the frame. Form 2: offset and length of a part, or the third domain.
+    /// Version 1: the frame. Version 2: offset and length of a part, or the third domain.
     pub rest: u32,
 }
 
@@ -74,15 +76,15 @@ impl Header {
     }
 }
 
-/// What somebody wants of an entry.
+/// A requested use of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wish {
-    /// Who wants it.
+    /// The domain that uses it.
     pub domain: DomId,
     pub write: bool,
-    /// To map it, for which a whole page is needed; else to copy.
+    /// To map it, which needs a whole page; otherwise to copy.
     pub map: bool,
-    /// The entry is in use by this domain already, so only a right to write is new.
+    /// The entry is in use by this domain already, so only write access is new.
     pub pinned: bool,
 }
 
@@ -100,9 +102,9 @@ impl Wish {
     }
 }
 
-/// Marks an entry of form 1 as used; gives the entry as it was at that moment.
+/// Sets the in-use flags of an entry of version 1; returns the entry as it was at that moment.
 ///
-/// **Errors:** [`Refused`] when it does not allow the use, or the guest changes it over and over.
+/// **Errors:** [`Refused`] if it does not allow the use, or the guest keeps changing it.
 pub fn pin_v1(entry: &impl SharedWord, wish: Wish) -> Result<Header, Refused> {
     let mut word = entry.load();
     for _ in 0..ATTEMPTS {
@@ -117,10 +119,10 @@ pub fn pin_v1(entry: &impl SharedWord, wish: Wish) -> Result<Header, Refused> {
     Err(Refused)
 }
 
-/// Marks an entry of form 2 as used; `shift` is the place of its status in the status word. Gives the header as it was
-/// when it was looked at last.
+/// Sets the in-use flags of an entry of version 2; `shift` is the place of its status in the status word. Returns the
+/// header as it was when it was last checked.
 ///
-/// **Errors:** [`Refused`] when it does not allow the use, before or after it was marked.
+/// **Errors:** [`Refused`] if it does not allow the use, before or after the flags were set.
 pub fn pin_v2(entry: &impl SharedWord, status: &impl SharedWord, shift: u32, wish: Wish) -> Result<Header, Refused> {
     if !wish.allowed_by(Header::of(entry.load()), true) {
         return Err(Refused);
@@ -135,12 +137,12 @@ pub fn pin_v2(entry: &impl SharedWord, status: &impl SharedWord, shift: u32, wis
     Ok(header)
 }
 
-/// Takes marks of use away: `bits` of `GTF_READING` and `GTF_WRITING`.
+/// Clears in-use flags: `bits` of `GTF_READING` and `GTF_WRITING`.
 pub fn unpin(word: &impl SharedWord, shift: u32, bits: u16) {
     word.keep(!(u64::from(bits) << shift));
 }
 
-/// One entry of a table, by form.
+/// One entry of a table, by version.
 #[derive(Clone, Copy)]
 pub enum Entry<'a> {
     V1 { word: &'a AtomicU64 },
@@ -152,27 +154,27 @@ pub enum Entry<'a> {
 pub enum Granted {
     /// A frame, of which `length` bytes from `offset`.
     Frame { gfn: Gfn, offset: u16, length: u16, part: bool },
-    /// What another domain granted.
+    /// A grant of another domain (transitive).
     Transitive { domain: DomId, reference: GrantRef },
 }
 
-/// The bytes of a page as an entry counts them.
+/// The length of a whole page in an entry.
 pub const WHOLE_PAGE: u16 = 4096;
 
 impl<'a> Entry<'a> {
-    /// Entry `index` of a page of form 1.
+    /// Returns entry `index` of a page of version 1.
     pub fn v1(page: &'a PageWords, index: usize) -> Option<Self> {
         Some(Self::V1 { word: page.words().get(index)? })
     }
 
-    /// Entry `index` of a page of form 2, and entry `status_index` of the page with its status.
+    /// Returns entry `index` of a page of version 2, with entry `status_index` of its status page.
     pub fn v2(page: &'a PageWords, index: usize, status: &'a PageWords, status_index: usize) -> Option<Self> {
         let (first, second) = (page.words().get(index * 2)?, page.words().get(index * 2 + 1)?);
         let shift = (status_index % 4) as u32 * 16;
         Some(Self::V2 { first, second, status: status.words().get(status_index / 4)?, shift })
     }
 
-    /// The header now.
+    /// Returns the current header.
     pub fn header(&self) -> Header {
         match self {
             Self::V1 { word } => Header::of(word.load(Ordering::SeqCst)),
@@ -180,7 +182,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Marks the entry as used and says what it grants; each word of it is read once after the mark.
+    /// Sets the in-use flags and returns what the entry grants; each word of it is read once after that.
     ///
     /// **Errors:** [`Refused`].
     pub fn pin(&self, wish: Wish) -> Result<Granted, Refused> {
@@ -205,7 +207,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Takes marks of use away.
+    /// Clears in-use flags.
     pub fn unpin(&self, bits: u16) {
         match self {
             Self::V1 { word } => unpin(*word, 0, bits),
@@ -225,7 +227,7 @@ mod tests {
         u64::from(flags) | u64::from(domain) << 16 | u64::from(rest) << 32
     }
 
-    /// Another writer gets in before each exchange.
+    /// A word that another writer changes before each exchange.
     struct Restless(AtomicU64);
 
     impl SharedWord for Restless {
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn permission_taken_away_while_it_was_marked_is_noticed() {
-        /// The guest takes its permission back in the moment in which the status is set.
+        /// A status word at whose change the guest takes its permission back.
         struct Status<'a>(&'a AtomicU64, AtomicU64);
         impl SharedWord for Status<'_> {
             fn load(&self) -> u64 {

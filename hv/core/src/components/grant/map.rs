@@ -1,4 +1,4 @@
-//! Mapping another domain's grant, and taking it out again.
+//! Mapping another domain's grant, and unmapping it.
 
 use super::maptrack::{Mapped, Taken};
 use super::party::{Party, World};
@@ -9,23 +9,22 @@ use crate::memory::frames::epoch::Epoch;
 use xen_abi::grant_table::GrantMapFlags;
 use xenolith_hal::{DomId, Gfn, Gpa, GrantHandle, GrantRef, Mfn, PageKind, Rights};
 
-/// What a domain asks to map.
+/// Arguments of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MapRequest {
-    /// Where; the offset in the page does not matter.
+    /// Guest physical address; the offset in the page is ignored.
     pub at: Gpa,
     pub flags: GrantMapFlags,
     pub reference: GrantRef,
-    /// Who granted it.
+    /// The granting domain.
     pub granter: DomId,
 }
 
-/// Maps a grant into the caller's translation.
+/// Maps a grant into the caller's p2m (`GNTTABOP_map_grant_ref`).
 ///
-/// **Errors:** bad reference when neither kind of mapping is asked for; general error for what only other kinds of
-/// guest may ask, and for a place that holds a grant, a foreign page or a device, or that cannot be; bad domain; no
-/// space; and as [`pin`].
-/// **Source:** `grant_table.h`.
+/// **Errors:** bad reference if neither kind of mapping is requested; general error for flags of other kinds of guest,
+/// and for a frame where a grant, a foreign page or a device is mapped, or that is out of range; bad domain; no space;
+/// and as [`pin`]. **Source:** `grant_table.h`.
 pub fn map<W: World>(world: &W, caller: &W::Party, request: MapRequest) -> Result<(GrantHandle, Mfn), Failure> {
     let flags = request.flags;
     if !flags.intersects(GrantMapFlags::DEVICE_MAP | GrantMapFlags::HOST_MAP) {
@@ -52,7 +51,7 @@ pub fn map<W: World>(world: &W, caller: &W::Party, request: MapRequest) -> Resul
     }
 }
 
-/// Puts a pinned page into the caller's translation.
+/// Maps a pinned page in the caller's p2m.
 fn place<W: World>(
     world: &W,
     caller: &W::Party,
@@ -75,20 +74,19 @@ fn place<W: World>(
     Ok(Mapped { domain: request.granter, reference: request.reference, write, mfn, gfn })
 }
 
-/// How far an unmapping has come.
+/// Progress of an unmapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmapping {
-    /// Nothing was to be done.
+    /// Nothing was mapped for CPUs.
     Nothing,
-    /// The page is out of the translation, `fresh` says whether only just now. The mapping ends by [`finish_unmap`],
-    /// when no CPU reaches the page any more: [`World::in_reach`].
+    /// The page is unmapped; `fresh` says whether by this call. [`finish_unmap`] ends the mapping when no CPU can reach
+    /// the page any more: [`World::in_reach`].
     Leaves { until: Epoch, fresh: bool },
 }
 
-/// Takes a mapping out of the caller's translation. An address of 0 leaves it where it is.
+/// Unmaps a grant from the caller's p2m. An address of 0 leaves it mapped.
 ///
-/// **Errors:** bad handle; general error when the mapping does not stand at the address.
-/// **Source:** `grant_table.h`.
+/// **Errors:** bad handle; general error if the mapping is not at the address. **Source:** `grant_table.h`.
 pub fn begin_unmap<W: World>(world: &W, caller: &W::Party, handle: GrantHandle, at: Gpa) -> Result<Unmapping, Failure> {
     let taken = caller.grants().mappings.lock().take(handle).ok_or(Failure::BadHandle)?;
     let mapped = match taken {
@@ -112,7 +110,7 @@ pub fn begin_unmap<W: World>(world: &W, caller: &W::Party, handle: GrantHandle, 
     removed.map(|_| Unmapping::Nothing)
 }
 
-/// Takes the page out of the translation, if it is the right one with the right rights.
+/// Unmaps the page, if it is the right one with the right rights.
 fn remove<W: World>(world: &W, caller: &W::Party, mapped: &Mapped, gfn: Gfn) -> Result<(), Failure> {
     world.memory(caller).edit(|editor| {
         let there = editor.lookup(gfn).filter(|there| there.kind == PageKind::Grant && there.mfn == mapped.mfn);
@@ -124,8 +122,8 @@ fn remove<W: World>(world: &W, caller: &W::Party, mapped: &Mapped, gfn: Gfn) -> 
     })
 }
 
-/// Ends a mapping that is out of the translation and out of every CPU's reach: the granter is told, and the handle is
-/// free. Does nothing for any other handle.
+/// Ends a mapping that is unmapped and that no CPU can reach any more: releases the grant and frees the handle. Does
+/// nothing for any other handle.
 pub fn finish_unmap<W: World>(world: &W, caller: &W::Party, handle: GrantHandle) {
     let taken = caller.grants().mappings.lock().take(handle);
     match taken {
@@ -143,8 +141,8 @@ fn release<W: World>(world: &W, caller: &W::Party, handle: GrantHandle, mapped: 
     caller.grants().mappings.lock().free(handle);
 }
 
-/// Ends the mappings of a domain whose vCPUs run no more, at most `budget` handles from `from` on. Gives where to go
-/// on, or none when all are gone.
+/// Ends the mappings of a dying domain whose vCPUs run no more, at most `budget` handles from `from` on. Returns where
+/// to go on, or None when all are gone.
 pub fn release_mappings<W: World>(world: &W, dead: &W::Party, from: GrantHandle, budget: u32) -> Option<GrantHandle> {
     let end = dead.grants().mappings.lock().end();
     let stop = from.0.saturating_add(budget).min(end);

@@ -1,16 +1,16 @@
-//! Handles: which grants of others a domain has mapped.
+//! The maptrack: the grants of other domains that a domain has mapped, by handle.
 
 use crate::memory::frames::epoch::Epoch;
 use alloc::vec::Vec;
 use xenolith_hal::{DomId, Gfn, GrantHandle, GrantRef, Mfn};
 
-/// Handles in a page's worth of the limit.
+/// Handles per frame of the limit.
 const HANDLES_A_FRAME: u32 = 256;
 
 /// One mapping of another domain's grant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapped {
-    /// Who granted it.
+    /// The granting domain.
     pub domain: DomId,
     pub reference: GrantRef,
     pub write: bool,
@@ -18,26 +18,26 @@ pub struct Mapped {
     pub gfn: Gfn,
 }
 
-/// What stands behind a handle.
+/// The state of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Slot {
-    /// Nothing; the next free handle, if any.
+    /// Unused; the next free handle, if any.
     Free(Option<u32>),
-    /// Somebody is making or ending the mapping.
+    /// The mapping is being made or ended.
     Busy,
     Mapped(Mapped),
-    /// Taken out of the translation; a CPU may still reach the page until the epoch has passed.
+    /// Unmapped; a CPU may still reach the page until the epoch has passed.
     Leaving(Mapped, Epoch),
 }
 
-/// What was taken from behind a handle.
+/// The mapping that was taken out of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
     Mapped(Mapped),
     Leaving(Mapped, Epoch),
 }
 
-/// The handles of a domain. They are given out in turn, so that an old one does not soon mean something new.
+/// The handles of a domain. They are allocated in turn, so that an old one is not soon reused.
 #[derive(Debug)]
 pub struct Maptrack {
     slots: Vec<Slot>,
@@ -51,7 +51,7 @@ impl Maptrack {
         Self { slots: Vec::new(), limit: frames.saturating_mul(HANDLES_A_FRAME), free: None }
     }
 
-    /// Reserves a handle; none past the limit or when memory is short.
+    /// Reserves a handle; None past the limit or if memory is short.
     pub fn reserve(&mut self) -> Option<GrantHandle> {
         if self.free.is_none() {
             self.grow()?;
@@ -76,12 +76,12 @@ impl Maptrack {
         Some(())
     }
 
-    /// Lets a reserved handle mean a mapping.
+    /// Sets the mapping of a reserved handle.
     pub fn set(&mut self, handle: GrantHandle, mapped: Mapped) {
         self.settle(handle, Slot::Mapped(mapped));
     }
 
-    /// Lets a reserved handle mean a mapping that leaves.
+    /// Sets a reserved handle to a mapping that waits for a grace period.
     pub fn set_leaving(&mut self, handle: GrantHandle, mapped: Mapped, until: Epoch) {
         self.settle(handle, Slot::Leaving(mapped, until));
     }
@@ -94,7 +94,7 @@ impl Maptrack {
         }
     }
 
-    /// Takes what a handle means and reserves it meanwhile; none if it means nothing.
+    /// Takes the mapping of a handle and reserves the handle meanwhile; None if it has no mapping.
     pub fn take(&mut self, handle: GrantHandle) -> Option<Taken> {
         let slot = self.slots.get_mut(handle.0 as usize)?;
         let taken = match *slot {
@@ -106,7 +106,7 @@ impl Maptrack {
         Some(taken)
     }
 
-    /// Gives a reserved handle back.
+    /// Frees a reserved handle.
     pub fn free(&mut self, handle: GrantHandle) {
         let Some(slot) = self.slots.get_mut(handle.0 as usize).filter(|slot| **slot == Slot::Busy) else { return };
         *slot = Slot::Free(None);
@@ -121,7 +121,7 @@ impl Maptrack {
         };
     }
 
-    /// One past the highest handle that ever was.
+    /// Returns the number one past the highest handle ever used.
     pub const fn end(&self) -> u32 {
         self.slots.len() as u32
     }

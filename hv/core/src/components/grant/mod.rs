@@ -1,12 +1,12 @@
-//! Grants: pages that domains lend each other.
+//! Grant tables: pages that domains share with each other.
 //!
 //! A domain writes into its grant table who may use which of its pages. Another maps or copies such a page; while it
-//! does, the entry carries a mark of use and the page a reference. What an entry stood for when its use began is kept
-//! ([`active`]), so that changing it meanwhile fools nobody.
+//! does, the entry carries in-use flags and the page a reference. What an entry granted when its use began is kept
+//! ([`active`]), so that changing it meanwhile has no effect.
 //!
-//! **Locks.** A table's own lock is read while one of its grants is pinned or unpinned, and written to change its size
-//! or form. Below it each grant in use has a lock, and the handles of a domain have one; no two of these are ever held
-//! together. No operation holds the tables of two domains.
+//! **Locks.** A table's own lock is held for reading while one of its grants is pinned or unpinned, and for writing to
+//! change its size or version. Below it each grant in use has a lock, and the handles of a domain have one; no two of
+//! these are ever held together. No operation holds the tables of two domains.
 
 pub mod active;
 mod copy;

@@ -1,4 +1,4 @@
-//! What grant operations ask of the domains and of the machine.
+//! What grant operations need of the domains and of the machine.
 
 use super::GrantTable;
 use crate::components::access::Subject;
@@ -10,44 +10,44 @@ use xenolith_hal::{DomId, Mfn, NestedSpace};
 
 /// A domain that grants or is granted something.
 pub trait Party {
-    /// Its translation.
+    /// Its nested page tables.
     type Space: NestedSpace;
 
-    /// Its number.
+    /// Returns its number.
     fn id(&self) -> DomId;
     /// The domain as one that asks for something.
     fn subject(&self) -> Subject;
-    /// Its translation.
+    /// Returns its nested page tables (p2m).
     fn space(&self) -> &Self::Space;
-    /// The page that it shares with the hypervisor.
+    /// Returns its shared_info page.
     fn shared_info(&self) -> Mfn;
-    /// The lock over its translation.
+    /// Returns its p2m lock.
     fn physmap(&self) -> &Physmap;
-    /// Its grants and its mappings of others' grants.
+    /// Returns its grant table and its maptrack.
     fn grants(&self) -> &GrantTable;
 }
 
-/// Where domains and pages are found.
+/// The domains and the machine memory.
 pub trait World {
     /// A domain.
     type Party: Party;
     /// A domain that stays while it is held.
     type Held: Deref<Target = Self::Party>;
-    /// The contents of pages.
+    /// Returns the contents of pages.
     type Pages: Pages;
 
-    /// The domain with this number.
+    /// Returns the domain with this number.
     fn party(&self, id: DomId) -> Option<Self::Held>;
-    /// Machine memory.
+    /// Returns the machine frames.
     fn frames(&self) -> &Frames;
-    /// The contents of pages.
+    /// Returns the contents of pages.
     fn pages(&self) -> &Self::Pages;
 
-    /// True while a CPU other than this one may still reach, by this domain's translation, what was taken out of it
-    /// before the epoch; such CPUs are made to pass it soon where `hurry` says so.
+    /// Returns true while a CPU other than this one may still reach, by this domain's p2m, what was unmapped before the
+    /// epoch; with `hurry` such CPUs are kicked so that they pass it soon.
     fn in_reach(&self, party: &Self::Party, until: Epoch, hurry: bool) -> bool;
 
-    /// A domain's memory.
+    /// Returns a domain's memory.
     fn memory<'a>(&'a self, party: &'a Self::Party) -> MemoryOf<'a, Self> {
         Memory {
             owner: party.id(),
@@ -59,5 +59,5 @@ pub trait World {
     }
 }
 
-/// A domain's memory in a world.
+/// The memory of a domain of a world.
 pub type MemoryOf<'a, W> = Memory<'a, <W as World>::Pages, <<W as World>::Party as Party>::Space>;

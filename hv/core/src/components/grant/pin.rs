@@ -1,4 +1,4 @@
-//! Beginning and ending the use of another domain's grant.
+//! Pinning and unpinning another domain's grant.
 
 use super::GrantTable;
 use super::active::{Active, Origin};
@@ -18,27 +18,27 @@ pub struct Pinned {
     pub length: u16,
 }
 
-/// Who uses a grant for what.
+/// The requested use of a grant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Use {
     /// Who uses it.
     pub by: DomId,
     pub write: bool,
-    /// To map it, else to copy.
+    /// To map it; otherwise to copy.
     pub map: bool,
 }
 
-/// What has to be settled before a pin can be made.
+/// The next step of a pin.
 enum Step {
     Done(Pinned),
-    /// The grant passes on another one.
+    /// The grant is transitive: it passes on another one.
     Via(Origin),
 }
 
-/// Begins a use of a grant of `granter`.
+/// Pins a grant of `granter` for a use.
 ///
 /// **Errors:** as real Xen: bad reference past the end of the table; bad page for a frame that is not the granter's;
-/// general error for a grant that does not allow it, is in use by another domain or too often, or does not hold still.
+/// general error for a grant that does not allow it, is in use by another domain or too often, or keeps changing.
 pub fn pin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use) -> Result<Pinned, Failure> {
     match begin(world, granter, reference, wish)? {
         Step::Done(pinned) => Ok(pinned),
@@ -65,7 +65,7 @@ fn begin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use
     Ok(Step::Done(Pinned { page, offset: active.offset, length: active.length }))
 }
 
-/// Marks the entry and finds its page, or the grant that stands behind it.
+/// Sets the entry's flags and finds its page, or the grant behind it.
 fn mark<W: World>(
     world: &W,
     granter: &W::Party,
@@ -94,7 +94,7 @@ fn mark<W: World>(
     found
 }
 
-/// One use more, now for writing, of a grant that is read already: what it stood for then is what counts.
+/// Adds a use for writing to a grant that is in use for reading: what it granted then still counts.
 fn again<W: World>(world: &W, active: &Active, wish: Use) -> Result<Result<PageRef, Origin>, Failure> {
     // A grant that was passed on for reading may not be written through; the pin behind it is one for reading.
     if active.origin.is_some() && wish.write {
@@ -103,8 +103,8 @@ fn again<W: World>(world: &W, active: &Active, wish: Use) -> Result<Result<PageR
     world.frames().reference(active.mfn, active.owner).map(Ok).ok_or(Failure::General)
 }
 
-/// Begins the use of a grant that passes on another one. The grant behind is pinned first, with no lock held; then the
-/// entry is marked anew, and must still pass on the same.
+/// Pins a transitive grant. The grant behind it is pinned first, with no lock held; then the entry's flags are set, and
+/// it must still pass on the same grant.
 fn pin_via<W: World>(
     world: &W,
     granter: &W::Party,
@@ -155,7 +155,7 @@ fn attach<W: World>(
     Ok(())
 }
 
-/// Ends a use of a grant, and of the one behind it. The reference to the page is the caller's to drop.
+/// Unpins a grant, and the one behind it. The caller drops the reference to the page.
 pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) {
     if let Some(origin) = unpin_one(world, granter.grants(), reference, write)
         && let Some(source) = world.party(origin.domain)
@@ -164,7 +164,7 @@ pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write
     }
 }
 
-/// Ends a use of one grant; gives the grant behind it, when this was the last use.
+/// Unpins one grant; returns the grant behind it, if this was the last use.
 fn unpin_one<W: World>(world: &W, table: &GrantTable, reference: GrantRef, write: bool) -> Option<Origin> {
     let shape = table.shape.read();
     let (entry, active) = shape.entry(reference, world.pages())?;

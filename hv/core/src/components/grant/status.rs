@@ -1,4 +1,4 @@
-//! Why one element of a grant operation failed.
+//! The status of one element of a grant operation.
 
 use xen_abi::grant_table::{
     GNTST_BAD_COPY_ARG, GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_HANDLE, GNTST_BAD_PAGE, GNTST_BAD_VIRT_ADDR,
@@ -19,7 +19,7 @@ pub enum Failure {
     BadHandle = GNTST_BAD_HANDLE,
     /// A list of frames could not be written.
     BadAddress = GNTST_BAD_VIRT_ADDR,
-    /// Not the caller's to do.
+    /// Permission denied.
     Denied = GNTST_PERMISSION_DENIED,
     /// The page is not one for this use.
     BadPage = GNTST_BAD_PAGE,
@@ -31,7 +31,7 @@ pub enum Failure {
     NoSpace = GNTST_NO_SPACE,
 }
 
-/// What a guest reads for the outcome.
+/// Returns the status that the guest reads.
 pub const fn status_of<T>(outcome: &Result<T, Failure>) -> GrantStatus {
     match outcome {
         Ok(_) => GNTST_OKAY,

@@ -1,4 +1,4 @@
-//! The frames of a domain's grant table and the grants that are in use.
+//! The frames of a domain's grant table and its active grants.
 
 use super::active::Active;
 use super::entry::Entry;
@@ -11,23 +11,23 @@ use xen_abi::grant_entry::{GRANT_ENTRIES_V1_PER_PAGE, GRANT_ENTRIES_V2_PER_PAGE,
 use xenolith_hal::{DomId, Gfn, GrantRef, Mfn, NestedSpace, PageKind, PageWords};
 use xenolith_sync::{RwSpinLock, SpinLock, rank};
 
-/// What the toolstack allowed a domain.
+/// The limits that the toolstack set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Frames of the grant table.
     pub frames: u32,
     /// Frames' worth of mappings of others' grants: 256 mappings each.
     pub maptrack_frames: u32,
-    /// The highest form of the entries, 1 or 2.
+    /// The highest version of the entries, 1 or 2.
     pub version: u32,
 }
 
 impl Limits {
-    /// What a domain gets if nobody says otherwise.
+    /// The limits of a domain for which none were set.
     pub const DEFAULT: Self = Self { frames: 64, maptrack_frames: 1024, version: 2 };
 }
 
-/// The form of the entries.
+/// The version of the entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
     V1,
@@ -35,7 +35,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As the interface counts.
+    /// Returns the number in the public interface.
     pub const fn number(self) -> u32 {
         match self {
             Self::V1 => 1,
@@ -55,19 +55,20 @@ impl Version {
 #[derive(Debug)]
 pub struct TableFrame {
     pub frame: SharedFrame,
-    /// Where its domain mapped it last.
+    /// The guest frame at which its domain last mapped it.
     pub place: Option<Gfn>,
 }
 
 impl TableFrame {
-    /// Where its domain sees it: none if it does not, or has put something else there since.
+    /// Returns the guest frame at which its domain sees it; None if it does not, or has mapped something else there
+    /// since.
     pub fn mapped_at<P: Pages, S: NestedSpace>(&self, memory: &Memory<'_, P, S>) -> Option<Gfn> {
         let mfn = self.frame.mfn();
         self.place.filter(|gfn| memory.lookup(*gfn).is_some_and(|at| at.mfn == mfn && at.kind == PageKind::Shared))
     }
 }
 
-/// Whether frames of entries or of status words are meant.
+/// Frames of entries or of status words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
     Entries,
@@ -76,14 +77,14 @@ pub enum Part {
 
 type ActiveFrame = Box<[SpinLock<Active, rank::GrantMapping>]>;
 
-/// The frames and the form of a table. Read under the table's lock while grants are used, written to change it.
+/// The frames and the version of a table. Held for reading while grants are used, for writing to change it.
 #[derive(Debug)]
 pub struct Shape {
     version: Version,
     entries: Vec<TableFrame>,
     status: Vec<TableFrame>,
     active: Vec<ActiveFrame>,
-    /// The frames were given up, and there will be no others.
+    /// The frames were released, and there will be no others.
     closed: bool,
 }
 
@@ -92,7 +93,7 @@ pub struct Shape {
 pub struct CannotGrow;
 
 impl Shape {
-    /// The form of the entries.
+    /// Returns the version of the entries.
     pub const fn version(&self) -> Version {
         self.version
     }
@@ -101,7 +102,7 @@ impl Shape {
         self.version = version;
     }
 
-    /// Frames of the part.
+    /// Returns the frames of the part.
     pub fn part(&self, part: Part) -> &[TableFrame] {
         match part {
             Part::Entries => &self.entries,
@@ -116,17 +117,17 @@ impl Shape {
         }
     }
 
-    /// Frames of entries.
+    /// Returns the number of frames of entries.
     pub const fn frame_count(&self) -> u32 {
         self.entries.len() as u32
     }
 
-    /// Entries in all.
+    /// Returns the number of entries.
     pub const fn entry_count(&self) -> u32 {
         self.frame_count().saturating_mul(self.version.entries_a_frame())
     }
 
-    /// The entry and the record of its use; none past the end of the table.
+    /// Returns an entry and its active grant; None past the end of the table.
     pub fn entry<'a>(
         &'a self,
         reference: GrantRef,
@@ -146,7 +147,7 @@ impl Shape {
         Some((entry, active))
     }
 
-    /// The record of use of every entry, with its number.
+    /// Returns the active grant of every entry, with its reference.
     pub fn uses(&self) -> impl Iterator<Item = (GrantRef, &SpinLock<Active, rank::GrantMapping>)> {
         let each = self.version.entries_a_frame() as usize;
         self.active
@@ -156,7 +157,7 @@ impl Shape {
             .map(|(active, n)| (GrantRef(n), active))
     }
 
-    /// Adds frames until there are `frames` of entries, and what status words they need.
+    /// Grows the table to `to` frames of entries, and the status words that they need.
     ///
     /// **Errors:** [`CannotGrow`]; what was added stays.
     pub(super) fn grow(&mut self, to: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
@@ -176,7 +177,9 @@ impl Shape {
         if self.version == Version::V2 { self.grow_status(from) } else { Ok(()) }
     }
 
-    /// Adds the status words that the entries of form 2 need.
+    /// Adds the status words that the entries of version 2 need.
+    ///
+    /// **Errors:** [`CannotGrow`]; what was added stays.
     pub(super) fn grow_status(&mut self, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
         if self.closed {
             return Err(CannotGrow);
@@ -193,12 +196,12 @@ fn page_of<'a>(frames: &[TableFrame], index: usize, pages: &'a impl Pages) -> Op
     pages.page(frames.get(index)?.frame.mfn())
 }
 
-/// Frames of status words for this many frames of entries of form 2.
+/// Returns the frames of status words for this many frames of entries of version 2.
 pub const fn status_frames_for(frames: u32) -> u32 {
     frames.saturating_mul(GRANT_ENTRIES_V2_PER_PAGE).div_ceil(GRANT_STATUS_PER_PAGE)
 }
 
-/// Where frames for a table come from.
+/// The allocator of frames for a table.
 pub struct Source<'a, P: Pages> {
     pub frames: &'a Frames,
     pub pages: &'a P,
@@ -211,7 +214,7 @@ impl<P: Pages> Source<'_, P> {
     }
 }
 
-/// What a domain grants, and what it has mapped of others.
+/// A domain's grants, and its mappings of other domains' grants.
 #[derive(Debug)]
 pub struct GrantTable {
     limits: Limits,
@@ -220,7 +223,7 @@ pub struct GrantTable {
 }
 
 impl GrantTable {
-    /// A table of one frame, of form 1.
+    /// Creates a table of one frame, of version 1.
     ///
     /// **Errors:** [`CannotGrow`].
     pub fn new(limits: Limits, from: &Source<'_, impl Pages>) -> Result<Self, CannotGrow> {
@@ -231,17 +234,17 @@ impl GrantTable {
         Ok(Self { limits, shape: RwSpinLock::new(shape), mappings })
     }
 
-    /// What the toolstack allowed.
+    /// Returns the limits that the toolstack set.
     pub const fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Looks at the table as it stands.
+    /// Calls `look` with the table's shape.
     pub fn with_shape<T>(&self, look: impl FnOnce(&Shape) -> T) -> T {
         look(&self.shape.read())
     }
 
-    /// Makes the table at least `frames` frames long.
+    /// Grows the table to at least `frames` frames.
     ///
     /// **Errors:** [`CannotGrow`].
     pub fn grow(&self, frames: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
@@ -251,8 +254,8 @@ impl GrantTable {
         self.shape.write().grow(frames, from)
     }
 
-    /// The frame number `index` of a part, for the toolstack or the domain itself to map. The table grows to it where
-    /// its limit allows. None past the limit, and for status words of a table of form 1.
+    /// Returns frame `index` of a part, for the toolstack or the domain itself to map. The table grows to it where its
+    /// limit allows. None past the limit, and for status words of a table of version 1.
     pub fn frame(&self, part: Part, index: u32, from: &Source<'_, impl Pages>) -> Option<Mfn> {
         let mut shape = self.shape.write();
         let needed = match part {
@@ -266,8 +269,8 @@ impl GrantTable {
         Some(shape.part(part).get(index as usize)?.frame.mfn())
     }
 
-    /// Gives up every frame, of a domain that grants nothing any more. Those that others map stay until they do not.
-    /// What others hold of its grants ends without a mark.
+    /// Releases every frame of a domain that grants nothing any more. Frames that other domains map stay until they
+    /// unmap them. Uses of its grants by others end without clearing flags.
     pub fn give_up(&self, frames: &Frames) {
         let mut shape = self.shape.write();
         shape.closed = true;
@@ -278,12 +281,12 @@ impl GrantTable {
         }
     }
 
-    /// Where the domain sees a frame of its table.
+    /// Returns the guest frame at which the domain sees a frame of its table.
     pub fn place_of<P: Pages, S: NestedSpace>(&self, part: Part, index: u32, memory: &Memory<'_, P, S>) -> Option<Gfn> {
         self.shape.read().part(part).get(index as usize)?.mapped_at(memory)
     }
 
-    /// Notes where the domain sees a frame of its table from now on, if the page is one.
+    /// Notes the guest frame at which the domain sees a page from now on, if the page is a frame of its table.
     pub fn note_moved(&self, mfn: Mfn, place: Gfn) {
         let mut shape = self.shape.write();
         for part in [Part::Entries, Part::Status] {
@@ -293,7 +296,7 @@ impl GrantTable {
         }
     }
 
-    /// Notes where the domain sees a frame of its table from now on.
+    /// Notes the guest frame at which the domain sees a frame of its table from now on.
     pub fn note_place(&self, part: Part, index: u32, place: Gfn) {
         if let Some(frame) = self.shape.write().part_mut(part).get_mut(index as usize) {
             frame.place = Some(place);
@@ -301,7 +304,7 @@ impl GrantTable {
     }
 }
 
-/// Frames of entries that go with this many frames of status words.
+/// Returns the frames of entries that go with this many frames of status words.
 fn frames_for_status(status_frames: u32) -> Option<u32> {
     Some(status_frames.checked_mul(GRANT_STATUS_PER_PAGE)? / GRANT_ENTRIES_V2_PER_PAGE)
 }

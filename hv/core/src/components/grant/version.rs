@@ -1,4 +1,4 @@
-//! Changing the form of a table, and exchanging entries.
+//! Changing the version of a grant table, and swapping entries.
 
 use super::active::Active;
 use super::entry::Entry;
@@ -13,16 +13,15 @@ use xen_abi::grant_entry::{GTF_PERMIT_ACCESS, GTF_READING, GTF_TYPE_MASK, GTF_WR
 use xen_abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES;
 use xenolith_hal::GrantRef;
 
-/// What the toolstack put in the first entries, in form 1: flags and domain below, frame above.
+/// The toolstack's entries (the reserved ones), in version 1: flags and domain below, frame above.
 type Reserved = [u64; GNTTAB_NR_RESERVED_ENTRIES as usize];
 
 const USE_BITS: u64 = (GTF_READING | GTF_WRITING) as u64;
 
-/// Changes the form of the caller's table. What stood in it is gone, but for the entries of the toolstack.
+/// Changes the version of the caller's table (`GNTTABOP_set_version`). All entries are cleared, except the toolstack's.
 ///
-/// **Errors:** `EINVAL` for a form that does not exist; `ENOSYS` for one that the toolstack does not allow; `EBUSY` if
-/// an entry is in use other than the toolstack's; `ENOMEM`.
-/// **Source:** `grant_table.h`.
+/// **Errors:** `EINVAL` for a version that does not exist; `ENOSYS` for one that the toolstack does not allow; `EBUSY`
+/// if an entry is in use other than the toolstack's; `ENOMEM`. **Source:** `grant_table.h`.
 pub fn set_version<W: World>(world: &W, caller: &W::Party, wanted: u32) -> Result<(), Errno> {
     let table = caller.grants();
     let version = match wanted {
@@ -61,8 +60,7 @@ pub fn set_version<W: World>(world: &W, caller: &W::Party, wanted: u32) -> Resul
     Ok(())
 }
 
-/// Takes the frames of status words out of the caller's translation. Who else has one mapped keeps it until he lets
-/// go.
+/// Unmaps the frames of status words from the caller's p2m. Another domain that maps one keeps it until it unmaps it.
 fn drop_status<W: World>(world: &W, caller: &W::Party, shape: &mut Shape) -> Result<(), Errno> {
     let memory = world.memory(caller);
     for frame in shape.part_mut(Part::Status) {
@@ -74,7 +72,7 @@ fn drop_status<W: World>(world: &W, caller: &W::Party, shape: &mut Shape) -> Res
     Ok(())
 }
 
-/// The toolstack's entries as form 1 has them. Of form 2 only those that permit access to a page are kept.
+/// Returns the toolstack's entries in version 1. Of version 2 only entries that permit access to a page are kept.
 fn kept(shape: &Shape, pages: &impl Pages) -> Reserved {
     let mut reserved = [0; GNTTAB_NR_RESERVED_ENTRIES as usize];
     for (number, slot) in (0..).zip(reserved.iter_mut()) {
@@ -108,10 +106,9 @@ fn restore(shape: &Shape, pages: &impl Pages, reserved: &Reserved) {
     }
 }
 
-/// Exchanges two of the caller's entries that nobody uses.
+/// Swaps two unused entries of the caller (`GNTTABOP_swap_grant_ref`).
 ///
-/// **Errors:** bad reference past the end of the table; try again when one is in use.
-/// **Source:** `grant_table.h`.
+/// **Errors:** bad reference past the end of the table; try again if one is in use. **Source:** `grant_table.h`.
 pub fn swap<W: World>(world: &W, caller: &W::Party, a: GrantRef, b: GrantRef) -> Result<(), Failure> {
     // For writing: nobody begins to use an entry meanwhile.
     let shape = caller.grants().shape.write();

@@ -1,4 +1,4 @@
-//! Which page appears at which frame of a domain.
+//! Mapping one page at a guest frame: `XENMEM_add_to_physmap` and `XENMEM_remove_from_physmap`.
 
 use crate::components::access::{Action, Object, may};
 use crate::components::grant::{MemoryOf, Part, Party, Source, World};
@@ -22,7 +22,7 @@ impl From<PlaceError> for Errno {
     }
 }
 
-/// What is to appear: an `XENMAPSPACE_*`, which of that kind, and whose where that is asked.
+/// The page to map: an `XENMAPSPACE_*`, its index in that space, and its domain where one is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Item {
     pub space: u32,
@@ -31,8 +31,8 @@ pub struct Item {
     pub foreign: DomId,
 }
 
-/// Lets one page appear at a frame of `target`, at the wish of `caller`. What memory of its own stood there is given
-/// up; a page that stood elsewhere leaves that place.
+/// Maps one page at frame `gfn` of `target` on behalf of `caller`. Memory of the domain's own that was mapped there is
+/// released; a page that was mapped elsewhere is unmapped there.
 ///
 /// **Errors:** `EINVAL` for an item that does not exist, for the frame of all ones, and over a device or a grant;
 /// `ENOENT` beyond what the domain can address; `ENXIO` over a foreign page; `ESRCH` for a domain that does not exist;
@@ -65,7 +65,7 @@ pub fn place<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: It
     }
 }
 
-/// Maps a page of the hypervisor's, or the domain's own, and takes it away from where it was.
+/// Maps a page of the hypervisor's, or the domain's own, and unmaps it where it was.
 fn move_here<P: Pages, S: NestedSpace>(
     memory: &Memory<'_, P, S>,
     mfn: Mfn,
@@ -85,7 +85,7 @@ fn move_here<P: Pages, S: NestedSpace>(
     })
 }
 
-/// Makes room at a frame: memory of the domain's own that stands there is given up.
+/// Makes room at a frame: releases the domain's own memory there.
 fn vacate<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, gfn: Gfn) -> Result<(), Errno> {
     match remove_page(editor, gfn) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -110,7 +110,7 @@ fn place_grant_frame<W: World>(world: &W, target: &W::Party, index: u64, gfn: Gf
     Ok(())
 }
 
-/// A page of the hypervisor's stands at another frame now, where it is looked for when it is placed again.
+/// Notes the new frame of a page of the hypervisor's, for when it is mapped again.
 fn note_shared(target: &impl Party, mfn: Mfn, gfn: Gfn) {
     if mfn == target.shared_info() {
         target.physmap().note_shared_info(gfn);
@@ -119,7 +119,7 @@ fn note_shared(target: &impl Party, mfn: Mfn, gfn: Gfn) {
     }
 }
 
-/// Moves a page of the domain's own, or of the hypervisor's that it sees; gives which.
+/// Moves a page of the domain's own, or of the hypervisor's that it sees; returns its mapping.
 fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to: Gfn) -> Result<Mapping, Errno> {
     memory.edit(|editor| {
         let own = |at: &Mapping| matches!(at.kind, PageKind::Ram | PageKind::Shared);
@@ -149,16 +149,16 @@ fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item
     map_foreign(world, target, page, gfn, Displaced::Released)
 }
 
-/// What becomes of memory of the domain's own where a foreign page is mapped.
+/// What becomes of the domain's own memory where a foreign page is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Displaced {
-    /// It is given up.
+    /// It is released.
     Released,
-    /// It stays the domain's and loses its place.
+    /// It stays the domain's but is no longer mapped.
     Kept,
 }
 
-/// Maps a page of another domain; the translation takes the reference over.
+/// Maps a page of another domain; the p2m entry takes the reference over.
 pub fn map_foreign<W: World>(
     world: &W,
     target: &W::Party,
@@ -181,10 +181,9 @@ pub fn map_foreign<W: World>(
     mapped
 }
 
-/// Takes what stands at a frame of `target` out of its translation. Memory of the domain's own stays its own.
+/// Unmaps the page at a frame of `target`. Memory of the domain's own stays its own.
 ///
-/// **Errors:** `ENOENT` where nothing is, and for a grant and a device; `ENOMEM`.
-/// **Source:** `memory.h`.
+/// **Errors:** `ENOENT` where nothing is mapped, and for a grant and a device; `ENOMEM`. **Source:** `memory.h`.
 pub fn unplace<W: World>(world: &W, target: &W::Party, gfn: Gfn) -> Result<(), Errno> {
     let removed = world.memory(target).edit(|editor| {
         let there = editor.lookup(gfn).filter(|at| !matches!(at.kind, PageKind::Grant | PageKind::Mmio));
@@ -200,9 +199,9 @@ pub fn unplace<W: World>(world: &W, target: &W::Party, gfn: Gfn) -> Result<(), E
     Ok(())
 }
 
-/// Takes everything out of the translation of a domain whose vCPUs run no more, and gives its memory up. At most
-/// `budget` steps, of at most 512 frames each; gives the frame to go on at, or none when all is done. Mappings of
-/// grants must be gone before. Pages of 1 GiB lose their place and stay the domain's:
+/// Unmaps everything from the p2m of a dying domain whose vCPUs run no more, and releases its memory. At most `budget`
+/// steps, of at most 512 frames each; returns the frame to go on at, or None when all is done. Mappings of grants must
+/// be gone before. Pages of 1 GiB are unmapped and stay the domain's:
 /// [`release_strays`](crate::memory::frames::Frames::release_strays) finds them.
 pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u32) -> Option<Gfn> {
     let memory = world.memory(dead);
@@ -215,7 +214,7 @@ pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u
     Some(gfn)
 }
 
-/// Disposes of what was taken out of the translation of a domain that is going.
+/// Disposes of what was unmapped from a dying domain.
 pub(crate) fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
     match there.kind {
         PageKind::Ram if there.order <= PageOrder::SIZE_2M => {
