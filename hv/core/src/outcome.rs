@@ -1,8 +1,8 @@
-//! What a hypercall handler says about how its call went.
+//! The outcome of a hypercall.
 
 use xen_abi::Errno;
 
-/// Why a domain is stopped for its own fault.
+/// Why a domain was crashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CrashReason {
     /// A triple fault.
@@ -11,28 +11,29 @@ pub enum CrashReason {
     InvalidState,
     /// The processor lost its state.
     StateLost,
-    /// It did something that the hypervisor has no answer to; the number is the exit's.
+    /// An exit that the hypervisor does not handle; the number is the hardware's exit code.
     UnknownExit(u64),
     /// An access to memory or to a device that cannot be completed.
     BadAccess,
-    /// The hypervisor could not go on for it: its own memory pool is empty.
+    /// The domain's paging pool is empty.
     NoMemory,
 }
 
-/// How a call went. Handlers never touch registers: this is all they say.
+/// The outcome of a hypercall. Handlers never touch registers: they return this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// The value for RAX.
+    /// Done: the value for RAX.
     Done(u64),
-    /// Not finished: the guest makes the call again with these arguments, taking its interrupts in between.
+    /// Preempted: the guest makes the call again with these arguments (a hypercall continuation), taking its interrupts
+    /// in between.
     Again([u64; 6]),
-    /// Finished with this value, and the vCPU waits for an event.
+    /// Done with this value; the vCPU blocks until an event.
     Block(u64),
-    /// Finished with this value, and another vCPU may go first.
+    /// Done with this value; the vCPU yields its CPU.
     Yield(u64),
     /// The domain has shut itself down; its vCPUs run no more.
     Stopped,
-    /// The domain is to be crashed.
+    /// The domain must be crashed.
     Crash(CrashReason),
 }
 
@@ -41,7 +42,7 @@ impl Outcome {
     pub const OK: Self = Self::Done(0);
 }
 
-/// What a handler returns: an errno is the value for RAX as well.
+/// The result of a handler: an errno is also returned to the guest in RAX.
 pub type Answer = Result<Outcome, Errno>;
 
 /// What the loop does after a call.

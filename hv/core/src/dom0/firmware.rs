@@ -1,5 +1,5 @@
-//! The firmware's tables as dom0 sees them: those that the hypervisor makes anew lie in dom0's own memory, the others
-//! where the firmware put them.
+//! The ACPI tables of dom0: the ones that the hypervisor builds are in dom0's own memory, the others where the firmware
+//! put them.
 
 use super::memory::Layout;
 use super::{Dom0Error, Dom0Plan, write};
@@ -15,18 +15,18 @@ const LIMIT: u64 = 1 << 32;
 /// Tables begin at multiples of this.
 const ALIGNMENT: usize = 16;
 
-/// What the firmware says that dom0 is told.
+/// The firmware's tables that dom0 is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct FirmwareTables<'a> {
-    /// Who made the machine.
+    /// The OEM fields of the machine's tables.
     pub origin: Origin,
-    /// Machine addresses of the tables that dom0 sees as they are.
+    /// Machine addresses of the tables that dom0 sees unchanged.
     pub passed_on: &'a [u64],
     pub io_apics: &'a [IoApicEntry],
     pub overrides: &'a [InterruptOverride],
 }
 
-/// Makes the tables that are dom0's own and gives the address of the pointer to them.
+/// Builds dom0's own tables and returns the address of the RSDP.
 ///
 /// **Errors:** `DoesNotFit`.
 pub fn place<M: Machine>(

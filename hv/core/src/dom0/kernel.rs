@@ -1,4 +1,4 @@
-//! The kernel's file: which parts go where, and where it starts.
+//! Parsing of the kernel's ELF file: its segments and its entry point.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,21 +10,21 @@ use xenolith_hal::Gpa;
 
 /// The note that names the 32-bit entry point. **Source:** `elfnote.h`, `XEN_ELFNOTE_PHYS32_ENTRY`.
 const NOTE_PHYS32_ENTRY: u64 = xen_abi::elfnote::XEN_ELFNOTE_PHYS32_ENTRY as u64;
-/// Kernels with more parts than this are taken for broken.
+/// A kernel with more segments than this is taken for broken.
 const MOST_SEGMENTS: usize = 64;
 
-/// Why a file is no kernel that can be dom0.
+/// Why a file cannot be dom0's kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KernelError {
     /// Not an ELF file, or a damaged one.
     NotElf,
     /// For another processor.
     WrongMachine,
-    /// It has no note with an entry for PVH.
+    /// It has no note with a PVH entry point.
     NoPvhEntry,
-    /// A part lies outside the file, or the address space.
+    /// A segment lies outside the file, or the address space.
     BadSegment,
-    /// Nothing to load.
+    /// There are no segments to load.
     Empty,
 }
 
@@ -40,26 +40,26 @@ impl fmt::Display for KernelError {
     }
 }
 
-/// One part: bytes, where they go, and how many zeros follow.
+/// One segment: its bytes, its address, and how many zeros follow.
 pub struct Segment<'a> {
     pub to: Gpa,
     pub bytes: &'a [u8],
     pub zeros: u64,
 }
 
-/// A kernel, taken apart.
+/// A parsed kernel.
 pub struct Kernel<'a> {
     pub segments: Vec<Segment<'a>>,
-    /// Where it starts, in 32-bit mode.
+    /// The entry point, in 32-bit mode.
     pub entry: u32,
-    /// The first byte that it takes.
+    /// The first address that it occupies.
     pub start: Gpa,
     /// One past the last.
     pub end: Gpa,
 }
 
 impl<'a> Kernel<'a> {
-    /// Takes a file apart.
+    /// Parses a file.
     ///
     /// **Errors:** [`KernelError`].
     pub fn parse(file: &'a [u8]) -> Result<Self, KernelError> {

@@ -1,5 +1,5 @@
-//! Which of the machine's memory dom0 gets: each frame at its own number, but for what of the first megabyte the
-//! hypervisor needs for itself.
+//! Dom0's memory: each of its frames is identity-mapped, except those of the first megabyte that the hypervisor needs
+//! for itself.
 
 use crate::components::device_space::DeviceSpace;
 use crate::memory::frames::{ANYWHERE, FrameUse, Frames};
@@ -11,10 +11,10 @@ use xenolith_hal::{Gfn, Gpa, Machine, MapError, Mapping, Mfn, PAGE_SHIFT, PAGE_S
 
 /// The first megabyte, in frames.
 const LOW_FRAMES: u64 = 256;
-/// Where the firmware keeps its vectors and what it found out.
+/// The frame with the firmware's vectors and data.
 const FIRMWARE_DATA: Gfn = Gfn(0);
 
-/// A stretch of the machine's address space, as its firmware describes it.
+/// A range of the machine's memory map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostRegion {
     /// In bytes.
@@ -25,12 +25,12 @@ pub struct HostRegion {
     pub kind: u32,
 }
 
-/// What dom0 got, and what it is told of the rest.
+/// Dom0's memory map.
 #[derive(Default)]
 pub struct Layout {
     pub regions: Vec<HostRegion>,
     pub pages: u64,
-    /// Frames of the first megabyte's RAM that are not dom0's: it gets others in their places.
+    /// Frames of the first megabyte's RAM that are not dom0's: other frames are mapped in their place.
     replaced: Vec<Gfn>,
 }
 
@@ -43,7 +43,7 @@ impl Layout {
         }
     }
 
-    /// Takes whole pages for `bytes` of tables from the highest of dom0's RAM below `limit`, and names them so.
+    /// Reserves whole pages for `bytes` of tables at the highest RAM of dom0 below `limit`, and marks them with `kind`.
     pub fn take_for_tables(&mut self, bytes: u64, limit: u64, kind: u32) -> Option<Gpa> {
         let page = PAGE_SIZE as u64;
         let bytes = bytes.checked_next_multiple_of(page)?;
@@ -64,7 +64,7 @@ impl Layout {
     }
 }
 
-/// What of the machine dom0 finds at its own place.
+/// Returns the machine addresses that dom0 sees identity-mapped.
 pub fn device_space(host: &[HostRegion], hidden: &[Mfn]) -> DeviceSpace {
     let frames =
         |region: &HostRegion| -> Range<u64> { region.start >> PAGE_SHIFT..region.end.div_ceil(PAGE_SIZE as u64) };
@@ -73,13 +73,14 @@ pub fn device_space(host: &[HostRegion], hidden: &[Mfn]) -> DeviceSpace {
     DeviceSpace::new(ram.into_iter().map(frames).collect(), firmware.into_iter().map(frames).collect(), hidden.to_vec())
 }
 
-/// Gives dom0 up to `pages` frames of RAM, lowest first. RAM that it does not get is named unusable, so that its
+/// Gives dom0 up to `pages` frames of RAM, lowest first. RAM that it does not get is marked unusable, so that its
 /// kernel puts no device there; what is not RAM stays as the firmware says.
 ///
-/// The first megabyte has no holes where its RAM is the hypervisor's: another frame stands there, with what the firmware
-/// left in the first one. A device would not find it at that address; but kernels keep devices away from there.
+/// The first megabyte has no holes where its RAM is the hypervisor's: another frame is mapped there, with a copy of
+/// what the firmware left in the first one. A device would not find it at that address; but kernels keep devices away
+/// from there.
 ///
-/// The frames are not cleared: since the machine was switched on nobody but firmware and boot loader wrote to them.
+/// The frames are not scrubbed: since the machine was switched on only firmware and boot loader wrote to them.
 ///
 /// **Errors:** [`MapError`].
 pub fn populate<M: Machine>(
@@ -102,7 +103,7 @@ pub fn populate<M: Machine>(
     Ok(layout)
 }
 
-/// Puts a frame from anywhere at `gfn`, as a copy of the machine's frame of that number as far as it can be read.
+/// Maps another frame at `gfn`, as a copy of the machine's frame of that number as far as it can be read.
 fn replace<M: Machine>(memory: &Memory<'_, M, M::Space>, gfn: Gfn) -> Result<(), MapError> {
     let (frames, pages, order) = (memory.frames, memory.pages, PageOrder::SIZE_4K);
     let owned = frames.allocate(pages, memory.owner, order, ANYWHERE).map_err(|_| MapError::NoMemory)?;
@@ -165,7 +166,7 @@ fn fill<M: Machine>(
     Ok(())
 }
 
-/// Shows dom0 what of the first megabyte is no RAM of its own: firmware, its data and the screen, where they are.
+/// Maps for dom0 what of the first megabyte is no RAM of its own: firmware, its data and the screen, identity-mapped.
 ///
 /// **Errors:** [`MapError`].
 pub fn show_first_megabyte<M: Machine>(memory: &Memory<'_, M, M::Space>) -> Result<(), MapError> {

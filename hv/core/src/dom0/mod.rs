@@ -1,4 +1,4 @@
-//! Making the first domain, before anything runs.
+//! Building the first domain (dom0), before anything runs.
 
 mod firmware;
 mod kernel;
@@ -32,7 +32,7 @@ use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::{Dom0Ports, PortOwner};
 use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
 
-/// What dom0 is to be.
+/// The parameters of dom0.
 pub struct Dom0Plan<'a> {
     /// The file of its kernel.
     pub kernel: &'a [u8],
@@ -40,39 +40,39 @@ pub struct Dom0Plan<'a> {
     pub command_line: &'a str,
     /// Its initial file system.
     pub ramdisk: Option<&'a [u8]>,
-    /// How much memory it gets at most, in pages.
+    /// The most memory that it starts with, in pages.
     pub pages: u64,
-    /// How many pages it may ever have; it starts with no more.
+    /// The most pages that it may ever have; it starts with no more.
     pub most_pages: u32,
     pub vcpus: u32,
     /// The machine's memory map, lowest first.
     pub host_map: &'a [HostRegion],
-    /// The firmware's tables of which dom0 is told.
+    /// The firmware's tables that dom0 is shown.
     pub firmware: FirmwareTables<'a>,
-    /// The machine's ports, as far as they are not the same everywhere.
+    /// The ports that differ from machine to machine.
     pub ports: Dom0Ports,
     /// Pages of devices that the hypervisor keeps to itself.
     pub hidden_pages: &'a [Mfn],
-    /// What the CPUs have that guests may use.
+    /// The features of the CPUs that guests may use.
     pub capabilities: Capabilities,
-    /// Devices must reach dom0's memory alone. Without that they reach all of the machine's, and of what others
-    /// granted to dom0 not the right pages.
+    /// DMA of devices must be confined to dom0's memory. Without that devices reach all of the machine's memory, and
+    /// wrong pages for what other domains granted to dom0.
     pub confine_devices: bool,
-    /// The machine's devices, which are dom0's.
+    /// The machine's devices, which are passed through to dom0.
     pub devices: DevicePlan<'a>,
 }
 
-/// Why there is no dom0.
+/// Why dom0 could not be built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dom0Error {
     Kernel(KernelError),
-    /// The hypervisor's own memory, or the pool of dom0's page tables, is too small for this.
+    /// The hypervisor's heap, or dom0's paging pool, is too small for this.
     NoMemory(&'static str),
-    /// The memory that dom0 got is not where the kernel wants to lie, or has no room for the rest.
+    /// Dom0's memory is not where the kernel must be loaded, or has no room for the rest.
     DoesNotFit,
     /// The machine refused the state that a kernel starts in.
     State,
-    /// The devices cannot be confined.
+    /// DMA of the devices cannot be confined.
     Unconfined(Unconfined),
 }
 
@@ -101,7 +101,7 @@ impl From<KernelError> for Dom0Error {
     }
 }
 
-/// The address port of PCI configuration. Narrower accesses to it reach other registers of the chip set, which are
+/// The address port of PCI configuration. Narrower accesses to it reach other registers of the chipset, which are
 /// dom0's too.
 const ADDRESS_PORT: RangeInclusive<u16> = 0xcf8..=0xcfb;
 /// Grant frames and maptrack frames of dom0. **Source:** Xen's `gnttab_max_frames` and `gnttab_max_maptrack_frames`.
@@ -109,14 +109,14 @@ const GRANT_FRAMES: u32 = 64;
 const MAPTRACK_FRAMES: u32 = 1024;
 /// The highest event channel port of dom0.
 const HIGHEST_PORT: u32 = i32::MAX as u32;
-/// Pages of page tables: enough for every page of dom0's as 4 KiB ones, and as much again for what it maps of others;
-/// all of it once for CPUs and once for devices.
+/// Returns the pages of page tables: enough for all of dom0's memory in 4 KiB pages, and as much again for what it maps
+/// of other domains; all of it once for CPUs and once for devices.
 const fn pool_pages(pages: u64) -> u32 {
     let tables = pages / 128 + 2048;
     if tables > u32::MAX as u64 { u32::MAX } else { tables as u32 }
 }
 
-/// Makes dom0 and lets its first vCPU go as soon as a CPU runs its loop.
+/// Builds dom0 and unpauses its first vCPU, which starts when a CPU enters its loop.
 ///
 /// **Errors:** [`Dom0Error`]. Nothing can go on then.
 pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<DomainRef<M>, Dom0Error> {
@@ -195,8 +195,8 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
     Ok(Domain::controlled(parts, DomainControl::new(options, 0)))
 }
 
-/// Lets dom0 reach the ports of its own devices without the hypervisor. That of the power-management timer can only be
-/// read, and the address port of PCI configuration only chooses: what is done by the data port still comes here.
+/// Opens the ports of dom0's own devices to it, so that they cause no exits. The port of the power-management timer can
+/// only be read, and the address port of PCI configuration only selects: accesses to the data port still exit.
 fn open_ports<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], ports: Dom0Ports) {
     let is_harmless = |port| match ports.owner(port) {
         PortOwner::Machine | PortOwner::PmTimer => true,
@@ -209,7 +209,7 @@ fn open_ports<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], ports: Dom0Port
     }
 }
 
-/// Gives dom0 the machine's devices.
+/// Passes the machine's devices through to dom0.
 fn give_devices<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, plan: &DevicePlan<'_>) {
     let devices = HostDevices::new(&hv.machine, plan);
     let found = devices.function_count();
@@ -217,7 +217,7 @@ fn give_devices<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, plan: &Devic
     let _ = domain.devices.set(devices);
 }
 
-/// Copies the kernel to where it wants to lie.
+/// Copies the kernel to its load address.
 fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, kernel: &Kernel<'_>) -> Result<(), Dom0Error> {
     for Segment { to, bytes, zeros } in &kernel.segments {
         write(hv, domain, *to, bytes)?;

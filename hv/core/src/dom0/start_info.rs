@@ -1,4 +1,4 @@
-//! What dom0's kernel is told when it starts, and where that lies.
+//! The PVH start info of dom0's kernel, and its place in memory.
 
 use super::kernel::Kernel;
 use super::memory::Layout;
@@ -13,17 +13,17 @@ use xen_abi::start_info::{
 use xenolith_hal::{Gpa, Machine, PAGE_SIZE};
 use zerocopy::IntoBytes;
 
-/// Nothing but the kernel is put below this: firmware's data, and the place where other CPUs start.
+/// Only the kernel may be below this: firmware's data, and the place where other CPUs start, are there.
 const FIRST_MEGABYTE: u64 = 1 << 20;
-/// All that the kernel is told must have a 32-bit address.
+/// Everything that the start info points to must have a 32-bit address.
 const LIMIT: u64 = 1 << 32;
 
-/// Where things were put.
+/// The places of ramdisk and start info.
 pub struct Placed {
     pub start_info: Gpa,
 }
 
-/// The memory map as `XENMEM_memory_map` gives it.
+/// Builds the memory map in the format of `XENMEM_memory_map`.
 pub fn memory_map(layout: &Layout) -> Vec<MemmapEntry> {
     layout
         .regions
@@ -32,7 +32,7 @@ pub fn memory_map(layout: &Layout) -> Vec<MemmapEntry> {
         .collect()
 }
 
-/// Puts ramdisk, start info and what it points to into the first stretch of RAM that has room and no kernel in it.
+/// Copies ramdisk, start info and what it points to into the first range of RAM that has room and no kernel in it.
 ///
 /// **Errors:** `DoesNotFit`.
 pub fn place<M: Machine>(
@@ -93,7 +93,7 @@ pub fn place<M: Machine>(
     Ok(Placed { start_info })
 }
 
-/// The first page of a stretch of RAM of this many bytes that the kernel does not touch.
+/// Returns the first page of a range of RAM of this many bytes that the kernel does not overlap.
 fn room(layout: &Layout, kernel: &Kernel<'_>, bytes: u64) -> Option<Gpa> {
     let page = |at: u64| at.next_multiple_of(PAGE_SIZE as u64);
     for region in layout.regions.iter().filter(|region| region.kind == E820_RAM) {

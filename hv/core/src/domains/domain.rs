@@ -1,4 +1,4 @@
-//! A domain.
+//! A domain: its vCPUs, its p2m and everything that it owns.
 
 use crate::components::access::Subject;
 use crate::components::control::{CreateOptions, DomainControl};
@@ -24,81 +24,81 @@ use xenolith_devices::ports::PortDevices;
 use xenolith_hal::{CpuId, Machine, Mfn};
 use xenolith_sync::{Once, SpinLock, rank};
 
-/// The number of no domain.
+/// The domain number that stands for no domain.
 pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
 
-/// How a domain ended its own life (`SHUTDOWN_*`), or [`Shutdown::NONE`].
+/// The reason of a domain's shutdown (`SHUTDOWN_*`), or [`Shutdown::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shutdown(pub u32);
 
 impl Shutdown {
-    /// It has not.
+    /// It has not shut down.
     pub const NONE: Self = Self(u32::MAX);
 }
 
-/// A domain: its vCPUs, its translation and everything that it owns.
+/// A domain: its vCPUs, its p2m and everything that it owns.
 pub struct Domain<M: Machine> {
     pub id: DomId,
-    /// The control domain, which may do what others may not.
+    /// It is the control domain, which may do what others may not.
     pub privileged: bool,
     this: Weak<Self>,
     pub vcpus: Vcpus<M>,
-    /// What the toolstack said about it.
+    /// The toolstack's settings of it.
     pub control: DomainControl,
-    /// Its second-level translation.
+    /// Its nested page tables (p2m).
     pub space: M::Space,
-    /// The page that it shares with the hypervisor (`shared_info`).
+    /// Its shared_info page.
     pub shared_info: Mfn,
     pub params: HvmParams,
     pub events: EventChannels,
-    /// The lock over its translation, and the pool that pays for its page tables.
+    /// Its p2m lock, and the paging pool that pays for its page tables.
     pub physmap: Physmap,
-    /// What it grants, and what it has mapped of others.
+    /// Its grant table, and its mappings of other domains' grants.
     pub grants: GrantTable,
-    /// What CPUID says to it.
+    /// Its CPUID table.
     pub cpuid: KeptCpuid,
-    /// Which ports of the machine it reaches.
+    /// The machine's ports that it may access.
     pub ports: PortRights,
-    /// Its own small devices behind ports.
+    /// Its emulated port devices.
     pub port_devices: SpinLock<PortDevices, rank::Device>,
-    /// Which addresses of the machine it finds at their own place, if any.
+    /// The machine addresses that it sees identity-mapped, if any.
     pub device_space: Once<DeviceSpace>,
-    /// The machine's devices, if they are its own.
+    /// The machine's devices, if they are passed through to it.
     pub devices: Once<HostDevices>,
     pub watchdogs: Watchdogs,
-    /// What the guest said before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for nothing.
+    /// The reason that the guest gave before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for none.
     pub shutdown_code: AtomicU32,
     runstate_updates: AtomicBool,
-    /// References to its own pages that are held for as long as it lives.
+    /// References to its own pages that are held until it is destroyed.
     kept: SpinLock<Vec<PageRef>, rank::DomainPages>,
-    /// The frame of `shared_info`, for domains that can end.
+    /// The frame of `shared_info`, for domains that can be destroyed.
     shared_page: SpinLock<Option<SharedFrame>, rank::DomainPages>,
-    /// How far taking it apart has come.
+    /// Progress of its destruction.
     pub(crate) destruction: SpinLock<Stage, rank::DomainControl>,
     shutdown: AtomicU32,
     life: AtomicU8,
-    /// Which domain was dead already when this one died; see [`DomainTable`](crate::domains::table::DomainTable).
+    /// The domain that had died before this one died; see [`DomainTable`](crate::domains::table::DomainTable).
     pub(crate) died_before: AtomicU16,
-    /// How many reasons there are for none of its vCPUs to run. Those that are made later take them over.
+    /// The domain's pause count. vCPUs that are created later start with it.
     pauses: SpinLock<u32, rank::DomainControl>,
-    /// How far its clock is ahead of the machine's, in seconds.
+    /// The offset of its wall clock from the machine's, in seconds.
     pub time_offset_seconds: AtomicU64,
 }
 
-/// How far the life of a domain has come.
+/// The stage of a domain's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Life {
     Alive = 0,
-    /// It is being taken apart, and gets nothing new.
+    /// It is being destroyed, and gets nothing new.
     Dying = 1,
-    /// Nothing is left of it but pages that others still use.
+    /// Nothing is left of it but pages that other domains still use (a zombie).
     Dead = 2,
 }
 
-/// What a domain is made of.
+/// The components of a new domain.
 pub struct DomainParts<M: Machine> {
-    /// Its event channels, whose number is the domain's.
+    /// Its event channels, which carry the domain's number.
     pub events: EventChannels,
     pub physmap: Physmap,
     pub grants: GrantTable,
@@ -111,13 +111,13 @@ pub struct DomainParts<M: Machine> {
 }
 
 impl<M: Machine> Domain<M> {
-    /// A PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`.
+    /// Creates a PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`.
     pub fn new(parts: DomainParts<M>) -> Arc<Self> {
         let options = CreateOptions::pvh(u32::try_from(parts.vcpus.len()).unwrap_or(u32::MAX));
         Self::controlled(parts, DomainControl::new(options, 0))
     }
 
-    /// A domain whose vCPUs are all down, and which is paused as often as `control` says.
+    /// Creates a domain whose vCPUs are all down, and whose pause count is the one in `control`.
     pub fn controlled(parts: DomainParts<M>, control: DomainControl) -> Arc<Self> {
         let DomainParts { events, physmap, grants, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();
@@ -152,17 +152,17 @@ impl<M: Machine> Domain<M> {
         })
     }
 
-    /// The vCPU with this number.
+    /// Returns the vCPU with this number.
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu<M>> {
         self.vcpus.get(id.0 as usize)
     }
 
-    /// The domain, shared; none once it is going.
+    /// Returns a reference that keeps the domain alive; None once it is being freed.
     pub fn shared(&self) -> Option<Arc<Self>> {
         self.this.upgrade()
     }
 
-    /// How the domain shut down.
+    /// Returns the reason of the domain's shutdown.
     pub fn shutdown_reason(&self) -> Shutdown {
         Shutdown(self.shutdown.load(Ordering::SeqCst))
     }
@@ -173,7 +173,7 @@ impl<M: Machine> Domain<M> {
         Subject { id: self.id, privileged: self.privileged }
     }
 
-    /// How far its life has come.
+    /// Returns the stage of its life.
     pub fn life(&self) -> Life {
         match self.life.load(Ordering::SeqCst) {
             0 => Life::Alive,
@@ -182,22 +182,22 @@ impl<M: Machine> Domain<M> {
         }
     }
 
-    /// Its life goes on to `next`, never back. True if it was not there yet.
+    /// Advances its life to `next`, never back. Returns true if it was not there yet.
     pub(crate) fn pass_on(&self, next: Life) -> bool {
         self.life.fetch_max(next as u8, Ordering::SeqCst) < next as u8
     }
 
-    /// True once the domain is being taken apart.
+    /// Returns true once the domain is being destroyed.
     pub fn is_dying(&self) -> bool {
         self.life() != Life::Alive
     }
 
-    /// Notes how the domain shut down; the first reason stays. False if it was shut down already.
+    /// Sets the reason of the domain's shutdown; the first one stays. Returns false if it was shut down already.
     pub(crate) fn begin_shutdown(&self, reason: u32) -> bool {
         self.shutdown.compare_exchange(Shutdown::NONE.0, reason, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Forgets that the domain shut down. False if it had not.
+    /// Clears the reason of the shutdown. Returns false if it had not shut down.
     pub(crate) fn end_shutdown(&self) -> bool {
         let was_down = self.shutdown.swap(Shutdown::NONE.0, Ordering::SeqCst) != Shutdown::NONE.0;
         if was_down {
@@ -206,7 +206,7 @@ impl<M: Machine> Domain<M> {
         was_down
     }
 
-    /// Adds a reason not to run to every vCPU, and names to `stop` each CPU that runs one.
+    /// Raises the pause count of every vCPU, and calls `stop` with each CPU that runs one.
     pub(crate) fn pause_each(&self, stop: impl Fn(CpuId)) {
         let mut pauses = self.pauses.lock();
         *pauses = pauses.saturating_add(1);
@@ -218,7 +218,7 @@ impl<M: Machine> Domain<M> {
         }
     }
 
-    /// Takes a reason not to run away from every vCPU, and gives those that have none left to `wake`.
+    /// Lowers the pause count of every vCPU, and calls `wake` with each whose count drops to 0.
     pub(crate) fn unpause_each(&self, wake: impl Fn(&Vcpu<M>)) {
         let mut pauses = self.pauses.lock();
         *pauses = pauses.saturating_sub(1);
@@ -229,19 +229,19 @@ impl<M: Machine> Domain<M> {
         }
     }
 
-    /// True while there is a reason for none of its vCPUs to run.
+    /// Returns true while the domain's pause count is not 0.
     pub fn is_paused(&self) -> bool {
         *self.pauses.lock() != 0
     }
 
-    /// How many reasons there are for none of its vCPUs to run; none while another CPU holds the lock.
+    /// Returns the domain's pause count; None while another CPU holds the lock.
     pub fn pauses_if_free(&self) -> Option<u32> {
         self.pauses.try_lock().map(|pauses| *pauses)
     }
 
-    /// Gives the domain its vCPUs, which are as paused as it is.
+    /// Sets the domain's vCPUs, which start with its pause count.
     ///
-    /// **Errors:** they come back if it has some already.
+    /// **Errors:** the vCPUs, if it has some already.
     pub(crate) fn set_vcpus(&self, vcpus: Vec<Vcpu<M>>) -> Result<(), Vec<Vcpu<M>>> {
         let pauses = self.pauses.lock();
         for vcpu in &vcpus {
@@ -250,24 +250,24 @@ impl<M: Machine> Domain<M> {
         self.vcpus.set(vcpus)
     }
 
-    /// The vector that events raise on every vCPU, if the guest asked for that.
+    /// Returns the vector that events raise on every vCPU, if the guest asked for one.
     pub fn callback_vector(&self) -> Option<u8> {
         self.params.callback_vector()
     }
 
-    /// True if run states are marked while they are being written.
+    /// Returns true if run states are marked while they are being written (`VMASST_TYPE_runstate_update_flag`).
     pub fn shows_runstate_updates(&self) -> bool {
         self.runstate_updates.load(Ordering::SeqCst)
     }
 
-    /// Whether run states are marked while they are being written.
+    /// Sets whether run states are marked while they are being written.
     pub fn show_runstate_updates(&self, on: bool) {
         self.runstate_updates.store(on, Ordering::SeqCst);
     }
 
-    /// Holds a reference for as long as the domain lives. At most one for each vCPU is ever held so.
+    /// Holds a reference until the domain is destroyed. At most one for each vCPU is ever held so.
     ///
-    /// **Errors:** `ENOMEM`, and the reference comes back.
+    /// **Errors:** `ENOMEM`, with the reference.
     pub fn keep(&self, reference: PageRef) -> Result<(), (Errno, PageRef)> {
         let mut kept = self.kept.lock();
         if kept.try_reserve(1).is_err() {
@@ -277,23 +277,23 @@ impl<M: Machine> Domain<M> {
         Ok(())
     }
 
-    /// Gives the domain the frame of `shared_info`, which goes back when it ends.
+    /// Sets the frame of `shared_info`, which is released when the domain is destroyed.
     pub(crate) fn own_shared_page(&self, page: SharedFrame) {
         *self.shared_page.lock() = Some(page);
     }
 
-    /// The frame of `shared_info`, once: nobody writes there from now on.
+    /// Takes out the frame of `shared_info`, once: nothing writes there from now on.
     pub(crate) fn give_up_shared_page(&self) -> Option<SharedFrame> {
         self.shared_page.lock().take()
     }
 
-    /// The number by which the toolstack knows it.
+    /// Returns the UUID by which the toolstack knows it.
     pub fn handle(&self) -> [u8; 16] {
         self.control.state().handle
     }
 
-    /// Gives up what was to be held for as long as the domain lives: its vCPUs run no more, and nobody looks at their
-    /// `vcpu_info`.
+    /// Takes out one of the references that were held for the domain: its vCPUs run no more, and their `vcpu_info` is
+    /// not accessed any more.
     pub(crate) fn let_go(&self) -> Option<PageRef> {
         self.kept.lock().pop()
     }

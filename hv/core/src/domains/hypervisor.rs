@@ -1,4 +1,4 @@
-//! The hypervisor as a whole.
+//! The hypervisor: the machine, its memory, its domains and its scheduler.
 
 use crate::components::cpu_policy::SystemPolicies;
 use crate::components::devices::DeviceInterrupts;
@@ -16,41 +16,41 @@ use xenolith_devices::cpuid::CpuidTable;
 use xenolith_hal::{Machine, WallClock};
 use xenolith_sync::{Once, SpinLock, rank};
 
-/// Everything there is, one of it. The machine calls nothing in here; the image calls [`crate::run::run`] once
-/// on each CPU, and that is where everything happens.
+/// The one value that holds everything. The machine never calls into it; the image calls [`crate::run::run`] once on
+/// each CPU, and everything happens there.
 pub struct Hypervisor<M: Machine> {
-    /// What it runs on.
+    /// The machine.
     pub machine: M,
-    /// What the boot options and the build decided.
+    /// The boot options and the build.
     pub settings: Settings,
-    /// The machine's memory, and what waits to be free again.
+    /// The machine's frames, and the ones that wait for a grace period.
     pub frames: Frames,
-    /// Every domain by its number.
+    /// The domains by number.
     pub domains: DomainTable<M>,
-    /// Which vCPU runs where, and when.
+    /// The scheduler.
     pub scheduler: Scheduler<M>,
-    /// Whose the interrupts of the machine's devices are.
+    /// The routing of the machine's device interrupts.
     pub device_interrupts: DeviceInterrupts,
-    /// Date and time at system time 0.
+    /// Returns date and time at system time 0.
     pub wall_clock: SpinLock<WallClock, rank::Timers>,
-    /// What domains can be told about the CPU.
+    /// The host, maximum and default CPU policies.
     pub policies: SystemPolicies,
-    /// Who handles the machine's virtual interrupts.
+    /// The domains that handle the global VIRQs.
     pub global_virqs: GlobalVirqs,
-    /// What the toolstack set for the machine as a whole.
+    /// The settings of the machine that sysctl changes.
     pub sysctl: SysctlState,
     /// See [`Hypervisor::every_now_and_then`].
     upkeep: Once<fn()>,
 }
 
-/// A domain, shared by whoever works on it.
+/// A domain, by a reference that keeps it alive.
 pub type DomainRef<M> = Arc<Domain<M>>;
 
 /// A domain that the caller keeps alive, or that this keeps alive.
 pub type DomainHandle<'a, M> = Reference<'a, Domain<M>, DomainRef<M>>;
 
 impl<M: Machine> Hypervisor<M> {
-    /// A hypervisor without domains.
+    /// Creates a hypervisor without domains.
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
         let scheduler = Scheduler::new(&machine);
@@ -82,34 +82,34 @@ impl<M: Machine> Hypervisor<M> {
         }
     }
 
-    /// Date and time at system time 0.
+    /// Returns date and time at system time 0.
     pub fn wall_clock(&self) -> WallClock {
         *self.wall_clock.lock()
     }
 
-    /// Sets the date for everybody; the shared pages are the caller's to update.
+    /// Sets date and time at system time 0; the caller updates the shared_info pages.
     pub fn set_wall_clock(&self, at_boot: WallClock) {
         *self.wall_clock.lock() = at_boot;
     }
 
-    /// The domain with this number.
+    /// Returns the domain with this number.
     ///
     /// **Errors:** `ESRCH` if there is none.
     pub fn domain(&self, id: DomId) -> Result<DomainRef<M>, Errno> {
         self.domains.get(id).ok_or(Errno::ESRCH)
     }
 
-    /// What the machine's CPUs say of themselves.
+    /// Returns the host CPU policy.
     pub fn host_policy(&self) -> &CpuidTable {
         self.policies.host(&self.machine, self.settings.capabilities)
     }
 
-    /// What CPUID can tell a domain at most.
+    /// Returns the maximum CPU policy of a domain.
     pub fn most_policy(&self) -> &CpuidTable {
         self.policies.most(&self.machine, self.settings.capabilities)
     }
 
-    /// What CPUID tells a domain unless the toolstack says otherwise.
+    /// Returns the default CPU policy of a domain.
     pub fn default_policy(&self) -> &CpuidTable {
         self.policies.default_for_guest(&self.machine, self.settings.capabilities)
     }

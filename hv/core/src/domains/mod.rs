@@ -1,4 +1,4 @@
-//! Domains, their vCPUs, the table of them, who runs where, and the hypervisor that holds all of it.
+//! Domains, their vCPUs, the domain table, the scheduler, and the hypervisor that holds all of it.
 
 pub mod domain;
 pub mod hypervisor;

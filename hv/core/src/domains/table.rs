@@ -1,4 +1,4 @@
-//! The table of all domains.
+//! The domain table.
 
 use crate::domains::domain::{Domain, NOBODY};
 use alloc::boxed::Box;
@@ -9,30 +9,30 @@ use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 use xenolith_sync::{ArcSlot, Once};
 
-/// Places in one part of the table.
+/// Slots in one part of the table.
 const PART: usize = 256;
-/// Parts of the table: for every number that a domain can have.
+/// Parts of the table: for every possible domain number.
 const PARTS: usize = DomId::FIRST_RESERVED.0 as usize / PART + 1;
 
 type Part<M> = Box<[ArcSlot<Domain<M>>]>;
 
-/// Finds domains by number, without a lock.
+/// Looks up domains by number, without a lock.
 pub struct DomainTable<M: Machine> {
-    /// Made when the first of its numbers is given to a domain.
+    /// Allocated when a domain gets the first of its numbers.
     parts: [Once<Part<M>>; PARTS],
     count: AtomicU32,
-    /// Somebody makes, changes or ends a domain.
+    /// A CPU is creating, changing or destroying a domain (Xen's domctl lock).
     in_control: AtomicBool,
-    /// The number that was given out last.
+    /// The number that was assigned last.
     last_number: AtomicU16,
-    /// Domains of which others still use pages.
+    /// The number of dead domains whose pages other domains still use.
     dead: AtomicU32,
-    /// The number of the one of them that died last, or [`NOBODY`]. Each knows the one before it, so that those who live
-    /// cost nothing when one is looked for. Changed only by whoever is in control.
+    /// The one of them that died last, or [`NOBODY`]. Each knows the one before it, so that live domains cost nothing
+    /// when a dead one is looked for. Changed only by the CPU in control.
     last_dead: AtomicU16,
 }
 
-/// The right to make, change and end domains: one CPU has it at a time.
+/// The right to create, change and destroy domains: one CPU has it at a time.
 pub struct InControl<'a>(&'a AtomicBool);
 
 impl Drop for InControl<'_> {
@@ -55,14 +55,14 @@ impl<M: Machine> Default for DomainTable<M> {
 }
 
 impl<M: Machine> DomainTable<M> {
-    /// The right to make, change and end domains; none while another CPU has it. Nobody waits for it: a call that
-    /// does not get it is made again.
+    /// Takes the right to create, change and destroy domains; None while another CPU has it. No CPU waits for it: a
+    /// call that does not get it is made again.
     pub fn take_control(&self) -> Option<InControl<'_>> {
         (!self.in_control.swap(true, Ordering::Acquire)).then_some(InControl(&self.in_control))
     }
 
-    /// A number that no domain has, other than 0 and than those given out last; none if all are taken. Only for
-    /// whoever is in control.
+    /// Returns a number that no domain has, not 0 and not one assigned recently; None if all are taken. Only for the
+    /// CPU in control.
     pub fn free_number(&self) -> Option<DomId> {
         let last = self.last_number.load(Ordering::Relaxed);
         let rest = last.saturating_add(1)..DomId::FIRST_RESERVED.0;
@@ -76,7 +76,7 @@ impl<M: Machine> DomainTable<M> {
         self.parts.get(number / PART)?.get()?.get(number % PART)
     }
 
-    /// Every place from a number on that a domain may stand in.
+    /// Returns every slot from a number on that may hold a domain.
     fn slots_from(&self, id: DomId) -> impl Iterator<Item = &ArcSlot<Domain<M>>> {
         let number = usize::from(id.0);
         let parts = self.parts.iter().enumerate().skip(number / PART);
@@ -86,18 +86,18 @@ impl<M: Machine> DomainTable<M> {
         })
     }
 
-    /// The domain with this number.
+    /// Returns the domain with this number.
     pub fn get(&self, id: DomId) -> Option<Arc<Domain<M>>> {
         self.slot(id)?.get()
     }
 
-    /// The first domain whose number is `id` or above.
+    /// Returns the first domain whose number is `id` or above.
     pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
         // Another CPU may take a value out between the two looks.
         self.slots_from(id).filter(|slot| slot.is_set()).find_map(ArcSlot::get)
     }
 
-    /// How many domains there are.
+    /// Returns the number of domains.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
     }
@@ -128,19 +128,19 @@ impl<M: Machine> DomainTable<M> {
         Ok(())
     }
 
-    /// One more domain is dead. Only for whoever is in control.
+    /// Adds a domain to the dead ones. Only for the CPU in control.
     pub(crate) fn note_dead(&self, domain: &Domain<M>) {
         domain.died_before.store(self.last_dead.load(Ordering::Relaxed), Ordering::Relaxed);
         self.last_dead.store(domain.id.0, Ordering::Relaxed);
         self.dead.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// True while there are dead domains in the list.
+    /// Returns true while there are dead domains in the table.
     pub fn has_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes a dead domain out for which `gone` says so; others may still hold it. Only for whoever is in control.
+    /// Removes a dead domain for which `gone` returns true; other CPUs may still hold it. Only for the CPU in control.
     pub(crate) fn remove_dead(&self, gone: impl Fn(&Domain<M>) -> bool) -> Option<Arc<Domain<M>>> {
         let mut later: Option<Arc<Domain<M>>> = None;
         let mut domain = self.get(DomId(self.last_dead.load(Ordering::Relaxed)))?;

@@ -1,4 +1,4 @@
-//! A vCPU together with the domain that keeps it alive.
+//! A reference to a vCPU that keeps its domain alive.
 
 use crate::domains::domain::Domain;
 use crate::domains::vcpu::Vcpu;
@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use xen_abi::VcpuId;
 use xenolith_hal::Machine;
 
-/// A vCPU together with the domain that keeps it alive.
+/// A reference to a vCPU that keeps its domain alive.
 pub struct VcpuRef<M: Machine> {
     pub domain: Arc<Domain<M>>,
     pub id: VcpuId,
@@ -18,7 +18,7 @@ impl<M: Machine> Clone for VcpuRef<M> {
     }
 }
 
-/// The same vCPU of the same domain, not only of the same number.
+/// Compares domains by identity, not by number.
 impl<M: Machine> PartialEq for VcpuRef<M> {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id && Arc::ptr_eq(&self.domain, &other.domain)
@@ -26,13 +26,13 @@ impl<M: Machine> PartialEq for VcpuRef<M> {
 }
 
 impl<M: Machine> VcpuRef<M> {
-    /// A vCPU of this domain that keeps the domain alive; none if there is no such vCPU or the domain is going.
+    /// Creates a reference to a vCPU of this domain; None if there is no such vCPU or the domain is being freed.
     pub fn of(domain: &Domain<M>, id: VcpuId) -> Option<Self> {
         domain.vcpu(id)?;
         Some(Self { domain: domain.shared()?, id })
     }
 
-    /// The vCPU; a `VcpuRef` is made only for one that exists.
+    /// Returns the vCPU; a `VcpuRef` is made only for one that exists.
     pub fn vcpu(&self) -> Option<&Vcpu<M>> {
         self.domain.vcpu(self.id)
     }

@@ -8,11 +8,11 @@ use core::slice::Iter;
 use xenolith_hal::Machine;
 use xenolith_sync::Once;
 
-/// All vCPUs of a domain by their numbers: none until they are made, which happens once and for all of them.
+/// The vCPUs of a domain by number: none until they are created, which happens once and for all of them.
 pub struct Vcpus<M: Machine>(Once<Box<[Vcpu<M>]>>);
 
 impl<M: Machine> Vcpus<M> {
-    /// Those that were made already; none leaves the domain without vCPUs for now.
+    /// Creates the list with these vCPUs; an empty one can be set later.
     pub fn new(vcpus: Vec<Vcpu<M>>) -> Self {
         let made = Once::new();
         if !vcpus.is_empty() {
@@ -21,9 +21,9 @@ impl<M: Machine> Vcpus<M> {
         Self(made)
     }
 
-    /// Gives the domain its vCPUs.
+    /// Sets the domain's vCPUs.
     ///
-    /// **Errors:** they come back if it has some already.
+    /// **Errors:** the vCPUs, if it has some already.
     pub(crate) fn set(&self, vcpus: Vec<Vcpu<M>>) -> Result<(), Vec<Vcpu<M>>> {
         self.0.set(vcpus.into_boxed_slice()).map(|_| ()).map_err(Vec::from)
     }

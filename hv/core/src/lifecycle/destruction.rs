@@ -1,11 +1,11 @@
-//! The end of a domain: from the moment when the toolstack wants it gone to the last of its pages.
+//! The destruction of a domain: from `XEN_DOMCTL_destroydomain` to the last of its pages.
 //!
-//! Taking it apart goes by [`Stage`]s, each of which can be left off and gone on with. Afterwards the domain is dead:
-//! nothing of it is left but pages that others still map. When the last of them is back, [`reap`] takes it out of the
-//! list. The control domain hears of both.
+//! It goes through [`Stage`]s, each of which can be preempted and continued. Afterwards the domain is dead: nothing of
+//! it is left but pages that other domains still map. When the last of them is released, [`reap`] removes it from the
+//! table. The control domain is notified of both.
 //!
-//! What keeps others from giving a dying domain something new: its memory may not grow ([`Account::set_max`]), its
-//! event channels give out no port, its translation has no root, its grant table is closed.
+//! A dying domain gets nothing new: its memory may not grow ([`Account::set_max`]), its event channels allocate no
+//! port, its p2m has no root, its grant table is closed.
 
 use crate::budget::Budget;
 use crate::components::event_channel;
@@ -22,23 +22,23 @@ use crate::lifecycle::waking::pause_all;
 use crate::memory::frames::Account;
 use xenolith_hal::{Gfn, GrantHandle, Machine, Mfn, Time};
 
-/// Steps between two looks at the clock: mappings of grants, pages of memory, frames of the machine.
+/// Steps between two checks of the clock: mappings of grants, pages of memory, frames of the machine.
 const HANDLES: u32 = 64;
 const PAGES: u32 = 8;
 const FRAMES: u64 = 4096;
-/// How often those that are dead are looked at at the least, in nanoseconds.
+/// The longest time between two checks for dead domains to remove, in nanoseconds.
 const REAP_EVERY_NS: u64 = 10_000_000;
 
-/// How far a call came.
+/// Progress of a destruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// The domain is dead.
     Done,
-    /// There is more to be done.
+    /// There is more to do.
     Again,
 }
 
-/// Takes a domain apart for about a millisecond. To be called until it is done, by one CPU at a time, and never by the
+/// Destroys a domain for about a millisecond. To be called until it is done, by one CPU at a time, and never by the
 /// domain itself.
 pub fn destroy<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Progress {
     let budget = Budget::start(&hv.machine);
@@ -60,7 +60,7 @@ pub fn destroy<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Progress {
     }
 }
 
-/// Does a part of a stage, and gives what is next; none to be called again for the same.
+/// Does part of a stage, and returns the next stage; None if this one must be continued.
 fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget: Budget) -> Option<Stage> {
     match stage {
         Stage::Stop => {
@@ -95,7 +95,7 @@ fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget
     }
 }
 
-/// From now on the domain gets nothing, and its vCPUs leave their CPUs.
+/// Closes the domain to anything new, and makes its vCPUs leave their CPUs.
 fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     if !domain.pass_on(Life::Dying) {
         return;
@@ -108,8 +108,8 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     pause_all(hv, domain);
 }
 
-/// Gives up page tables, vCPUs, and what was shared with the hypervisor. False, and nothing was done, if there is still
-/// something in the translation.
+/// Frees page tables, vCPUs, and what was shared with the hypervisor. Returns false, with nothing done, if anything is
+/// still mapped in the p2m.
 fn give_up_bookkeeping<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
     for vcpu in &domain.vcpus {
         vcpu.forget_info();
@@ -146,14 +146,14 @@ fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     }
 }
 
-/// Takes dead domains out of the list of which no page is left. Gives the moment at which to look again at the latest,
-/// if there are any others. Costs nothing while no domain is dead.
+/// Removes dead domains of which no page is left from the table. Returns the time of the next check, if there are any
+/// others. Costs nothing while no domain is dead.
 #[inline]
 pub fn reap<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
     if hv.domains.has_dead() { reap_dead(hv) } else { None }
 }
 
-/// Out of the way of those who find that no domain is dead.
+/// The slow path, kept apart so that finding no dead domain is short code.
 #[cold]
 #[inline(never)]
 fn reap_dead<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {

@@ -1,4 +1,4 @@
-//! A real domain, as event channels see it.
+//! A domain of the hypervisor as event channels see it.
 
 use crate::components::event_channel::{EventChannels, EventDomain, raise_global};
 use crate::components::reference::Reference;
@@ -11,23 +11,23 @@ use core::sync::atomic::Ordering;
 use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
 use xenolith_hal::{Machine, NestedSpace, PageKind, PageWords, Rights};
 
-/// How many physical interrupts the control domain may name, and how many another one may.
+/// The number of PIRQs of the control domain, and of other domains.
 const PIRQS_OF_CONTROL_DOMAIN: u32 = 256;
 const PIRQS: u32 = 56;
 
-/// A domain together with the hypervisor that it lives in.
+/// A domain together with its hypervisor.
 pub struct HostedDomain<'a, M: Machine> {
     hv: &'a Hypervisor<M>,
     domain: DomainHandle<'a, M>,
 }
 
 impl<'a, M: Machine> HostedDomain<'a, M> {
-    /// A domain that somebody else keeps alive.
+    /// Creates it from a domain that the caller keeps alive.
     pub const fn new(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Self {
         Self { hv, domain: Reference::Borrowed(domain) }
     }
 
-    /// A domain that this keeps alive.
+    /// Creates it from a domain that this keeps alive.
     pub const fn of(hv: &'a Hypervisor<M>, domain: DomainRef<M>) -> Self {
         Self { hv, domain: Reference::Shared(domain) }
     }
@@ -91,7 +91,7 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
         notify_number(self.hv, self, vcpu);
     }
 
-    /// Nothing in the hypervisor listens on a port yet.
+    /// Does nothing: the hypervisor does not listen on any port yet.
     fn hypervisor_event(&self, _vcpu: VcpuId, _port: Port) {}
 
     fn pirq_limit(&self) -> u32 {
@@ -99,7 +99,7 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
     }
 }
 
-/// Raises a virtual interrupt of the machine in the domain that handles it. Nothing happens if that has not bound it.
+/// Raises a global VIRQ in the domain that handles it. Does nothing if that domain has not bound it.
 pub fn raise_for_handler<M: Machine>(hv: &Hypervisor<M>, virq: u32) {
     if let Some(handler) = hv.domains.get(hv.global_virqs.handler(virq)) {
         raise_global(&HostedDomain::of(hv, handler), virq);

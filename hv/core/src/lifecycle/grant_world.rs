@@ -1,4 +1,4 @@
-//! Grants among the domains of the hypervisor.
+//! The hypervisor's domains as grant operations see them.
 
 use crate::components::access::Subject;
 use crate::components::grant::{GrantTable, Party, Source, World};
@@ -74,7 +74,7 @@ impl<M: Machine> World for Hypervisor<M> {
 }
 
 impl<M: Machine> Hypervisor<M> {
-    /// Where frames for a domain's grant table come from.
+    /// Returns the allocator of frames for a domain's grant table.
     pub fn grant_source(&self, owner: DomId) -> Source<'_, M> {
         Source { frames: &self.frames, pages: &self.machine, owner }
     }

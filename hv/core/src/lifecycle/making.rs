@@ -1,4 +1,4 @@
-//! Making vCPUs, and giving back what they took.
+//! Creating vCPUs, and freeing what they took.
 
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
@@ -10,20 +10,19 @@ use xen_abi::shared_info::{VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS};
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{DomId, GuestCpu, Machine, Mfn, VcpuId};
 
-/// What new vCPUs are made of.
+/// The parameters of new vCPUs.
 pub struct VcpuPlan {
     pub count: u32,
     pub owner: DomId,
-    /// The page that the domain shares with the hypervisor. The first 32 vCPUs have a place for their `vcpu_info` in
-    /// it.
+    /// The domain's shared_info page. The first 32 vCPUs have a place for their `vcpu_info` in it.
     pub shared_info: Mfn,
     /// The memory types that they start with.
     pub mtrr: Mtrr,
 }
 
-/// Makes vCPUs that are down.
+/// Creates vCPUs that are down.
 ///
-/// **Errors:** `ENOMEM`; nothing is left of those that were made.
+/// **Errors:** `ENOMEM`; the vCPUs created so far are freed.
 pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPool) -> Result<Vec<Vcpu<M>>, Errno> {
     let mut vcpus = Vec::new();
     vcpus.try_reserve_exact(plan.count as usize).map_err(|_| Errno::ENOMEM)?;
@@ -49,7 +48,7 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardwar
     vcpu
 }
 
-/// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already.
+/// Frees what the machine took for vCPUs that run no more. Harmless for vCPUs that were torn down already.
 pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) {
     for vcpu in vcpus {
         vcpu.with_core_apart(|core| core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)));

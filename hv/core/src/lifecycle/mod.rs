@@ -1,4 +1,4 @@
-//! What happens to domains and vCPUs: waking and stopping, making and ending, time, events.
+//! What happens to domains and vCPUs: creation, waking, pausing, shutdown, destruction, time, events.
 
 pub mod debug_keys;
 pub mod destruction;

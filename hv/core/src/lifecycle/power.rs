@@ -1,4 +1,4 @@
-//! The end: of a vCPU, of a domain, of the machine.
+//! Shutdown: of a vCPU, of a domain, of the machine.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -10,11 +10,11 @@ use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOW
 use xen_abi::virq::VIRQ_DOM_EXC;
 use xenolith_hal::{LogLevel, Machine, PowerAction};
 
-/// How long what is on the console may be read before the machine starts again after a crash.
+/// How long the console can be read before the machine reboots after a crash.
 const CRASH_DELAY_MS: u32 = 5000;
 
-/// Takes a vCPU down for good, until somebody starts it again. When the last one of a domain goes, the domain has
-/// powered off: that is how a PVH kernel ends.
+/// Takes a vCPU down. When the last one of a domain goes down, the domain has powered off: that is how a PVH kernel
+/// ends.
 pub fn vcpu_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     vcpu.take_down();
     if !domain.vcpus.iter().any(Vcpu::is_up) {
@@ -22,7 +22,8 @@ pub fn vcpu_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu
     }
 }
 
-/// A domain shuts itself down. The control domain takes the machine with it; of others the control domain is told.
+/// Shuts a domain down for its own reason. The control domain takes the machine with it; for others the control domain
+/// is notified.
 pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reason: u32) {
     if !shut_down(hv, domain, reason) {
         return;
@@ -34,15 +35,15 @@ pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reaso
     }
 }
 
-/// Tells the control domain that some domain has changed in a way that it must look at.
+/// Notifies the control domain that a domain has changed its state (`VIRQ_DOM_EXC`).
 pub fn tell_control_domain<M: Machine>(hv: &Hypervisor<M>) {
     raise_for_handler(hv, VIRQ_DOM_EXC);
 }
 
-/// What the end of the control domain means for the machine, and the line that says so.
+/// Returns what the control domain's shutdown means for the machine, and logs it.
 ///
-/// **Source:** Xen's documentation of `noreboot`: the machine is not started again by itself after an error. One that was
-/// asked for goes ahead.
+/// **Source:** Xen's documentation of `noreboot`: the machine does not reboot by itself after an error. A requested
+/// reboot goes ahead.
 fn machine_shutdown<M: Machine>(hv: &Hypervisor<M>, reason: u32) {
     let say = |level, what: fmt::Arguments<'_>| hv.machine.log(level, false, format_args!("Hardware Dom0 {what}"));
     let (restarts, then) = if hv.settings.no_reboot {

@@ -1,4 +1,4 @@
-//! Working on vCPUs from outside, which must stand still for that.
+//! Access to vCPUs from outside, for which they must be paused and off their CPUs.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -7,13 +7,13 @@ use crate::lifecycle::waking::{pause_all, unpause_all};
 use core::hint::spin_loop;
 use xenolith_hal::Machine;
 
-/// How long a CPU is waited for that was told to leave its guest, in nanoseconds and in looks: a guest is left within
+/// How long to wait for a CPU that was kicked out of its guest, in nanoseconds and in checks: a guest is left within
 /// microseconds, a hypercall of its within a millisecond.
 const PATIENCE_NS: u64 = 2_000_000;
 const MOST_LOOKS: u32 = 1 << 16;
 
-/// Waits until no CPU has any of the vCPUs; false if that takes too long. They have a reason not to run already, and
-/// none is the caller's.
+/// Waits until no CPU runs any of the vCPUs; returns false if that takes too long. They are paused already, and none is
+/// the caller's.
 pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> bool {
     let running = || vcpus.iter().filter(|vcpu| vcpu.is_running());
     let started = hv.machine.now();
@@ -34,8 +34,8 @@ pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> 
     false
 }
 
-/// Stops a vCPU, works on what runs of it, and lets it go on; none if it does not stop soon: try again later. It is not
-/// the caller's own.
+/// Pauses a vCPU, calls `work` with its core, and unpauses it; None if it does not stop soon: try again later. It is
+/// not the caller's own.
 pub fn with_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
@@ -53,7 +53,7 @@ pub fn with_stopped<M: Machine, R>(
     worked
 }
 
-/// Stops a whole domain, other than the caller's, works on it, and lets it go on; none if it does not stop soon: try
+/// Pauses a whole domain, other than the caller's, calls `work`, and unpauses it; None if it does not stop soon: try
 /// again later.
 pub fn with_domain_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,

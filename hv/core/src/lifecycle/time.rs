@@ -1,4 +1,4 @@
-//! Time as guests see it: the clock in `vcpu_info`, how a vCPU's time was spent, its timers.
+//! Time as guests see it: the clock in `vcpu_info`, run states, timers.
 
 use crate::components::event_channel::{poll, raise_vcpu};
 use crate::components::vcpu_timers::Timer;
@@ -24,7 +24,7 @@ use xen_abi::virq::VIRQ_TIMER;
 use xenolith_devices::pvclock::time_info;
 use xenolith_hal::{GuestCpu, LogLevel, Machine, PageWords, Time};
 
-/// A vCPU gets a CPU.
+/// Switches a vCPU in on this CPU (context switch).
 pub fn switch_in<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut VcpuCore<M>, now: Time) {
     let Some(vcpu) = entry.vcpu() else { return };
     vcpu.runstate.lock().change(RUNSTATE_RUNNING, now);
@@ -32,7 +32,7 @@ pub fn switch_in<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut 
     update_clock(hv, vcpu, core.tsc_offset);
 }
 
-/// A vCPU loses its CPU.
+/// Switches a vCPU out.
 pub fn switch_out<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut VcpuCore<M>, now: Time) {
     let Some(vcpu) = entry.vcpu() else { return };
     let state = if vcpu.is_blocked() {
@@ -46,7 +46,8 @@ pub fn switch_out<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut
     show_runstate(hv, &entry.domain, vcpu, core);
 }
 
-/// Writes the run state to where the guest wants it, if anywhere. A guest that unmapped the place gets nothing.
+/// Writes the run state to where the guest registered it, if anywhere. If the guest has unmapped the place, nothing is
+/// written.
 pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>) {
     let address = vcpu.runstate_area.load(Ordering::SeqCst);
     if address == 0 {
@@ -64,20 +65,21 @@ pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &
     let _ = view.write(at, &info);
 }
 
-/// What a guest needs to read the time from its time stamp counter, as of now. `tsc_offset` is by how many ticks it has
-/// moved that.
+/// Returns what a guest needs to compute the time from its time stamp counter, as of now. `tsc_offset` is the guest's
+/// TSC offset.
 pub fn clock<M: Machine>(hv: &Hypervisor<M>, tsc_offset: i64) -> VcpuTimeInfo {
     time_info(hv.machine.time_base(), tsc_offset.cast_unsigned(), PvclockFlags::empty())
 }
 
-/// Writes what the guest needs to read the time from its time stamp counter; see [`clock`].
+/// Writes what the guest needs to compute the time from its time stamp counter; see [`clock`].
 pub fn update_clock<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, tsc_offset: i64) {
     if let Some((page, offset)) = vcpu.info(&hv.machine) {
         let _ = write_clock(&clock(hv, tsc_offset), page, offset + VCPU_INFO_TIME);
     }
 }
 
-/// The version is odd while the rest changes. What the guest writes there meanwhile harms only itself.
+/// Writes the clock; the version is odd while the rest changes (a sequence lock). What the guest writes there meanwhile
+/// harms only itself.
 fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> {
     let version = page.load_u32(at + TIME_VERSION)? | 1;
     page.store_u32(at + TIME_VERSION, version)?;
@@ -89,7 +91,7 @@ fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> 
     page.store_u32(at + TIME_VERSION, version.wrapping_add(1))
 }
 
-/// Writes the date and time of system time 0 to a domain's shared page.
+/// Writes date and time at system time 0 to a domain's shared_info page.
 pub fn update_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     // The page of a domain that is going may be another's before this CPU is next quiet, but not sooner.
     if let Some(page) = hv.machine.page(domain.shared_info).filter(|_| !domain.is_dying()) {
@@ -108,7 +110,7 @@ fn write_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, page: &P
     page.store_u32(SHARED_INFO_WC_VERSION, version.wrapping_add(1))
 }
 
-/// Does what the timers of a vCPU that have run down call for.
+/// Fires the expired timers of a vCPU.
 pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
     let timers = &vcpu.timers;
     if timers.deadline() > now {
@@ -130,7 +132,7 @@ pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<
     }
 }
 
-/// A watchdog may have run down, or may have been renewed meanwhile.
+/// Handles a watchdog that may have expired, or may have been renewed meanwhile.
 fn watchdog_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
     let deadline = domain.watchdogs.deadline();
     if deadline > now {

@@ -1,4 +1,4 @@
-//! Making vCPUs look, stop and go on.
+//! Notifying, pausing and unpausing vCPUs.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -6,7 +6,7 @@ use crate::domains::vcpu::Vcpu;
 use xen_abi::VcpuId;
 use xenolith_hal::Machine;
 
-/// Makes a vCPU look at what it was sent: wakes it if it waits, and makes it leave its guest if it runs elsewhere.
+/// Makes a vCPU check for events: wakes it if it is blocked, and kicks it out of its guest if it runs on another CPU.
 pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     if vcpu.unblock() {
         hv.scheduler.wake(&hv.machine, domain, vcpu);
@@ -15,24 +15,24 @@ pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
     }
 }
 
-/// The same for a vCPU by its number.
+/// Does the same for a vCPU by its number.
 pub fn notify_number<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, id: VcpuId) {
     if let Some(vcpu) = domain.vcpu(id) {
         notify(hv, domain, vcpu);
     }
 }
 
-/// Adds a reason not to run to every vCPU of a domain, and makes those that run stop soon.
+/// Pauses every vCPU of a domain: raises their pause counts, and kicks the CPUs that run one.
 pub fn pause_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     domain.pause_each(|cpu| hv.machine.kick(cpu));
 }
 
-/// Takes a reason not to run away from every vCPU of a domain.
+/// Unpauses every vCPU of a domain: lowers their pause counts, and wakes vCPUs whose count drops to 0.
 pub fn unpause_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     domain.unpause_each(|vcpu| hv.scheduler.wake(&hv.machine, domain, vcpu));
 }
 
-/// Stops all vCPUs for the domain's own reason; the first reason stays. False if it was shut down already.
+/// Shuts a domain down: pauses all vCPUs; the first reason stays. Returns false if it was shut down already.
 pub fn shut_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reason: u32) -> bool {
     let first = domain.begin_shutdown(reason);
     if first {
@@ -41,7 +41,7 @@ pub fn shut_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reason: u32
     first
 }
 
-/// Lets a domain that was shut down go on. False if it was not.
+/// Resumes a domain that was shut down. Returns false if it was not.
 pub fn resume<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
     let was_down = domain.end_shutdown();
     if was_down {

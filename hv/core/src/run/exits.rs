@@ -1,4 +1,4 @@
-//! Answers to the reasons for which a guest comes back.
+//! Dispatch of guest exits to their handlers.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -15,7 +15,7 @@ use crate::x86::interrupts::apic_effect;
 use crate::x86::mmio;
 use xenolith_hal::{Exception, Exit, GuestCpu, LogLevel, Machine};
 
-/// Does what an exit asks for.
+/// Handles an exit.
 pub(super) fn answer_exit<M: Machine>(running: &mut Running<'_, M>, exit: Exit) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     match exit {
@@ -82,8 +82,8 @@ fn write_msr<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) {
     }
 }
 
-/// HLT. With interrupts off nothing but an NMI could wake the vCPU: it is taken down, and the last one that goes
-/// takes the domain with it, as a power-off.
+/// Handles HLT. With interrupts disabled only an NMI could wake the vCPU: it is taken down, and when the last one goes
+/// down the domain powers off.
 fn halt<M: Machine>(running: &mut Running<'_, M>, interrupts_enabled: bool) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     running.core.hardware.skip_instruction();

@@ -1,4 +1,4 @@
-//! What a CPU does, for ever: picks a vCPU, runs it, answers why it came back, and runs it again.
+//! The loop of a CPU: picks a vCPU, runs it, handles its exits, and runs it again.
 
 mod exits;
 mod run;
@@ -9,7 +9,7 @@ pub use turn::CpuLoop;
 use crate::domains::hypervisor::Hypervisor;
 use xenolith_hal::Machine;
 
-/// Runs the calling CPU; called once on each. Does not return.
+/// Runs the loop of the calling CPU; called once on each. Does not return.
 pub fn run<M: Machine>(hv: &Hypervisor<M>) -> ! {
     let mut cpu = CpuLoop::new(hv.machine.this_cpu());
     loop {

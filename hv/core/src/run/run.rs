@@ -1,4 +1,4 @@
-//! Running one vCPU until its CPU has something else to do.
+//! Running one vCPU until its CPU has other work.
 
 use super::exits::answer_exit;
 use crate::components::event_channel::poll;
@@ -16,19 +16,19 @@ use crate::x86::interrupts::take_requests;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
 use xenolith_hal::{CpuId, Exit, GuestCpu, IoAccess, LogLevel, Machine, RunControl, ShortAnswers, Time};
 
-/// The guest takes interrupts.
+/// The guest's interrupts are enabled.
 const RFLAGS_IF: u64 = 1 << 9;
 
-/// Why a vCPU was left.
+/// Why a vCPU stopped running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
-    /// The CPU has to look around, or the vCPU cannot run on.
+    /// The CPU has other work, or the vCPU cannot run on.
     Interrupted,
-    /// The vCPU lets others go first.
+    /// The vCPU yields.
     Yielded,
 }
 
-/// Runs a vCPU. `armed` is what the machine's timer is set to.
+/// Runs a vCPU. `armed` is the deadline that the machine's timer is set to.
 pub(super) fn run_vcpu<M: Machine>(
     hv: &Hypervisor<M>,
     entry: &VcpuRef<M>,
@@ -74,13 +74,13 @@ pub(super) fn run_vcpu<M: Machine>(
     }
 }
 
-/// True unless the vCPU was stopped, or the CPU is to look for what else there is to do.
+/// Returns true unless the vCPU was paused or stopped, or the CPU has other work.
 #[inline]
 fn may_run<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, cpu: CpuId) -> bool {
     vcpu.is_runnable() && !hv.scheduler.is_asked(cpu)
 }
 
-/// Exits that are answered on the guest's doorstep.
+/// The fast path: exits that are answered without leaving the run loop of the machine.
 struct Short<'a, M: Machine> {
     hv: &'a Hypervisor<M>,
     domain: &'a Domain<M>,
@@ -94,7 +94,7 @@ impl<M: Machine> ShortAnswers for Short<'_, M> {
         guest_ports::short_answer(self.hv, self.domain, access, rax)
     }
 
-    /// Timers need no look: what was answered sets none, and the machine's own interrupts when one runs down.
+    /// Timers need no check: a fast answer sets none, and the machine's own interrupts when one expires.
     #[inline]
     fn may_go_on(&mut self) -> bool {
         let Self { hv, domain, vcpu, cpu } = *self;
@@ -109,7 +109,7 @@ impl<M: Machine> ShortAnswers for Short<'_, M> {
     }
 }
 
-/// Enters the guest once, and settles with its local APIC what it took.
+/// Enters the guest once, and updates its local APIC with what it took.
 fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
     let Running { hv, domain, vcpu, .. } = *running;
     if running.core.lapic.deadline() != Time::NEVER {
@@ -141,10 +141,10 @@ fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
     exit
 }
 
-/// Puts a vCPU to sleep unless there is something for it already; true if it sleeps.
+/// Blocks a vCPU unless something is pending; returns true if it blocks.
 ///
-/// It is marked as blocked first and looked at afterwards; whoever raises something does it the other way round. So
-/// one of the two sees the other. A timer that has run down by now raises its event before: a poll does not end by a
+/// It is marked as blocked first and checked afterwards; a CPU that raises something does it the other way round. So
+/// one of the two sees the other. A timer that has expired by now raises its event before: a poll does not end by a
 /// timer whose event is still to come.
 fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     let Running { hv, domain, vcpu, .. } = *running;
@@ -170,7 +170,7 @@ fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     !something
 }
 
-/// Stops a domain for its own fault, and says why.
+/// Crashes a domain, and logs why.
 fn crash<M: Machine>(running: &Running<'_, M>, reason: CrashReason) {
     let Running { hv, domain, vcpu, .. } = *running;
     let state = running.core.hardware.state();

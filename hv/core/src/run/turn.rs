@@ -1,4 +1,4 @@
-//! One turn of a CPU: what has come in, which vCPU is next, and running it until something calls for another turn.
+//! One turn of a CPU's loop: handle what came in, choose a vCPU, and run it until something calls for another turn.
 
 use super::run::{Stop, run_vcpu};
 use crate::components::vcpu_timers::Timer;
@@ -14,7 +14,7 @@ use crate::x86::interrupts::interrupts_arrived;
 use alloc::boxed::Box;
 use xenolith_hal::{CpuId, GuestCpu, HostEvents, LogLevel, Machine, Time};
 
-/// A vCPU that has the CPU.
+/// The vCPU that is on the CPU.
 pub(super) struct Current<M: Machine> {
     pub(super) entry: VcpuRef<M>,
     pub(super) core: Box<VcpuCore<M>>,
@@ -27,16 +27,16 @@ pub struct CpuLoop<M: Machine> {
     turns: u32,
 }
 
-/// After how many turns the hypervisor looks after itself.
+/// The number of turns between two calls of the periodic housekeeping.
 const UPKEEP_EVERY: u32 = 64;
 
 impl<M: Machine> CpuLoop<M> {
-    /// The loop of a CPU that has no vCPU yet.
+    /// Creates the loop of a CPU that has no vCPU yet.
     pub const fn new(cpu: CpuId) -> Self {
         Self { cpu, current: None, turns: 0 }
     }
 
-    /// One turn. Returns when something has happened that is not the running vCPU's own business.
+    /// Does one turn. Returns when something has happened that does not concern the running vCPU alone.
     pub fn turn(&mut self, hv: &Hypervisor<M>) {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(UPKEEP_EVERY) {
@@ -70,7 +70,7 @@ impl<M: Machine> CpuLoop<M> {
         }
     }
 
-    /// Raises the timers that have run down, of sleeping vCPUs and of the one that runs.
+    /// Fires the expired timers, of blocked vCPUs and of the one that runs.
     fn wake_sleepers(&self, hv: &Hypervisor<M>, now: Time) {
         while let Some(entry) = hv.scheduler.take_due(&hv.domains, self.cpu, now) {
             let Some(vcpu) = entry.vcpu() else { continue };
@@ -89,7 +89,7 @@ impl<M: Machine> CpuLoop<M> {
         }
     }
 
-    /// Keeps the current vCPU, or puts it away and takes the next. Gives when to choose again at the latest.
+    /// Keeps the current vCPU, or switches to the next. Returns when to choose again at the latest.
     fn choose(&mut self, hv: &Hypervisor<M>, now: Time) -> Time {
         let mut can_run = self
             .current
@@ -123,7 +123,7 @@ impl<M: Machine> CpuLoop<M> {
         }
     }
 
-    /// Lets a vCPU have the CPU; false if it cannot run.
+    /// Switches a vCPU in; returns false if it cannot run.
     fn take_up(&mut self, hv: &Hypervisor<M>, entry: VcpuRef<M>, now: Time) -> bool {
         let Some(vcpu) = entry.vcpu().filter(|vcpu| vcpu.is_runnable()) else { return false };
         let Some(mut core) = vcpu.take_core() else {
@@ -137,7 +137,7 @@ impl<M: Machine> CpuLoop<M> {
         true
     }
 
-    /// Takes the CPU from the current vCPU.
+    /// Switches the current vCPU out.
     fn put_away(&mut self, hv: &Hypervisor<M>, now: Time) {
         let Some(Current { entry, mut core }) = self.current.take() else { return };
         let Some(vcpu) = entry.vcpu() else { return };
@@ -150,7 +150,7 @@ impl<M: Machine> CpuLoop<M> {
         }
     }
 
-    /// When the machine must interrupt this CPU at the latest, for the timers of vCPUs.
+    /// Returns when the machine must interrupt this CPU at the latest, for the timers of vCPUs.
     fn deadline(&self, hv: &Hypervisor<M>) -> Time {
         let sleepers = hv.scheduler.next_deadline(self.cpu);
         let Some(current) = &self.current else { return sleepers };

@@ -1,11 +1,11 @@
-//! The instruction that a guest stands at.
+//! Fetching the instruction at which a guest exited.
 
 use crate::domains::running::Running;
 use crate::memory::guest_memory::GuestView;
 use xenolith_devices::mmio_decode::{CodeSize, MAX_LENGTH};
 use xenolith_hal::{GuestCpu, Machine};
 
-/// The instruction at the guest's instruction pointer: its bytes, and how many there are.
+/// Fetches the instruction at the guest's instruction pointer: its bytes, and how many there are.
 pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, CodeSize) {
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();

@@ -12,7 +12,7 @@ const CR4_PKE: u64 = 1 << 22;
 /// **Source:** Xen's `docs/man/xen-tscmode.7`.
 const TSC_MODE_DEFAULT: u32 = 0;
 
-/// The answer to CPUID.
+/// Executes CPUID for a vCPU.
 pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> CpuidRegisters {
     let Running { hv, domain, vcpu, .. } = *running;
     let paging = running.core.hardware.paging();

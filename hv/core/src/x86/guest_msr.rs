@@ -1,4 +1,4 @@
-//! RDMSR and WRMSR as a vCPU makes them.
+//! RDMSR and WRMSR of a vCPU.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -10,12 +10,12 @@ use xenolith_devices::lapic::Effect;
 use xenolith_devices::msr::{MsrContext, MsrRead, MsrWrite};
 use xenolith_hal::{Gfn, Gpa, GuestCpu, Machine, NestedSpace, PageKind};
 
-/// What is left to do after a WRMSR.
+/// What a WRMSR leaves to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MsrAnswer {
     /// Nothing.
     Done,
-    /// What the local APIC asks of others.
+    /// An effect of the local APIC on other vCPUs.
     Apic(Effect),
 }
 
@@ -28,7 +28,7 @@ fn context<'a, M: Machine>(running: &Running<'a, M>) -> MsrContext<'a> {
     }
 }
 
-/// The value that RDMSR gives.
+/// Executes RDMSR.
 ///
 /// **Errors:** a general protection fault.
 pub fn read<M: Machine>(running: &Running<'_, M>, msr: u32) -> Result<u64, GeneralProtection> {
@@ -44,7 +44,7 @@ pub fn read<M: Machine>(running: &Running<'_, M>, msr: u32) -> Result<u64, Gener
     })
 }
 
-/// Does what WRMSR asks for.
+/// Executes WRMSR.
 ///
 /// **Errors:** a general protection fault; nothing was changed then.
 pub fn write<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) -> Result<MsrAnswer, GeneralProtection> {

@@ -1,6 +1,6 @@
-//! IN and OUT. The control domain reaches the machine's own ports, save those that the hypervisor keeps for itself; an
-//! ordinary guest has an interval timer to measure its clocks by. Where there is nothing, reads give ones and writes
-//! are dropped.
+//! IN and OUT. The control domain reaches the machine's own ports, except those that the hypervisor keeps; an ordinary
+//! guest has an interval timer to calibrate its clocks. Where no device responds, reads return all ones and writes are
+//! dropped.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -10,7 +10,7 @@ use crate::x86::interrupts::with_owner;
 use xenolith_devices::ports::PortOwner;
 use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
 
-/// Answers a port access.
+/// Handles a port access.
 pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> After {
     let Running { hv, domain, .. } = *running;
     let rax = running.core.hardware.registers().rax;
@@ -31,7 +31,8 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> Aft
     After::Resume
 }
 
-/// RAX after an access that changes nothing else of the guest's; none for another, and nothing was done.
+/// Returns RAX after an access that changes nothing else of the guest (the fast path); None for another, with nothing
+/// done.
 #[inline]
 pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess, rax: u64) -> Option<u64> {
     if access.string {
@@ -53,7 +54,7 @@ pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
     })
 }
 
-/// An access to PCI configuration as the guest has it; none if it is for the machine's own ports.
+/// Handles an access to PCI configuration as the guest has it; None if it is for the machine's own ports.
 fn configuration<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,

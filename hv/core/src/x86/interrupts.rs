@@ -1,4 +1,4 @@
-//! Interrupts between vCPUs.
+//! Interrupts between vCPUs, and of devices.
 
 use crate::components::devices::{HostDevices, Owner, Source};
 use crate::components::grant::World;
@@ -13,10 +13,10 @@ use xenolith_devices::interrupt::{Delivery, Message, Trigger};
 use xenolith_devices::lapic::Effect;
 use xenolith_hal::{CpuState, Gpa, GuestCpu, Machine};
 
-/// Does what others have asked of a vCPU.
+/// Handles what other CPUs requested of a vCPU.
 ///
-/// A vCPU that waits for its start already is as INIT makes it, so another INIT changes nothing: what is raised on it
-/// before its first start is still there afterwards, as in real Xen. Linux raises the upcall so.
+/// A vCPU that waits for its start is already as INIT leaves it, so another INIT changes nothing: interrupts raised on
+/// it before its first start are still pending afterwards, as in real Xen. Linux raises the upcall so.
 pub fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
     let taken = vcpu.requests.take();
     if taken.init && !core.waits_for_startup {
@@ -41,7 +41,7 @@ pub fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
     }
 }
 
-/// Delivers an interrupt message to the vCPUs of a domain that it is meant for.
+/// Delivers an interrupt message to the vCPUs of a domain that it addresses.
 pub fn send_message<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, from: Option<VcpuId>, message: Message) {
     for vcpu in &domain.vcpus {
         if !vcpu.lapic_identity().is_meant(message.destination, from == Some(vcpu.id)) {
@@ -84,8 +84,8 @@ fn deliver<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, m
     notify(hv, domain, vcpu);
 }
 
-/// Carries out what a write to the local APIC asks of others, and shows them who the vCPU is now. `was_on` says
-/// whether it took interrupts before: events that came while it did not are raised when it begins to.
+/// Carries out the effect of a write to the local APIC on other vCPUs, and publishes the vCPU's identity. `was_on` says
+/// whether the local APIC was enabled before: events that came while it was not are raised when it is.
 pub fn apic_effect<M: Machine>(running: &Running<'_, M>, effect: Effect, was_on: bool) {
     let Running { hv, domain, vcpu, .. } = *running;
     vcpu.set_lapic_identity(running.core.lapic.identity());
@@ -102,7 +102,7 @@ pub fn apic_effect<M: Machine>(running: &Running<'_, M>, effect: Effect, was_on:
     }
 }
 
-/// Works on the machine's devices as the domain has them.
+/// Calls `work` with the machine's devices of a domain.
 pub fn with_owner<M: Machine, R>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
@@ -122,7 +122,7 @@ pub fn with_owner<M: Machine, R>(
     Some(work(devices, &owner))
 }
 
-/// Passes on the interrupts of devices that came to this CPU.
+/// Delivers the device interrupts that arrived at this CPU.
 pub fn interrupts_arrived<M: Machine>(hv: &Hypervisor<M>) {
     hv.machine.take_interrupts(&mut |interrupt| {
         let Some((id, source)) = hv.device_interrupts.owner(interrupt) else { return };
@@ -137,14 +137,14 @@ pub fn interrupts_arrived<M: Machine>(hv: &Hypervisor<M>) {
     });
 }
 
-/// A domain writes to an address that nothing is mapped at; dropped if nothing answers there.
+/// Writes to an address that is not mapped in the domain; dropped if nothing responds there.
 pub fn write_device<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, bytes: u32, value: u64) {
     if let Some(Some(message)) = with_owner(hv, domain, |devices, owner| devices.write(owner, at, bytes, value)) {
         send_message(hv, domain, None, message);
     }
 }
 
-/// A domain ended a level interrupt of this vector: what is active still comes again.
+/// Handles the EOI of a level interrupt of this vector by a domain: lines that are still asserted interrupt again.
 pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
     let messages = with_owner(hv, domain, |devices, owner| devices.end_of_interrupt(owner, vector));
     messages.into_iter().flatten().for_each(|message| send_message(hv, domain, None, message));

@@ -1,6 +1,6 @@
-//! Accesses to guest physical addresses behind which there is no memory: the local APIC's page, and what a domain
-//! sees of the machine's devices through the hypervisor.
-//! Where there is nothing, reads give ones and writes are dropped, as on a bus that nobody answers on.
+//! MMIO: accesses to guest physical addresses without memory behind them: the local APIC's page, and the devices of the
+//! machine that the hypervisor emulates for the domain. Where nothing responds, reads return all ones and writes are
+//! dropped, as on a bus.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -16,7 +16,7 @@ use xenolith_hal::{
     Rights,
 };
 
-/// Answers an access that the nested page tables forbade.
+/// Handles a nested page fault.
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
@@ -69,7 +69,8 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     After::Resume
 }
 
-/// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
+/// Maps the machine's device memory at an address, if the domain may access it directly; there are no exits from then
+/// on.
 fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
     let shown = with_owner(hv, domain, |devices, owner| {
         if devices.answers(at) { Some(false) } else { devices.show(owner, at.gfn()).then_some(true) }
@@ -80,7 +81,7 @@ fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
     show_own_place(hv, domain, at.gfn())
 }
 
-/// Maps the page that a domain has touched, if it is one that it may see at its own place. False if it is not.
+/// Maps the page that a domain has accessed, if it may be identity-mapped. Returns false if not.
 fn show_own_place<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, frame: Gfn) -> bool {
     if !domain.device_space.get().is_some_and(|space| space.shows(frame)) {
         return false;

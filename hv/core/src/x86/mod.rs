@@ -1,4 +1,4 @@
-//! What an x86 guest finds behind its exits.
+//! Exit handlers of x86 guests.
 
 pub mod guest_code;
 pub mod guest_cpuid;

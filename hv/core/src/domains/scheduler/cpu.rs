@@ -1,4 +1,4 @@
-//! What the scheduler keeps for each CPU.
+//! The scheduler's state of each CPU.
 
 use super::sleepers::Sleepers;
 use crate::components::idle_time::IdleTime;
@@ -15,15 +15,15 @@ pub struct Cpu<M: Machine> {
     runs_guests: bool,
     pub queue: SpinLock<RunQueue<VcpuRef<M>>, rank::RunQueue>,
     pub sleepers: SpinLock<Sleepers, rank::Timers>,
-    /// The policy is to be asked before the CPU enters a guest again.
+    /// A reschedule is requested: the policy is asked before the CPU enters a guest again.
     asked: AtomicBool,
-    /// When it is asked at the latest.
+    /// The time of the next scheduled choice.
     pub(super) asks_at: AtomicU64,
-    /// What the queue carries, as last seen: read without the lock, to choose where to look closer.
+    /// The load of the queue, as last published: read without the lock, to choose which queue to lock.
     weight: AtomicU64,
     waiting: AtomicUsize,
     idle: AtomicBool,
-    /// How long it had nothing to do.
+    /// Its idle time.
     pub idle_time: IdleTime,
 }
 
@@ -47,19 +47,19 @@ impl<M: Machine> Cpu<M> {
         self.id
     }
 
-    /// False for one that is kept free of guests.
+    /// Returns false for a CPU that is kept free of guests.
     pub const fn runs_guests(&self) -> bool {
         self.runs_guests
     }
 
-    /// Shows the others what the queue carries; called with its lock held, after each change.
+    /// Publishes the queue's load; called with its lock held, after each change.
     pub fn publish(&self, load: Load) {
         self.weight.store(load.weight, Ordering::Relaxed);
         self.waiting.store(load.waiting, Ordering::Relaxed);
         self.idle.store(load.idle, Ordering::Relaxed);
     }
 
-    /// What the queue carried when somebody last looked.
+    /// Returns the queue's load as last published.
     pub fn load(&self) -> Load {
         Load {
             cpu: self.id,
@@ -69,32 +69,32 @@ impl<M: Machine> Cpu<M> {
         }
     }
 
-    /// True if it had nothing to run when somebody last looked.
+    /// Returns true if it had nothing to run when its load was last published.
     pub fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed)
     }
 
-    /// Asks the CPU to ask the policy; false if somebody did already.
+    /// Requests a reschedule; returns false if one was requested already.
     pub fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::SeqCst)
     }
 
-    /// True if the policy is to be asked.
+    /// Returns true if a reschedule is requested.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// The CPU asks the policy now.
+    /// Clears the request: the CPU asks the policy now.
     pub fn begin_choice(&self) {
         self.asked.store(false, Ordering::SeqCst);
     }
 
-    /// When the CPU asks again at the latest.
+    /// Sets the time of the next choice.
     pub fn end_choice(&self, deadline: Time) {
         self.asks_at.store(deadline.0, Ordering::SeqCst);
     }
 
-    /// True if the CPU asks by then anyway.
+    /// Returns true if the CPU chooses by `time` anyway.
     pub fn asks_by(&self, time: Time) -> bool {
         self.asks_at.load(Ordering::SeqCst) <= time.0
     }

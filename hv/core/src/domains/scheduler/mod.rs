@@ -1,8 +1,8 @@
-//! Which vCPU runs where: the policy of `xenolith_sched`, one queue for each CPU, with real vCPUs.
+//! The scheduler: the policy of `xenolith_sched` applied to real vCPUs, one run queue for each CPU.
 //!
-//! The policy's value for a vCPU is in one place: in the vCPU's [`Slot`] while it cannot run, in a queue otherwise. Who
-//! wakes a vCPU takes the value from the slot; who finds none there knows that the vCPU stands in a queue or has a CPU,
-//! and that the CPU looks again at whether it can run when it puts the value back.
+//! The policy's value for a vCPU is in one place: in the vCPU's [`Slot`] while it cannot run, in a queue otherwise.
+//! Waking a vCPU takes the value from the slot; if there is none, the vCPU is in a queue or on a CPU, and that CPU
+//! checks again whether it can run when it puts the value back.
 
 mod cpu;
 mod report;
@@ -23,50 +23,50 @@ use xen_abi::Errno;
 use xenolith_hal::{CpuId, Machine, Time};
 use xenolith_sched::{CpuSet, Entity, Next, Settings, Wake, busiest, place};
 
-/// What a CPU does next.
+/// The result of a scheduling decision.
 pub struct Choice<M: Machine> {
     pub next: Do<M>,
-    /// When to ask again at the latest.
+    /// When to choose again at the latest.
     pub deadline: Time,
-    /// The vCPU that had the CPU and cannot run any more. To be given to [`Scheduler::leave`] once the part of it that
-    /// runs is back in its place.
+    /// The vCPU that had the CPU and cannot run any more. To be given to [`Scheduler::leave`] once its
+    /// [`VcpuCore`](crate::domains::vcpu::VcpuCore) is back in its slot.
     pub left: Option<Entity<VcpuRef<M>>>,
 }
 
-/// What a CPU does next.
+/// What a CPU runs next.
 pub enum Do<M: Machine> {
-    /// Goes on with the vCPU that it runs.
+    /// The vCPU that it runs now.
     Keep,
-    /// Runs this one.
+    /// This vCPU.
     Switch(VcpuRef<M>),
-    /// Has nothing to run.
+    /// Nothing: it idles.
     Idle,
 }
 
-/// Which vCPU runs where.
+/// The scheduler: which vCPU runs where.
 pub struct Scheduler<M: Machine> {
     cpus: Vec<Cpu<M>>,
     next: AtomicU32,
-    /// vCPUs that room was made for.
+    /// The number of vCPUs that queue space is reserved for.
     reserved: AtomicUsize,
 }
 
 impl<M: Machine> Scheduler<M> {
-    /// Queues for a machine's CPUs.
+    /// Creates the queues for a machine's CPUs.
     pub fn new(machine: &M) -> Self {
         let cpus = u32::try_from(machine.cpu_count()).unwrap_or(u32::MAX);
         let cpus = (0..cpus).map(CpuId).map(|cpu| Cpu::new(cpu, machine.runs_guests(cpu))).collect();
         Self { cpus, next: AtomicU32::new(0), reserved: AtomicUsize::new(0) }
     }
 
-    /// The CPU where a new vCPU is first looked for: one after the other.
+    /// Returns the initial CPU of a new vCPU: one CPU after the other.
     pub fn place(&self) -> CpuId {
         let count = self.guest_cpus().count().max(1);
         let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % count;
         self.guest_cpus().nth(turn).map_or(CpuId(0), Cpu::id)
     }
 
-    /// Makes room for `vcpus` more in every queue, so that waking one never needs memory.
+    /// Reserves space for `vcpus` more in every queue, so that waking a vCPU never needs memory.
     ///
     /// **Errors:** `ENOMEM`.
     pub fn reserve(&self, vcpus: usize) -> Result<(), Errno> {
@@ -81,12 +81,12 @@ impl<M: Machine> Scheduler<M> {
         Ok(())
     }
 
-    /// So many vCPUs are gone for good.
+    /// Releases the reservation of `vcpus` destroyed vCPUs.
     pub fn release(&self, vcpus: usize) {
         self.reserved.fetch_sub(vcpus, Ordering::SeqCst);
     }
 
-    /// The CPUs that run guests.
+    /// Returns the CPUs that run guests.
     pub fn online(&self) -> CpuSet {
         let mut online = CpuSet::NONE;
         self.guest_cpus().for_each(|cpu| online.insert(cpu.id()));
@@ -101,7 +101,7 @@ impl<M: Machine> Scheduler<M> {
         self.cpus.get(cpu.index())
     }
 
-    /// Lets a vCPU that can run have a CPU soon. Harmless for one that stands in a queue, that runs, or that cannot run
+    /// Makes a runnable vCPU compete for a CPU. Harmless for a vCPU that is in a queue, that runs, or that cannot run
     /// after all.
     pub fn wake(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         if !vcpu.is_runnable() {
@@ -113,7 +113,7 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// Puts a vCPU into the queue that suits it best.
+    /// Enqueues a vCPU on the CPU that suits it best.
     fn enter(&self, machine: &M, mut entity: Entity<VcpuRef<M>>) {
         loop {
             let (domain, id) = (alloc::sync::Arc::clone(&entity.key().domain), entity.key().id);
@@ -143,7 +143,7 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// The CPU that it ran on last if nothing is there to do, or what the policy says.
+    /// Returns the CPU that it ran on last if that is idle, or the policy's choice.
     fn suitable(&self, vcpu: &Vcpu<M>) -> Option<CpuId> {
         let (last, settings) = (vcpu.processor(), vcpu.schedule.effective());
         let idle = self.cpu(last).is_some_and(|cpu| cpu.runs_guests() && cpu.is_idle());
@@ -169,36 +169,36 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// Makes the calling CPU look at all that is to be done before it enters a guest again.
+    /// Makes the calling CPU go through its loop before it enters a guest again.
     pub fn look_around(&self, machine: &M) {
         self.ask(machine, machine.this_cpu());
     }
 
-    /// True if the CPU is to ask the policy before it enters a guest again.
+    /// Returns true if a reschedule of the CPU is requested.
     pub fn is_asked(&self, cpu: CpuId) -> bool {
         self.cpu(cpu).is_some_and(Cpu::is_asked)
     }
 
-    /// A CPU has nothing to do from now on.
+    /// Starts a CPU's idle period.
     pub fn idle_begins(&self, cpu: CpuId, now: Time) {
         if let Some(cpu) = self.cpu(cpu) {
             cpu.idle_time.begin(now);
         }
     }
 
-    /// A CPU looks around again.
+    /// Ends a CPU's idle period.
     pub fn idle_ends(&self, cpu: CpuId, now: Time) {
         if let Some(cpu) = self.cpu(cpu) {
             cpu.idle_time.end(now);
         }
     }
 
-    /// For how long a CPU has had nothing to do since it started, in nanoseconds.
+    /// Returns a CPU's idle time since it started, in nanoseconds.
     pub fn idle_ns(&self, cpu: CpuId, now: Time) -> u64 {
         self.cpu(cpu).map_or(0, |cpu| cpu.idle_time.total_ns(now))
     }
 
-    /// What the calling CPU does next. `can_run` says whether the vCPU that it runs can run on.
+    /// Chooses what the calling CPU runs next. `can_run` says whether its current vCPU can run on.
     pub fn choose(&self, cpu: CpuId, now: Time, can_run: bool) -> Choice<M> {
         let Some(own) = self.cpu(cpu) else { return Choice { next: Do::Idle, deadline: Time::NEVER, left: None } };
         own.begin_choice();
@@ -215,7 +215,7 @@ impl<M: Machine> Scheduler<M> {
         Choice { next, deadline: decision.deadline, left: decision.left }
     }
 
-    /// Takes back a vCPU that could not run on. If it can by now, it is woken again: who woke it meanwhile could not.
+    /// Takes back a vCPU that could not run on. If it can by now, wakes it again: a wake-up meanwhile had no effect.
     pub fn leave(&self, machine: &M, entity: Entity<VcpuRef<M>>) {
         let entry = entity.key().clone();
         let Some(vcpu) = entry.vcpu() else { return };
@@ -223,14 +223,14 @@ impl<M: Machine> Scheduler<M> {
         self.wake(machine, &entry.domain, vcpu);
     }
 
-    /// The vCPU that has the CPU lets others go first.
+    /// Makes the current vCPU yield to others.
     pub fn yield_cpu(&self, cpu: CpuId, now: Time) {
         if let Some(own) = self.cpu(cpu) {
             own.queue.lock().yield_current(now);
         }
     }
 
-    /// Takes work from a CPU that has too much, for one that has none; true if there was some.
+    /// Steals work from an overloaded CPU for an idle one; returns true if there was some.
     pub fn steal(&self, to: CpuId, now: Time) -> bool {
         if !self.cpu(to).is_some_and(Cpu::runs_guests) {
             return false;
@@ -279,13 +279,13 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// Changes how a vCPU is scheduled, at once.
+    /// Changes a vCPU's scheduling parameters, at once.
     pub fn set(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>, settings: Settings) {
         vcpu.schedule.set(settings);
         self.settings_changed(machine, domain, vcpu);
     }
 
-    /// Pins a vCPU to one CPU whatever its settings say, or frees it; gives where it was pinned before.
+    /// Pins a vCPU to one CPU whatever its settings say, or unpins it; returns where it was pinned before.
     pub fn pin(&self, machine: &M, domain: &Domain<M>, vcpu: &Vcpu<M>, cpu: Option<CpuId>) -> Option<CpuId> {
         let before = vcpu.schedule.pin(cpu);
         self.settings_changed(machine, domain, vcpu);
@@ -312,7 +312,7 @@ impl<M: Machine> Scheduler<M> {
         self.wake(machine, domain, vcpu);
     }
 
-    /// Lets a vCPU that waits sleep until its earliest timer.
+    /// Puts a blocked vCPU to sleep until its earliest timer.
     pub fn sleep(&self, machine: &M, domains: &DomainTable<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         let until = vcpu.timers.deadline();
         if until == Time::NEVER || !vcpu.schedule.begin_sleep(until) {
@@ -332,7 +332,7 @@ impl<M: Machine> Scheduler<M> {
         cpu.sleepers.lock().add(Sleeper { until, domain: domain.id, vcpu: vcpu.id });
     }
 
-    /// Somebody else has set a timer of this vCPU: if it waits, it is woken by it.
+    /// Updates a blocked vCPU's wake-up after another vCPU has set one of its timers.
     pub fn timer_changed(&self, machine: &M, domains: &DomainTable<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
         if vcpu.is_blocked() {
             self.sleep(machine, domains, domain, vcpu);
@@ -342,7 +342,7 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// Takes a vCPU that this CPU lets sleep and whose time has come; to be called until there is none.
+    /// Takes out a sleeping vCPU of this CPU whose timer has expired; to be called until there is none.
     pub fn take_due(&self, domains: &DomainTable<M>, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
         loop {
             let sleeper = self.cpu(cpu)?.sleepers.lock().take_due(now)?;
@@ -354,7 +354,7 @@ impl<M: Machine> Scheduler<M> {
         }
     }
 
-    /// When the next of those that this CPU lets sleep is to be woken, at the earliest.
+    /// Returns the earliest wake-up of the vCPUs that sleep on this CPU.
     pub fn next_deadline(&self, cpu: CpuId) -> Time {
         self.cpu(cpu).map_or(Time::NEVER, |cpu| cpu.sleepers.lock().next())
     }

@@ -1,4 +1,4 @@
-//! What each CPU's scheduler knows, for whoever looks at a machine that stands still.
+//! A report of each CPU's scheduler state, for the debug keys.
 
 use super::Scheduler;
 use super::cpu::Cpu;
@@ -9,7 +9,7 @@ use xen_abi::{DomId, VcpuId};
 use xenolith_hal::{CpuId, Machine, Time};
 use xenolith_sched::{Entity, RunQueue};
 
-/// How many that wait are named.
+/// How many waiting vCPUs are listed.
 const NAMED: usize = 16;
 
 /// vCPUs by their numbers.
@@ -17,12 +17,12 @@ pub type Names = ArrayVec<(DomId, VcpuId), NAMED>;
 
 /// A CPU's queue.
 pub struct QueueReport {
-    /// The one that has the CPU.
+    /// The vCPU that runs.
     pub current: Option<(DomId, VcpuId)>,
     pub waiting: Names,
-    /// Those that wait for their share of the next period.
+    /// vCPUs that used up their cap and wait for the next period.
     pub parked: Names,
-    /// How many more than are named there are.
+    /// How many more there are than are listed.
     pub left_out: usize,
 }
 
@@ -30,20 +30,20 @@ pub struct QueueReport {
 pub struct CpuReport {
     pub cpu: CpuId,
     pub runs_guests: bool,
-    /// It was asked to choose anew, and has not yet.
+    /// A reschedule is requested and not done yet.
     pub asked: bool,
-    /// When it chooses anew at the latest.
+    /// The time of the next choice.
     pub asks_at: Time,
     pub idle_ns: u64,
     /// None while another CPU holds its lock.
     pub queue: Option<QueueReport>,
-    /// How many it lets sleep, entries that count no more included, and until when at the least. None while another CPU
-    /// holds the lock.
+    /// How many entries for sleeping vCPUs it has, stale ones included, and the earliest deadline. None while another
+    /// CPU holds the lock.
     pub sleepers: Option<(usize, Time)>,
 }
 
 impl<M: Machine> Scheduler<M> {
-    /// What is known of a CPU; none if there is no such CPU. Waits for no lock.
+    /// Returns the report of a CPU; None if there is no such CPU. Waits for no lock.
     pub fn report(&self, cpu: CpuId, now: Time) -> Option<CpuReport> {
         let own = self.cpu(cpu)?;
         Some(CpuReport {
@@ -59,7 +59,7 @@ impl<M: Machine> Scheduler<M> {
 }
 
 impl<M: Machine> Cpu<M> {
-    /// When it chooses anew at the latest.
+    /// Returns the time of the next choice.
     fn asks_at(&self) -> Time {
         Time(self.asks_at.load(Ordering::SeqCst))
     }

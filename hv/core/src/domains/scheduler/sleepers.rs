@@ -1,12 +1,12 @@
-//! vCPUs that wait with a timer running, on one CPU: the earliest first.
+//! Blocked vCPUs with a timer armed, on one CPU: the earliest first.
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_hal::Time;
 
-/// One that waits, by its numbers: it does not keep its domain alive. Whoever takes it out looks whether it still
-/// counts.
+/// One blocked vCPU, by numbers: it does not keep its domain alive. When it is taken out, it must be checked for being
+/// stale.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Sleeper {
     pub until: Time,
@@ -18,18 +18,17 @@ pub struct Sleeper {
 #[derive(Default)]
 pub struct Sleepers {
     heap: BinaryHeap<Reverse<Sleeper>>,
-    /// How many entries there is room for.
+    /// The number of entries that there is room for.
     room: usize,
 }
 
 impl Sleepers {
-    /// None.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self { heap: BinaryHeap::new(), room: 0 }
     }
 
-    /// Makes room for so many vCPUs in all: twice as many entries, so that clearing out those that count no more is
-    /// rare.
+    /// Reserves room for `vcpus` vCPUs: twice as many entries, so that removing stale entries is rare.
     ///
     /// **Errors:** `ENOMEM`.
     pub fn reserve(&mut self, vcpus: usize) -> Result<(), Errno> {
@@ -39,12 +38,12 @@ impl Sleepers {
         Ok(())
     }
 
-    /// True if no more fit: those that count no more are to be cleared out.
+    /// Returns true if there is no room: stale entries must be removed.
     pub fn is_full(&self) -> bool {
         self.heap.len() >= self.room
     }
 
-    /// Takes everything out, to be put back after looking through it.
+    /// Takes all entries out, to be put back after stale ones were removed.
     pub fn take_all(&mut self) -> BinaryHeap<Reverse<Sleeper>> {
         core::mem::take(&mut self.heap)
     }
@@ -54,12 +53,12 @@ impl Sleepers {
         self.heap = all;
     }
 
-    /// Looks after one.
+    /// Adds one.
     pub fn add(&mut self, sleeper: Sleeper) {
         self.heap.push(Reverse(sleeper));
     }
 
-    /// Takes one whose time has come; to be called until there is none.
+    /// Takes out one whose deadline has passed; to be called until there is none.
     pub fn take_due(&mut self, now: Time) -> Option<Sleeper> {
         let Reverse(first) = self.heap.peek()?;
         if first.until > now {
@@ -68,12 +67,12 @@ impl Sleepers {
         self.heap.pop().map(|Reverse(sleeper)| sleeper)
     }
 
-    /// How many entries there are, those that count no more included.
+    /// Returns the number of entries, stale ones included.
     pub fn count(&self) -> usize {
         self.heap.len()
     }
 
-    /// When the next one's time comes, at the earliest.
+    /// Returns the earliest deadline.
     pub fn next(&self) -> Time {
         self.heap.peek().map_or(Time::NEVER, |Reverse(sleeper)| sleeper.until)
     }

@@ -1,4 +1,4 @@
-//! `q`: every domain and each of its vCPUs, with what it waits for.
+//! Debug key `q`: every domain and each of its vCPUs, with what it waits for.
 
 use super::until::Milliseconds;
 use super::{Known, Until, Vector, each_domain, say};
@@ -108,7 +108,7 @@ fn tell_timers<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, now: Time) {
     }
 }
 
-/// Everything that keeps a vCPU from running, or that it can run.
+/// The reasons that keep a vCPU from running, or that it is runnable.
 struct State<'a, M: Machine>(&'a Vcpu<M>);
 
 impl<M: Machine> fmt::Display for State<'_, M> {
@@ -130,7 +130,7 @@ impl<M: Machine> fmt::Display for State<'_, M> {
     }
 }
 
-/// What a vCPU does by its accounts, and for how long.
+/// A vCPU's run state, and for how long.
 struct Spell<'a, M: Machine> {
     vcpu: &'a Vcpu<M>,
     now: Time,

@@ -1,4 +1,4 @@
-//! `e`: the event channels of each domain.
+//! Debug key `e`: the event channels of each domain.
 
 use super::{Known, each_domain, say};
 use crate::components::event_channel::{PortReport, PortStatus, bound_ports, queue_report};

@@ -1,4 +1,4 @@
-//! `i`: whose the interrupts of devices are. Which vector is routed how, the machine tells.
+//! Debug key `i`: the domains that device interrupts are routed to. The machine reports the vectors.
 
 use super::{each_domain, say};
 use crate::components::devices::Source;

@@ -1,8 +1,8 @@
-//! Keys by which the hypervisor says what it knows of its domains: for whoever looks at a machine that stands still.
+//! Debug keys: reports on domains, for finding out why a machine hangs.
 //!
 //! They are pressed on the serial line, where the machine's handler calls [`press`] with interrupts off and no lock
-//! held by this CPU, and by `xl debug-keys`. Another CPU may stand still with any lock, so none is waited for here: what
-//! cannot be had is told as "busy". Nothing is changed, and no memory is asked for.
+//! held by this CPU, and by `xl debug-keys`. A CPU that hangs may hold any lock, so no lock is waited for here: what is
+//! locked is reported as "busy". Nothing is changed, and no memory is allocated.
 
 mod domains;
 mod events;
@@ -17,7 +17,7 @@ use until::Until;
 use xen_abi::DomId;
 use xenolith_hal::{LogLevel, Machine};
 
-/// The keys that [`press`] answers, and what they stand for. What the machine knows of interrupts it tells itself.
+/// The keys that [`press`] handles, and what they report. The machine handles further keys.
 pub const KEYS: [(u8, &str); 5] = [
     (b'e', "dump evtchn info"),
     (b'i', "dump interrupt bindings"),
@@ -26,7 +26,7 @@ pub const KEYS: [(u8, &str); 5] = [
     (b'r', "dump run queues"),
 ];
 
-/// Says what the key asks for, or nothing if it is none of [`KEYS`] and not `*`, which stands for all of them.
+/// Prints the report of a key, or nothing if it is none of [`KEYS`] and not `*`, which stands for all of them.
 pub fn press<M: Machine>(hv: &Hypervisor<M>, key: u8) {
     match key {
         b'*' => KEYS.iter().for_each(|(key, _)| press(hv, *key)),
@@ -39,7 +39,7 @@ pub fn press<M: Machine>(hv: &Hypervisor<M>, key: u8) {
     }
 }
 
-/// Writes a line that somebody asked for: at a level that is always shown.
+/// Writes a line of a report: at a level that is always shown.
 fn say<M: Machine>(hv: &Hypervisor<M>, line: fmt::Arguments<'_>) {
     hv.machine.log(LogLevel::Error, false, line);
 }
@@ -59,7 +59,7 @@ fn tell_memory<M: Machine>(hv: &Hypervisor<M>) {
     say(hv, format_args!("frames: {free} free, {waiting} soon free; {dirty} to be cleared"));
 }
 
-/// A value that another CPU may hold at the moment.
+/// A value, or none while another CPU holds it.
 struct Known<T>(Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Known<T> {

@@ -1,4 +1,4 @@
-//! `r`: what runs and waits on each CPU.
+//! Debug key `r`: what runs and waits on each CPU (run queues).
 
 use super::until::Milliseconds;
 use super::{Until, say};
@@ -39,7 +39,7 @@ fn tell_cpu<M: Machine>(hv: &Hypervisor<M>, report: &CpuReport, now: Time) {
     }
 }
 
-/// A CPU's queue in a line; none if another CPU holds its lock.
+/// A CPU's queue as a line of the report; None if another CPU holds its lock.
 struct Queue<'a>(Option<&'a QueueReport>);
 
 impl fmt::Display for Queue<'_> {

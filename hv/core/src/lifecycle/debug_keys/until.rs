@@ -1,4 +1,4 @@
-//! A moment as it stands to the present one.
+//! A deadline relative to now.
 
 use core::fmt;
 use xenolith_hal::Time;

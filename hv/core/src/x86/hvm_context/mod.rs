@@ -1,7 +1,7 @@
-//! The state of a domain's vCPUs and devices as records: read by the toolstack to save a domain, written by it to
-//! restore one, and to say where a new one starts.
+//! The HVM context of a domain: the state of its vCPUs and devices as records, which the toolstack reads to save a
+//! domain, and writes to restore one or to start a new one.
 //!
-//! The records, their order and what is refused are those of Xen 4.17 for a PVH domain. Nothing in a record is trusted.
+//! The records, their order and the errors are those of Xen 4.17 for a PVH domain. Nothing in a record is trusted.
 //! **Source:** `hvm/save.h`, `arch-x86/hvm/save.h`.
 
 mod registers;
@@ -22,15 +22,15 @@ use xen_abi::hvm_save::{
 use xen_abi::{Errno, VcpuId};
 use xenolith_hal::Machine;
 
-/// The records of the domain as a whole, which has lines for interrupts and nothing at their ends.
+/// The records of the domain as a whole: interrupt lines to which no device is connected.
 const DEVICES: [u16; 3] = [HVM_SAVE_CODE_PCI_IRQ, HVM_SAVE_CODE_ISA_IRQ, HVM_SAVE_CODE_PCI_LINK];
 
-/// What can be read as one record.
+/// Returns whether a record of this type can be read.
 fn is_saved(typecode: u16) -> bool {
     [&BEFORE_DEVICES, &DEVICES, &AFTER_DEVICES].iter().any(|codes| codes.contains(&typecode))
 }
 
-/// The longest state that the domain can have, in bytes.
+/// Returns the longest context that the domain can have, in bytes.
 pub fn size<M: Machine>(domain: &Domain<M>) -> usize {
     const DESCRIPTOR: usize = size_of::<HvmSaveDescriptor>();
     let each = BODY_BYTES + (BEFORE_DEVICES.len() + AFTER_DEVICES.len()) * DESCRIPTOR;
@@ -39,9 +39,9 @@ pub fn size<M: Machine>(domain: &Domain<M>) -> usize {
     domain.vcpus.len().saturating_mul(each).saturating_add(whole)
 }
 
-/// The whole state of a domain that stands still.
+/// Saves the whole context of a paused domain.
 ///
-/// **Errors:** `ENOMEM`; `EAGAIN` for a domain that does not stand still.
+/// **Errors:** `ENOMEM`; `EAGAIN` for a domain that is not paused.
 pub fn save<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Result<Vec<u8>, Errno> {
     let mut writer = Writer::default();
     let header = HvmSaveHeader {
@@ -87,10 +87,10 @@ fn save_device(typecode: u16, writer: &mut Writer) -> Result<(), Errno> {
     }
 }
 
-/// The body of one record of a domain that stands still.
+/// Saves the body of one record of a paused domain.
 ///
-/// **Errors:** `EINVAL` for a type that is not saved; `ENOENT` for a vCPU or a device that does not exist; `ENODATA` for
-/// a vCPU that has no such record; `EAGAIN`, `ENOMEM`.
+/// **Errors:** `EINVAL` for a type that is not saved; `ENOENT` for a vCPU or a device that does not exist; `ENODATA`
+/// for a vCPU that has no such record; `EAGAIN`, `ENOMEM`.
 pub fn save_one<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
@@ -117,12 +117,12 @@ pub fn save_one<M: Machine>(
     Ok(body)
 }
 
-/// Loads a state into a domain that stands still: all vCPUs are down afterwards but those whose registers are in it.
+/// Loads a context into a paused domain: all vCPUs are down afterwards except those whose registers are in it.
 ///
-/// What stands before a record that is refused was loaded.
+/// Records before one that is refused were loaded.
 ///
-/// **Errors:** `EINVAL` for a domain that is going, a header that is not one, a type that does not exist, and a record
-/// that makes no sense; `ENODATA` for a state without a header or an end; `ENODEV` for a device that the domain does
+/// **Errors:** `EINVAL` for a domain that is dying, a header that is not one, a type that does not exist, and a record
+/// that makes no sense; `ENODATA` for a context without a header or an end; `ENODEV` for a device that the domain does
 /// not have; and as [`vcpu_records::load`].
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) -> Result<(), Errno> {
     if domain.is_dying() {
@@ -166,7 +166,7 @@ pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) ->
     Ok(())
 }
 
-/// The lines of interrupts of a domain that has no devices: whatever stands there means nothing.
+/// Checks the interrupt lines of a domain that has no devices: their values are ignored.
 fn load_device(record: &Record<'_>) -> Result<(), Errno> {
     match record.typecode {
         HVM_SAVE_CODE_PCI_IRQ => record.read::<HvmHwPciIrqs>().map(|_| ()),
@@ -175,7 +175,7 @@ fn load_device(record: &Record<'_>) -> Result<(), Errno> {
     }
 }
 
-/// vCPUs that have yet to start do so with the first one's time stamp counter.
+/// Sets the time stamp counter of vCPUs that are not started yet to the first one's.
 fn follow_first<M: Machine>(domain: &Domain<M>) {
     let Some(offset) = domain.vcpu(VcpuId(0)).and_then(|first| first.with_core(|core| core.tsc_offset)) else { return };
     for vcpu in domain.vcpus.iter().filter(|vcpu| !vcpu.is_up()) {

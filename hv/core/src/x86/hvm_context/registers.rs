@@ -12,12 +12,12 @@ const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 const EVENT_VALID: u32 = 1 << 31;
-/// Bits of an event that mean nothing.
+/// Reserved bits of an event.
 const EVENT_RESERVED: u32 = 0x7fff_f000;
 /// Kinds of events: interrupt, NMI, exception, software interrupt. **Source:** AMD manual volume 2, 15.20.
 const EVENT_KINDS: [u32; 4] = [0, 2, 3, 4];
 
-/// An access word as versions of Xen before 4.9 took it from Intel's hardware, in the form of a control block.
+/// Converts an access word from the format of Xen before 4.9 (Intel's) to that of a VMCB.
 const fn attributes(word: u32) -> u16 {
     let word = if word & 0xf000 != 0 && word & 0xf00 == 0 { (word & 0xff) | ((word >> 4) & 0xf00) } else { word };
     (word & 0xfff) as u16
@@ -31,8 +31,8 @@ const fn table(limit: u32, base: u64) -> DescriptorTable {
     DescriptorTable { limit: limit as u16, base }
 }
 
-/// The record of a state. Floating point, debug addresses, the time stamp counter and events that wait are the
-/// caller's to add.
+/// Builds the record of a CPU state. The caller adds floating point, debug addresses, the time stamp counter and
+/// pending events.
 pub fn record(state: &CpuState) -> HvmHwCpu {
     let mut record = HvmHwCpu::default();
     general(&mut record, &state.registers);
@@ -68,7 +68,7 @@ fn control(record: &mut HvmHwCpu, state: &CpuState) {
     (record.msr_cstar, record.msr_syscall_mask) = (state.cstar, state.sfmask);
 }
 
-/// The state of a record. `pat`, which the record does not have, is taken as it is.
+/// Builds the CPU state of a record. `pat`, which the record does not have, is taken as it is.
 pub fn state(record: &HvmHwCpu, pat: u64) -> CpuState {
     let r = record;
     CpuState {
@@ -121,11 +121,9 @@ pub fn state(record: &HvmHwCpu, pat: u64) -> CpuState {
     }
 }
 
-/// Checks of a record what no machine needs to be asked for. What only some processors have is for the machine to
-/// refuse.
+/// Checks a record as far as the machine is not needed for it. The machine refuses what only some processors have.
 ///
-/// **Errors:** `EINVAL`.
-/// **Source:** Xen 4.17, what `XEN_DOMCTL_sethvmcontext` refuses.
+/// **Errors:** `EINVAL`. **Source:** Xen 4.17, what `XEN_DOMCTL_sethvmcontext` refuses.
 pub fn check(record: &HvmHwCpu) -> Result<(), Errno> {
     let (cr0, efer) = (record.cr0, record.msr_efer);
     let paging = cr0 & CR0_PG != 0;

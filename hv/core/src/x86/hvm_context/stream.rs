@@ -1,4 +1,4 @@
-//! A saved state as a run of records. **Source:** `hvm/save.h`.
+//! A saved context as a stream of records. **Source:** `hvm/save.h`.
 
 use alloc::vec::Vec;
 use xen_abi::Errno;
@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub struct Writer(Vec<u8>);
 
 impl Writer {
-    /// Adds a record; one without a body ends the state.
+    /// Adds a record; one without a body ends the context.
     ///
     /// **Errors:** `ENOMEM`.
     pub fn record<T: IntoBytes + Immutable>(&mut self, typecode: u16, instance: u16, body: &T) -> Result<(), Errno> {
@@ -23,7 +23,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything that was written.
+    /// Returns the bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -38,14 +38,14 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The body.
+    /// Reads the body.
     ///
     /// **Errors:** `EINVAL` if it has another length.
     pub fn read<T: FromBytes + IntoBytes>(&self) -> Result<T, Errno> {
         T::read_from_bytes(self.body).map_err(|_| Errno::EINVAL)
     }
 
-    /// The body, which an older hypervisor may have written shorter: zeros stand for what is missing.
+    /// Reads a body that an older hypervisor may have written shorter: missing bytes are zeros.
     ///
     /// **Errors:** `EINVAL` if it is longer.
     pub fn read_extended<T: FromBytes + IntoBytes>(&self) -> Result<T, Errno> {
@@ -59,7 +59,7 @@ impl Record<'_> {
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next record.
+    /// Reads the next record.
     ///
     /// **Errors:** `ENODATA` if there is none; `EINVAL` if its body is cut off.
     pub fn next(&mut self) -> Result<Record<'a>, Errno> {

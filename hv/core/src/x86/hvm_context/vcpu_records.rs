@@ -1,4 +1,4 @@
-//! The records that each vCPU has.
+//! The records of each vCPU.
 
 use super::registers;
 use super::stream::{Record, Writer};
@@ -21,14 +21,14 @@ const ADDRESS_SIZES: u32 = 0x8000_0008;
 /// MCG_CAP: two banks, and nothing else.
 const MACHINE_CHECK_BANKS: u64 = 2;
 const MACHINE_CHECK_BANK_COUNT: u64 = 0xff;
-/// How many ranges of memory types a record may claim to have.
+/// The most memory type ranges that a record may claim.
 const MOST_RANGES: u64 = xen_abi::hvm_save::MTRR_VCNT as u64;
 
-/// The records of vCPUs that stand before those of the domain's devices, and those that stand after them.
+/// The types of vCPU records before those of the domain's devices, and after them.
 pub const BEFORE_DEVICES: [u16; 3] = [HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS];
 pub const AFTER_DEVICES: [u16; 3] = [HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_VMCE_VCPU, HVM_SAVE_CODE_TSC_ADJUST];
 
-/// Bytes of the bodies of all records of one vCPU.
+/// The size of the bodies of all records of one vCPU, in bytes.
 pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()
     + size_of::<HvmHwLapic>()
     + size_of::<HvmHwLapicRegs>()
@@ -36,13 +36,13 @@ pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()
     + size_of::<HvmVmceVcpu>()
     + size_of::<HvmTscAdjust>();
 
-/// The time, with the vCPU's own time stamp counter.
+/// Returns the time, with the vCPU's own time stamp counter.
 fn own_time<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> TimeBase {
     let base = hv.machine.time_base();
     TimeBase { tsc: base.tsc.wrapping_add_signed(core.tsc_offset), ..base }
 }
 
-/// Writes one record of a vCPU. One that is down has no registers to write, and stays down where they are missing.
+/// Writes one record of a vCPU. A vCPU that is down has no registers record, and stays down where it is missing.
 ///
 /// **Errors:** `ENOMEM`.
 pub fn save<M: Machine>(
@@ -90,11 +90,11 @@ fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
     }
 }
 
-/// Loads one record of a vCPU that stands still.
+/// Loads one record of a paused vCPU.
 ///
-/// **Errors:** `EINVAL` for a vCPU that does not exist, a body of the wrong length, and what the vCPU could never have
-/// been; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for MSRs that it does not have; `EAGAIN` for one
-/// that does not stand still.
+/// **Errors:** `EINVAL` for a vCPU that does not exist, a body of the wrong length, and a state that the vCPU could
+/// never reach; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for MSRs that it does not have; `EAGAIN`
+/// for one that is not paused.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<'_>) -> Result<(), Errno> {
     let vcpu = domain.vcpu(xen_abi::VcpuId(record.instance.into())).ok_or(Errno::EINVAL)?;
     vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record)).ok_or(Errno::EAGAIN)??;
