@@ -26,7 +26,7 @@ impl Budget {
         self.is_spent_by(machine, 1)
     }
 
-    /// As [`Budget::is_spent`], before a step that takes as long as `worth` ordinary ones.
+    /// Returns the same as [`Budget::is_spent`], before a step that takes as long as `worth` ordinary ones.
     pub fn is_spent_by<M: Machine>(&mut self, machine: &M, worth: u32) -> bool {
         self.steps = self.steps.saturating_add(worth);
         if self.steps < STEPS_A_LOOK {

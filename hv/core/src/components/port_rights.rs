@@ -8,19 +8,20 @@ use xenolith_hal::IoSize;
 pub struct PortRights(Option<Dom0Ports>);
 
 impl PortRights {
-    /// None.
+    /// Returns no rights.
     #[must_use]
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Those of the control domain.
+    /// Returns the rights of the control domain.
     #[must_use]
     pub const fn control(ports: Dom0Ports) -> Self {
         Self(Some(ports))
     }
 
-    /// Who answers an access. One that touches the ports of two owners has nobody, and so has one past the last port.
+    /// Returns the device that responds to an access. An access across the ports of two devices has none, and so has
+    /// one past the last port.
     #[must_use]
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
         let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));

@@ -13,7 +13,7 @@ pub struct Runstate {
 }
 
 impl Runstate {
-    /// A vCPU that is made now, and down.
+    /// Creates a vCPU that is made now, and down.
     #[must_use]
     pub const fn new(now: Time) -> Self {
         Self { state: RUNSTATE_OFFLINE, since: now, spent: [0; 4] }
@@ -27,7 +27,7 @@ impl Runstate {
         (self.state, self.since) = (state, now);
     }
 
-    /// As a guest reads it, up to now.
+    /// Returns it as a guest reads it, up to now.
     #[must_use]
     pub fn info(&self, now: Time) -> VcpuRunstateInfo {
         let mut up_to_now = *self;
@@ -35,12 +35,12 @@ impl Runstate {
         VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: up_to_now.spent }
     }
 
-    /// As it lies in a guest's memory, where the last state's time is not counted yet.
+    /// Returns it as it is stored in a guest's memory, where the time in the current state is not counted yet.
     pub(crate) const fn as_stored(&self) -> VcpuRunstateInfo {
         VcpuRunstateInfo { state: self.state, pad: [0; 4], state_entry_time: self.since.0, time: self.spent }
     }
 
-    /// Nanoseconds for which it ran.
+    /// Returns nanoseconds for which it ran.
     #[must_use]
     pub fn ran_ns(&self, now: Time) -> u64 {
         let [ran, ..] = self.info(now).time;

@@ -35,7 +35,7 @@ pub struct VcpuCore<M: Machine> {
 }
 
 impl<M: Machine> VcpuCore<M> {
-    /// Shifts the guest's time stamp counter by `ticks`.
+    /// Makes a core in the state after INIT, with the memory types `mtrr`.
     pub fn new(id: VcpuId, hardware: M::Vcpu, mtrr: Mtrr) -> Self {
         Self {
             hardware,
@@ -47,7 +47,7 @@ impl<M: Machine> VcpuCore<M> {
         }
     }
 
-    /// Moves the guest's time stamp counter by so many ticks.
+    /// Shifts the guest's time stamp counter by `ticks`.
     pub fn shift_tsc(&mut self, ticks: i64) {
         self.tsc_offset = self.tsc_offset.wrapping_add(ticks);
         self.hardware.shift_tsc(ticks);

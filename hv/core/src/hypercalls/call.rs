@@ -1,4 +1,4 @@
-//! One hypercall, as its handler sees it.
+//! A hypercall as its handler sees it.
 
 use crate::components::access::{Action, Object, may};
 use crate::domains::domain::Domain;
@@ -10,42 +10,42 @@ use xen_abi::{DomId, Errno, GuestHandle};
 use xenolith_hal::{GuestCpu, Machine};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Who calls, with what. Copying in and out goes by the page tables of the calling vCPU.
+/// The caller and its arguments. Copying from and to the guest goes by the page tables of the calling vCPU.
 pub struct Call<'a, M: Machine> {
     pub hv: &'a Hypervisor<M>,
     pub domain: &'a Domain<M>,
     pub vcpu: &'a Vcpu<M>,
-    /// The part of the calling vCPU that runs.
+    /// The core of the calling vCPU.
     pub core: &'a mut VcpuCore<M>,
     /// The arguments as the guest passed them.
     pub args: [u64; 6],
-    /// One call of a multicall: it may not block, and it cannot be nested.
+    /// It is an entry of a multicall: it may not block, and it cannot be nested.
     pub in_multicall: bool,
 }
 
 impl<'a, M: Machine> Call<'a, M> {
-    /// A call that the running vCPU makes by itself.
+    /// Makes a call of the running vCPU's own.
     pub const fn new(running: &'a mut Running<'_, M>, args: [u64; 6]) -> Self {
         let Running { hv, domain, vcpu, .. } = *running;
         Self { hv, domain, vcpu, core: running.core, args, in_multicall: false }
     }
 
-    /// The caller's memory.
+    /// Returns the caller's memory.
     pub fn memory(&self) -> GuestView<'a, M> {
         GuestView::new(&self.hv.machine, &self.domain.space, self.core.hardware.paging())
     }
 
-    /// An argument; those past the sixth are 0.
+    /// Returns an argument; 0 past the sixth.
     pub fn arg(&self, index: usize) -> u64 {
         self.args.get(index).copied().unwrap_or(0)
     }
 
-    /// An argument of which the interface uses the low 32 bits.
+    /// Returns the low 32 bits of an argument.
     pub fn arg_u32(&self, index: usize) -> u32 {
         self.arg(index) as u32
     }
 
-    /// An argument as a pointer.
+    /// Returns an argument as a pointer.
     pub fn handle<T>(&self, index: usize) -> GuestHandle<T> {
         GuestHandle::new(self.arg(index))
     }
@@ -64,7 +64,7 @@ impl<'a, M: Machine> Call<'a, M> {
         self.memory().write(self.handle(index), value)
     }
 
-    /// True if the number means the caller: `DOMID_SELF` or its own.
+    /// Returns true if the number means the caller: `DOMID_SELF` or its own.
     pub fn is_self(&self, id: DomId) -> bool {
         id == DomId::SELF || id == self.domain.id
     }

@@ -10,12 +10,12 @@ use xen_abi::virq::VIRQ_CONSOLE;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::Machine;
 
-/// Bytes that are copied in at a time.
+/// The number of bytes copied at a time.
 const CHUNK: usize = 128;
-/// Bytes after which the guest may take its interrupts.
+/// The number of bytes after which the call is preempted.
 const PREEMPT_AFTER: u32 = 2048;
 
-/// Every operation: first argument the operation, second a count of bytes, third a buffer.
+/// Returns the operations: first argument the operation, second a count of bytes, third a buffer.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -25,7 +25,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// Writes bytes as they are. A long text is written in parts.
+/// Implements `CONSOLEIO_write`: writes bytes unchanged. A long text is written in parts.
 ///
 /// **Errors:** `EFAULT`; what came before was written.
 fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -48,9 +48,9 @@ fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Gives what was typed, at most as many bytes as asked for; returns how many.
+/// Implements `CONSOLEIO_read`: reads console input, at most as many bytes as asked for; returns how many.
 ///
-/// **Errors:** `EFAULT`, and what was typed is lost; `E2BIG` for a count that is negative as C's `int`, since what is
+/// **Errors:** `EFAULT`, and the input is lost; `E2BIG` for a count that is negative as C's `int`, since what is
 /// returned could not be told from an error.
 fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (to, wanted): (GuestHandle, _) = (call.handle(2), call.arg_u32(1));
@@ -69,7 +69,7 @@ fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Done(done))
 }
 
-/// Something was typed: tells the control domain.
+/// Notifies the control domain that the console has input.
 pub fn input_arrived<M: Machine>(hv: &Hypervisor<M>) {
     raise_for_handler(hv, VIRQ_CONSOLE);
 }

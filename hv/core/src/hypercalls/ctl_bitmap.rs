@@ -6,12 +6,12 @@ use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{CpuId, Machine};
 use xenolith_sched::CpuSet;
 
-/// The longest bitmap that is filled up with zeros, in bytes. No caller knows of so many CPUs or nodes.
+/// The longest bitmap that is padded with zeros, in bytes. No caller knows of so many CPUs or nodes.
 const LONGEST: u32 = 8192;
-/// Bytes that a [`CpuSet`] can fill.
+/// The size of a [`CpuSet`] in bytes.
 const SET_BYTES: usize = 32;
 
-/// Copies a bitmap in, as far as numbers below `limit` go; what lies past its end is not in the set.
+/// Copies a bitmap in, as far as numbers below `limit` go; bits past its end are clear.
 ///
 /// **Errors:** `EFAULT`.
 pub fn read_set<M: Machine>(memory: &GuestView<'_, M>, bitmap: &CtlBitmap, limit: u32) -> Result<CpuSet, Errno> {
@@ -28,8 +28,8 @@ pub fn read_set<M: Machine>(memory: &GuestView<'_, M>, bitmap: &CtlBitmap, limit
     Ok(set)
 }
 
-/// Copies those of a set that are below `limit` out, and zeros to the end of the bitmap. A bitmap that is too short
-/// gets what fits.
+/// Copies the members of a set that are below `limit` out, and zeros to the end of the bitmap. A bitmap that is too
+/// short gets what fits.
 ///
 /// **Errors:** `EFAULT`; `E2BIG` for a bitmap of more than 65536 bits.
 pub fn write_set<M: Machine>(

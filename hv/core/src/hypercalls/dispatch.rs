@@ -1,4 +1,4 @@
-//! From the guest's registers to a handler, and back.
+//! Hypercall dispatch: from the guest's registers to a handler, and back.
 
 use super::{Call, Hypercall, Table};
 use crate::domains::running::Running;
@@ -10,7 +10,7 @@ const CR0_PE: u64 = 1;
 const EFER_LMA: u64 = 1 << 10;
 const RFLAGS_VM: u64 = 1 << 17;
 
-/// The way a caller passes its arguments.
+/// The calling convention.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Convention {
     Long,
@@ -50,9 +50,9 @@ const fn set_arguments(registers: &mut Registers, convention: Convention, args: 
     }
 }
 
-/// Finds and makes one call whose arguments stand in `call`.
+/// Looks up and makes one call whose arguments are in `call`.
 ///
-/// **Errors:** `ENOSYS` for a number that does not exist, and whatever the call says.
+/// **Errors:** `ENOSYS` for a number that does not exist, and the call's own.
 pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
     let hypercall: &Hypercall<M> = usize::try_from(number)
         .ok()
@@ -63,7 +63,7 @@ pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
     hypercall.run(call)
 }
 
-/// Answers the hypercall that the vCPU has just made.
+/// Handles the hypercall that the vCPU has just made.
 pub fn answer<M: Machine>(running: &mut Running<'_, M>) -> After {
     let paging = running.core.hardware.paging();
     let convention = convention(&paging);

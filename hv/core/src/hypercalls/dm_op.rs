@@ -1,4 +1,4 @@
-//! `dm_op`: what a device model asks for. **Source:** `hvm/dm_op.h`.
+//! `dm_op`: requests of a device model. **Source:** `hvm/dm_op.h`.
 
 use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
@@ -6,10 +6,10 @@ use crate::outcome::Answer;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// The most buffers that an operation comes with.
+/// The most buffers of an operation.
 const MOST_BUFFERS: u32 = 2;
 
-/// `dm_op(domain, count, buffers)`. No domain has a device model, so there is no operation.
+/// Implements `dm_op(domain, count, buffers)`. No domain has a device model, so there is no operation.
 ///
 /// **Errors:** `ENODATA` without buffers, `E2BIG` for more than two, `ESRCH`, `EPERM` for the caller itself and for one
 /// that is not the control domain, else `EOPNOTSUPP`.

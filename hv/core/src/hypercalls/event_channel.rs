@@ -1,4 +1,4 @@
-//! `event_channel_op`: arguments in, permission, results out. **Source:** `event_channel.h`.
+//! `event_channel_op`: copies arguments in, checks permission, copies results out. **Source:** `event_channel.h`.
 //!
 //! A result that cannot be copied out leaves its port bound, as in Xen.
 
@@ -12,10 +12,10 @@ use xen_abi::event_channel::*;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// Which argument points to the structure.
+/// The argument that points to the structure.
 const ARGUMENTS: usize = 1;
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -42,7 +42,7 @@ const fn caller<'a, M: Machine>(call: &Call<'a, M>) -> HostedDomain<'a, M> {
     HostedDomain::new(call.hv, call.domain)
 }
 
-/// The domain that an argument names, and whether the caller may work on it.
+/// Returns the domain that an argument names, and whether the caller may work on it.
 ///
 /// **Errors:** `ESRCH` if there is none.
 fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<(HostedDomain<'a, M>, bool), Errno> {

@@ -19,10 +19,10 @@ use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Elements between two looks at the clock, and mappings that leave together.
+/// Elements between two checks of the clock, and mappings that are unmapped together.
 const BATCH: usize = 32;
 
-/// Every operation. Those refused are not for translated guests.
+/// Returns the table of operations. The refused ones are not for translated guests.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -43,7 +43,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// The list that a call is about.
+/// The list of a call.
 struct List<T> {
     at: GuestHandle<T>,
     count: u32,
@@ -51,6 +51,8 @@ struct List<T> {
 }
 
 impl<T> List<T> {
+    /// Returns the list of a call.
+    ///
     /// **Errors:** `EINVAL` for a length that is negative.
     fn of<M: Machine>(call: &Call<'_, M>) -> Result<Self, Errno> {
         let count = call.arg_u32(2);
@@ -60,12 +62,14 @@ impl<T> List<T> {
         Ok(Self { at: call.handle(1), count, budget: Budget::start(&call.hv.machine) })
     }
 
+    /// Returns the list of a call that takes one element.
+    ///
     /// **Errors:** `EINVAL` unless the list has one element.
     fn only<M: Machine>(call: &Call<'_, M>) -> Result<Self, Errno> {
         Self::of(call).and_then(|list| if list.count == 1 { Ok(list) } else { Err(Errno::EINVAL) })
     }
 
-    /// To be called again from the element `done` on, if the time is up.
+    /// Returns the continuation from the element `done` on, if the time budget is spent.
     fn preempted<M: Machine>(&self, call: &Call<'_, M>, done: u32) -> Option<Outcome> {
         let look = done != 0 && (done as usize).is_multiple_of(BATCH);
         (look && self.budget.is_over(&call.hv.machine)).then(|| self.again(call, done))
@@ -80,8 +84,8 @@ impl<T> List<T> {
     }
 }
 
-/// Does `step` with each element of a list; what it returns is written back. Before each one `ready` is asked, and the
-/// call made again if it says no.
+/// Calls `step` with each element of a list, and writes the element back. Before each one `ready` is called, and the
+/// call is made again if it returns false.
 fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     call: &Call<'_, M>,
     ready: impl Fn() -> bool,
@@ -102,7 +106,7 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(Outcome::OK)
 }
 
-/// As [`each`], but only the status at this offset is written back.
+/// Does the same as [`each`], but writes back only the status at this offset.
 fn each_status<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     call: &Call<'_, M>,
     offset: usize,
@@ -144,8 +148,8 @@ fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Unmaps a list, in batches: the pages of a batch leave the translation together, and its mappings end when no other
-/// CPU can reach them any more. If one can, it is kicked once, and the call is made again until it cannot.
+/// Implements `GNTTABOP_unmap_grant_ref`, in batches: the pages of a batch are unmapped together, and its mappings end
+/// when no other CPU can reach them any more. A CPU that can is kicked once, and the call is made again until none can.
 fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     const STATUS: usize = offset_of!(GnttabUnmapGrantRef, status);
     let list = List::<GnttabUnmapGrantRef>::of(call)?;
@@ -207,7 +211,7 @@ fn swap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// The domain that is asked about: anybody may ask about itself, the control domain about all.
+/// Returns the domain that is asked about: every domain may ask about itself, the control domain about all.
 fn asked<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Failure> {
     if call.is_self(id) {
         return Ok(Reference::Borrowed(call.domain));
@@ -217,6 +221,8 @@ fn asked<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'
     Ok(Reference::Shared(domain))
 }
 
+/// Implements `GNTTABOP_setup_table`.
+///
 /// **Errors:** `EINVAL` unless there is one element; `EFAULT`.
 fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let list = List::<GnttabSetupTable>::only(call)?;
@@ -229,7 +235,7 @@ fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Tells where the domain sees the frames of its table: all ones for a frame that it has not mapped.
+/// Writes the guest frames at which the domain sees its table: all ones for a frame that it has not mapped.
 fn write_frames<M: Machine>(
     call: &Call<'_, M>,
     domain: &Domain<M>,
@@ -249,6 +255,8 @@ fn write_frames<M: Machine>(
     outcome
 }
 
+/// Implements `GNTTABOP_query_size`.
+///
 /// **Errors:** `EINVAL` unless there is one element; `EFAULT`.
 fn query_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let list = List::<GnttabQuerySize>::only(call)?;
@@ -264,7 +272,7 @@ fn query_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// The form that is in use is written back whether it was changed or not.
+/// Implements `GNTTABOP_set_version`. The version in use is written back whether it was changed or not.
 ///
 /// **Errors:** as [`set_version`], `EFAULT`.
 fn change_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -276,8 +284,9 @@ fn change_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     outcome.map(|()| Outcome::OK)
 }
 
-/// **Errors:** `ESRCH` for a domain that does not exist, `EPERM` for one that is not the caller's to ask about,
-/// `EFAULT`.
+/// Implements `GNTTABOP_get_version`.
+///
+/// **Errors:** `ESRCH` for a domain that does not exist, `EPERM` for one that the caller may not ask about, `EFAULT`.
 fn get_version<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let list = List::<GnttabGetVersion>::of(call)?;
     let mut op = call.memory().read(list.at)?;

@@ -1,4 +1,4 @@
-//! `hvm_op`: what belongs to fully virtualised domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
+//! `hvm_op`: operations of HVM and PVH domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
 
 use crate::components::access::{Action, Object};
 use crate::domains::domain::Domain;
@@ -17,13 +17,13 @@ use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR}
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// Vectors below this are the processor's own.
+/// The lowest vector of an upcall; those below are the processor's exceptions.
 const FIRST_VECTOR: u8 = 16;
 
-/// Events of the trace from this number on belong to a class, which a guest cannot choose. **Source:** `trace.h`.
+/// Trace events from this number on belong to a class, which a guest cannot choose. **Source:** `trace.h`.
 const TRACE_CLASSES: u16 = 1 << 12;
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -41,7 +41,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// Another domain that the caller may set up, or none for the caller itself.
+/// Returns another domain that the caller may set up, or None for the caller itself.
 ///
 /// **Errors:** `ESRCH`, `EPERM`.
 fn other<M: Machine>(call: &Call<'_, M>, id: DomId) -> Result<Option<DomainRef<M>>, Errno> {
@@ -53,8 +53,10 @@ fn other<M: Machine>(call: &Call<'_, M>, id: DomId) -> Result<Option<DomainRef<M
     Ok(Some(domain))
 }
 
-/// **Errors:** `EINVAL` for a parameter that does not exist or a value that it cannot have, `EPERM` for one that is
-/// not the guest's to set, `EEXIST` for one that can be set only once, `ESRCH`, `EFAULT`.
+/// Implements `HVMOP_set_param`.
+///
+/// **Errors:** `EINVAL` for a parameter that does not exist or a value that it cannot have, `EPERM` for one that the
+/// guest may not set, `EEXIST` for one that can be set only once, `ESRCH`, `EFAULT`.
 fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let wanted: HvmParam = call.read_arg(1)?;
     let other = other(call, wanted.domid)?;
@@ -68,8 +70,10 @@ fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// **Errors:** `EINVAL` for a parameter that does not exist, `EPERM` for one that is not the guest's to read,
-/// `ESRCH`, `EFAULT`.
+/// Implements `HVMOP_get_param`.
+///
+/// **Errors:** `EINVAL` for a parameter that does not exist, `EPERM` for one that the guest may not read, `ESRCH`,
+/// `EFAULT`.
 fn get_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut wanted: HvmParam = call.read_arg(1)?;
     let other = other(call, wanted.domid)?;
@@ -79,7 +83,7 @@ fn get_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// With nested paging the guest flushes for itself; there is nothing that a flush by the hypervisor would add.
+/// Implements `HVMOP_flush_tlbs`: does nothing. With nested paging the guest flushes its own TLB.
 fn flush_tlbs<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.arg(1) == 0 { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
 }
@@ -89,16 +93,16 @@ fn get_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// An event of the guest's own for the trace, which nobody takes: it is looked at and dropped.
+/// Implements `HVMOP_xentrace`: checks a trace event of the guest and drops it, since there is no trace.
 ///
-/// **Errors:** `EINVAL` for more bytes than the structure has or an event that is not the guest's to name, `EFAULT`.
+/// **Errors:** `EINVAL` for more bytes than the structure has or an event that the guest may not name, `EFAULT`.
 fn xentrace<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let event: HvmXentrace = call.read_arg(1)?;
     let too_long = usize::from(event.extra_bytes) > event.extra.len();
     if too_long || event.event >= TRACE_CLASSES { Err(Errno::EINVAL) } else { Ok(Outcome::OK) }
 }
 
-/// What kind of memory a frame is.
+/// Implements `HVMOP_get_mem_type`: returns the type of a frame's memory.
 ///
 /// **Errors:** `ESRCH`, `EPERM`, `EFAULT`.
 fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -117,7 +121,7 @@ fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// From now on events of a vCPU raise this vector in its local APIC.
+/// Implements `HVMOP_set_evtchn_upcall_vector`: from now on events of a vCPU raise this vector in its local APIC.
 ///
 /// **Errors:** `EINVAL` for a vector below 16, `ENOENT` for a vCPU that does not exist, `EFAULT`.
 fn set_upcall_vector<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -131,7 +135,7 @@ fn set_upcall_vector<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Has a vCPU look at its events in the way that was just chosen, whether there are any or not: as in real Xen.
+/// Raises the upcall of a vCPU in the way that was just chosen, whether events are pending or not: as in real Xen.
 fn raise_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     let vector = vcpu.upcall_vector.load(Ordering::SeqCst);
     if vector != 0 {
@@ -140,7 +144,7 @@ fn raise_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<
     notify_number(hv, &domain, vcpu.id);
 }
 
-/// Nobody listens yet, so nothing happens.
+/// Implements `HVMOP_guest_request_vm_event`: does nothing, since there is no listener yet.
 fn guest_request_vm_event<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.arg(1) == 0 { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
 }

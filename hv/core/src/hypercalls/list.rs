@@ -1,4 +1,4 @@
-//! Every hypercall there is.
+//! The hypercall table.
 
 use super::domctl::domctl;
 use super::table::{Body, Hypercall};
@@ -15,7 +15,7 @@ use xenolith_hal::Machine;
 /// One past the highest number.
 const COUNT: usize = 64;
 
-/// The table, for one kind of machine.
+/// The hypercall table, for one kind of machine.
 pub struct Table<M>(PhantomData<M>);
 
 const fn does<M: Machine>(number: u32, name: &'static str, action: Action, handler: Handler<M>) -> Hypercall<M> {
@@ -49,7 +49,7 @@ const fn operations<M: Machine>(
 }
 
 impl<M: Machine> Table<M> {
-    /// Every hypercall, in the order of the numbers.
+    /// The hypercalls, in the order of the numbers.
     pub const ALL: &'static [Hypercall<M>] = &[
         does(number::PLATFORM_OP, "platform_op", Action::ManagePlatform, platform_op::platform_op),
         does(number::MULTICALL, "multicall", Action::CallForItself, multicall),
@@ -88,7 +88,7 @@ impl<M: Machine> Table<M> {
         refused(number::ARCH_1, "paging_domctl_continuation", Errno::EOPNOTSUPP),
     ];
 
-    /// The same by number.
+    /// The hypercalls by number.
     pub const BY_NUMBER: &'static [Option<&'static Hypercall<M>>; COUNT] = &Self::by_number();
 
     const fn by_number() -> [Option<&'static Hypercall<M>>; COUNT] {

@@ -5,7 +5,8 @@ use crate::outcome::Answer;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// Third argument: whose page tables. No domain has any that are the hypervisor's concern.
+/// Implements `mmuext_op`, whose fourth argument names the domain. No domain has page tables that the hypervisor
+/// handles.
 ///
 /// **Errors:** `ESRCH` for a domain that does not exist, and for the caller by its own number; else `EINVAL`.
 pub fn mmuext_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {

@@ -1,4 +1,4 @@
-//! Hypercalls: the table of them, and the way from the guest's registers to a handler.
+//! Hypercalls: the table, dispatch, and every call.
 
 mod call;
 pub mod console_io;

@@ -1,4 +1,4 @@
-//! Several calls in one.
+//! `multicall`: a list of calls in one.
 
 use super::{Call, make};
 use crate::budget::Budget;
@@ -7,10 +7,10 @@ use xen_abi::hypercall::MulticallEntry;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::Machine;
 
-/// `multicall(list, count)`: makes each call of the list and writes its result beside it. A preempted entry leaves
-/// its progress in its own arguments, and the list goes on at that entry.
+/// Implements `multicall(list, count)`: makes each call of the list and writes its result beside it. A preempted entry
+/// leaves its progress in its own arguments, and the list continues at that entry.
 ///
-/// **Errors:** `EFAULT` when an entry cannot be read or its result not written; those before it were made.
+/// **Errors:** `EFAULT` when an entry cannot be read or its result not written; the entries before it were made.
 /// **Source:** `xen.h`.
 pub fn multicall<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.in_multicall {

@@ -1,7 +1,6 @@
 //! `physdev_op`: physical devices, for the control domain. **Source:** `physdev.h`.
 //!
-//! A translated domain has its interrupts by its virtual controllers, so everything that names a physical interrupt
-//! is refused.
+//! A translated domain gets its interrupts through its virtual controllers, so every operation on a PIRQ is refused.
 
 use crate::components::access::Action;
 use crate::hypercalls::{Call, Handler, Operation, permitted, refused};
@@ -15,10 +14,10 @@ use xen_abi::physdev::{
 };
 use xenolith_hal::{IoSize, Machine, PciFunction};
 
-/// The vendor that is read where no device answers.
+/// The vendor that reads where no device responds.
 const NOBODY: u16 = 0xffff;
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -40,8 +39,8 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// The control domain says whether a window of PCI configuration space is marked as reserved. The window is taken from
-/// the firmware's tables and shown to that domain either way.
+/// Implements `PHYSDEVOP_pci_mmcfg_reserved`: the control domain says whether an ECAM window is marked as reserved. The
+/// window is taken from the firmware's tables and shown to that domain either way.
 ///
 /// **Errors:** `EINVAL` for unknown flags, `ENODEV` unless there is a window of just these buses, `EIO` if it lies
 /// elsewhere, `EFAULT`, `EPERM`.
@@ -55,9 +54,10 @@ fn mmcfg_reserved<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if place.0 == named.address { Ok(Outcome::OK) } else { Err(Errno::EIO) }
 }
 
-/// The control domain has found a device. Every device is its own until there is an IOMMU to give it to others.
+/// Implements `PHYSDEVOP_pci_device_add`: the control domain has found a device. Every device is its own until there is
+/// an IOMMU to give it to others.
 ///
-/// **Errors:** `EOPNOTSUPP` for one that does not answer, `EFAULT`, `EPERM`.
+/// **Errors:** `EOPNOTSUPP` for one that does not respond, `EFAULT`, `EPERM`.
 fn device_add<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let found: PhysdevPciDeviceAdd = call.read_arg(1)?;
     let function = PciFunction { segment: found.seg, bdf: u16::from(found.bus) << 8 | u16::from(found.devfn) };
@@ -69,7 +69,8 @@ fn device_add<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// The control domain resets a USB controller whose debug port the hypervisor may use, which it never does.
+/// Implements `PHYSDEVOP_dbgp_op`: the control domain resets a USB controller whose debug port the hypervisor may use,
+/// which it never does.
 ///
 /// **Errors:** `EFAULT`, `EPERM`.
 fn debug_port<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -77,6 +78,8 @@ fn debug_port<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `PHYSDEVOP_pci_device_remove`.
+///
 /// **Errors:** `EFAULT`, `EPERM`.
 fn device_remove<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let _: PhysdevPciDevice = call.read_arg(1)?;

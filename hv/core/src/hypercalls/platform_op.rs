@@ -15,9 +15,9 @@ use xen_abi::platform::{
 use xenolith_devices::pvclock::wall_clock_at_zero;
 use xenolith_hal::{DomId, Machine, Time, WallClock};
 
-/// Does what the structure behind the first argument asks for.
+/// Implements `platform_op(op)`.
 ///
-/// **Errors:** `EFAULT`, `EACCES` for another version of the interface, `ENOSYS` for what is not there.
+/// **Errors:** `EFAULT`, `EACCES` for another version of the interface, `ENOSYS` for operations that are missing.
 pub fn platform_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: PlatformOp = call.read_arg(0)?;
     if op.interface_version != XENPF_INTERFACE_VERSION {
@@ -59,7 +59,7 @@ pub fn platform_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// The kind of a CPU, all zeroes for one that is not there. All CPUs are of one kind.
+/// Returns the kind of a CPU, all zeroes for one that does not exist. All CPUs are of one kind.
 fn cpu_version<M: Machine>(machine: &M, asked: XenpfPcpuVersion) -> XenpfPcpuVersion {
     let count = u32::try_from(machine.cpu_count()).unwrap_or(u32::MAX);
     let mut version = XenpfPcpuVersion {
@@ -81,21 +81,21 @@ fn cpu_version<M: Machine>(machine: &M, asked: XenpfPcpuVersion) -> XenpfPcpuVer
     version
 }
 
-/// Every CPU that there is runs.
+/// Implements `XENPF_cpu_online`: every CPU is online.
 ///
-/// **Errors:** `EINVAL` for one that is not there.
+/// **Errors:** `EINVAL` for one that does not exist.
 fn cpu_online<M: Machine>(call: &Call<'_, M>, asked: XenpfCpuOl) -> Result<(), Errno> {
     if (asked.cpuid as usize) < call.hv.machine.cpu_count() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// No CPU is ever turned off: `EOPNOTSUPP`, or `EINVAL` for one that is not there.
+/// Implements `XENPF_cpu_offline`: no CPU can be taken offline: `EOPNOTSUPP`, or `EINVAL` for one that does not exist.
 fn cpu_offline<M: Machine>(call: &Call<'_, M>, asked: XenpfCpuOl) -> Errno {
     if (asked.cpuid as usize) < call.hv.machine.cpu_count() { Errno::EOPNOTSUPP } else { Errno::EINVAL }
 }
 
-/// How many CPUs rest by order: none.
+/// Implements `XENPF_core_parking`: no CPU is parked.
 ///
-/// **Errors:** `EOPNOTSUPP` for an order, `EINVAL` for anything else.
+/// **Errors:** `EOPNOTSUPP` for parking, `EINVAL` for anything else.
 const fn core_parking(asked: XenpfCoreParking) -> Result<XenpfCoreParking, Errno> {
     match asked.kind {
         XEN_CORE_PARKING_GET => Ok(XenpfCoreParking { idle_nums: 0, ..asked }),
@@ -105,8 +105,8 @@ const fn core_parking(asked: XenpfCoreParking) -> Result<XenpfCoreParking, Errno
     }
 }
 
-/// What the BIOS said of disks, screen and keyboard when the machine started, which is not asked for: there is none
-/// (`ESRCH`). `ENOSYS` for what EFI says, `EINVAL` for what does not exist.
+/// Implements `XENPF_firmware_info`: the BIOS's information on disks, screen and keyboard is not collected (`ESRCH`).
+/// `ENOSYS` for EFI's, `EINVAL` for kinds that do not exist.
 const fn firmware_info(asked: XenpfFirmwareInfo) -> Errno {
     match asked.kind {
         XEN_FW_DISK_INFO | XEN_FW_DISK_MBR_SIGNATURE | XEN_FW_VBEDDC_INFO | XEN_FW_KBD_SHIFT_FLAGS => Errno::ESRCH,
@@ -118,7 +118,8 @@ const fn firmware_info(asked: XenpfFirmwareInfo) -> Errno {
 /// The most registers that one call may name.
 const MOST_RESOURCES: u32 = 2;
 
-/// Reads or writes registers of a CPU. None is free for it: the first entry says so.
+/// Implements `XENPF_resource_op`: reads or writes registers of a CPU. No register may be accessed: the first entry
+/// says so.
 ///
 /// **Errors:** `EINVAL` for more than two entries, `EFAULT`.
 fn resource_op<M: Machine>(call: &Call<'_, M>, asked: XenpfResourceOp) -> Result<(), Errno> {
@@ -138,7 +139,7 @@ fn resource_op<M: Machine>(call: &Call<'_, M>, asked: XenpfResourceOp) -> Result
     call.memory().write(asked.entries, &entry)
 }
 
-/// Sets the date for everybody.
+/// Sets date and time for all domains.
 fn set_time<M: Machine>(call: &Call<'_, M>, seconds: u64, nanoseconds: u32, at: Time) {
     call.hv.set_wall_clock(wall_clock_at_zero(WallClock { seconds, nanoseconds }, at));
     let mut next = call.hv.domains.first_from(DomId(0));
@@ -148,9 +149,9 @@ fn set_time<M: Machine>(call: &Call<'_, M>, seconds: u64, nanoseconds: u32, at: 
     }
 }
 
-/// What is known of a CPU.
+/// Implements `XENPF_get_cpuinfo`.
 ///
-/// **Errors:** `EINVAL` for a CPU that is not there.
+/// **Errors:** `EINVAL` for a CPU that does not exist.
 fn cpu_info<M: Machine>(call: &Call<'_, M>, mut info: XenpfPcpuinfo) -> Result<XenpfPcpuinfo, Errno> {
     let count = u32::try_from(call.hv.machine.cpu_count()).unwrap_or(u32::MAX);
     info.max_present = count.saturating_sub(1);

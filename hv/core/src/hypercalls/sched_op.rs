@@ -1,4 +1,4 @@
-//! `sched_op`: a vCPU gives its CPU away, waits, or ends its domain. **Source:** `sched.h`.
+//! `sched_op`: yielding, blocking, polling, shutdown and watchdogs. **Source:** `sched.h`.
 
 use crate::components::access::{Action, Object};
 use crate::components::event_channel::{is_pending, poll};
@@ -21,7 +21,7 @@ use xenolith_hal::{CpuId, Machine, Time};
 const MOST_POLLED_PORTS: u32 = 128;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -41,7 +41,7 @@ fn yield_cpu<M: Machine>(_: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Yield(0))
 }
 
-/// Opens the way for events and waits for one.
+/// Implements `SCHEDOP_block`: enables events and blocks.
 fn block<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if let Some((page, offset)) = call.vcpu.info(&call.hv.machine) {
         let _ = page.store_u8(offset + VCPU_INFO_UPCALL_MASK, 0);
@@ -49,6 +49,8 @@ fn block<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Block(0))
 }
 
+/// Implements `SCHEDOP_shutdown`.
+///
 /// **Errors:** `EINVAL` for a reason above the last, `EFAULT`.
 fn shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedShutdown { reason } = call.read_arg(1)?;
@@ -56,14 +58,14 @@ fn shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Stopped)
 }
 
-/// Remembers why the domain is about to go down, for whoever asks after a crash.
+/// Implements `SCHEDOP_shutdown_code`: records why the domain is about to go down, for queries after a crash.
 fn shutdown_code<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedShutdown { reason } = call.read_arg(1)?;
     call.domain.shutdown_code.store(reason & 0xff, Ordering::SeqCst);
     Ok(Outcome::OK)
 }
 
-/// Waits until one of the ports is pending or the time is over. Returns 0 in both cases.
+/// Implements `SCHEDOP_poll`: blocks until one of the ports is pending or the timeout expires. Returns 0 in both cases.
 ///
 /// **Errors:** `EINVAL` for more than 128 ports or one that does not exist, `EFAULT`.
 fn poll_ports<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -95,7 +97,7 @@ fn poll_ports<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Block(0))
 }
 
-/// Shuts another domain down, for the control domain.
+/// Implements `SCHEDOP_remote_shutdown`: shuts another domain down, for the control domain.
 ///
 /// **Errors:** `ESRCH` if there is no such domain, `EPERM`, `EFAULT`.
 fn remote_shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -109,10 +111,11 @@ fn remote_shutdown<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Arms, renews or stops a watchdog that ends the domain when it is not renewed in time: `id` 0 makes a new one.
+/// Implements `SCHEDOP_watchdog`: arms, renews or stops a watchdog that shuts the domain down when it is not renewed in
+/// time: `id` 0 arms a new one.
 ///
-/// **Errors:** `EINVAL` for one that is not in use and for a number above 2. If both are in use, `ENOSPC` as a number of
-/// 32 bits, not negative as one of 64 bits: real Xen has it so, and callers compare with that.
+/// **Errors:** `EINVAL` for one that is not in use and for a number above 2. If both are in use, `ENOSPC` as a number
+/// of 32 bits, not negative as one of 64 bits: real Xen has it so, and callers compare with that.
 fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedWatchdog { id, timeout } = call.read_arg(1)?;
     let deadline = call.hv.machine.now().after_ns(u64::from(timeout) * NS_PER_SECOND);
@@ -124,9 +127,10 @@ fn watchdog<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Done(made))
 }
 
-/// Pins the calling vCPU to a CPU for as long as it asks for it; a negative number ends that.
+/// Implements `SCHEDOP_pin_override`: pins the calling vCPU to a CPU until it asks otherwise; a negative number unpins
+/// it.
 ///
-/// **Errors:** `EBUSY`, `EINVAL` for a CPU that is not there or runs no guests, `EPERM`, `EFAULT`.
+/// **Errors:** `EBUSY`, `EINVAL` for a CPU that does not exist or runs no guests, `EPERM`, `EFAULT`.
 fn pin_override<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let SchedPinOverride { pcpu } = call.read_arg(1)?;
     let Ok(cpu) = u32::try_from(pcpu) else {

@@ -1,4 +1,4 @@
-//! The one table of hypercalls: number, name, who may call, and what does it.
+//! The types of the hypercall table: number, name, permitted callers, and handler.
 
 use super::Call;
 use crate::components::access::{Action, Object};
@@ -6,19 +6,19 @@ use crate::outcome::Answer;
 use xen_abi::Errno;
 use xenolith_hal::Machine;
 
-/// What does a call.
+/// The handler of a call.
 pub type Handler<M> = fn(&mut Call<'_, M>) -> Answer;
 
-/// What must hold for a call, whatever it is to do.
+/// A check before a call, whatever its operation.
 pub type Precondition<M> = fn(&Call<'_, M>) -> Result<(), Errno>;
 
-/// What stands behind a number.
+/// How a hypercall is handled.
 pub enum Body<M: Machine> {
-    /// This.
+    /// By this handler.
     Does(Handler<M>),
-    /// Nothing: the errno that Xen has when it is absent or refused.
+    /// Refused with the errno that Xen has when it is absent or refused.
     Refused(Errno),
-    /// Operations, told apart by the first argument.
+    /// By one of these operations, selected by the first argument.
     Operations(&'static [Operation<Handler<M>>]),
 }
 
@@ -33,12 +33,12 @@ pub struct Operation<H> {
     pub body: OperationBody<H>,
 }
 
-/// What stands behind an operation's number.
+/// How an operation is handled.
 #[derive(Clone, Copy)]
 pub enum OperationBody<H> {
     /// Calls this handler.
     Does(H),
-    /// Nothing: the errno that Xen has when it is absent or refused.
+    /// Refused with the errno that Xen has when it is absent or refused.
     Refused(Errno),
 }
 
@@ -52,7 +52,7 @@ impl<H: Copy> Operation<H> {
         }
     }
 
-    /// The handler.
+    /// Returns the handler.
     ///
     /// **Errors:** the errno of an operation that is refused.
     pub fn handler(&self) -> Result<H, Errno> {
@@ -70,24 +70,24 @@ pub struct Hypercall<M: Machine> {
     pub name: &'static str,
     /// What the caller must be permitted to do, whatever the operation.
     pub action: Action,
-    /// The bits of the first argument that tell operations apart; the rest carries progress.
+    /// The bits of the first argument that select the operation; the rest carries progress.
     pub mask: u32,
-    /// What is looked at before the operation is.
+    /// Checked before the operation is looked up.
     pub precondition: Option<Precondition<M>>,
     pub body: Body<M>,
 }
 
-/// An operation that concerns the caller alone, or that asks for permission itself once it knows the object.
+/// Returns an operation that concerns the caller alone, or that asks for permission itself once it knows the object.
 pub const fn operation<H>(number: u32, name: &'static str, handler: H) -> Operation<H> {
     Operation { number, name, action: Action::CallForItself, body: OperationBody::Does(handler) }
 }
 
-/// An operation on the machine that takes permission for `action`.
+/// Returns an operation on the machine that takes permission for `action`.
 pub const fn permitted<H>(action: Action, number: u32, name: &'static str, handler: H) -> Operation<H> {
     Operation { number, name, action, body: OperationBody::Does(handler) }
 }
 
-/// An operation that is refused with this errno.
+/// Returns an operation that is refused with this errno.
 pub const fn refused<H>(number: u32, name: &'static str, errno: Errno) -> Operation<H> {
     Operation { number, name, action: Action::CallForItself, body: OperationBody::Refused(errno) }
 }
@@ -95,8 +95,8 @@ pub const fn refused<H>(number: u32, name: &'static str, errno: Errno) -> Operat
 impl<M: Machine> Hypercall<M> {
     /// Makes the call.
     ///
-    /// **Errors:** `ENOSYS` for an operation that does not exist, `EPERM` for one that is not the caller's to make,
-    /// and whatever the precondition and the handler say.
+    /// **Errors:** `ENOSYS` for an operation that does not exist, `EPERM` for one that the caller may not make, and
+    /// those of the precondition and the handler.
     pub fn run(&self, call: &mut Call<'_, M>) -> Answer {
         call.may(self.action, Object::Machine)?;
         if let Some(check) = self.precondition {

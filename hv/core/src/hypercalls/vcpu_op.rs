@@ -1,4 +1,4 @@
-//! `vcpu_op`: a domain's own vCPUs. **Source:** `vcpu.h`.
+//! `vcpu_op`: operations on a domain's own vCPUs. **Source:** `vcpu.h`.
 
 use super::vcpu_start::initialise;
 use crate::components::event_channel::{mark_everything, raise_vcpu};
@@ -26,14 +26,14 @@ use xenolith_hal::{Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
 
 /// The shortest period of the periodic timer.
 const SHORTEST_PERIOD_NS: u64 = 1_000_000;
-/// Longer periods than this are taken for mistakes.
+/// A longer period than this is taken for a mistake.
 const LONGEST_PERIOD_NS: u64 = u64::MAX >> 2;
-/// A moment further away than this (13 days) is taken for one that lies in the past by a guest's counter that wrapped.
+/// A deadline further away than this (13 days) is taken for one in the past, by a guest's counter that wrapped.
 const FURTHEST_NS: u64 = 1 << 50;
-/// When the timer fires then: such guests have something to do, or no timer at all, and nobody knows which.
+/// When the timer fires then: such a guest has work pending or no timer at all, and it cannot be told which.
 const MIDDLE_WAY_NS: u64 = 100_000_000;
 
-/// Every operation: first argument the operation, second the vCPU, third a structure.
+/// Returns the table of operations: first argument the operation, second the vCPU, third a structure.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -56,21 +56,21 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// What must hold for every operation, be it one that does not exist.
+/// Checks what must hold for every operation, even one that does not exist.
 ///
 /// **Errors:** `ENOENT` unless the second argument names a vCPU of the caller's domain.
 pub fn is_of_a_vcpu<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
     target(call).map(|_| ())
 }
 
-/// The vCPU that the second argument names.
+/// Returns the vCPU that the second argument names.
 ///
 /// **Errors:** `ENOENT`.
 pub(super) fn target<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
     call.domain.vcpu(VcpuId(call.arg_u32(1))).ok_or(Errno::ENOENT)
 }
 
-/// As [`target`], for what a vCPU may only do to itself.
+/// Returns the same as [`target`], for operations of a vCPU on itself.
 ///
 /// **Errors:** `ENOENT`, and `EINVAL` for another one.
 fn oneself<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
@@ -78,6 +78,8 @@ fn oneself<'a, M: Machine>(call: &Call<'a, M>) -> Result<&'a Vcpu<M>, Errno> {
     if vcpu.id == call.vcpu.id { Ok(vcpu) } else { Err(Errno::EINVAL) }
 }
 
+/// Implements `VCPUOP_up`.
+///
 /// **Errors:** `EINVAL` for one that was never given a state to start in.
 fn up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
@@ -109,7 +111,8 @@ fn get_runstate_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// From now on the run state is written to this guest virtual address at each change.
+/// Implements `VCPUOP_register_runstate_memory_area`: from now on the run state is written to this guest virtual
+/// address at each change.
 fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     let area: VcpuRegisterRunstateMemoryArea = call.read_arg(2)?;
@@ -123,6 +126,8 @@ fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `VCPUOP_set_periodic_timer`.
+///
 /// **Errors:** `EINVAL` for a period under 1 ms or from 2^62 ns on.
 fn set_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
@@ -142,7 +147,7 @@ fn stop_periodic_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// A moment that is over fires at once, whatever the flags say.
+/// Implements `VCPUOP_set_singleshot_timer`. A deadline in the past fires at once, whatever the flags say.
 ///
 /// **Errors:** `EINVAL` for another vCPU, `EFAULT`.
 fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -158,7 +163,7 @@ fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// `set_timer_op(moment)`, the old way to the calling vCPU's one-shot timer: 0 stops it.
+/// Implements `set_timer_op(deadline)`, the old interface to the calling vCPU's one-shot timer: 0 stops it.
 pub fn set_timer_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (now, wanted) = (call.hv.machine.now(), call.arg(0));
     let deadline = match i64::try_from(wanted) {
@@ -175,8 +180,8 @@ fn stop_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Moves a vCPU's `vcpu_info` to a place of the guest's own choice, once and for all. What stands in the old place is
-/// taken along, and everything is marked as pending, so that nothing is lost on the way.
+/// Implements `VCPUOP_register_vcpu_info`: moves a vCPU's `vcpu_info` to a place of the guest's choice, once. The old
+/// contents are copied, and everything is marked as pending, so that no event is lost on the way.
 ///
 /// **Errors:** `ENXIO` when it crosses a page's end or is not aligned; `EINVAL` when it was moved before, or is not the
 /// guest's RAM; `EPERM`, `EFAULT`.
@@ -231,7 +236,8 @@ fn send_nmi<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// From now on the time is written to this guest virtual address whenever its parameters change.
+/// Implements `VCPUOP_register_vcpu_time_memory_area`: from now on the time is written to this guest virtual address
+/// whenever its parameters change.
 fn register_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
     let area: VcpuRegisterTimeMemoryArea = call.read_arg(2)?;

@@ -1,4 +1,4 @@
-//! `VCPUOP_initialise`: the first registers of a vCPU, from its domain itself. **Source:** `hvm/hvm_vcpu.h`.
+//! `VCPUOP_initialise`: sets a vCPU's first registers, called by its own domain. **Source:** `hvm/hvm_vcpu.h`.
 
 use super::vcpu_op::target;
 use crate::hypercalls::Call;
@@ -11,11 +11,11 @@ const CR0_PG: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
-/// The bits of RFLAGS that there are, and the one that is always set.
+/// The defined bits of RFLAGS, and the one that is always set.
 const RFLAGS: u64 = 0x3f_7fd5;
 const RFLAGS_FIXED: u64 = 2;
 
-/// Of a segment's access word.
+/// Bits of a segment's access word.
 const ACCESSED: u16 = 1;
 const WRITABLE_OR_READABLE: u16 = 1 << 1;
 const CODE: u16 = 1 << 3;
@@ -27,9 +27,9 @@ const ACCESS_WORD: u16 = 0xfff;
 const BUSY: u16 = 1 << 1;
 const BUSY_TASK: u16 = 0xb;
 
-/// Gives a vCPU that is down its first registers; it still has to be brought up.
+/// Implements `VCPUOP_initialise`: sets the first registers of a vCPU that is down; it still has to be brought up.
 ///
-/// **Errors:** `EEXIST` for one that has a state already, `EINVAL` for registers that no processor takes, `EBUSY` for
+/// **Errors:** `EEXIST` for one that has a state already, `EINVAL` for registers that no processor accepts, `EBUSY` for
 /// one that was stopped this moment, `ENOENT`, `EFAULT`.
 pub fn initialise<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let vcpu = target(call)?;
@@ -134,7 +134,7 @@ const fn privilege(segment: &Segment) -> u16 {
     segment.attributes >> 5 & 3
 }
 
-/// A segment of code or data that is there, and whose type `fits`.
+/// Returns a code or data segment that is present, and whose type `fits`.
 fn segment(access: u16, limit: u32, base: u32, fits: impl Fn(u16) -> bool) -> Result<Segment, Errno> {
     let needed = NOT_SYSTEM | PRESENT;
     if access & !ACCESS_WORD != 0 || access & needed != needed || !fits(access) {
@@ -143,7 +143,7 @@ fn segment(access: u16, limit: u32, base: u32, fits: impl Fn(u16) -> bool) -> Re
     Ok(Segment { selector: 0, attributes: access | ACCESSED, limit, base: base.into() })
 }
 
-/// A data segment may be left out.
+/// Returns a data segment, which may be absent.
 fn data_segment(access: u16, limit: u32, base: u32) -> Result<Segment, Errno> {
     if access == 0 {
         return Ok(Segment { selector: 0, attributes: 0, limit, base: base.into() });

@@ -1,4 +1,4 @@
-//! `xen_version`: what this hypervisor is. **Source:** `version.h`.
+//! `xen_version`: version, build and capabilities of the hypervisor. **Source:** `version.h`.
 
 use crate::hypercalls::{Call, Handler, Operation, operation};
 use crate::outcome::{Answer, Outcome};
@@ -11,19 +11,19 @@ use xen_abi::version::{
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{Machine, PAGE_SIZE};
 
-/// Bytes of the strings that a guest gets.
+/// The sizes of the strings that a guest gets.
 const EXTRA_VERSION_SIZE: usize = 16;
 const CAPABILITIES_SIZE: usize = 1024;
 const CHANGE_SET_SIZE: usize = 64;
 const COMMAND_LINE_SIZE: usize = 1024;
 
-/// Where the part of a PV guest's address space begins that is the hypervisor's.
+/// Where the hypervisor's part of a PV guest's address space begins.
 const VIRT_START: u64 = 0xffff_8000_0000_0000;
 
-/// What kinds of guest there are. The toolstack looks here for the kind that it is to build.
+/// The kinds of guest that are supported. The toolstack looks here for the kind that it is to build.
 const CAPABILITIES: &str = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -42,7 +42,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// The text in `N` bytes: cut if it is too long, ended by a zero byte always.
+/// Returns the text in `N` bytes: cut if it is too long, always ended by a zero byte.
 fn text<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     for (to, from) in bytes.iter_mut().take(N.saturating_sub(1)).zip(text.bytes()) {
@@ -82,7 +82,8 @@ fn change_set<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// The same for every guest. One with nested paging has no part of its address space taken away, and passes over it.
+/// Implements `XENVER_platform_parameters`: the same for every guest. A guest with nested paging has no part of its
+/// address space reserved, and ignores it.
 fn platform_parameters<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     call.write_arg(1, &PlatformParameters { virt_start: VIRT_START })?;
     Ok(Outcome::OK)
@@ -107,6 +108,8 @@ fn get_features<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XENVER_pagesize`.
+///
 /// **Errors:** `EINVAL` for a pointer, since there is nothing to write.
 fn page_size<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if call.arg(1) != 0 {
@@ -126,7 +129,7 @@ fn command_line<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Gives the length; with a buffer, the build's identity too.
+/// Implements `XENVER_build_id`: returns the length; with a buffer, writes the build identifier too.
 ///
 /// **Errors:** `ENOBUFS` if the buffer is shorter, `EINVAL` if its length is 0, `EFAULT`.
 fn build_id<M: Machine>(call: &mut Call<'_, M>) -> Answer {

@@ -1,4 +1,4 @@
-//! `vm_assist`: optional behaviour. **Source:** `xen.h`, `VMASST_*`.
+//! `vm_assist`: optional behaviour of a domain. **Source:** `xen.h`, `VMASST_*`.
 
 use crate::hypercalls::Call;
 use crate::outcome::{Answer, Outcome};
@@ -6,7 +6,7 @@ use xen_abi::Errno;
 use xen_abi::vm_assist::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE, VMASST_TYPE_RUNSTATE_UPDATE_FLAG};
 use xenolith_hal::Machine;
 
-/// Turns a behaviour on or off; a translated guest has one of them.
+/// Implements `vm_assist`: turns a behaviour on or off; a translated guest has one of them.
 ///
 /// **Errors:** `EINVAL` for another behaviour, `ENOSYS` for another command.
 pub fn vm_assist<M: Machine>(call: &mut Call<'_, M>) -> Answer {

@@ -153,7 +153,7 @@ pub fn reap<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
     if hv.domains.has_dead() { reap_dead(hv) } else { None }
 }
 
-/// The slow path, kept apart so that finding no dead domain is short code.
+/// Returns the slow path, kept apart so that finding no dead domain is short code.
 #[cold]
 #[inline(never)]
 fn reap_dead<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {

@@ -21,7 +21,7 @@ impl GuestWords for PageWords {
     }
 }
 
-/// A full barrier between a change and the look that must come after it; without it two CPUs could each miss the
+/// Puts a full barrier between a change and the look that must come after it; without it two CPUs could each miss the
 /// other's change.
 ///
 /// Every such change and look is sequentially consistent, so their order holds without this. The model checker knows

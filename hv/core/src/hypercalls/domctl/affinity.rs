@@ -1,4 +1,4 @@
-//! Where vCPUs may run, and where they had better run.
+//! Hard and soft affinity of vCPUs.
 
 use super::Request;
 use super::info::require_possible;
@@ -12,7 +12,7 @@ use xen_abi::domctl::{AffinityFlags, DomctlVcpuaffinity};
 use xenolith_hal::{CpuId, Machine};
 use xenolith_sched::{CpuSet, Settings};
 
-/// NUMA nodes: there is one.
+/// The number of NUMA nodes.
 const NODES: u32 = 1;
 /// Bits of a map of nodes. **Source:** Xen's `MAX_NUMNODES`.
 const MOST_NODES: u32 = 64;
@@ -21,10 +21,10 @@ fn cpus<M: Machine>(request: &Request<'_, '_, M>) -> u32 {
     u32::try_from(request.call.hv.machine.cpu_count()).unwrap_or(u32::MAX)
 }
 
-/// The vCPU that is meant, and the arguments if they make sense.
+/// Returns the vCPU and the arguments, checked.
 ///
 /// **Errors:** `EINVAL` for a vCPU that the domain cannot have, for no flags, and for a map that is asked for and not
-/// given; `ESRCH` for a vCPU that was not made yet.
+/// given; `ESRCH` for a vCPU that was not created yet.
 fn arguments<'q, M: Machine>(request: &'q Request<'_, '_, M>) -> Result<(DomctlVcpuaffinity, &'q Vcpu<M>), Errno> {
     let wanted = request.op.vcpuaffinity();
     let domain = request.domain()?;
@@ -40,10 +40,11 @@ fn arguments<'q, M: Machine>(request: &'q Request<'_, '_, M>) -> Result<(DomctlV
     Ok((wanted, vcpu))
 }
 
-/// Sets where a vCPU may run, or prefers to run, or both, and tells what of it counts.
+/// Implements `XEN_DOMCTL_setvcpuaffinity`: sets a vCPU's hard or soft affinity or both, and returns the effective
+/// maps.
 ///
-/// **Errors:** `EINVAL` for arguments without meaning, and for a place to run in which there is no CPU; `ESRCH`;
-/// `EBUSY` while the vCPU has pinned itself, unless forced; `EFAULT`.
+/// **Errors:** `EINVAL` for arguments that make no sense, and for an affinity without an online CPU; `ESRCH`; `EBUSY`
+/// while the vCPU has pinned itself, unless forced; `EFAULT`.
 pub(super) fn set_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let (wanted, vcpu) = arguments(request)?;
     let (hv, domain) = (request.call.hv, request.domain()?);
@@ -79,7 +80,7 @@ pub(super) fn set_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) ->
     Ok(Outcome::OK)
 }
 
-/// Changes where a vCPU runs; its share stays.
+/// Changes the affinity of a vCPU; its weight and cap stay.
 fn set<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, hard: CpuSet, soft: CpuSet) {
     let before = vcpu.schedule.settings();
     if let Ok(settings) = Settings::new(before.weight(), before.cap_percent(), hard, soft) {
@@ -87,6 +88,8 @@ fn set<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, hard:
     }
 }
 
+/// Implements `XEN_DOMCTL_getvcpuaffinity`.
+///
 /// **Errors:** `EINVAL` and `ESRCH` as above, `EFAULT`, `E2BIG` for a map that is far too long.
 pub(super) fn get_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let (wanted, vcpu) = arguments(request)?;
@@ -101,7 +104,7 @@ pub(super) fn get_vcpu_affinity<M: Machine>(request: &mut Request<'_, '_, M>) ->
     Ok(Outcome::OK)
 }
 
-/// From which nodes the domain's memory is to come: from the one that there is.
+/// Implements `XEN_DOMCTL_setnodeaffinity`: there is one node, from which all memory comes.
 ///
 /// **Errors:** `EINVAL` for a set without it; `EFAULT`.
 pub(super) fn set_node_affinity<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -110,6 +113,8 @@ pub(super) fn set_node_affinity<M: Machine>(request: &mut Request<'_, '_, M>) ->
     if nodes.contains(CpuId(0)) { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
 }
 
+/// Implements `XEN_DOMCTL_getnodeaffinity`.
+///
 /// **Errors:** `EFAULT`, `E2BIG`.
 pub(super) fn get_node_affinity<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.nodeaffinity();

@@ -13,8 +13,8 @@ use xenolith_hal::Machine;
 /// No leaf, subleaf or MSR is wrong.
 const NOTHING: u32 = u32::MAX;
 
-/// Tells what CPUID and MSRs tell a domain, or for null lists how long they can be. The counts are to be copied back
-/// on success.
+/// Implements `XEN_DOMCTL_get_cpu_policy`: writes a domain's CPU policy, or for null lists how long they can be. The
+/// caller copies the counts back on success.
 ///
 /// **Errors:** `ENOBUFS` for a list that is too short; `EFAULT`.
 pub fn get_cpu_policy<M: Machine>(
@@ -27,13 +27,14 @@ pub fn get_cpu_policy<M: Machine>(
     Ok(())
 }
 
-/// Sets what CPUID tells a domain that has not run yet, which the caller of this makes sure of. Leaves that are not in
-/// the list stay as they are. As in real Xen, features beyond what the machine has are left out, not refused.
+/// Implements `XEN_DOMCTL_set_cpu_policy`: sets the CPUID table of a domain that has not run yet, which the caller
+/// makes sure of. Leaves that are not in the list are unchanged. As in real Xen, features beyond the machine's are left
+/// out, not refused.
 ///
-/// **Errors:** all come with the leaf, subleaf or MSR that is wrong in `op`, all ones where none is: the structure is
-/// to be copied back on failure. `E2BIG` for lists longer than any can be; `EFAULT`; `ERANGE` for a leaf or an MSR that
-/// no list has; `EINVAL` for more leaves than the machine has and for an MSR's value; `EOVERFLOW`; `ENOMEM`; `ENOSPC`,
-/// `EBUSY` as [`super::KeptCpuid::replace`].
+/// **Errors:** all come with the leaf, subleaf or MSR that is wrong in `op`, all ones where none is: the caller copies
+/// the structure back on failure. `E2BIG` for lists longer than any can be; `EFAULT`; `ERANGE` for a leaf or an MSR
+/// that no list has; `EINVAL` for more leaves than the machine has and for an MSR's value; `EOVERFLOW`; `ENOMEM`;
+/// `ENOSPC`, `EBUSY` as [`super::KeptCpuid::replace`].
 pub fn set_cpu_policy<M: Machine>(
     call: &Call<'_, M>,
     target: &Domain<M>,

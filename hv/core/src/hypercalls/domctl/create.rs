@@ -1,4 +1,4 @@
-//! Making a domain, and its vCPUs.
+//! Creating a domain, and its vCPUs.
 
 use super::scheduling::apply_share;
 use super::{Request, chosen};
@@ -23,16 +23,16 @@ use xenolith_hal::{Machine, NestedSpace};
 
 /// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
 const MOST_VCPUS: u32 = 128;
-/// Pages of bookkeeping that a domain may use before the toolstack gives it its pool. **Source:** Xen's `hap_enable`.
+/// The size of the paging pool before the toolstack sets it, in pages. **Source:** Xen's `hap_enable`.
 const FIRST_POOL_PAGES: u32 = 256;
-/// The only pool of CPUs, and none at all.
+/// The only cpupool, and none at all.
 const POOLS: [u32; 2] = [0, u32::MAX];
 
-/// Makes a domain: without memory, without vCPUs, and paused once.
+/// Implements `XEN_DOMCTL_createdomain`: creates a domain without memory, without vCPUs, and paused once.
 ///
-/// **Errors:** `EEXIST` for a number that is taken; `EINVAL` for options that Xen refuses, and for those that ask for
-/// what is not there: PV, shadow page tables, devices, a PC's chip set, nested guests, performance counters; `ESRCH`
-/// for another pool of CPUs; `ENOMEM`.
+/// **Errors:** `EEXIST` for a number that is taken; `EINVAL` for options that Xen refuses, and for features that are
+/// missing: PV, shadow page tables, devices, a PC's chipset, nested virtualisation, performance counters; `ESRCH` for
+/// another cpupool; `ENOMEM`.
 pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let hv = request.call.hv;
     let wanted = request.op.createdomain();
@@ -59,7 +59,7 @@ fn require(condition: bool) -> Result<(), Errno> {
     if condition { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// What the options say, if they make sense: the limits of the grant table.
+/// Checks the options, and returns the limits of the grant table.
 fn check(wanted: &DomctlCreatedomain) -> Result<Limits, Errno> {
     let known = CreateFlags::HVM | CreateFlags::HAP | CreateFlags::OOS_OFF | CreateFlags::XS_DOMAIN;
     require(wanted.flags.difference(known).is_empty())?;
@@ -126,7 +126,7 @@ fn make<M: Machine>(
     Ok(domain)
 }
 
-/// Gives back what a domain took that nobody has seen.
+/// Frees what was allocated for a domain that no one has seen.
 fn give_back<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     domain.grants.give_up(&hv.frames);
     if let Some(shared) = domain.give_up_shared_page() {
@@ -135,7 +135,8 @@ fn give_back<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     domain.physmap.with_pool(|pool| domain.space.tear_down(&mut pool.source(&hv.frames, &hv.machine, domain.id)));
 }
 
-/// Makes the vCPUs, as many as was said when the domain was made. Harmless when they are there already.
+/// Implements `XEN_DOMCTL_max_vcpus`: creates the vCPUs, as many as `max_vcpus` of the domain. Harmless if they exist
+/// already.
 ///
 /// **Errors:** `EINVAL` for another number and for the caller; `ENOMEM`.
 pub(super) fn max_vcpus<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {

@@ -1,4 +1,4 @@
-//! What there is to know about a domain and about a vCPU.
+//! Information about a domain and about a vCPU.
 
 use super::Request;
 use crate::domains::domain::{Domain, Life, Shutdown};
@@ -13,7 +13,7 @@ use xenolith_hal::Machine;
 /// The CPUID leaf whose lowest byte is the width of machine addresses, which guests have as well.
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 
-/// The first domain whose number is the one given or above.
+/// Implements `XEN_DOMCTL_getdomaininfo` for the first domain whose number is the one given or above.
 ///
 /// **Errors:** `ESRCH` past the last; `EINVAL` for a number that no domain can have.
 pub(super) fn get_domain_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -31,7 +31,7 @@ pub(super) fn get_domain_info<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     request.copy_back()
 }
 
-/// What `XEN_DOMCTL_getdomaininfo` and `XEN_SYSCTL_getdomaininfolist` tell about a domain.
+/// Builds the answer of `XEN_DOMCTL_getdomaininfo` and `XEN_SYSCTL_getdomaininfolist` for a domain.
 pub fn domain_info<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> DomctlGetdomaininfo {
     let now = hv.machine.now();
     let mut info = DomctlGetdomaininfo {
@@ -76,7 +76,9 @@ pub fn domain_info<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Domctl
     info
 }
 
-/// **Errors:** `EINVAL` for a vCPU that the domain cannot have, `ESRCH` for one that was not made yet.
+/// Implements `XEN_DOMCTL_getvcpuinfo`.
+///
+/// **Errors:** `EINVAL` for a vCPU that the domain cannot have, `ESRCH` for one that was not created yet.
 pub(super) fn get_vcpu_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut info = request.op.getvcpuinfo();
     let domain = request.domain()?;
@@ -91,6 +93,8 @@ pub(super) fn get_vcpu_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Ans
     request.copy_back()
 }
 
+/// Checks that the domain can have the vCPU.
+///
 /// **Errors:** `EINVAL` for a vCPU past the last that the domain may have.
 pub(super) fn require_possible<M: Machine>(domain: &Domain<M>, vcpu: VcpuId) -> Result<(), Errno> {
     if vcpu.0 < domain.control.options().max_vcpus { Ok(()) } else { Err(Errno::EINVAL) }

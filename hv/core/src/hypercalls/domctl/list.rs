@@ -1,4 +1,4 @@
-//! Every operation of `domctl`.
+//! The table of `domctl` operations.
 
 use super::{
     Request, affinity, create, info, memory, page_kinds, policy, running, scheduling, settings, state, vcpu_context,
@@ -9,10 +9,10 @@ use xen_abi::Errno;
 use xen_abi::domctl::*;
 use xenolith_hal::Machine;
 
-/// What does an operation.
+/// The handler of an operation.
 pub type CommandHandler<M> = fn(&mut Request<'_, '_, M>) -> Answer;
 
-/// What is not there, and what a domain could not do to itself either.
+/// Refuses an operation that is absent, and that a domain could not do to itself either.
 ///
 /// **Errors:** `EINVAL` for the caller, `EOPNOTSUPP` for another domain, `ESRCH`.
 fn refused_of_others<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -20,7 +20,7 @@ fn refused_of_others<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     Err(Errno::EOPNOTSUPP)
 }
 
-/// Every operation, in the order of the numbers. Any other is `ENOSYS`.
+/// Returns the operations, in the order of the numbers. Any other is `ENOSYS`.
 pub const fn commands<M: Machine>() -> &'static [Operation<CommandHandler<M>>] {
     const {
         &[

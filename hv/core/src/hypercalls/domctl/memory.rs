@@ -1,4 +1,4 @@
-//! How much memory a domain may have, for itself and for its bookkeeping.
+//! Limits of a domain's memory and of its paging pool.
 
 use super::{Request, written_pages};
 use crate::domains::domain::Domain;
@@ -11,10 +11,10 @@ use xen_abi::domctl::{
 };
 use xenolith_hal::{Machine, PAGE_SHIFT, PAGE_SIZE};
 
-/// Pages of a mebibyte, as a shift.
+/// The pages of a mebibyte, as a shift.
 const PAGES_A_MIB_SHIFT: u32 = 20 - PAGE_SHIFT;
 
-/// How much memory the domain may have. What it has above that stays its own.
+/// Implements `XEN_DOMCTL_max_mem`: sets the most memory of a domain. What it has above that stays its own.
 pub(super) fn max_mem<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let domain = request.domain()?;
     let pages = request.op.max_mem().max_memkb >> (PAGE_SHIFT - 10);
@@ -27,6 +27,8 @@ pub(super) fn max_mem<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XEN_DOMCTL_get_paging_mempool_size`.
+///
 /// **Errors:** `EFAULT`.
 pub(super) fn get_paging_mempool_size<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut pool = request.op.paging_mempool();
@@ -36,7 +38,9 @@ pub(super) fn get_paging_mempool_size<M: Machine>(request: &mut Request<'_, '_, 
     request.copy_back()
 }
 
-/// **Errors:** `EINVAL` for a size that is no number of pages; `ENOMEM` for one below what is in use.
+/// Implements `XEN_DOMCTL_set_paging_mempool_size`.
+///
+/// **Errors:** `EINVAL` for a size that is not a whole number of pages; `ENOMEM` for one below what is in use.
 pub(super) fn set_paging_mempool_size<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let size = request.op.paging_mempool().size;
     if !size.is_multiple_of(PAGE_SIZE as u64) {
@@ -50,11 +54,11 @@ fn resize<M: Machine>(domain: &Domain<M>, pages: u32) -> Answer {
     domain.physmap.with_pool(|pool| pool.resize(pages)).map(|()| Outcome::OK).map_err(|_| Errno::ENOMEM)
 }
 
-/// The old way to the pool, and which pages are written.
+/// Implements `XEN_DOMCTL_shadow_op`: the old interface to the paging pool, and dirty logging.
 ///
-/// **Errors:** `EINVAL` for the caller, for a domain without vCPUs, for an operation that does not exist, and for one that
-/// comes before another or after it; `EOPNOTSUPP` for modes of page tables that are not to be had; `ENOMEM` for a pool
-/// below what is in use; `EFAULT`.
+/// **Errors:** `EINVAL` for the caller, for a domain without vCPUs, for an operation that does not exist, and for one
+/// out of order; `EOPNOTSUPP` for modes of page tables that are not available; `ENOMEM` for a pool below what is in
+/// use; `EFAULT`.
 pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut op = request.op.shadow_op();
     let domain = request.other_domain()?;

@@ -1,8 +1,8 @@
-//! `domctl`: making, changing and ending domains, for the control domain. **Source:** `domctl.h`; the order in which
-//! errors are found is that of Xen 4.17.
+//! `domctl`: creating, changing and destroying domains, for the control domain. **Source:** `domctl.h`; the order of
+//! the error checks is that of Xen 4.17.
 //!
-//! One operation is done at a time ([`DomainTable::take_control`](crate::domains::table::DomainTable::take_control)).
-//! A caller that comes meanwhile makes its call again, and takes its interrupts in between.
+//! One operation is done at a time ([`DomainTable::take_control`](crate::domains::table::DomainTable::take_control)). A
+//! caller that comes meanwhile makes its call again, and takes its interrupts in between.
 
 mod affinity;
 pub mod cpu_policy;
@@ -31,24 +31,24 @@ use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO,
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
-/// One operation, as its handler sees it.
+/// An operation as its handler sees it.
 pub struct Request<'r, 'a, M: Machine> {
     pub call: &'r mut Call<'a, M>,
     /// The caller's structure, copied in.
     pub op: Domctl,
-    /// The domain that it names; none for the operations that do without.
+    /// The domain that it names; None for operations without one.
     pub target: Option<DomainRef<M>>,
 }
 
 impl<M: Machine> Request<'_, '_, M> {
-    /// The domain that the operation is about.
+    /// Returns the domain of the operation.
     ///
     /// **Errors:** `ESRCH`.
     pub fn domain(&self) -> Result<&Domain<M>, Errno> {
         self.target.as_deref().ok_or(Errno::ESRCH)
     }
 
-    /// The same, for operations that a domain cannot do to itself: it would have to stop for them.
+    /// Returns the domain of an operation that a domain cannot do to itself: it would have to be paused for it.
     ///
     /// **Errors:** `ESRCH`; `EINVAL` for the caller.
     pub fn other_domain(&self) -> Result<&Domain<M>, Errno> {
@@ -56,7 +56,7 @@ impl<M: Machine> Request<'_, '_, M> {
         if domain.id == self.call.domain.id { Err(Errno::EINVAL) } else { Ok(domain) }
     }
 
-    /// Shows the caller what the operation left in its structure.
+    /// Copies the structure back to the caller.
     ///
     /// **Errors:** `EFAULT`.
     pub fn copy_back(&self) -> Answer {
@@ -64,16 +64,16 @@ impl<M: Machine> Request<'_, '_, M> {
         Ok(Outcome::OK)
     }
 
-    /// Not done: the same call is made once more.
+    /// Returns the outcome of a preempted operation: the same call is made once more.
     pub fn again(&self) -> Answer {
         Ok(Outcome::Again(self.call.args))
     }
 }
 
-/// `domctl(op)`.
+/// Implements `domctl(op)`.
 ///
 /// **Errors:** `EFAULT`; `EACCES` for another version of the interface; `ESRCH` for a domain that does not exist;
-/// `EPERM`; `ENOSYS` for an operation that does not exist; and what the operation says.
+/// `EPERM`; `ENOSYS` for an operation that does not exist; and the operation's own.
 pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: Domctl = call.read_arg(0)?;
     if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
@@ -96,7 +96,7 @@ pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
 }
 
-/// The number that a domain may be made with, if the caller may choose it.
+/// Returns whether a caller may choose this number for a new domain.
 const fn chosen(id: DomId) -> bool {
     id.0 > 0 && id.is_ordinary()
 }

@@ -1,4 +1,4 @@
-//! What stands at the frames of a domain, for whoever saves it.
+//! Page types of a domain's frames, for saving and migrating it.
 
 use super::Request;
 use crate::budget::Budget;
@@ -10,8 +10,8 @@ use xenolith_hal::{Gfn, Machine, NestedSpace, PageKind};
 /// The most frames of one call.
 const MOST_FRAMES: u64 = 1024;
 
-/// Puts its kind in place of each frame of a list: memory of the domain's own, or nothing. A call that takes long
-/// leaves in the structure what is left to be done.
+/// Implements `XEN_DOMCTL_getpageframeinfo3`: replaces each frame of a list by its type: the domain's own memory, or
+/// none. A preempted call leaves what remains in the structure.
 ///
 /// **Errors:** `E2BIG` for more than 1024 frames; `EFAULT`.
 pub(super) fn get_page_frame_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {

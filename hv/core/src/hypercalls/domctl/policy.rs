@@ -1,10 +1,12 @@
-//! What CPUID tells a domain, and which virtual interrupts of the machine it handles.
+//! A domain's CPU policy, and the global VIRQs that it handles.
 
 use super::{Request, cpu_policy};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xenolith_hal::Machine;
 
+/// Implements `XEN_DOMCTL_get_cpu_policy`.
+///
 /// **Errors:** as [`cpu_policy::get_cpu_policy`].
 pub(super) fn get_cpu_policy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut policy = request.op.cpu_policy();
@@ -13,7 +15,9 @@ pub(super) fn get_cpu_policy<M: Machine>(request: &mut Request<'_, '_, M>) -> An
     request.copy_back()
 }
 
-/// **Errors:** `EINVAL` for the caller; `EEXIST` for a domain that was let go once; and as
+/// Implements `XEN_DOMCTL_set_cpu_policy`.
+///
+/// **Errors:** `EINVAL` for the caller; `EEXIST` for a domain that was unpaused once; and as
 /// [`cpu_policy::set_cpu_policy`], which come with the leaf, subleaf or MSR that is wrong.
 pub(super) fn set_cpu_policy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut policy = request.op.cpu_policy();
@@ -29,9 +33,9 @@ pub(super) fn set_cpu_policy<M: Machine>(request: &mut Request<'_, '_, M>) -> An
     Ok(Outcome::OK)
 }
 
-/// Lets a domain handle a virtual interrupt of the machine from now on.
+/// Implements `XEN_DOMCTL_set_virq_handler`: makes a domain handle a global VIRQ from now on.
 ///
-/// **Errors:** `EINVAL` for one that is not the machine's, and for a domain that is ending.
+/// **Errors:** `EINVAL` for one that is not global, and for a domain that is dying.
 pub(super) fn set_virq_handler<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let domain = request.domain()?;
     if domain.is_dying() {

@@ -1,4 +1,4 @@
-//! Stopping domains, letting them go, and ending them.
+//! Pausing, unpausing and destroying domains.
 
 use super::Request;
 use crate::lifecycle::destruction;
@@ -12,9 +12,9 @@ use xenolith_hal::Machine;
 /// How often the toolstack may pause a domain. **Source:** Xen's `domain_pause_by_systemcontroller`.
 const MOST_PAUSES: u32 = 255;
 
-/// Stops a domain until it was let go as often as it was paused.
+/// Implements `XEN_DOMCTL_pausedomain`: pauses a domain until it was unpaused as often.
 ///
-/// **Errors:** `EINVAL` for the caller; `EOVERFLOW` when it was paused 255 times.
+/// **Errors:** `EINVAL` for the caller; `EOVERFLOW` for the 256th pause.
 pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let hv = request.call.hv;
     let domain = request.other_domain()?;
@@ -39,7 +39,7 @@ pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     request.again()
 }
 
-/// Takes one pause back.
+/// Implements `XEN_DOMCTL_unpausedomain`: takes one pause back.
 ///
 /// **Errors:** `EINVAL` if the toolstack has not paused it.
 pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -53,7 +53,7 @@ pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Lets a domain that has shut down go on.
+/// Implements `XEN_DOMCTL_resumedomain`: resumes a domain that has shut down.
 ///
 /// **Errors:** `EINVAL` for the caller.
 pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -61,7 +61,7 @@ pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Ends a domain. Called again and again until nothing is left to be done.
+/// Implements `XEN_DOMCTL_destroydomain`: destroys a domain. Called again and again until nothing is left to be done.
 ///
 /// **Errors:** `EINVAL` for the caller.
 pub(super) fn destroy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -72,9 +72,10 @@ pub(super) fn destroy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     }
 }
 
-/// Presses a button. The buttons for power and sleep do nothing: a PVH domain has none.
+/// Implements `XEN_DOMCTL_sendtrigger`: presses a button. The buttons for power and sleep do nothing: a PVH domain has
+/// none.
 ///
-/// **Errors:** `ESRCH` for a vCPU that does not exist; `ENOSYS` for reset, INIT and what does not exist.
+/// **Errors:** `ESRCH` for a vCPU that does not exist; `ENOSYS` for reset, INIT and triggers that do not exist.
 pub(super) fn send_trigger<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.sendtrigger();
     let domain = request.domain()?;

@@ -12,7 +12,8 @@ use xen_abi::domctl::{
 use xenolith_hal::Machine;
 use xenolith_sched::Settings;
 
-/// Asks for a domain's share of the CPUs, or sets it. A weight of 0 leaves the weight as it is.
+/// Implements `XEN_DOMCTL_scheduler_op`: gets or sets a domain's weight and cap. A weight of 0 leaves the weight
+/// unchanged.
 ///
 /// **Errors:** `EINVAL` for another scheduler than credit2, and for an operation that it does not have; `EFAULT`.
 pub(super) fn scheduler_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -42,7 +43,7 @@ pub(super) fn scheduler_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answ
     request.copy_back()
 }
 
-/// Gives each vCPU its part of the domain's share: the weight as it is, the cap divided among them.
+/// Sets each vCPU's part of the domain's weight and cap: the weight unchanged, the cap divided among them.
 pub(super) fn apply_share<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, share: Share) {
     let count = u16::try_from(domain.vcpus.len()).unwrap_or(u16::MAX).max(1);
     let cap = share.cap.div_ceil(count);

@@ -1,4 +1,4 @@
-//! Small settings of a domain: its UUID, its clocks, whether a debugger is attached.
+//! Settings of a domain: its UUID, its clocks, whether a debugger is attached.
 
 use super::Request;
 use crate::lifecycle::time::update_wall_clock;
@@ -18,7 +18,7 @@ pub(super) fn set_domain_handle<M: Machine>(request: &mut Request<'_, '_, M>) ->
     Ok(Outcome::OK)
 }
 
-/// Nothing follows from it but that it is told.
+/// Implements `XEN_DOMCTL_setdebugging`: records that a debugger is attached, which has no effect.
 ///
 /// **Errors:** `EINVAL` for the caller.
 pub(super) fn set_debugging<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -27,7 +27,7 @@ pub(super) fn set_debugging<M: Machine>(request: &mut Request<'_, '_, M>) -> Ans
     Ok(Outcome::OK)
 }
 
-/// Sets how far the domain's wall clock is ahead of the machine's.
+/// Implements `XEN_DOMCTL_settimeoffset`: sets the offset of the domain's wall clock from the machine's.
 pub(super) fn set_time_offset<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let seconds = request.op.settimeoffset().time_offset_seconds;
     let domain = request.domain()?;
@@ -36,7 +36,7 @@ pub(super) fn set_time_offset<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     Ok(Outcome::OK)
 }
 
-/// How the time stamp counter works: as it was set, and as old as the machine's.
+/// Implements `XEN_DOMCTL_gettscinfo`: returns the TSC mode as it was set, and the machine's age.
 ///
 /// **Errors:** `EINVAL` for the caller; `EFAULT`.
 pub(super) fn get_tsc_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -52,8 +52,8 @@ pub(super) fn get_tsc_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answ
     request.copy_back()
 }
 
-/// Notes how the time stamp counter is to work. It is the machine's whatever is asked, so only a domain that came from
-/// a machine of another rate could tell the difference.
+/// Implements `XEN_DOMCTL_settscinfo`: records the TSC mode. The counter is the machine's in every mode, so only a
+/// domain that came from a machine of another rate could tell the difference.
 ///
 /// **Errors:** `EINVAL` for the caller, and for a mode that does not exist.
 pub(super) fn set_tsc_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {

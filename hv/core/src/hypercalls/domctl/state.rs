@@ -1,4 +1,4 @@
-//! The state of a domain's vCPUs and devices: [`crate::x86::hvm_context`].
+//! The HVM context of a domain: [`crate::x86::hvm_context`].
 
 use super::Request;
 use crate::lifecycle::stopped::with_domain_stopped;
@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 use xen_abi::Errno;
 use xenolith_hal::Machine;
 
-/// The longest state that is taken, in bytes: three times that of a domain with 128 vCPUs.
+/// The longest context that is accepted, in bytes: three times that of a domain with 128 vCPUs.
 const LONGEST: u32 = 1 << 20;
 
-/// The whole state, or how long it can be.
+/// Implements `XEN_DOMCTL_gethvmcontext`: writes the whole context, or how long it can be.
 ///
 /// **Errors:** `EINVAL` for the caller; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
 pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -34,9 +34,11 @@ pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     request.copy_back()
 }
 
-/// Loads a state. The vCPUs whose registers are in it are up afterwards, and no others.
+/// Implements `XEN_DOMCTL_sethvmcontext`: loads a context. The vCPUs whose registers are in it are up afterwards, and
+/// no others.
 ///
-/// **Errors:** `EINVAL` for the caller; `ENOMEM` for a state that is too long; `EFAULT`; and as [`hvm_context::load`].
+/// **Errors:** `EINVAL` for the caller; `ENOMEM` for a context that is too long; `EFAULT`; and as
+/// [`hvm_context::load`].
 pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.hvmcontext();
     let (hv, domain) = (request.call.hv, request.other_domain()?);
@@ -53,9 +55,9 @@ pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     }
 }
 
-/// One record, or how long it is.
+/// Implements `XEN_DOMCTL_gethvmcontext_partial`: writes one record, or how long it is.
 ///
-/// **Errors:** `EINVAL` for the caller, a domain that is going, and a type that is not saved; `ENOBUFS` for a buffer
+/// **Errors:** `EINVAL` for the caller, a domain that is dying, and a type that is not saved; `ENOBUFS` for a buffer
 /// that is too short; `EFAULT`; and as [`hvm_context::save_one`].
 pub(super) fn get_hvm_context_partial<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut wanted = request.op.hvmcontext_partial();

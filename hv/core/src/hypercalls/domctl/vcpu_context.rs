@@ -1,7 +1,8 @@
-//! The registers of a vCPU in the form that debuggers, memory dumps and whoever lets a suspended domain go on use.
+//! The registers of a vCPU in the format of debuggers, memory dumps and resuming a suspended domain
+//! (`vcpu_guest_context`).
 //!
 //! Of what is set, the general and the debug registers, the floating-point state and whether the vCPU is up count: the
-//! rest is the domain's own affair. **Source:** Xen 4.17, for a fully virtualised domain.
+//! rest is the domain's own affair. **Source:** Xen 4.17, for an HVM domain.
 
 use super::Request;
 use super::info::require_possible;
@@ -12,14 +13,16 @@ use xen_abi::Errno;
 use xen_abi::guest_context::{CpuUserRegs, GuestContextFlags, VcpuGuestContext};
 use xenolith_hal::{CpuState, GuestCpu, Machine, Registers};
 
-/// Where CR0, CR2, CR3 and CR4 stand in their list.
+/// The index of CR0, CR2, CR3 and CR4 in their list.
 const CR0: usize = 0;
 const CR2: usize = 2;
 const CR3: usize = 3;
 const CR4: usize = 4;
 
-/// **Errors:** `EINVAL` for a vCPU that does not exist and for the caller's own; `ENODATA` for one that was never
-/// given a state to start in; `EFAULT`.
+/// Implements `XEN_DOMCTL_getvcpucontext`.
+///
+/// **Errors:** `EINVAL` for a vCPU that does not exist and for the caller's own; `ENODATA` for one that was never given
+/// a state to start in; `EFAULT`.
 pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();
     let (hv, domain) = (request.call.hv, request.domain()?);
@@ -36,9 +39,9 @@ pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> 
     request.copy_back()
 }
 
-/// Replaces a vCPU's registers. What was on its way into the guest stays so.
+/// Implements `XEN_DOMCTL_setvcpucontext`: replaces a vCPU's registers. Pending events stay pending.
 ///
-/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, and for registers that no processor holds;
+/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, and for registers that no processor can have;
 /// `EOPNOTSUPP` for a null context, which would reset the vCPU; `EFAULT`.
 pub(super) fn set_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();

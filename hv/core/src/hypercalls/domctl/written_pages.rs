@@ -1,8 +1,8 @@
-//! Which pages of a domain were written since somebody looked, for whoever copies a domain that runs.
+//! Dirty logging: which pages of a running domain were written since the last query, for live migration.
 //!
-//! Writes are not tracked: every page has its bit, whenever it is asked, so that a copy is whole. How many there are is told
-//! as 0: a copier that waits for few pages to be written between its rounds then stops waiting, for another round would
-//! leave as many. It copies everything once while the domain runs, and once when it stands still.
+//! Writes are not tracked: every page counts as dirty at every query, so that a copy is complete. Their number is
+//! reported as 0: a toolstack that waits for few dirty pages between its rounds then stops waiting, for another round
+//! would leave as many. It copies everything once while the domain runs, and once when it is paused.
 
 use super::Request;
 use crate::budget::Budget;
@@ -12,13 +12,13 @@ use xen_abi::Errno;
 use xen_abi::domctl::{DomctlShadowOp, DomctlShadowOpStats};
 use xenolith_hal::Machine;
 
-/// Bytes of the bitmap that are written at a time, and the frames for which they stand.
+/// The bytes of the bitmap that are written at a time, and the frames for which they stand.
 const PIECE_BYTES: usize = 512;
 const PIECE_FRAMES: u64 = PIECE_BYTES as u64 * 8;
 
-/// From now on it may be asked which pages were written.
+/// Turns dirty logging on.
 ///
-/// **Errors:** `EINVAL` if that was so already.
+/// **Errors:** `EINVAL` if it is on already.
 pub(super) fn begin<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
     domain.control.change(|state| {
         if state.written_told.is_some() {
@@ -29,15 +29,15 @@ pub(super) fn begin<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
     })
 }
 
-/// From now on it may not.
+/// Turns dirty logging off.
 pub(super) fn end<M: Machine>(domain: &Domain<M>) {
     domain.control.change(|state| state.written_told = None);
 }
 
 /// Sets a bit for each frame up to the domain's highest, of as many frames as are asked for. A null bitmap is not
-/// written to. A call that takes long is made again, and goes on where it stopped.
+/// written. A preempted call is made again, and continues where it stopped.
 ///
-/// **Errors:** `EINVAL` where nothing was begun; `EFAULT`.
+/// **Errors:** `EINVAL` if dirty logging is off; `EFAULT`.
 pub(super) fn tell<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let op = request.op.shadow_op();
     let domain = request.other_domain()?;
@@ -55,7 +55,7 @@ pub(super) fn tell<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     request.copy_back()
 }
 
-/// Writes the bits of the frames from `first` on, those below `there` set; gives how far it came if that took too long.
+/// Writes the bits of the frames from `first` on, those below `there` set; returns how far it came if it was preempted.
 fn write_bits<M: Machine>(
     request: &Request<'_, '_, M>,
     op: &DomctlShadowOp,
@@ -79,7 +79,7 @@ fn write_bits<M: Machine>(
     Ok(None)
 }
 
-/// A piece of a bitmap whose first `set` bits are set.
+/// Returns a piece of a bitmap whose first `set` bits are set.
 fn piece(set: u64) -> [u8; PIECE_BYTES] {
     let mut bytes = [0; PIECE_BYTES];
     for (byte, first) in bytes.iter_mut().zip((0..).step_by(8)) {

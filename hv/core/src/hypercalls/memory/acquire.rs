@@ -1,4 +1,4 @@
-//! `XENMEM_acquire_resource`: what the hypervisor keeps about a domain, mapped by the toolstack.
+//! `XENMEM_acquire_resource`: maps the hypervisor's pages of a domain for the toolstack.
 
 use crate::budget::Budget;
 use crate::components::access::{Action, Object};
@@ -17,6 +17,8 @@ use xenolith_hal::{Gfn, Machine};
 /// The most frames whose progress fits beside the operation's number.
 const MOST_FRAMES: u32 = u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT;
 
+/// Implements `XENMEM_acquire_resource`.
+///
 /// **Errors:** `EFAULT`; `EINVAL` for padding, a range past 32 bits, a resource that does not exist, no frames, and
 /// frames past the end; `EPERM` for the caller itself and for a caller that is not the control domain; `ESRCH`; `EIO`
 /// when a frame other than the first cannot be mapped, the first gives the reason.
@@ -58,7 +60,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// The part of the grant table that is meant, and how many frames it may have at most.
+/// Returns the part of the grant table that the resource is, and the most frames that it may have.
 fn resource<M: Machine>(owner: &Domain<M>, op: &MemAcquireResource) -> Option<(Part, u32)> {
     let most = owner.grants.limits().frames;
     match (op.kind, op.id) {

@@ -1,4 +1,4 @@
-//! `memory_op`: every operation by its number. **Source:** `memory.h`.
+//! `memory_op`: the table of operations. **Source:** `memory.h`.
 
 use super::{acquire, place_calls, reservation, settings};
 use crate::components::access::{Action, Object};
@@ -10,7 +10,7 @@ use xen_abi::Errno;
 use xen_abi::memory::*;
 use xenolith_hal::{DomId, Machine};
 
-/// Every operation.
+/// Returns the table of operations.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     const {
         &[
@@ -48,14 +48,15 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// The domain with this number, `DOMID_SELF` included, whoever asks.
+/// Returns the domain with this number, `DOMID_SELF` included, without a check of permission.
 ///
 /// **Errors:** `ESRCH`.
 pub(super) fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Errno> {
     if call.is_self(id) { Ok(Reference::Borrowed(call.domain)) } else { call.hv.domain(id).map(Reference::Shared) }
 }
 
-/// The domain with this number, if the caller may work on it: on itself anybody may, on others the control domain.
+/// Returns the domain with this number, if the caller may work on it: every domain on itself, the control domain on
+/// all.
 ///
 /// **Errors:** `ESRCH`, `EPERM`.
 pub(super) fn permitted<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<DomainHandle<'a, M>, Errno> {
@@ -64,17 +65,19 @@ pub(super) fn permitted<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result
     Ok(target)
 }
 
-/// How many extents earlier parts of a preempted call have done.
+/// Returns the number of extents that earlier parts of a preempted call have done.
 pub(super) fn extents_done<M: Machine>(call: &Call<'_, M>) -> u64 {
     call.arg(0) >> MEMOP_EXTENT_SHIFT
 }
 
-/// **Errors:** `EINVAL` for an operation that is never preempted and yet claims progress.
+/// Checks that an operation that is never preempted has no progress.
+///
+/// **Errors:** `EINVAL` if it claims some.
 pub(super) fn no_progress<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
     if extents_done(call) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// To be called again, with so many extents done.
+/// Returns the continuation of a call, with `done` extents done.
 pub(super) fn again<M: Machine>(call: &Call<'_, M>, done: u64) -> Outcome {
     let [_, rest @ ..] = call.args;
     let [b, c, d, e, f] = rest;

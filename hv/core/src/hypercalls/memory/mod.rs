@@ -1,4 +1,4 @@
-//! `memory_op`: memory of domains, where it is, and how much.
+//! `memory_op`: memory of domains: how much, and where.
 //!
 //! What the operations do to a domain is in [`place`] and [`populate`], which know nothing of hypercalls.
 

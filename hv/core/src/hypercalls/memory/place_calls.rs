@@ -1,4 +1,4 @@
-//! `XENMEM_add_to_physmap` and its kin: arguments, permission, progress.
+//! `XENMEM_add_to_physmap`, its batch and `XENMEM_remove_from_physmap`: arguments, permission, progress.
 
 use crate::budget::Budget;
 use crate::components::access::{Action, Object};
@@ -12,14 +12,16 @@ use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Gfn, Machine};
 
-/// Progress as the size of a call counts it.
+/// Returns the progress, as the size of a call counts it.
 ///
 /// **Errors:** `EDOM` for more than a size can be.
 fn progress<M: Machine>(call: &Call<'_, M>) -> Result<u16, Errno> {
     u16::try_from(extents_done(call)).map_err(|_| Errno::EDOM)
 }
 
-/// **Errors:** `ESRCH`; `EACCES` for device memory of any but the control domain itself; `EPERM`.
+/// Returns the target of a call, checked for permission.
+///
+/// **Errors:** `ESRCH`; `EACCES` for device memory of any domain but the control domain itself; `EPERM`.
 fn target<'a, M: Machine>(call: &Call<'a, M>, id: DomId, space: u32) -> Result<DomainHandle<'a, M>, Errno> {
     let target = named(call, id)?;
     let object = Object::Domain(target.id);
@@ -30,6 +32,8 @@ fn target<'a, M: Machine>(call: &Call<'a, M>, id: DomId, space: u32) -> Result<D
     Ok(target)
 }
 
+/// Implements `XENMEM_add_to_physmap`.
+///
 /// **Errors:** `EDOM`, `EFAULT`, `ESRCH`, `EACCES`, `EPERM`; `ENOSYS` for pages of other domains; for a range `EILSEQ`
 /// for progress past its end, `EOVERFLOW` when it wraps; and as [`place`].
 pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -63,10 +67,10 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Each element has an errno of its own.
+/// Implements `XENMEM_add_to_physmap_batch`. Each element has an errno of its own.
 ///
-/// **Errors:** of the call as a whole: `EDOM`, `EFAULT`, `ESRCH`, `EACCES`, `EPERM`; `EOPNOTSUPP` for a range;
-/// `EILSEQ` for progress past the end.
+/// **Errors:** of the call as a whole: `EDOM`, `EFAULT`, `ESRCH`, `EACCES`, `EPERM`; `EOPNOTSUPP` for a range; `EILSEQ`
+/// for progress past the end.
 pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let start = progress(call)?;
     let op: AddToPhysmapBatch = call.read_arg(1)?;
@@ -98,6 +102,8 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
     Ok(Outcome::OK)
 }
 
+/// Implements `XENMEM_remove_from_physmap`.
+///
 /// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`, and as [`unplace`].
 pub(super) fn remove_from_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;

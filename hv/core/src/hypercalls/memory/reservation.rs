@@ -1,4 +1,4 @@
-//! More memory for a domain, and less.
+//! Increasing, decreasing and populating a domain's memory reservation.
 //!
 //! These operations return how many extents were done, and that is all a caller learns of an error.
 
@@ -27,7 +27,7 @@ fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
     if call.may(Action::AllocateLargeBlocks, Object::Machine).is_ok() { MAX_ORDER_OF_CONTROL_DOMAIN } else { MAX_ORDER }
 }
 
-/// What came of one extent.
+/// The result of one extent.
 enum Step {
     Done,
     /// Memory is short now, and some is about to be free.
@@ -36,7 +36,7 @@ enum Step {
     Stop,
 }
 
-/// Does `step` with each extent, as far as it goes.
+/// Calls `step` with each extent, until one fails.
 fn each_extent<M: Machine>(
     call: &Call<'_, M>,
     step: impl Fn(&DomainHandle<'_, M>, &MemoryReservation, u64) -> Step,
@@ -58,7 +58,7 @@ fn each_extent<M: Machine>(
     Ok(Outcome::Done(done))
 }
 
-/// The arguments, if they make sense and the caller may.
+/// Returns the target and the arguments, if they are valid and the caller has permission.
 fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(DomainHandle<'a, M>, MemoryReservation)> {
     let reservation: MemoryReservation = call.read_arg(1).ok()?;
     if reservation.nr_extents > MOST_EXTENTS || done >= reservation.nr_extents {
@@ -74,7 +74,7 @@ fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(DomainHandl
     (reservation.extent_order <= max_order(call)).then_some((target, reservation))
 }
 
-/// Where the frames must end; none for a width in which there is no frame at all.
+/// Returns the bound below which the frames must end; None for an address width that has no frame at all.
 fn below<M: Machine>(call: &Call<'_, M>, flags: MemFlags) -> Option<Mfn> {
     let limit = call.hv.frames.limit().0;
     match flags.address_bits() {
@@ -89,7 +89,7 @@ fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, in
     Some(Extent { gfn: Gfn(gfn), order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
 }
 
-/// Memory is short: where some waits to be free, everybody who keeps it is hurried, and the caller tries again.
+/// Handles a shortage of memory: if some waits for a grace period, expedites it, and the caller tries again.
 fn short_of_memory<M: Machine>(call: &Call<'_, M>) -> Step {
     if call.hv.frames.waiting() == 0 {
         return Step::Stop;
@@ -98,13 +98,14 @@ fn short_of_memory<M: Machine>(call: &Call<'_, M>) -> Step {
     Step::Wait
 }
 
-/// Clears a part of what is free before a block larger than 2 MiB is taken: clearing such a block at once would keep the
-/// caller from its interrupts for too long. False when nothing is left to be cleared.
+/// Scrubs part of the free memory before a block larger than 2 MiB is allocated: scrubbing such a block at once would
+/// keep the caller from its interrupts for too long. Returns false when nothing is left to scrub.
 fn clears_first<M: Machine>(call: &Call<'_, M>, order: PageOrder) -> bool {
     order.0 > PageOrder::SIZE_2M.0 && call.hv.frames.scrub_some(&call.hv.machine)
 }
 
-/// Gives a domain more pages. A translated domain has no way to reach them, but they are its own.
+/// Implements `XENMEM_increase_reservation`: gives a domain more pages. A translated domain cannot reach them, but they
+/// are its own.
 pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, _| {
         let (order, below) = (PageOrder(reservation.extent_order as u8), below(call, reservation.mem_flags));
@@ -120,7 +121,8 @@ pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Takes pages back. What stands before the first frame that is not a page of the domain's own is gone.
+/// Implements `XENMEM_decrease_reservation`: releases pages. The pages before the first frame that is not the domain's
+/// own are gone.
 pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, index| {
         let Some(extent) = extent_of(call, reservation, index) else { return Step::Stop };
@@ -128,8 +130,8 @@ pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Puts new pages where the caller says. Populating on demand is done at once, for domains other than the caller: such
-/// a domain is given more than it may have, and gives the rest back when it runs.
+/// Implements `XENMEM_populate_physmap`: populates extents with new pages. Populate-on-demand is done at once, for
+/// domains other than the caller: such a domain is given more than it may have, and frees the rest when it runs.
 pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, index| {
         let on_demand = reservation.mem_flags.contains(MemFlags::POPULATE_ON_DEMAND);
@@ -152,10 +154,10 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Exchanging pages is for domains that see machine frames.
+/// Implements `XENMEM_exchange`, which is for domains that see machine frames.
 ///
 /// **Errors:** `EINVAL` for progress, and for arguments that do not fit together; `EPERM` for extents that are too
-/// large and for a domain that is not the caller's to change; `ESRCH`; `EOPNOTSUPP`; `EFAULT`.
+/// large and for a domain that the caller may not change; `ESRCH`; `EOPNOTSUPP`; `EFAULT`.
 pub(super) fn exchange<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     super::list::no_progress(call)?;
     let exchange: MemoryExchange = call.read_arg(1)?;

@@ -1,4 +1,4 @@
-//! How much memory there is, who may have how much, and maps of it.
+//! Memory limits and reservations, memory maps, claims and populate-on-demand targets.
 
 use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
@@ -17,6 +17,8 @@ use xenolith_hal::Machine;
 /// The most entries of a domain's memory map.
 const MOST_ENTRIES: u32 = 128;
 
+/// Implements `XENMEM_maximum_ram_page`.
+///
 /// **Errors:** `EINVAL` for progress.
 pub(super) fn maximum_ram_page<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
@@ -27,6 +29,8 @@ fn account<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<&'a Account,
     call.hv.frames.account(id).ok_or(Errno::ESRCH)
 }
 
+/// Implements `XENMEM_current_reservation`.
+///
 /// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
 pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
@@ -34,6 +38,8 @@ pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer 
     Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.total().into()))
 }
 
+/// Implements `XENMEM_maximum_reservation`.
+///
 /// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
 pub(super) fn maximum_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
@@ -41,6 +47,8 @@ pub(super) fn maximum_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer 
     Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.max().into()))
 }
 
+/// Implements `XENMEM_maximum_gpfn`.
+///
 /// **Errors:** `EINVAL` for progress, `EFAULT`, `ESRCH`, `EPERM`.
 pub(super) fn maximum_gpfn<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
@@ -48,11 +56,13 @@ pub(super) fn maximum_gpfn<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Done(permitted(call, op.domid)?.physmap.highest().0))
 }
 
-/// No pages are ever shared behind the domains' backs.
+/// Returns 0: there is no memory sharing between domains.
 pub(super) fn nothing_shared<M: Machine>(_: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XENMEM_memory_map`.
+///
 /// **Errors:** `EFAULT`; `ENOSYS` for a domain that has no map.
 pub(super) fn memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: MemoryMap = call.read_arg(1)?;
@@ -68,6 +78,8 @@ pub(super) fn memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XENMEM_set_memory_map`.
+///
 /// **Errors:** `EFAULT`; `EINVAL` for more than 128 entries; `ESRCH`; `EPERM`; `ENOMEM`.
 pub(super) fn set_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: ForeignMemoryMap = call.read_arg(1)?;
@@ -84,8 +96,10 @@ pub(super) fn set_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XENMEM_claim_pages`.
+///
 /// **Errors:** `EINVAL` for progress, extents larger than a page, a list, flags, a domain that does not exist, and a
-/// claim that makes no sense; `EFAULT`; `EPERM`; `ENOMEM` when so much is not free.
+/// claim that makes no sense; `EFAULT`; `EPERM`; `ENOMEM` if not enough memory is free.
 pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
     let op: MemoryReservation = call.read_arg(1)?;
@@ -101,8 +115,8 @@ pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
 }
 
-/// Everything is populated at once, so a domain is given more than its target, and gives the rest back when it runs.
-/// Until then the rest does not count against its maximum.
+/// Implements `XENMEM_set_pod_target`. Everything is populated at once, so a domain is given more than its target, and
+/// frees the rest when it runs. Until then the rest does not count against its maximum.
 ///
 /// **Errors:** `EFAULT`, `ESRCH`, `EPERM`; `EINVAL` for more than the domain may have.
 pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -115,6 +129,8 @@ pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     tell_pod_target(call, op, target.id)
 }
 
+/// Implements `XENMEM_get_pod_target`.
+///
 /// **Errors:** `EFAULT`, `ESRCH`, `EPERM`.
 pub(super) fn get_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
@@ -129,7 +145,7 @@ fn tell_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: DomId)
     Ok(Outcome::OK)
 }
 
-/// No domain has virtual NUMA nodes.
+/// Implements `XENMEM_get_vnumainfo`: no domain has virtual NUMA nodes.
 ///
 /// **Errors:** `EINVAL` for progress and padding, `EFAULT`, `ESRCH`, `EPERM`, else `EOPNOTSUPP`.
 pub(super) fn get_vnumainfo<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -142,7 +158,7 @@ pub(super) fn get_vnumainfo<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Err(Errno::EOPNOTSUPP)
 }
 
-/// Nobody watches accesses to memory.
+/// Implements `XENMEM_access_op`: memory accesses are not monitored.
 ///
 /// **Errors:** `EFAULT`; `ESRCH`; `EPERM` for the caller itself and for a caller that is not the control domain; else
 /// `ENODEV`.
@@ -156,7 +172,7 @@ pub(super) fn access_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Err(Errno::ENODEV)
 }
 
-/// No device needs memory where it is.
+/// Implements `XENMEM_reserved_device_memory_map`: no device needs reserved memory.
 ///
 /// **Errors:** `EINVAL` for progress and unknown flags, `EFAULT`.
 pub(super) fn reserved_device_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {

@@ -1,4 +1,4 @@
-//! All domains at once.
+//! `XEN_SYSCTL_getdomaininfolist`: all domains at once.
 
 use super::Reply;
 use crate::hypercalls::Call;
@@ -7,6 +7,8 @@ use xen_abi::sysctl::Sysctl;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 
+/// Implements `XEN_SYSCTL_getdomaininfolist`.
+///
 /// **Errors:** `EFAULT`.
 pub(super) fn getdomaininfolist<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.getdomaininfolist();

@@ -1,4 +1,4 @@
-//! Keys that make the hypervisor say something of itself.
+//! `XEN_SYSCTL_debug_keys`.
 
 use super::Reply;
 use crate::hypercalls::Call;
@@ -7,11 +7,11 @@ use xen_abi::Errno;
 use xen_abi::sysctl::Sysctl;
 use xenolith_hal::Machine;
 
-/// More keys than these are not pressed at once.
+/// The most keys of one call.
 const MOST_KEYS: u32 = 256;
 
-/// Presses keys as if they were typed on the console while it listens to the hypervisor: the machine says its part, and
-/// the core says its own.
+/// Implements `XEN_SYSCTL_debug_keys`: presses keys as if they were typed on the hypervisor's console: both the machine
+/// and the core report.
 ///
 /// **Errors:** `EFAULT`, after the keys before; `E2BIG` for more than 256 of them.
 pub(super) fn debug_keys<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {

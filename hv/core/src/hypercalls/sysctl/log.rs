@@ -1,4 +1,4 @@
-//! The hypervisor's log.
+//! `XEN_SYSCTL_readconsole`: the hypervisor's log (`xl dmesg`).
 
 use super::Reply;
 use crate::domains::hypervisor::Hypervisor;
@@ -10,16 +10,16 @@ use xen_abi::sysctl::{Sysctl, SysctlReadconsole};
 use xen_abi::virq::VIRQ_CON_RING;
 use xenolith_hal::Machine;
 
-/// Bytes that are copied at a time.
+/// The number of bytes copied at a time.
 const CHUNK: usize = 256;
 
-/// Tells whoever reads the log that the log has grown.
+/// Notifies the control domain that the log has grown (`VIRQ_CON_RING`).
 pub fn ring_grew<M: Machine>(hv: &Hypervisor<M>) {
     raise_for_handler(hv, VIRQ_CON_RING);
 }
 
-/// Copies from the log: from its beginning, or with `incremental` from the index on that an earlier call gave, if that
-/// is further on. With `clear` the log begins after what was read.
+/// Implements `XEN_SYSCTL_readconsole`: copies from the log: from its beginning, or with `incremental` from the index
+/// that an earlier call returned, if that is further on. With `clear` the log begins after what was read.
 ///
 /// **Errors:** `EFAULT`.
 pub(super) fn read_console<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {

@@ -1,4 +1,4 @@
-//! What there is in the machine: CPUs, memory, and how they lie to each other.
+//! Information about the machine: CPUs, memory, topology.
 //!
 //! There is one NUMA node, and each CPU counts as a core of one socket.
 
@@ -11,7 +11,7 @@ use xenolith_hal::{CpuId, Machine, PAGE_SIZE};
 
 /// The distance of a NUMA node to itself. **Source:** ACPI, table SLIT.
 const DISTANCE_TO_ITSELF: u32 = 10;
-/// Devices that are looked up in one call; the caller sees how many were done and goes on.
+/// The most devices that one call looks up; the caller sees how many were done and continues.
 const MOST_DEVICES: u32 = 256;
 /// Bits of an offset in a page.
 const PAGE_BITS: u32 = PAGE_SIZE.trailing_zeros();
@@ -51,6 +51,8 @@ pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
     Ok(Reply::Structure)
 }
 
+/// Implements `XEN_SYSCTL_getcpuinfo`.
+///
 /// **Errors:** `EFAULT`.
 pub(super) fn getcpuinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.getcpuinfo();
@@ -64,7 +66,7 @@ pub(super) fn getcpuinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Res
     Ok(Reply::Structure)
 }
 
-/// All free memory, whatever its address.
+/// Implements `XEN_SYSCTL_availheap`: returns all free memory, whatever its address.
 pub(super) fn availheap<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.availheap();
     let here = asked.node <= 0;
@@ -74,6 +76,8 @@ pub(super) fn availheap<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resu
     Ok(Reply::Structure)
 }
 
+/// Implements `XEN_SYSCTL_cputopoinfo`.
+///
 /// **Errors:** `EFAULT`.
 pub(super) fn cputopoinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.cputopoinfo();
@@ -91,6 +95,8 @@ pub(super) fn cputopoinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Re
     Ok(Reply::Structure)
 }
 
+/// Implements `XEN_SYSCTL_numainfo`.
+///
 /// **Errors:** `EFAULT`.
 pub(super) fn numainfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.numainfo();
@@ -113,7 +119,8 @@ pub(super) fn numainfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
     Ok(Reply::Structure)
 }
 
-/// No firmware says to which node a device belongs. At most 256 devices are done in one call.
+/// Implements `XEN_SYSCTL_pcitopoinfo`: no firmware says to which node a device belongs. At most 256 devices are done
+/// in one call.
 ///
 /// **Errors:** `EINVAL` for a null list; `EFAULT`.
 pub(super) fn pcitopoinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {

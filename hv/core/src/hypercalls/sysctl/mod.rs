@@ -17,22 +17,22 @@ use xen_abi::Errno;
 use xen_abi::sysctl::*;
 use xenolith_hal::Machine;
 
-/// What becomes of the structure when an operation has succeeded.
+/// What is copied back after an operation has succeeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply {
-    /// It is written back.
+    /// The structure.
     Structure,
-    /// There is nothing to tell.
+    /// Nothing.
     Nothing,
 }
 
 /// What does an operation.
 pub type SysctlHandler<M> = fn(&Call<'_, M>, &mut Sysctl) -> Result<Reply, Errno>;
 
-/// Does what the structure behind the first argument asks for.
+/// Implements `sysctl(op)`.
 ///
 /// **Errors:** `EFAULT`; `EACCES` for another version of the interface; `EPERM` for a caller that is not the control
-/// domain; `ENOSYS` for what is not there; and what the operation says.
+/// domain; `ENOSYS` for operations that are missing; and the operation's own.
 pub fn sysctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: Sysctl = call.read_arg(0)?;
     if op.interface_version != XEN_SYSCTL_INTERFACE_VERSION {
@@ -46,8 +46,8 @@ pub fn sysctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Every operation, in the order of the numbers; what Debian's Xen was built without is refused as there. Any other is
-/// `ENOSYS`.
+/// Returns every operation, in the order of the numbers; what Debian's Xen was built without is refused as there. Any
+/// other is `ENOSYS`.
 pub const fn operations<M: Machine>() -> &'static [Operation<SysctlHandler<M>>] {
     const {
         &[

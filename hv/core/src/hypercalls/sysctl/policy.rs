@@ -1,4 +1,4 @@
-//! What CPUID and MSRs can tell domains on this machine.
+//! The CPU policies of the machine.
 
 use super::Reply;
 use crate::components::cpu_policy::{DomainMsrs, put_leaves, put_msrs};
@@ -9,14 +9,14 @@ use xen_abi::sysctl::*;
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_hal::Machine;
 
-/// Nothing of CPUID is masked in hardware: PV domains, which would need it, there are none.
+/// Implements `XEN_SYSCTL_get_cpu_levelling_caps`: CPUID is not masked in hardware, which only PV domains would need.
 pub(super) fn levelling_caps<M: Machine>(_: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     op.set_cpu_levelling_caps(SysctlCpuLevellingCaps { caps: LevellingCaps::empty() });
     Ok(Reply::Structure)
 }
 
-/// The feature words of a policy: all that fit in the list, and for a null list how many there are. That not all of
-/// them fitted is told by `ENOBUFS`, with the number of those that did.
+/// Implements `XEN_SYSCTL_get_cpu_featureset`: writes the feature words of a policy, as many as fit, and for a null
+/// list how many there are. If not all fit, the error is `ENOBUFS`, with the number of words written.
 ///
 /// **Errors:** `EINVAL` for a policy that does not exist, or is for PV domains; `EFAULT`; `ENOBUFS`.
 pub(super) fn get_cpu_featureset<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
@@ -45,10 +45,10 @@ pub(super) fn get_cpu_featureset<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl
     Ok(Reply::Structure)
 }
 
-/// A policy as lists, or for null lists how long they can be.
+/// Implements `XEN_SYSCTL_get_cpu_policy`: writes a policy as lists, or for null lists how long they can be.
 ///
-/// **Errors:** `EINVAL` for a policy that does not exist and a reserved field; `EOPNOTSUPP` for those of PV domains;
-/// `ENOBUFS` for a list that is too short; `EFAULT`.
+/// **Errors:** `EINVAL` for a policy that does not exist and a reserved field; `EOPNOTSUPP` for the policies of PV
+/// domains; `ENOBUFS` for a list that is too short; `EFAULT`.
 pub(super) fn get_cpu_policy<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.cpu_policy();
     if asked.reserved != 0 {

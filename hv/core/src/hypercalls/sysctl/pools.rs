@@ -1,4 +1,4 @@
-//! Pools of CPUs, and the scheduler of a pool.
+//! Cpupools, and the scheduler of a cpupool.
 //!
 //! There is one pool, number 0, with all CPUs that run guests and all domains. Its scheduler answers to the name of
 //! Xen's default one.
@@ -13,7 +13,7 @@ use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 use xenolith_sched::CpuSet;
 
-/// The one pool.
+/// The number of the only cpupool.
 const POOL: u32 = 0;
 
 pub(super) fn sched_id<M: Machine>(_: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
@@ -21,10 +21,12 @@ pub(super) fn sched_id<M: Machine>(_: &Call<'_, M>, op: &mut Sysctl) -> Result<R
     Ok(Reply::Structure)
 }
 
-/// **Errors:** `ENOENT` for a pool that is not there, past the last one, and for a scheduler that is not there;
-/// `EBUSY` for what would take a CPU from the pool or end it; `ENODEV` for a CPU that is in the pool already; `EINVAL`
-/// for a CPU that is not there; `EOPNOTSUPP` for making a second pool; `ESRCH`, and `EPERM` for moving the caller;
-/// `ENOSYS` for an operation that does not exist; `EFAULT`.
+/// Implements `XEN_SYSCTL_cpupool_op`.
+///
+/// **Errors:** `ENOENT` for a pool that does not exist, past the last one, and for a scheduler that does not exist;
+/// `EBUSY` for what would take a CPU from the pool or destroy it; `ENODEV` for a CPU that is in the pool already;
+/// `EINVAL` for a CPU that does not exist; `EOPNOTSUPP` for creating a second pool; `ESRCH`, and `EPERM` for moving the
+/// caller; `ENOSYS` for an operation that does not exist; `EFAULT`.
 pub(super) fn cpupool_op<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.cpupool_op();
     let cpus = u32::try_from(call.hv.machine.cpu_count()).unwrap_or(u32::MAX);
@@ -71,8 +73,10 @@ pub(super) fn cpupool_op<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Res
     Ok(Reply::Structure)
 }
 
+/// Implements `XEN_SYSCTL_scheduler_op`.
+///
 /// **Errors:** `EINVAL` for a command that does not exist, a scheduler that is not the pool's, and a time that is out
-/// of range; `ESRCH` for a pool that is not there.
+/// of range; `ESRCH` for a pool that does not exist.
 pub(super) fn scheduler_op<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let mut asked = op.scheduler_op();
     if !matches!(asked.cmd, XEN_SYSCTL_SCHEDOP_PUTINFO | XEN_SYSCTL_SCHEDOP_GETINFO) {

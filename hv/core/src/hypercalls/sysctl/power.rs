@@ -1,4 +1,4 @@
-//! Power states and frequencies of CPUs, which nobody manages.
+//! Power states and frequencies of CPUs, which are not managed.
 
 use super::Reply;
 use crate::hypercalls::Call;
@@ -6,17 +6,21 @@ use xen_abi::Errno;
 use xen_abi::sysctl::*;
 use xenolith_hal::Machine;
 
-/// The bits of a kind of statistics that say what it is about.
+/// The bits of a kind of statistics that name its subject.
 const KIND_MASK: u32 = 0xf0;
-/// It is about performance states.
+/// The subject: performance states.
 const ABOUT_PERFORMANCE: u32 = PMSTAT_GET_MAX_PX & KIND_MASK;
 
-/// **Errors:** `EINVAL` for a CPU that is not there.
+/// Checks that a CPU exists.
+///
+/// **Errors:** `EINVAL` for a CPU that does not exist.
 fn is_cpu<M: Machine>(call: &Call<'_, M>, cpu: u32) -> Result<(), Errno> {
     if (cpu as usize) < call.hv.machine.cpu_count() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// **Errors:** `EINVAL` for a CPU that is not there, and for performance states, which no driver has described;
+/// Implements `XEN_SYSCTL_get_pmstat`.
+///
+/// **Errors:** `EINVAL` for a CPU that does not exist, and for performance states, which no driver has described;
 /// `ENODEV` for everything else.
 pub(super) fn get_pmstat<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let asked = op.get_pmstat();
@@ -24,15 +28,17 @@ pub(super) fn get_pmstat<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Res
     Err(if asked.kind & KIND_MASK == ABOUT_PERFORMANCE { Errno::EINVAL } else { Errno::ENODEV })
 }
 
+/// Implements `XEN_SYSCTL_pm_op`.
+///
 /// **Errors:** always `EINVAL`: no CPU has been described.
 pub(super) fn pm_op<M: Machine>(_: &Call<'_, M>, _: &mut Sysctl) -> Result<Reply, Errno> {
     Err(Errno::EINVAL)
 }
 
-/// CPUs stay as they are.
+/// Implements `XEN_SYSCTL_cpu_hotplug`: CPUs stay as they are.
 ///
-/// **Errors:** `EINVAL` for a CPU that is not there and one that is on already; `EOPNOTSUPP` for turning off and for
-/// threads; `ENOSYS` for what does not exist.
+/// **Errors:** `EINVAL` for a CPU that does not exist and one that is online already; `EOPNOTSUPP` for taking one
+/// offline and for threads; `ENOSYS` for operations that do not exist.
 pub(super) fn cpu_hotplug<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Result<Reply, Errno> {
     let asked = op.cpu_hotplug();
     match asked.op {
