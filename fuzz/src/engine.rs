@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 /// One input may take this long before it counts as a hang.
 const HANG: Duration = Duration::from_secs(20);
 
-/// Something that is fuzzed: `run` makes one input of the dice and panics when the code under it is wrong.
+/// Something that is fuzzed.
 pub struct Target {
     pub name: &'static str,
-    pub run: fn(&mut fastrand::Rng),
+    /// Makes one input of the dice, panics when the code under it is wrong, and returns how many calls were made.
+    pub run: fn(&mut fastrand::Rng) -> u64,
+    /// What is counted.
+    pub calls: &'static str,
 }
 
 /// How long, and from which input on.
@@ -38,14 +41,17 @@ pub fn run(target: &Target, plan: Plan) {
     }));
     thread::spawn(move || watch(name));
     let began = Instant::now();
-    let mut ran = 0;
+    let (mut ran, mut calls) = (0, 0_u64);
     while began.elapsed().as_secs() < plan.seconds && plan.count.is_none_or(|count| ran < count) {
         let seed = plan.first.wrapping_add(ran);
         NOW.store(seed, Ordering::Relaxed);
-        (target.run)(&mut fastrand::Rng::with_seed(seed));
+        calls = calls.saturating_add((target.run)(&mut fastrand::Rng::with_seed(seed)));
         ran += 1;
     }
-    println!("{name}: {ran} inputs from {} on in {:.1} s, nothing found", plan.first, began.elapsed().as_secs_f32());
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = calls as f64 / seconds.max(f64::EPSILON);
+    let unit = target.calls;
+    println!("{name}: {ran} inputs from {} on in {seconds:.1} s, {rate:.0} {unit} a second, nothing found", plan.first);
 }
 
 fn again(name: &str, seed: u64) -> String {
@@ -85,7 +91,9 @@ mod tests {
             name: "counting",
             run: |_| {
                 RAN.fetch_add(1, Ordering::Relaxed);
+                1
             },
+            calls: "inputs",
         };
         run(&target, Plan { seconds: 60, first: 3, count: Some(5) });
         assert_eq!(RAN.load(Ordering::Relaxed), 5);

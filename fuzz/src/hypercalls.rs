@@ -53,7 +53,7 @@ fn address(dice: &mut Rng) -> u64 {
 }
 
 /// Fills the pages for arguments with what might be structures; pointers among the numbers.
-fn write_structures(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest) {
+pub fn write_structures(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest) {
     for gfn in 0..ARGUMENT_PAGES {
         let Some((_, page)) = guests::page(hv, guest, Gfn(gfn)) else { continue };
         for at in 0..WORDS {
@@ -68,7 +68,7 @@ fn write_structures(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest)
 }
 
 /// Number and arguments of a call; mostly one that exists.
-fn call(dice: &mut Rng) -> (u64, [u64; 6]) {
+pub fn call(dice: &mut Rng) -> (u64, [u64; 6]) {
     let mut args = std::array::from_fn(|_| if dice.bool() { address(dice) } else { u64::from(word(dice)) });
     let listed = Table::<FakeMachine>::ALL;
     if dice.u8(..32) == 0 {
@@ -131,18 +131,20 @@ fn make(
     panic!("call {number} with {args:x?} is never done");
 }
 
-/// A few dozen calls of two domains.
-pub fn run(dice: &mut Rng) {
+/// Makes a few hundred calls of two domains, and returns how many.
+pub fn run(dice: &mut Rng) -> u64 {
     let hv = guests::hypervisor();
     let domains: Vec<Guest> = [DomId::DOM0, DomId(1)].into_iter().filter_map(|id| hv.domains.get(id)).collect();
-    for _ in 0..dice.u8(8..64) {
-        let Some(guest) = domains.get(dice.usize(..domains.len())) else { return };
+    let mut calls = 0;
+    for _ in 0..dice.u32(64..1024) {
+        let Some(guest) = domains.get(dice.usize(..domains.len())) else { break };
         let id = VcpuId(dice.u32(..guest.vcpus.len() as u32));
         hv.machine.go_to(CpuId(id.0));
         write_structures(dice, &hv, guest);
         disturb(dice, &hv, guest);
         let Some(mut core) = guest.vcpu(id).and_then(|vcpu| vcpu.take_core()) else { continue };
         let runs_on = make(dice, &hv, guest, id, &mut core);
+        calls += 1;
         if let Some(vcpu) = guest.vcpu(id) {
             vcpu.put_core(core);
         }
@@ -150,9 +152,10 @@ pub fn run(dice: &mut Rng) {
         hv.machine.pass_ns(dice.u64(..2_000_000));
         assert!(hv.frames.free_pages() < MACHINE_PAGES as u64, "more frames are free than there are");
         if !runs_on {
-            return;
+            break;
         }
     }
+    calls
 }
 
 /// In half of the calls, another vCPU of the guest writes to the arguments while they are read.

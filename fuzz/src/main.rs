@@ -12,6 +12,7 @@ mod guests;
 mod hypercalls;
 mod instructions;
 mod mutation;
+mod sequences;
 
 use std::process::ExitCode;
 
@@ -19,12 +20,19 @@ use engine::{Plan, Target};
 
 /// Everything that is fuzzed.
 const TARGETS: &[Target] = &[
-    Target { name: "bootinfo", run: boot_tables::run },
-    Target { name: "hypercalls", run: hypercalls::run },
-    Target { name: "command-line", run: command_line::run },
-    Target { name: "devices", run: devices::run },
-    Target { name: "instructions", run: instructions::run },
+    Target { name: "bootinfo", run: |dice| one(boot_tables::run, dice), calls: "tables" },
+    Target { name: "hypercalls", run: hypercalls::run, calls: "hypercalls" },
+    Target { name: "sequences", run: sequences::run, calls: "hypercalls" },
+    Target { name: "command-line", run: |dice| one(command_line::run, dice), calls: "lines" },
+    Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
+    Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
 ];
+
+/// An input that is one call.
+fn one(run: fn(&mut fastrand::Rng), dice: &mut fastrand::Rng) -> u64 {
+    run(dice);
+    1
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
