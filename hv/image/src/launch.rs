@@ -19,8 +19,11 @@ use xenolith_devices::msr::Mtrr;
 use xenolith_devices::pci::Ecam;
 use xenolith_devices::ports::Dom0Ports;
 use xenolith_hal::{Gpa, LogLevel, Machine, Mfn, PAGE_SHIFT};
-use xenolith_x86::boot::Booted;
-use xenolith_x86::{X86Machine, amd_vi, console, heap, interrupt_controllers, memory_types, microcode};
+use xenolith_x86::bare::boot::Booted;
+use xenolith_x86::bare::interrupts::interrupt_controllers;
+use xenolith_x86::bare::memory::heap;
+use xenolith_x86::bare::platform::{amd_vi, memory_types, microcode};
+use xenolith_x86::bare::{X86Machine, console};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";

@@ -13,8 +13,9 @@ use xenolith_core::memory::frames::ANYWHERE;
 use xenolith_core::run;
 use xenolith_hal::{CpuId, PageOrder};
 use xenolith_sync::Once;
-use xenolith_x86::keys::{self, MoreKeys};
-use xenolith_x86::{X86Machine, boot, crash, heap};
+use xenolith_x86::bare::memory::heap;
+use xenolith_x86::bare::platform::keys::{self, MoreKeys};
+use xenolith_x86::bare::{X86Machine, boot, crash};
 
 static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
 

@@ -9,7 +9,7 @@ use xenolith_bootinfo::kernel_file::{KernelFile, KernelFileError};
 use xenolith_bootinfo::{MachineRange, Module};
 use xenolith_core::memory::frames::{Frames, FreeFrame};
 use xenolith_hal::{Mfn, PAGE_SHIFT, PAGE_SIZE, PageOrder};
-use xenolith_x86::layout;
+use xenolith_x86::plain::layout;
 
 /// The blocks of which room is made.
 const BLOCK: u64 = PAGE_SIZE as u64 * PageOrder::SIZE_2M.pages();

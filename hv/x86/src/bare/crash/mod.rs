@@ -1,0 +1,91 @@
+//! The end of the machine, told in full: what this CPU did, what the others did, and why.
+
+mod backtrace;
+mod others;
+mod provoke;
+pub mod reboot;
+mod registers;
+mod symbols;
+mod witness;
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use x86_64::instructions::{hlt, interrupts};
+
+use crate::bare::base::{clock, cpu_area};
+use crate::bare::console;
+use crate::bare::interrupts::InterruptFrame;
+
+pub use others::report_and_stop;
+pub use provoke::provoke;
+pub use symbols::Place;
+pub use witness::{answer, show_all};
+
+const NOBODY: u32 = u32::MAX;
+const BANNER: &str = "****************************************";
+
+/// The CPU that brings the machine down.
+static CULPRIT: AtomicU32 = AtomicU32::new(NOBODY);
+static NO_REBOOT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the machine stops after a panic instead of starting again.
+pub fn set_no_reboot(no_reboot: bool) {
+    NO_REBOOT.store(no_reboot, Ordering::Relaxed);
+}
+
+/// True from the moment that some CPU began to bring the machine down.
+#[must_use]
+pub fn is_going_on() -> bool {
+    CULPRIT.load(Ordering::Acquire) != NOBODY
+}
+
+/// Ends the machine for a panic of the program's.
+pub fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let frame = registers::here();
+    match info.location() {
+        Some(place) => die(&frame, format_args!("{} at {}:{}", info.message(), place.file(), place.line())),
+        None => die(&frame, format_args!("{}", info.message())),
+    }
+}
+
+/// Ends the machine: `frame` is the state of this CPU, `reason` what is to be told.
+pub fn die(frame: &InterruptFrame, reason: fmt::Arguments<'_>) -> ! {
+    interrupts::disable();
+    let cpu = cpu_area::this_index().as_u32();
+    if let Err(culprit) = CULPRIT.compare_exchange(NOBODY, cpu, Ordering::AcqRel, Ordering::Acquire) {
+        if culprit == cpu {
+            // The report itself failed. What is known is on the console; nothing more can be relied on.
+            crate::print!("Panic while panicking on CPU {cpu}: {reason}");
+            finish();
+        }
+        report_and_stop(frame);
+    }
+    console::force();
+    registers::show(frame);
+    crate::print!("\n{BANNER}\nPanic on CPU {cpu}:\n{reason}\n{BANNER}\n");
+    others::stop_and_report();
+    finish();
+}
+
+fn finish() -> ! {
+    if NO_REBOOT.load(Ordering::Relaxed) {
+        crate::print!("Manual reset required ('noreboot' specified)");
+        console::drain();
+        reboot::leave_emulator(1);
+        halt();
+    }
+    crate::print!("Reboot in five seconds...");
+    console::drain();
+    reboot::leave_emulator(1);
+    clock::wait_microseconds(5_000_000);
+    reboot::now();
+}
+
+/// Stops this CPU for good.
+pub fn halt() -> ! {
+    interrupts::disable();
+    loop {
+        hlt();
+    }
+}

@@ -1,0 +1,133 @@
+//! Which frames are RAM that guests and their bookkeeping may use, and the way to what they hold.
+//!
+//! Frames of the hypervisor's own (image, heap, page tables, stacks) and of devices are never reached through here,
+//! whatever number somebody comes with: that is what makes [`page`] a safe function. Only the heap changes what is
+//! usable after boot, by frames that nobody has.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xenolith_bootinfo::MachineRange;
+use xenolith_hal::{Mfn, PageWords};
+use xenolith_sync::Once;
+
+use crate::bare::boot::Booted;
+use crate::guest::nested::FrameAccess;
+use crate::plain::layout::{self, DIRECT_MAP_BYTES, PAGE};
+
+const WORD_BITS: u64 = 64;
+
+/// A bit for each frame of RAM: set for those that are usable.
+struct UsableFrames {
+    bits: Box<[AtomicU64]>,
+    /// One past the highest frame of RAM.
+    limit: u64,
+}
+
+static USABLE: Once<UsableFrames> = Once::new();
+
+impl UsableFrames {
+    fn new(limit: u64) -> Option<Self> {
+        let words = usize::try_from(limit.div_ceil(WORD_BITS)).ok()?;
+        let mut bits = Vec::new();
+        bits.try_reserve_exact(words).ok()?;
+        bits.extend((0..words).map(|_| AtomicU64::new(0)));
+        Some(Self { bits: bits.into_boxed_slice(), limit })
+    }
+
+    fn word(&self, frame: u64) -> Option<&AtomicU64> {
+        self.bits.get(usize::try_from(frame / WORD_BITS).ok()?)
+    }
+
+    fn mark(&self, range: MachineRange) {
+        for frame in range.start / PAGE..range.end / PAGE {
+            if let Some(word) = self.word(frame) {
+                word.fetch_or(1 << (frame % WORD_BITS), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn unmark(&self, range: MachineRange) {
+        for frame in range.start / PAGE..range.end / PAGE {
+            if let Some(word) = self.word(frame) {
+                word.fetch_and(!(1 << (frame % WORD_BITS)), Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    fn holds(&self, frame: u64) -> bool {
+        self.word(frame).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (frame % WORD_BITS)) != 0)
+    }
+}
+
+/// The frames of RAM below 1 MiB, but for page 0, which no pointer leads to; the page where CPUs start is free again
+/// once all have started.
+fn low_memory(booted: &Booted) -> impl Iterator<Item = MachineRange> {
+    let low = MachineRange { start: PAGE, end: 1 << 20 };
+    booted.info.memory.ram().filter_map(move |range| range.intersection(low)?.shrink_to(PAGE))
+}
+
+/// Notes which frames are usable: what boot has left over, the modules, and RAM below 1 MiB. Called once, before the
+/// first guest is made.
+///
+/// False when the heap is too small for it.
+pub fn set_up(booted: &Booted) -> bool {
+    let reach = MachineRange { start: 0, end: DIRECT_MAP_BYTES };
+    let modules = booted.info.modules().iter().filter_map(|module| {
+        // The direct map holds RAM alone; `validate` has refused modules outside of it.
+        module.range.grow_to(PAGE).intersection(reach)
+    });
+    let ranges = || booted.plan.free.iter().copied().chain(modules.clone()).chain(low_memory(booted));
+    let ram = booted.info.memory.ram().filter_map(|range| range.intersection(reach));
+    let limit = ram.map(|range| range.end / PAGE).max().unwrap_or(0);
+    let Some(usable) = UsableFrames::new(limit) else { return false };
+    for range in ranges() {
+        usable.mark(range);
+    }
+    USABLE.set(usable).is_ok()
+}
+
+/// RAM that the hypervisor kept to itself is usable from now on: it has no use for it any more.
+pub(crate) fn open(range: MachineRange) {
+    if let Some(usable) = USABLE.get() {
+        usable.mark(range);
+    }
+}
+
+/// RAM that was usable is the hypervisor's own from now on.
+pub(crate) fn close(range: MachineRange) {
+    if let Some(usable) = USABLE.get() {
+        usable.unmark(range);
+    }
+}
+
+/// One past the highest frame of RAM, be it usable or the hypervisor's own.
+#[must_use]
+pub fn limit() -> Mfn {
+    Mfn(USABLE.get().map_or(0, |usable| usable.limit))
+}
+
+/// What a frame holds; none for one that is not usable.
+#[inline]
+#[must_use]
+pub fn page(mfn: Mfn) -> Option<&'static PageWords> {
+    if !USABLE.get()?.holds(mfn.0) {
+        return None;
+    }
+    let address = layout::direct(mfn.0 << 12) as *const PageWords;
+    // SAFETY: the frame is RAM in the direct map, which maps it writable and for ever; nothing of the hypervisor's
+    // own lies there (see `set_up`), so all who reach it do so as atomics.
+    Some(unsafe { &*address })
+}
+
+/// Frames as nested page tables see them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirectMap;
+
+impl FrameAccess for DirectMap {
+    #[inline]
+    fn frame(&self, mfn: Mfn) -> Option<&PageWords> {
+        page(mfn)
+    }
+}

@@ -1,0 +1,180 @@
+//! AMD's IOMMU: what devices reach of memory, and what they are refused.
+//!
+//! All devices are the control domain's, so all entries of the one device table lead to the same tables, which follow
+//! the domain's nested tables. What was taken away is forgotten by the IOMMUs before its frame is used again, many
+//! pages at a time ([`forget`]).
+
+mod unit;
+
+use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use xenolith_bootinfo::acpi::Iommu;
+use xenolith_hal::{Devices, IoSize, LogLevel, Machine, Mpa, PAGE_SIZE, PageWords, PciFunction};
+use xenolith_sync::{SpinLock, rank};
+
+use self::unit::{SharedPage, Unit, store_device_entry};
+use crate::bare::base::cpu_area;
+use crate::bare::interrupts::vector;
+use crate::bare::machine::X86Machine;
+use crate::guest::amd_vi::tables::TAKEN_AWAY;
+use crate::guest::amd_vi::words::{Event, device_entry};
+use crate::plain::layout;
+
+/// One entry of 32 bytes for each function that a segment can have.
+const DEVICE_TABLE_BYTES: usize = 32 << 16;
+/// The tag of the one domain that has devices.
+const DOMAIN: u16 = 1;
+/// How many complaints are shown each time.
+const SHOWN: usize = 8;
+
+const CAPABILITY_POINTER: u16 = 0x34;
+const CAPABILITY_MSI: u32 = 5;
+const MSI_64_BIT: u32 = 1 << 23;
+const MSI_ENABLE: u32 = 1;
+const MESSAGES: u32 = 0xfee0_0000;
+
+static UNITS: SpinLock<Vec<Unit>, rank::Interrupts> = SpinLock::new(Vec::new());
+/// How much of [`TAKEN_AWAY`] all IOMMUs have forgotten.
+static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Zeroed words of the heap, aligned to pages, never given back.
+fn own_words(bytes: usize) -> Option<(&'static [AtomicU64], Mpa)> {
+    let layout = Layout::from_size_align(bytes, PAGE_SIZE).ok()?;
+    // SAFETY: the layout is not empty.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() {
+        return None;
+    }
+    let at = Mpa(layout::machine_address(start as u64)?);
+    // SAFETY: the allocation is this long, aligned, zeroed and never given back; nobody else has it, and all access is
+    // by atomics, the IOMMU's aside.
+    Some((unsafe { core::slice::from_raw_parts(start.cast(), bytes / 8) }, at))
+}
+
+fn own_page() -> Option<SharedPage> {
+    let (words, at) = own_words(PAGE_SIZE)?;
+    // SAFETY: a page of words is laid out and aligned as `PageWords` is, and lives for ever.
+    let page = unsafe { &*words.as_ptr().cast::<PageWords>() };
+    Some(SharedPage { page, at })
+}
+
+/// Finds those that the firmware's tables describe, and switches them off.
+pub fn find(described: &[Iommu]) {
+    let mut found = Vec::new();
+    for iommu in described {
+        let unit = own_page().zip(own_page()).zip(own_page());
+        match unit.and_then(|((commands, events), done)| Unit::new(*iommu, [commands, events, done])) {
+            Some(unit) => {
+                crate::log!(Info, "AMD-Vi: IOMMU {:#06x} at {:#x}", iommu.bdf, iommu.registers);
+                found.push(unit);
+            }
+            None => crate::log!(Error, "AMD-Vi: the IOMMU at {:#x} cannot be used", iommu.registers),
+        }
+    }
+    *UNITS.lock() = found;
+}
+
+/// Whether there is one that can be used.
+#[must_use]
+pub fn is_there() -> bool {
+    !UNITS.lock().is_empty()
+}
+
+/// Sends every access of every device through the tables at `root` from now on. False if there is no IOMMU, or no
+/// memory for the table of devices.
+pub fn confine(root: Mpa) -> bool {
+    if UNITS.lock().is_empty() {
+        return false;
+    }
+    let Some((table, at)) = own_words(DEVICE_TABLE_BYTES) else { return false };
+    for bdf in 0..=u16::MAX {
+        store_device_entry(table, bdf, device_entry(root, DOMAIN));
+    }
+    let described: Vec<Iommu> = UNITS.lock().iter().map(|unit| unit.described).collect();
+    described.iter().for_each(listen);
+    for unit in UNITS.lock().iter_mut() {
+        unit.enable(at, DEVICE_TABLE_BYTES as u64);
+    }
+    crate::log!(Info, "AMD-Vi: devices reach dom0's memory alone");
+    true
+}
+
+/// Has an IOMMU interrupt the boot CPU when it complains.
+fn listen(iommu: &Iommu) {
+    let machine = X86Machine;
+    let function = PciFunction { segment: iommu.segment, bdf: iommu.bdf };
+    let read = |register| machine.pci_read(function, register, IoSize::Dword);
+    let mut register = (read(CAPABILITY_POINTER) & 0xfc) as u16;
+    for _ in 0..48 {
+        let header = read(register);
+        if register < 0x40 || header & 0xff == CAPABILITY_MSI {
+            break;
+        }
+        register = (header >> 8 & 0xfc) as u16;
+    }
+    let header = read(register);
+    let target = cpu_area::of(xenolith_hal::CpuId(0)).map_or(0, |area| area.apic_id.load(Ordering::Relaxed));
+    if register < 0x40 || header & 0xff != CAPABILITY_MSI || target > 0xfe {
+        crate::log!(Warning, "AMD-Vi: the IOMMU cannot interrupt: what it refuses is not shown");
+        return;
+    }
+    let write = |offset: u16, size, value| machine.pci_write(function, register.saturating_add(offset), size, value);
+    write(4, IoSize::Dword, MESSAGES | target << 12);
+    let data = if header & MSI_64_BIT != 0 {
+        write(8, IoSize::Dword, 0);
+        12
+    } else {
+        8
+    };
+    write(data, IoSize::Word, vector::IOMMU.into());
+    write(2, IoSize::Word, header >> 16 & !0x70 | MSI_ENABLE);
+}
+
+/// Has all IOMMUs forget what was taken away before the call, and waits until they have. Does nothing when there was
+/// nothing.
+pub fn forget() {
+    let taken = TAKEN_AWAY.load(Ordering::SeqCst);
+    if FORGOTTEN.load(Ordering::SeqCst) >= taken {
+        return;
+    }
+    let mut units = UNITS.lock();
+    if FORGOTTEN.load(Ordering::SeqCst) < taken {
+        units.iter_mut().for_each(|unit| unit.forget(DOMAIN));
+        FORGOTTEN.store(taken, Ordering::SeqCst);
+    }
+}
+
+/// Shows what the IOMMUs complain of. Called by the interrupt handler.
+pub fn report() {
+    let mut shown = 0;
+    for unit in UNITS.lock().iter_mut() {
+        unit.drain_events(|event| {
+            shown += 1;
+            if shown <= SHOWN {
+                show(event);
+            }
+        });
+    }
+    if shown > SHOWN {
+        X86Machine.log(LogLevel::Warning, true, format_args!("AMD-Vi: {} more", shown - SHOWN));
+    }
+}
+
+fn show(event: Event) {
+    let name = |bdf: u16| (bdf >> 8, bdf >> 3 & 0x1f, bdf & 7);
+    match event {
+        Event::PageFault { bdf, address, write } => {
+            let (bus, device, function) = name(bdf);
+            let what = if write { "write" } else { "read" };
+            let line = format_args!("AMD-Vi: {bus:02x}:{device:02x}.{function} may not {what} {address:#x}");
+            X86Machine.log(LogLevel::Warning, true, line);
+        }
+        Event::Other { code, bdf, address } => {
+            let (bus, device, function) = name(bdf);
+            let line = format_args!("AMD-Vi: event {code:#x} of {bus:02x}:{device:02x}.{function} at {address:#x}");
+            X86Machine.log(LogLevel::Warning, true, line);
+        }
+    }
+}

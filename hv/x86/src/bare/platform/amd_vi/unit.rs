@@ -1,0 +1,169 @@
+//! One IOMMU: its registers, its ring of commands, its log of events.
+//!
+//! **Source:** AMD I/O Virtualization Technology specification 3.07, 3.4 (registers), 2.4, 2.5.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use xenolith_bootinfo::acpi::Iommu;
+use xenolith_hal::{Mpa, PAGE_SIZE, PageWords};
+
+use crate::bare::memory::device_registers::DeviceRegisters;
+use crate::guest::amd_vi::words::{Command, Event, completion_wait, forget_device, forget_everything, forget_pages};
+
+const REGISTERS_LENGTH: u64 = 0x4000;
+const DEVICE_TABLE: u64 = 0x00;
+const COMMANDS: u64 = 0x08;
+const EVENTS: u64 = 0x10;
+const CONTROL: u64 = 0x18;
+const FEATURES: u64 = 0x30;
+const COMMAND_HEAD: u64 = 0x2000;
+const COMMAND_TAIL: u64 = 0x2008;
+const EVENT_HEAD: u64 = 0x2010;
+const EVENT_TAIL: u64 = 0x2018;
+const STATUS: u64 = 0x2020;
+
+const ENABLE: u64 = 1;
+const EVENT_LOG_ENABLE: u64 = 1 << 2;
+const EVENT_INTERRUPT_ENABLE: u64 = 1 << 3;
+const COMMANDS_ENABLE: u64 = 1 << 12;
+/// What the firmware's table says of the links, and the bit of the control register for each.
+const LINK_FLAGS: [(u8, u64); 5] =
+    [(1, 1 << 1), (1 << 1, 1 << 8), (1 << 2, 1 << 9), (1 << 3, 1 << 11), (1 << 5, 1 << 10)];
+
+const CAN_FORGET_ALL: u64 = 1 << 6;
+/// Overflow and interrupt of the event log: written as ones to clear them.
+const EVENT_STATUS: u64 = 0b11;
+
+/// Entries of a ring of one page, and the register's word for that: a base 2 logarithm.
+const ENTRIES: u64 = 256;
+const ENTRY_BYTES: u64 = 16;
+const ONE_PAGE: u64 = 8 << 56;
+/// How often the word of a completion wait is looked at before the IOMMU counts as stuck.
+const PATIENCE: u32 = 100_000_000;
+
+/// A page of the heap that the IOMMU reads or writes.
+pub struct SharedPage {
+    pub page: &'static PageWords,
+    pub at: Mpa,
+}
+
+/// One IOMMU.
+pub struct Unit {
+    registers: DeviceRegisters,
+    pub described: Iommu,
+    commands: SharedPage,
+    events: SharedPage,
+    /// Its first word is what completion waits store to.
+    done: SharedPage,
+    tail: u64,
+    sequence: u64,
+    stuck: bool,
+}
+
+impl Unit {
+    /// Finds the registers, and switches it off. None if they cannot be mapped.
+    pub fn new(described: Iommu, [commands, events, done]: [SharedPage; 3]) -> Option<Self> {
+        // SAFETY: the firmware's table says that an IOMMU's registers are there.
+        let registers = unsafe { DeviceRegisters::map(described.registers, REGISTERS_LENGTH) }?;
+        let unit = Self { registers, described, commands, events, done, tail: 0, sequence: 0, stuck: false };
+        unit.write(CONTROL, 0);
+        Some(unit)
+    }
+
+    fn write(&self, register: u64, value: u64) {
+        self.registers.write_wide(register, value);
+    }
+
+    fn read(&self, register: u64) -> u64 {
+        self.registers.read_wide(register)
+    }
+
+    /// Switches it on, with a table of 65536 devices.
+    pub fn enable(&mut self, device_table: Mpa, device_table_bytes: u64) {
+        let pages = device_table_bytes / PAGE_SIZE as u64;
+        self.write(DEVICE_TABLE, device_table.0 | pages.saturating_sub(1));
+        self.write(COMMANDS, self.commands.at.0 | ONE_PAGE);
+        self.write(EVENTS, self.events.at.0 | ONE_PAGE);
+        for register in [COMMAND_HEAD, COMMAND_TAIL, EVENT_HEAD, EVENT_TAIL] {
+            self.write(register, 0);
+        }
+        self.write(STATUS, EVENT_STATUS);
+        let set = LINK_FLAGS.into_iter().filter(|(flag, _)| self.described.flags & flag != 0);
+        let links = set.fold(0, |all, (_, bit)| all | bit);
+        self.write(CONTROL, links | COMMANDS_ENABLE | EVENT_LOG_ENABLE | EVENT_INTERRUPT_ENABLE);
+        self.write(CONTROL, links | COMMANDS_ENABLE | EVENT_LOG_ENABLE | EVENT_INTERRUPT_ENABLE | ENABLE);
+        if self.read(FEATURES) & CAN_FORGET_ALL != 0 {
+            self.send(forget_everything());
+        } else {
+            (0..=u16::MAX).for_each(|bdf| self.send(forget_device(bdf)));
+        }
+        self.wait();
+    }
+
+    /// Has it forget all translations of a domain, and waits until it has.
+    pub fn forget(&mut self, domain: u16) {
+        self.send(forget_pages(domain));
+        self.wait();
+    }
+
+    fn send(&mut self, [low, high]: Command) {
+        let next = (self.tail + 1) % ENTRIES;
+        // One that stays full is stuck; `wait` has said so.
+        for _ in 0..PATIENCE {
+            if self.read(COMMAND_HEAD) / ENTRY_BYTES != next || self.stuck {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        let offset = (self.tail * ENTRY_BYTES) as usize;
+        let _ = self.commands.page.store_u64(offset, low);
+        let _ = self.commands.page.store_u64(offset + 8, high);
+        self.tail = next;
+        core::sync::atomic::fence(Ordering::SeqCst);
+        self.write(COMMAND_TAIL, next * ENTRY_BYTES);
+    }
+
+    fn wait(&mut self) {
+        if self.stuck {
+            return;
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        self.send(completion_wait(self.done.at, self.sequence));
+        let is_done = || self.done.page.load_u64(0) == Some(self.sequence);
+        for _ in 0..PATIENCE {
+            if is_done() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        self.stuck = true;
+        crate::log!(
+            Error,
+            "the IOMMU at {:#x} does not answer: devices may keep what was taken away",
+            self.described.registers
+        );
+    }
+
+    /// Takes what it complains of, at most a log full.
+    pub fn drain_events(&mut self, mut each: impl FnMut(Event)) {
+        self.write(STATUS, EVENT_STATUS);
+        let tail = self.read(EVENT_TAIL) / ENTRY_BYTES % ENTRIES;
+        let mut head = self.read(EVENT_HEAD) / ENTRY_BYTES % ENTRIES;
+        while head != tail {
+            let offset = (head * ENTRY_BYTES) as usize;
+            let word = |offset| self.events.page.load_u64(offset).unwrap_or(0);
+            each(Event::from_words([word(offset), word(offset + 8)]));
+            head = (head + 1) % ENTRIES;
+        }
+        self.write(EVENT_HEAD, head * ENTRY_BYTES);
+    }
+}
+
+/// A device table's entry as the IOMMU reads it.
+pub fn store_device_entry(table: &[AtomicU64], bdf: u16, entry: [u64; 4]) {
+    let first = usize::from(bdf) * entry.len();
+    // The word that makes the entry valid comes last.
+    for (word, value) in table.iter().skip(first).take(entry.len()).zip(entry).rev() {
+        word.store(value, Ordering::Release);
+    }
+}

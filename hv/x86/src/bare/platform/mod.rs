@@ -1,0 +1,11 @@
+//! What stands around the CPUs: PCI, the IOMMU, clocks, power, the keys of the console.
+
+pub mod amd_vi;
+pub mod calibration;
+pub mod keys;
+pub mod memory_types;
+pub mod microcode;
+pub mod pci_config;
+pub mod power;
+pub mod spare_cpu;
+pub mod wall_clock;

@@ -1,0 +1,4 @@
+//! AMD's IOMMU: the tables that devices' accesses go through, and the words of its commands and events.
+
+pub mod tables;
+pub mod words;

@@ -1,0 +1,521 @@
+//! The tables: walking, mapping, splitting, joining.
+
+use super::entry::{ENTRIES, Entry, Level, Meaning, order_at};
+use super::retired::Retired;
+use super::{FrameAccess, Residency};
+use crate::guest::amd_vi::tables::IoTables;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords};
+use xenolith_sync::Once;
+
+/// The level of the root table.
+const ROOT: Level = 4;
+/// Frames that four levels can name.
+const GFN_LIMIT: u64 = 1 << 36;
+/// No root: the tables were torn down.
+const NO_ROOT: u64 = u64::MAX;
+/// How often a lookup begins again because a table was detached meanwhile. Detaching one costs hundreds of times what
+/// a walk does, so a few rounds are enough for anything but a broken machine.
+const LOOKUP_ROUNDS: u32 = 1 << 16;
+
+/// What the CPU's tables can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableLimits {
+    /// Bits of a machine address, 32 to 52.
+    pub address_bits: u8,
+    /// The CPU has 1 GiB pages.
+    pub huge_pages: bool,
+}
+
+impl TableLimits {
+    fn frame_limit(self) -> u64 {
+        1 << u32::from(self.address_bits.clamp(32, 52)).saturating_sub(12)
+    }
+}
+
+/// A four-level nested page table.
+///
+/// One thread at a time changes it (the holder of the domain's memory lock); any number look things up meanwhile,
+/// without a lock. Each change becomes visible by one store of one word, so a walk sees it wholly or not at all. The
+/// one danger is a table that is taken out and whose frame serves as another table before a slow walk has read it:
+/// `detached` counts such removals, and a walk trusts nothing that it read across one.
+pub struct NestedTables<A> {
+    access: A,
+    root: AtomicU64,
+    detached: AtomicU64,
+    limits: TableLimits,
+    residency: Residency,
+    retired: Retired,
+    /// What devices reach, for a domain that has any.
+    devices: Once<IoTables<A>>,
+}
+
+/// A table was detached during a walk.
+struct Stale;
+
+/// An entry's place.
+#[derive(Clone, Copy)]
+struct Slot<'a>(&'a AtomicU64);
+
+impl Slot<'_> {
+    fn get(self) -> Entry {
+        Entry(self.0.load(Ordering::Acquire))
+    }
+
+    fn set(self, entry: Entry) {
+        self.0.store(entry.0, Ordering::Release);
+    }
+}
+
+/// The way down to one entry: its slot, and those of all tables above it.
+struct Path<'a> {
+    /// Of level 1 to 4; only those from `level` up are there.
+    slots: [Option<Slot<'a>>; ROOT as usize],
+    level: Level,
+    entry: Entry,
+}
+
+impl<'a> Path<'a> {
+    fn slot(&self, level: Level) -> Option<Slot<'a>> {
+        *self.slots.get(level.checked_sub(1)? as usize)?
+    }
+}
+
+/// New tables that are not linked yet.
+struct Fresh<'f> {
+    frames: [Option<Mfn>; ROOT as usize],
+    source: &'f mut dyn FrameSource,
+}
+
+impl<'f> Fresh<'f> {
+    /// Takes `count` frames (at most 4), or none at all.
+    fn take(count: u32, source: &'f mut dyn FrameSource) -> Result<Self, MapError> {
+        let mut fresh = Self { frames: [None; ROOT as usize], source };
+        for place in fresh.frames.iter_mut().take(count as usize) {
+            *place = fresh.source.take();
+            if place.is_none() {
+                fresh.give_back();
+                return Err(MapError::NoMemory);
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn next(&mut self) -> Result<Mfn, MapError> {
+        self.frames.iter_mut().find_map(Option::take).ok_or(MapError::NoMemory)
+    }
+
+    fn give_back(&mut self) {
+        for frame in self.frames.iter_mut().filter_map(Option::take) {
+            self.source.give_back(frame);
+        }
+    }
+}
+
+const fn index(gfn: u64, level: Level) -> usize {
+    ((gfn >> (9 * (level - 1))) & (ENTRIES - 1)) as usize
+}
+
+impl<A: FrameAccess> NestedTables<A> {
+    /// An empty translation that `cpus` CPUs may use; none if the pool or the heap is empty.
+    pub fn new(access: A, limits: TableLimits, cpus: usize, frames: &mut dyn FrameSource) -> Option<Self> {
+        let residency = Residency::new(cpus)?;
+        let root = frames.take()?;
+        Some(Self {
+            access,
+            root: AtomicU64::new(root.0),
+            detached: AtomicU64::new(0),
+            limits,
+            residency,
+            retired: Retired::new(),
+            devices: Once::new(),
+        })
+    }
+
+    /// Where the root lies; none after [`NestedSpace::tear_down`].
+    #[must_use]
+    pub fn root(&self) -> Option<Mpa> {
+        match self.root.load(Ordering::Acquire) {
+            NO_ROOT => None,
+            frame => Some(Mpa::from_mfn(Mfn(frame))),
+        }
+    }
+
+    /// From now on, what is mapped is mapped for devices as well; gives their tables, which the caller points the
+    /// IOMMUs to. Nothing is mapped yet.
+    ///
+    /// **Errors:** `NoMemory`; `Occupied` if something is mapped already, or if devices have tables already.
+    pub fn follow_for_devices(&self, frames: &mut dyn FrameSource) -> Result<&IoTables<A>, MapError>
+    where
+        A: Clone,
+    {
+        let root = self.root_frame().and_then(|root| self.access.frame(root)).ok_or(MapError::NoMemory)?;
+        if self.devices.get().is_some() || root.words().iter().any(|word| word.load(Ordering::Acquire) != 0) {
+            return Err(MapError::Occupied);
+        }
+        let tables = IoTables::new(self.access.clone(), frames).ok_or(MapError::NoMemory)?;
+        self.devices.set(tables).map_err(|_| MapError::Occupied)
+    }
+
+    /// The way to frames that the tables were made with.
+    pub const fn access(&self) -> &A {
+        &self.access
+    }
+
+    /// Who is inside.
+    pub const fn residency(&self) -> &Residency {
+        &self.residency
+    }
+
+    fn slot(&self, table: Mfn, index: usize) -> Option<Slot<'_>> {
+        self.access.frame(table)?.words().get(index).map(Slot)
+    }
+
+    fn root_frame(&self) -> Option<Mfn> {
+        self.root().map(Mpa::mfn)
+    }
+
+    /// One round of a lookup. What was read counts only if no table was detached before it was read.
+    fn find(&self, gfn: u64) -> Result<Option<Mapping>, Stale> {
+        let before = self.detached.load(Ordering::Acquire);
+        let Some(mut table) = self.root_frame() else { return Ok(None) };
+        let mut level = ROOT;
+        loop {
+            let Some(slot) = self.slot(table, index(gfn, level)) else { return Ok(None) };
+            let entry = slot.get();
+            fence(Ordering::Acquire);
+            if self.detached.load(Ordering::Relaxed) != before {
+                return Err(Stale);
+            }
+            match entry.meaning(level) {
+                Meaning::Empty => return Ok(None),
+                Meaning::Page => return Ok(entry.mapping(level, gfn & (order_at(level).pages() - 1))),
+                Meaning::Table { frame, .. } => {
+                    table = frame;
+                    level -= 1;
+                }
+            }
+        }
+    }
+
+    /// Walks down until `lowest` or until there is no table below.
+    fn descend(&self, gfn: u64, lowest: Level) -> Option<Path<'_>> {
+        let mut table = self.root_frame()?;
+        let mut level = ROOT;
+        let mut slots = [None; ROOT as usize];
+        loop {
+            let slot = self.slot(table, index(gfn, level))?;
+            if let Some(place) = slots.get_mut(level as usize - 1) {
+                *place = Some(slot);
+            }
+            let entry = slot.get();
+            match entry.meaning(level) {
+                Meaning::Table { frame, .. } if level > lowest => {
+                    table = frame;
+                    level -= 1;
+                }
+                _ => return Some(Path { slots, level, entry }),
+            }
+        }
+    }
+
+    /// Says in the entry above that the table which holds the path's entry at `level` uses `change` entries more.
+    /// Gives how many it uses then.
+    fn count(path: &Path<'_>, level: Level, change: i64) -> Option<u64> {
+        let above = path.slot(level + 1)?;
+        let entry = above.get();
+        let Meaning::Table { used, .. } = entry.meaning(level + 1) else { return None };
+        let used = used.checked_add_signed(change)?;
+        above.set(entry.with_used(used));
+        Some(used)
+    }
+
+    /// True when nothing is mapped below this entry.
+    fn vacant(&self, entry: Entry, level: Level) -> bool {
+        match entry.meaning(level) {
+            Meaning::Empty => true,
+            Meaning::Page => false,
+            Meaning::Table { used: 0, .. } => true,
+            Meaning::Table { frame, .. } => self.access.frame(frame).is_some_and(|table| {
+                table.words().iter().all(|word| self.vacant(Entry(word.load(Ordering::Acquire)), level - 1))
+            }),
+        }
+    }
+
+    fn page_allowed(&self, level: Level) -> bool {
+        level <= 2 || (level == 3 && self.limits.huge_pages)
+    }
+
+    fn check(&self, gfn: Gfn, mfn: Mfn, order: PageOrder) -> Result<Level, MapError> {
+        let level = match order {
+            PageOrder::SIZE_4K => 1,
+            PageOrder::SIZE_2M => 2,
+            PageOrder::SIZE_1G => 3,
+            _ => return Err(MapError::Unaligned),
+        };
+        let fits = |frame: u64, limit: u64| frame.checked_add(order.pages()).is_some_and(|end| end <= limit);
+        if !order.aligned(gfn.0) || !order.aligned(mfn.0) {
+            Err(MapError::Unaligned)
+        } else if !fits(gfn.0, GFN_LIMIT) || !fits(mfn.0, self.limits.frame_limit()) {
+            Err(MapError::OutOfRange)
+        } else {
+            Ok(level)
+        }
+    }
+
+    /// Fills a table that nobody sees yet with the parts of a page of `level`.
+    fn split_into(&self, table: Mfn, page: Entry, level: Level) -> Option<&PageWords> {
+        let words = self.access.frame(table)?;
+        for (index, word) in (0..).zip(words.words()) {
+            word.store(page.part(level, index).0, Ordering::Relaxed);
+        }
+        Some(words)
+    }
+
+    /// Puts a page of `level` into a vacant entry: as one page, or as 512 smaller ones where the CPU has no such page
+    /// or where a table with nothing in it stands in the way. What stands there must be vacant.
+    fn place(&self, slot: Slot<'_>, page: Entry, level: Level, fresh: &mut Fresh<'_>) -> Result<(), MapError> {
+        match slot.get().meaning(level) {
+            Meaning::Table { frame, .. } => {
+                let table = self.access.frame(frame).ok_or(MapError::NoMemory)?;
+                for (index, word) in (0..).zip(table.words()) {
+                    self.place(Slot(word), page.part(level, index), level - 1, fresh)?;
+                }
+                slot.set(Entry::table(frame, ENTRIES));
+                self.join(slot, level, fresh.source);
+            }
+            _ if self.page_allowed(level) => slot.set(page),
+            _ => {
+                let table = fresh.next()?;
+                self.split_into(table, page, level).ok_or(MapError::NoMemory)?;
+                slot.set(Entry::table(table, ENTRIES));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a table out of the translation: `instead` stands where it stood. False if it must stay for now.
+    fn detach(&self, slot: Slot<'_>, table: Mfn, instead: Entry, frames: &mut dyn FrameSource) -> bool {
+        let Some(room) = self.retired.room(&self.residency, frames) else { return false };
+        slot.set(instead);
+        self.detached.fetch_add(1, Ordering::SeqCst);
+        // Whoever reads what the frame holds from now on also reads the new count.
+        fence(Ordering::SeqCst);
+        let generation = self.residency.advance();
+        self.retired.put(room, table, generation, &self.residency, frames);
+        true
+    }
+
+    /// Joins the table behind an entry of `level` to one page, if its entries make one.
+    fn join(&self, slot: Slot<'_>, level: Level, frames: &mut dyn FrameSource) -> bool {
+        let Meaning::Table { frame, used: ENTRIES } = slot.get().meaning(level) else { return false };
+        if !self.page_allowed(level) {
+            return false;
+        }
+        let Some(table) = self.access.frame(frame) else { return false };
+        let mut words = table.words().iter().map(|word| Entry(word.load(Ordering::Acquire)));
+        let Some(first) = words.next().filter(|first| first.meaning(level - 1) == Meaning::Page) else { return false };
+        let Some(whole) = first.joined(level) else { return false };
+        (1..).zip(words).all(|(index, entry)| entry == whole.part(level, index))
+            && self.detach(slot, frame, whole, frames)
+    }
+
+    /// Puts a page into the vacant entry that a path leads to, with the tables that are missing in between.
+    fn insert(&self, gfn: u64, page: Entry, level: Level, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
+        let target = path.slot(path.level)?;
+        if path.level == level {
+            return self.place(target, page, level, fresh).ok();
+        }
+        let bottom = fresh.next().ok()?;
+        self.place(self.slot(bottom, index(gfn, level))?, page, level, fresh).ok()?;
+        let mut link = Entry::table(bottom, 1);
+        for above in level + 1..path.level {
+            let table = fresh.next().ok()?;
+            self.slot(table, index(gfn, above))?.set(link);
+            link = Entry::table(table, 1);
+        }
+        target.set(link);
+        Some(())
+    }
+
+    /// Takes the 4 KiB page out of a larger one: makes the tables below it, all but that page filled, and puts them
+    /// in its place.
+    fn carve(&self, gfn: u64, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
+        let target = path.slot(path.level)?;
+        let (mut page, mut level) = (path.entry, path.level);
+        let top = fresh.next().ok()?;
+        let mut table = top;
+        loop {
+            let words = self.split_into(table, page, level)?;
+            let hole = Slot(words.words().get(index(gfn, level - 1))?);
+            page = hole.get();
+            level -= 1;
+            if level == 1 {
+                hole.set(Entry::EMPTY);
+                break;
+            }
+            table = fresh.next().ok()?;
+            hole.set(Entry::table(table, if level == 2 { ENTRIES - 1 } else { ENTRIES }));
+        }
+        target.set(Entry::table(top, if path.level == 2 { ENTRIES - 1 } else { ENTRIES }));
+        Some(())
+    }
+
+    /// Takes out the tables above an entry that was just emptied, as far as they are empty now.
+    fn prune(&self, path: &Path<'_>, frames: &mut dyn FrameSource) {
+        for level in path.level..ROOT {
+            if Self::count(path, level, -1) != Some(0) {
+                return;
+            }
+            let Some(above) = path.slot(level + 1) else { return };
+            let Meaning::Table { frame, .. } = above.get().meaning(level + 1) else { return };
+            if !self.detach(above, frame, Entry::EMPTY, frames) {
+                return;
+            }
+        }
+    }
+
+    /// The first frame and the level of the first page at or above `from` in a table of `level` whose first frame is
+    /// `base`. A page that begins below `from` and reaches it counts.
+    fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
+        let pages = 1 << (9 * (level - 1));
+        let begin = from.saturating_sub(base) / pages;
+        let words = self.access.frame(table)?.words();
+        (begin..).zip(words.iter().skip(begin as usize)).find_map(|(index, word)| {
+            let entry = Entry(word.load(Ordering::Acquire));
+            // Most of them, in most tables.
+            if entry == Entry::EMPTY {
+                return None;
+            }
+            let first = base + index * pages;
+            match entry.meaning(level) {
+                Meaning::Empty => None,
+                Meaning::Page => Some((first, level)),
+                Meaning::Table { frame, .. } => self.first_page(frame, level - 1, first, from),
+            }
+        })
+    }
+
+    fn give_back_below(&self, table: Mfn, level: Level, frames: &mut dyn FrameSource) {
+        if let Some(page) = self.access.frame(table).filter(|_| level > 1) {
+            let entries = page.words().iter().map(|word| Entry(word.load(Ordering::Acquire)));
+            for entry in entries.filter(|entry| *entry != Entry::EMPTY) {
+                if let Meaning::Table { frame, .. } = entry.meaning(level) {
+                    self.give_back_below(frame, level - 1, frames);
+                }
+            }
+        }
+        frames.give_back(table);
+    }
+}
+
+impl<A: FrameAccess> NestedSpace for NestedTables<A> {
+    fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        if gfn.0 >= GFN_LIMIT {
+            return None;
+        }
+        (0..LOOKUP_ROUNDS).find_map(|_| self.find(gfn.0).ok())?
+    }
+
+    fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        self.map_for_cpus(gfn, mapping, frames)?;
+        let Some(devices) = self.devices.get() else { return Ok(()) };
+        let mapped = devices.map(gfn, mapping, frames);
+        if mapped.is_err() {
+            for page in (gfn.0..).map(Gfn).take(mapping.order.pages() as usize) {
+                let _ = self.unmap(page, frames);
+            }
+        }
+        mapped
+    }
+
+    fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
+        if let Some(devices) = self.devices.get() {
+            devices.unmap(gfn, frames)?;
+        }
+        let unmapped = self.unmap_for_cpus(gfn, frames);
+        if let (Err(_), Some(devices), Some(there)) = (unmapped, self.devices.get(), self.lookup(gfn)) {
+            // It stays, for devices too; the tables that it needs are there.
+            let _ = devices.map(gfn, Mapping { order: PageOrder::SIZE_4K, ..there }, frames);
+        }
+        unmapped
+    }
+
+    fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
+        let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
+        if let Some(devices) = self.devices.get() {
+            devices.take_away(Gfn(first), level);
+        }
+        let path = self.descend(first, level).filter(|path| path.level == level)?;
+        let found = path.entry.mapping(level, 0)?;
+        path.slot(level)?.set(Entry::EMPTY);
+        self.prune(&path, frames);
+        self.residency.advance();
+        Some((Gfn(first), found))
+    }
+
+    fn generation(&self) -> u64 {
+        self.residency.generation()
+    }
+
+    fn tear_down(&self, frames: &mut dyn FrameSource) {
+        let Some(root) = self.root_frame() else { return };
+        self.root.store(NO_ROOT, Ordering::Release);
+        self.detached.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.residency.advance();
+        self.give_back_below(root, ROOT, frames);
+        self.retired.drain(frames);
+    }
+}
+
+impl<A: FrameAccess> NestedTables<A> {
+    fn map_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let level = self.check(gfn, mapping.mfn, mapping.order)?;
+        let path = self.descend(gfn.0, level).ok_or(MapError::OutOfRange)?;
+        if !self.vacant(path.entry, path.level) {
+            return Err(MapError::Occupied);
+        }
+        let new_entry = path.entry == Entry::EMPTY;
+        let tables = (path.level - level) + u32::from(new_entry && !self.page_allowed(level));
+        let mut fresh = Fresh::take(tables, frames)?;
+        let page = Entry::page(mapping.mfn, level, mapping.rights, mapping.kind);
+        let placed = self.insert(gfn.0, page, level, &path, &mut fresh);
+        fresh.give_back();
+        placed.ok_or(MapError::NoMemory)?;
+        if new_entry {
+            let _ = Self::count(&path, path.level, 1);
+        }
+        for above in path.level + 1..=ROOT {
+            let joined = path.slot(above).is_some_and(|slot| self.join(slot, above, frames));
+            if !joined {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn unmap_for_cpus(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError> {
+        if gfn.0 >= GFN_LIMIT {
+            return Ok(None);
+        }
+        let Some(path) = self.descend(gfn.0, 1) else { return Ok(None) };
+        if path.entry.meaning(path.level) != Meaning::Page {
+            return Ok(None);
+        }
+        let found = path.entry.mapping(path.level, gfn.0 & (order_at(path.level).pages() - 1));
+        if path.level == 1 {
+            if let Some(slot) = path.slot(1) {
+                slot.set(Entry::EMPTY);
+            }
+            self.prune(&path, frames);
+        } else {
+            let mut fresh = Fresh::take(path.level - 1, frames)?;
+            let carved = self.carve(gfn.0, &path, &mut fresh);
+            fresh.give_back();
+            carved.ok_or(MapError::NoMemory)?;
+        }
+        self.residency.advance();
+        Ok(found)
+    }
+}

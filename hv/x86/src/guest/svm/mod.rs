@@ -1,0 +1,27 @@
+//! AMD's virtualisation (SVM): how a guest is entered, and what an exit from it means.
+//!
+//! It works on control blocks as plain words and runs in tests on the host, with a scripted [`Processor`] in place of
+//! the CPU; the real one is `bare::svm`.
+
+pub mod asid;
+pub mod control_writes;
+pub mod exit_counts;
+pub mod exits;
+pub mod features;
+pub mod fetch;
+pub mod hypercall_page;
+pub mod interrupt;
+pub mod per_cpu;
+pub mod permissions;
+pub mod processor;
+pub mod state;
+pub mod vcpu;
+pub mod vmcb;
+
+pub use features::{Features, Unfit};
+pub use permissions::PermissionMaps;
+pub use processor::Processor;
+pub use vcpu::{Frame, SvmVcpu};
+
+#[cfg(test)]
+mod tests;
