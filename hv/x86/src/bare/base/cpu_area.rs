@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::GsBase;
-use xenolith_hal::CpuId;
+use xenolith_hal::{CpuId, HostEvents};
 use xenolith_sync::{CpuIndex, HeldRanks, MAX_CPUS};
 
 /// One CPU's area. GS points to it.
@@ -104,6 +104,11 @@ pub fn this_cpu() -> CpuId {
 #[must_use]
 pub fn this() -> &'static CpuArea {
     of_index(this_index())
+}
+
+/// Notes for the core that something happened to the CPU that asks.
+pub fn note(event: HostEvents) {
+    this().events.fetch_or(event.bits(), Ordering::Release);
 }
 
 fn of_index(index: CpuIndex) -> &'static CpuArea {

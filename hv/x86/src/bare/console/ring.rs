@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use xenolith_hal::HostEvents;
 use xenolith_sync::{SpinLock, rank};
 
-use crate::bare::interrupts;
+use crate::bare::base::cpu_area;
 use crate::plain::byte_ring::ByteRing;
 
 /// How often a writer looks for the ring to become free.
@@ -19,7 +19,7 @@ pub(super) fn append(text: &[u8]) {
         if let Some(mut ring) = RING.try_lock() {
             ring.append(text);
             drop(ring);
-            interrupts::note(HostEvents::LOG);
+            cpu_area::note(HostEvents::LOG);
             return;
         }
         core::hint::spin_loop();

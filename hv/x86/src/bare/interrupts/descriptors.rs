@@ -13,7 +13,7 @@ use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 use xenolith_sync::CpuIndex;
 
-use crate::bare::interrupts;
+use super::entry;
 use crate::bare::memory::stacks::{self, StackUse};
 
 /// The selector of the hypervisor's code.
@@ -41,7 +41,7 @@ const fn stack_of(vector: usize) -> u64 {
 /// Fills the interrupt descriptor table. The boot CPU does so once, before any CPU loads it.
 pub fn fill_gates() {
     for (vector, gate) in GATES.0.iter().enumerate() {
-        let entry = interrupts::entry_of(vector);
+        let entry = entry::entry_of(vector);
         let stack = stack_of(vector);
         let low = entry & 0xffff
             | u64::from(CODE.0) << 16

@@ -12,7 +12,6 @@ use xenolith_hal::{CpuId, HostEvents, HostInterrupt, LineMode, MessageAddress};
 
 use super::interrupt_controllers;
 use crate::bare::base::cpu_area;
-use crate::bare::interrupts;
 
 /// The vectors that devices get. Those below are exceptions and what silenced 8259s still send; those above are the
 /// hypervisor's own.
@@ -51,7 +50,7 @@ pub fn note(vector: u8) {
     if let Some(word) = word(&cpu_area::this().device_vectors, vector) {
         word.fetch_or(bit(vector), Ordering::AcqRel);
     }
-    interrupts::note(HostEvents::DEVICE);
+    cpu_area::note(HostEvents::DEVICE);
 }
 
 /// Tells what came to this CPU since the last call.

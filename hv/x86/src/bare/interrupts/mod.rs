@@ -22,7 +22,7 @@ use crate::bare::base::cpu_area;
 use crate::bare::console;
 use crate::bare::platform::{amd_vi, keys};
 
-pub use entry::{InterruptFrame, entry_of};
+pub use entry::InterruptFrame;
 
 /// The vectors that the hypervisor uses itself, highest priority last.
 pub mod vector {
@@ -58,7 +58,7 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
         // There is nothing to acknowledge.
         vector::SPURIOUS => return,
         vector::TIMER => timer::expire(),
-        vector::KICK => note(HostEvents::KICK),
+        vector::KICK => cpu_area::note(HostEvents::KICK),
         vector::CALL => calls::serve(),
         vector::IOMMU => amd_vi::report(),
         vector::SERIAL => receive_from_serial_ports(),
@@ -76,18 +76,13 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
     local_apic::end_of_interrupt();
 }
 
-/// Notes for the core that something happened to this CPU.
-pub fn note(event: HostEvents) {
-    cpu_area::this().events.fetch_or(event.bits(), Ordering::Release);
-}
-
 /// Takes what the serial ports have received and passes it on.
 pub fn receive_from_serial_ports() {
     for port in console::ports() {
         // A port can hold sixteen bytes; one that never empties is broken.
         for byte in core::iter::from_fn(|| port.receive()).take(64) {
             match console::input::receive(byte) {
-                console::input::Received::ForDom0 => note(HostEvents::CONSOLE),
+                console::input::Received::ForDom0 => cpu_area::note(HostEvents::CONSOLE),
                 console::input::Received::Key(key) => keys::press(key),
                 console::input::Received::Taken => {}
             }

@@ -6,7 +6,6 @@ use xenolith_hal::{HostEvents, Time};
 
 use super::local_apic;
 use crate::bare::base::{clock, cpu_area};
-use crate::bare::interrupts;
 
 /// The longest that the hardware timer is set for, in nanoseconds: should its one interrupt be lost, the CPU looks
 /// again after this.
@@ -43,7 +42,7 @@ pub fn check() -> bool {
         return false;
     }
     area.deadline.store(u64::MAX, Ordering::Relaxed);
-    interrupts::note(HostEvents::TIMER);
+    cpu_area::note(HostEvents::TIMER);
     true
 }
 
