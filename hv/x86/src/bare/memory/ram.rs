@@ -12,7 +12,7 @@ use xenolith_hal::{Mfn, PageWords};
 use xenolith_sync::Once;
 
 use crate::bare::boot::Booted;
-use crate::guest::nested::FrameAccess;
+use crate::guest::frame_access::FrameAccess;
 use crate::plain::layout::{self, DIRECT_MAP_BYTES, PAGE};
 
 const WORD_BITS: u64 = 64;

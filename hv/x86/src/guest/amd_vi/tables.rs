@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, PageKind, PageOrder, PageWords, Rights};
 
-use crate::guest::nested::FrameAccess;
+use crate::guest::frame_access::FrameAccess;
 
 const PRESENT: u64 = 1;
 /// What a table's reference says of the table: its level. 0 stands for a page.
@@ -263,7 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::guest::nested::pool::Pool;
+    use crate::guest::frame_pool::Pool;
 
     fn tables(frames: u64) -> (IoTables<Pool>, Pool) {
         let mut pool = Pool::new(frames);

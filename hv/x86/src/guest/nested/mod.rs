@@ -1,7 +1,7 @@
 //! Nested page tables in AMD's format: from a domain's frames to the machine's.
 //!
-//! Everything here is safe code over [`FrameAccess`], so the same tables are tested on the host over a vector of
-//! pages and used by the hardware through the direct map.
+//! Everything here is safe code over [`FrameAccess`](super::frame_access::FrameAccess), so the same tables are tested on
+//! the host over a vector of pages and used by the hardware through the direct map.
 //!
 //! **Source:** AMD manual volume 2, 15.25 (nested paging) and 5.3 (long-mode page translation).
 
@@ -13,15 +13,5 @@ mod tables;
 pub use residency::Residency;
 pub use tables::{NestedTables, TableLimits};
 
-use xenolith_hal::{Mfn, PageWords};
-
-/// How the tables reach the frames that they lie in.
-pub trait FrameAccess: Send + Sync {
-    /// The page behind a frame of RAM; none for anything else, device memory above all.
-    fn frame(&self, mfn: Mfn) -> Option<&PageWords>;
-}
-
-#[cfg(test)]
-pub(crate) mod pool;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! The tables: walking, mapping, splitting, joining.
 
+use super::Residency;
 use super::entry::{ENTRIES, Entry, Level, Meaning, order_at};
 use super::retired::Retired;
-use super::{FrameAccess, Residency};
 use crate::guest::amd_vi::tables::IoTables;
+use crate::guest::frame_access::FrameAccess;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords};
 use xenolith_sync::Once;

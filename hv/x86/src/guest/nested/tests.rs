@@ -1,7 +1,7 @@
 //! The tables against a naive model, and against readers that look on while they change.
 
-use super::pool::Pool;
 use super::{NestedTables, TableLimits};
+use crate::guest::frame_pool::Pool;
 use alloc::collections::BTreeMap;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,8 @@
 //!
 //! **Source:** AMD manual volume 2, 5.2 (legacy page tables), 5.3 (long mode).
 
-use crate::guest::nested::{FrameAccess, NestedTables};
+use crate::guest::frame_access::FrameAccess;
+use crate::guest::nested::NestedTables;
 use xenolith_hal::{Gpa, NestedSpace, PAGE_SIZE, PageKind, PagingRegisters};
 
 const CR0_PG: u64 = 1 << 31;
@@ -97,8 +98,8 @@ pub(super) fn instruction<A: FrameAccess>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::frame_pool::Pool;
     use crate::guest::nested::TableLimits;
-    use crate::guest::nested::pool::Pool;
     use xenolith_hal::{FrameSource, Gfn, Mapping, Mfn, PageOrder, Rights};
 
     /// A space with these guest frames, each a page of its own.

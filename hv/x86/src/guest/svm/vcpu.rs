@@ -11,7 +11,8 @@ use super::permissions::PermissionMaps;
 use super::processor::Processor;
 use super::state;
 use super::vmcb::{Field, Vmcb, clean};
-use crate::guest::nested::{FrameAccess, NestedTables};
+use crate::guest::frame_access::FrameAccess;
+use crate::guest::nested::NestedTables;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{

@@ -1,6 +1,6 @@
 //! Frames made of ordinary memory, for tests.
 
-use super::FrameAccess;
+use super::frame_access::FrameAccess;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
