@@ -39,11 +39,11 @@ pub(super) fn bring_up(booted: &Booted) {
     show_apic();
     cpus::start_others(booted);
     spare_cpu::decide(booted.options.guests_on_cpu0);
-    if !ram::set_up(booted) {
+    if !ram::set_up(booted.info, booted.plan) {
         panic!("the heap is too small to note which RAM is free");
     }
     listen_to_serial_ports(booted);
-    devices::set_up(booted);
+    devices::set_up(booted.info, booted.acpi);
     pci_config::set_up(&booted.acpi.pci_ranges, booted.info);
     if booted.options.iommu {
         amd_vi::find(&booted.acpi.iommus.iommus);

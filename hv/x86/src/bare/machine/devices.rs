@@ -1,7 +1,7 @@
 //! The machine's devices as the core sees them.
 
-use xenolith_bootinfo::MachineRange;
-use xenolith_bootinfo::acpi::DeviceMemory;
+use xenolith_bootinfo::acpi::{AcpiTables, DeviceMemory};
+use xenolith_bootinfo::{BootInfo, MachineRange};
 use xenolith_hal::{
     CpuId, Devices, FrameSource, HostInterrupt, IoSize, LineMode, MessageAddress, Mfn, Mpa, PciFunction, Rights,
     Unconfined,
@@ -9,25 +9,25 @@ use xenolith_hal::{
 use xenolith_sync::Once;
 
 use super::X86Machine;
-use crate::bare::boot::Booted;
 use crate::bare::interrupts::{device_interrupts, interrupt_controllers};
 use crate::bare::memory::device_registers::DeviceRegisters;
 use crate::bare::platform::{amd_vi, pci_config};
 use crate::bare::svm::Space;
 use crate::plain::layout::PAGE;
 
-/// What was found at boot.
-static BOOTED: Once<Booted> = Once::new();
+/// What the boot loader and the firmware said.
+static FOUND: Once<(&'static BootInfo, &'static AcpiTables)> = Once::new();
 
-/// Notes what is RAM, so that nobody takes it for a device.
-pub fn set_up(booted: &Booted) {
-    let _ = BOOTED.set(*booted);
+/// Notes what is RAM, so that nobody takes it for a device, and what the firmware uses devices for.
+pub fn set_up(info: &'static BootInfo, acpi: &'static AcpiTables) {
+    let _ = FOUND.set((info, acpi));
 }
 
 /// A register in memory; none if it is RAM.
 fn registers(at: Mpa, size: IoSize) -> Option<DeviceRegisters> {
     let range = MachineRange::new(at.0, size.bytes().into())?;
-    if BOOTED.get()?.info.memory.ram().any(|ram| ram.intersection(range).is_some()) {
+    let (info, _) = FOUND.get()?;
+    if info.memory.ram().any(|ram| ram.intersection(range).is_some()) {
         return None;
     }
     // SAFETY: no RAM lies there, so a device answers or nothing does; what the access does to it is the core's to
@@ -39,12 +39,12 @@ fn registers(at: Mpa, size: IoSize) -> Option<DeviceRegisters> {
 ///
 /// **Errors:** [`Unconfined`].
 pub fn confine(space: &Space, frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
-    let booted = BOOTED.get().ok_or(Unconfined::NoIommu)?;
+    let (_, acpi) = FOUND.get().ok_or(Unconfined::NoIommu)?;
     if !amd_vi::is_there() {
         return Err(Unconfined::NoIommu);
     }
     let tables = space.follow_for_devices(frames).map_err(|_| Unconfined::NoMemory)?;
-    for DeviceMemory { start, length, read, write } in &booted.acpi.iommus.memory {
+    for DeviceMemory { start, length, read, write } in &acpi.iommus.memory {
         let Some(range) = MachineRange::new(*start, *length).map(|range| range.grow_to(PAGE)) else { continue };
         let mut rights = Rights::empty();
         rights.set(Rights::READ, *read);

@@ -7,11 +7,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use xenolith_bootinfo::MachineRange;
+use xenolith_bootinfo::{BootInfo, MachineRange, MemoryPlan};
 use xenolith_hal::{Mfn, PageWords};
 use xenolith_sync::Once;
 
-use crate::bare::boot::Booted;
 use crate::guest::frame_access::FrameAccess;
 use crate::plain::layout::{self, DIRECT_MAP_BYTES, PAGE};
 
@@ -63,23 +62,23 @@ impl UsableFrames {
 
 /// The frames of RAM below 1 MiB, but for page 0, which no pointer leads to; the page where CPUs start is free again
 /// once all have started.
-fn low_memory(booted: &Booted) -> impl Iterator<Item = MachineRange> {
+fn low_memory(info: &BootInfo) -> impl Iterator<Item = MachineRange> {
     let low = MachineRange { start: PAGE, end: 1 << 20 };
-    booted.info.memory.ram().filter_map(move |range| range.intersection(low)?.shrink_to(PAGE))
+    info.memory.ram().filter_map(move |range| range.intersection(low)?.shrink_to(PAGE))
 }
 
-/// Notes which frames are usable: what boot has left over, the modules, and RAM below 1 MiB. Called once, before the
+/// Notes which frames are usable: what `plan` has left over, the modules, and RAM below 1 MiB. Called once, before the
 /// first guest is made.
 ///
 /// False when the heap is too small for it.
-pub fn set_up(booted: &Booted) -> bool {
+pub fn set_up(info: &BootInfo, plan: &MemoryPlan) -> bool {
     let reach = MachineRange { start: 0, end: DIRECT_MAP_BYTES };
-    let modules = booted.info.modules().iter().filter_map(|module| {
+    let modules = info.modules().iter().filter_map(|module| {
         // The direct map holds RAM alone; `validate` has refused modules outside of it.
         module.range.grow_to(PAGE).intersection(reach)
     });
-    let ranges = || booted.plan.free.iter().copied().chain(modules.clone()).chain(low_memory(booted));
-    let ram = booted.info.memory.ram().filter_map(|range| range.intersection(reach));
+    let ranges = || plan.free.iter().copied().chain(modules.clone()).chain(low_memory(info));
+    let ram = info.memory.ram().filter_map(|range| range.intersection(reach));
     let limit = ram.map(|range| range.end / PAGE).max().unwrap_or(0);
     let Some(usable) = UsableFrames::new(limit) else { return false };
     for range in ranges() {
