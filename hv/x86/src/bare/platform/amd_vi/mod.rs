@@ -11,13 +11,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use xenolith_bootinfo::acpi::Iommu;
-use xenolith_hal::{Devices, IoSize, LogLevel, Machine, Mpa, PAGE_SIZE, PageWords, PciFunction};
+use xenolith_hal::{IoSize, LogLevel, Mpa, PAGE_SIZE, PageWords, PciFunction};
 use xenolith_sync::{SpinLock, rank};
 
 use self::unit::{SharedPage, Unit, store_device_entry};
 use crate::bare::base::cpu_area;
+use crate::bare::console;
 use crate::bare::interrupts::vector;
-use crate::bare::machine::X86Machine;
+use crate::bare::platform::pci_config;
 use crate::guest::amd_vi::tables::TAKEN_AWAY;
 use crate::guest::amd_vi::words::{Event, device_entry};
 use crate::plain::layout;
@@ -103,9 +104,8 @@ pub fn confine(root: Mpa) -> bool {
 
 /// Has an IOMMU interrupt the boot CPU when it complains.
 fn listen(iommu: &Iommu) {
-    let machine = X86Machine;
     let function = PciFunction { segment: iommu.segment, bdf: iommu.bdf };
-    let read = |register| machine.pci_read(function, register, IoSize::Dword);
+    let read = |register| pci_config::read(function, register, IoSize::Dword);
     let mut register = (read(CAPABILITY_POINTER) & 0xfc) as u16;
     for _ in 0..48 {
         let header = read(register);
@@ -120,7 +120,7 @@ fn listen(iommu: &Iommu) {
         crate::log!(Warning, "AMD-Vi: the IOMMU cannot interrupt: what it refuses is not shown");
         return;
     }
-    let write = |offset: u16, size, value| machine.pci_write(function, register.saturating_add(offset), size, value);
+    let write = |offset: u16, size, value| pci_config::write(function, register.saturating_add(offset), size, value);
     write(4, IoSize::Dword, MESSAGES | target << 12);
     let data = if header & MSI_64_BIT != 0 {
         write(8, IoSize::Dword, 0);
@@ -158,7 +158,7 @@ pub fn report() {
         });
     }
     if shown > SHOWN {
-        X86Machine.log(LogLevel::Warning, true, format_args!("AMD-Vi: {} more", shown - SHOWN));
+        console::log_for_guest(LogLevel::Warning, format_args!("AMD-Vi: {} more", shown - SHOWN));
     }
 }
 
@@ -169,12 +169,12 @@ fn show(event: Event) {
             let (bus, device, function) = name(bdf);
             let what = if write { "write" } else { "read" };
             let line = format_args!("AMD-Vi: {bus:02x}:{device:02x}.{function} may not {what} {address:#x}");
-            X86Machine.log(LogLevel::Warning, true, line);
+            console::log_for_guest(LogLevel::Warning, line);
         }
         Event::Other { code, bdf, address } => {
             let (bus, device, function) = name(bdf);
             let line = format_args!("AMD-Vi: event {code:#x} of {bus:02x}:{device:02x}.{function} at {address:#x}");
-            X86Machine.log(LogLevel::Warning, true, line);
+            console::log_for_guest(LogLevel::Warning, line);
         }
     }
 }
