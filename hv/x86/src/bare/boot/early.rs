@@ -49,7 +49,7 @@ pub unsafe fn start(magic: u32, info: u32, then: fn(Booted) -> !) -> ! {
         plan
     });
     let _ = (acpi, plan);
-    descriptors::fill_gates();
+    descriptors::fill_gates(crash::exceptions::handle);
     descriptors::load(CpuIndex::BOOT);
     // SAFETY: the stack was mapped by `switch_tables`, and nothing of the old one is used any more.
     unsafe { go_on_at(stacks::top(CpuIndex::BOOT, StackUse::Main)) }

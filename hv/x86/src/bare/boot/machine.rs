@@ -6,10 +6,10 @@ use super::{Booted, cpus};
 use crate::bare::base::{clock, cpu_area};
 use crate::bare::console::{self, serial::SerialPort};
 use crate::bare::crash::{self, reboot};
-use crate::bare::interrupts::{interrupt_controllers, local_apic, vector};
+use crate::bare::interrupts::{self, interrupt_controllers, local_apic, vector};
 use crate::bare::machine::devices;
 use crate::bare::memory::{heap, ram};
-use crate::bare::platform::{amd_vi, calibration, pci_config, power, spare_cpu, wall_clock};
+use crate::bare::platform::{amd_vi, calibration, pci_config, power, serial_input, spare_cpu, wall_clock};
 
 /// The ISA interrupts of the two serial ports.
 const COM1_INTERRUPT: u8 = 4;
@@ -42,6 +42,8 @@ pub(super) fn bring_up(booted: &Booted) {
     if !ram::set_up(booted.info, booted.plan) {
         panic!("the heap is too small to note which RAM is free");
     }
+    interrupts::set_handler(vector::IOMMU, amd_vi::report);
+    interrupts::set_handler(vector::SERIAL, serial_input::receive);
     listen_to_serial_ports(booted);
     devices::set_up(booted.info, booted.acpi);
     pci_config::set_up(&booted.acpi.pci_ranges, booted.info);

@@ -1,6 +1,7 @@
 //! The end of the machine, told in full: what this CPU did, what the others did, and why.
 
 mod backtrace;
+pub mod exceptions;
 mod others;
 mod provoke;
 pub mod reboot;

@@ -13,7 +13,7 @@ use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 use xenolith_sync::CpuIndex;
 
-use super::entry;
+use super::{InterruptFrame, entry};
 use crate::bare::memory::stacks::{self, StackUse};
 
 /// The selector of the hypervisor's code.
@@ -38,8 +38,10 @@ const fn stack_of(vector: usize) -> u64 {
     }
 }
 
-/// Fills the interrupt descriptor table. The boot CPU does so once, before any CPU loads it.
-pub fn fill_gates() {
+/// Fills the interrupt descriptor table. The boot CPU does so once, before any CPU loads it. Exceptions, NMIs among
+/// them, go to `exceptions`.
+pub fn fill_gates(exceptions: fn(&InterruptFrame)) {
+    let _ = super::EXCEPTIONS.set(exceptions);
     for (vector, gate) in GATES.0.iter().enumerate() {
         let entry = entry::entry_of(vector);
         let stack = stack_of(vector);

@@ -1,5 +1,8 @@
 //! Interrupts and exceptions: where they come in and who takes them.
 //!
+//! Those of the CPUs among themselves and of devices that the core serves are taken here. What stands above this folder
+//! and has interrupts puts its handler into a table at boot: see [`set_handler`] and [`descriptors::fill_gates`].
+//!
 //! The hypervisor runs with interrupts off but for a few points where it holds no lock, so a handler may take locks.
 //! NMIs and machine checks come anywhere: their handlers take none.
 
@@ -7,7 +10,6 @@ pub mod calls;
 pub mod descriptors;
 pub mod device_interrupts;
 mod entry;
-mod exceptions;
 pub mod idle;
 pub mod interrupt_controllers;
 pub mod local_apic;
@@ -17,15 +19,16 @@ pub mod timer;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use xenolith_hal::HostEvents;
+use xenolith_sync::Once;
 
 use crate::bare::base::cpu_area;
-use crate::bare::console;
-use crate::bare::platform::{amd_vi, keys};
 
 pub use entry::InterruptFrame;
 
 /// The vectors that the hypervisor uses itself, highest priority last.
 pub mod vector {
+    /// The lowest of them.
+    pub const FIRST_OWN: u8 = 0xf0;
     /// A serial port has received something.
     pub const SERIAL: u8 = 0xf0;
     /// An IOMMU complains.
@@ -44,6 +47,12 @@ pub mod vector {
 
 /// The first vector that is no exception.
 const FIRST_EXTERNAL: u64 = 32;
+/// How many vectors are the hypervisor's own.
+const OWN: usize = 16;
+/// What takes exceptions. Set before a gate leads here.
+static EXCEPTIONS: Once<fn(&InterruptFrame)> = Once::new();
+/// What takes the hypervisor's own vectors, from [`vector::FIRST_OWN`] up, where something above this folder does.
+static HANDLERS: [Once<fn()>; OWN] = [const { Once::new() }; OWN];
 /// Interrupts that nobody expected; only the first few are shown.
 static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 
@@ -51,7 +60,9 @@ static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 #[unsafe(no_mangle)]
 extern "C" fn handle_interrupt(frame: &InterruptFrame) {
     if frame.vector < FIRST_EXTERNAL {
-        exceptions::handle(frame);
+        if let Some(handle) = EXCEPTIONS.get() {
+            handle(frame);
+        }
         return;
     }
     match frame.vector as u8 {
@@ -60,32 +71,31 @@ extern "C" fn handle_interrupt(frame: &InterruptFrame) {
         vector::TIMER => timer::expire(),
         vector::KICK => cpu_area::note(HostEvents::KICK),
         vector::CALL => calls::serve(),
-        vector::IOMMU => amd_vi::report(),
-        vector::SERIAL => receive_from_serial_ports(),
         vector::APIC_ERROR => {
             let status = local_apic::error_status();
             crate::log!(Warning, "CPU{}: APIC error {status:#04x}", cpu_area::this_index().as_u32());
         }
         device if device_interrupts::VECTORS.contains(&device) => device_interrupts::note(device),
-        other => {
-            if UNEXPECTED.fetch_add(1, Ordering::Relaxed) < 8 {
-                crate::log!(Warning, "unexpected interrupt {other:#04x} on CPU{}", cpu_area::this_index().as_u32());
-            }
-        }
+        other => match handler_of(other).and_then(Once::get) {
+            Some(handle) => handle(),
+            None => tell_unexpected(other),
+        },
     }
     local_apic::end_of_interrupt();
 }
 
-/// Takes what the serial ports have received and passes it on.
-pub fn receive_from_serial_ports() {
-    for port in console::ports() {
-        // A port can hold sixteen bytes; one that never empties is broken.
-        for byte in core::iter::from_fn(|| port.receive()).take(64) {
-            match console::input::receive(byte) {
-                console::input::Received::ForDom0 => cpu_area::note(HostEvents::CONSOLE),
-                console::input::Received::Key(key) => keys::press(key),
-                console::input::Received::Taken => {}
-            }
-        }
+fn tell_unexpected(vector: u8) {
+    if UNEXPECTED.fetch_add(1, Ordering::Relaxed) < 8 {
+        crate::log!(Warning, "unexpected interrupt {vector:#04x} on CPU{}", cpu_area::this_index().as_u32());
     }
+}
+
+fn handler_of(vector: u8) -> Option<&'static Once<fn()>> {
+    HANDLERS.get(usize::from(vector.checked_sub(vector::FIRST_OWN)?))
+}
+
+/// Has `handler` called for each interrupt with one of the hypervisor's own vectors, with interrupts off; the local APIC
+/// is told of its end afterwards. Each vector gets one handler, before anything is made to send it.
+pub fn set_handler(vector: u8, handler: fn()) {
+    let _ = handler_of(vector).map(|place| place.set(handler));
 }

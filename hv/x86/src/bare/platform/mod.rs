@@ -7,5 +7,6 @@ pub mod memory_types;
 pub mod microcode;
 pub mod pci_config;
 pub mod power;
+pub mod serial_input;
 pub mod spare_cpu;
 pub mod wall_clock;

@@ -4,9 +4,9 @@ use core::sync::atomic::Ordering;
 
 use x86_64::registers::control::Cr2;
 
-use super::InterruptFrame;
 use crate::bare::base::cpu_area;
 use crate::bare::crash;
+use crate::bare::interrupts::InterruptFrame;
 use crate::bare::memory::stacks;
 
 const NMI: u64 = 2;
@@ -39,8 +39,8 @@ const NAMES: [&str; 22] = [
     "CONTROL PROTECTION",
 ];
 
-/// Takes an exception.
-pub(super) fn handle(frame: &InterruptFrame) {
+/// Takes an exception: the handler for [`crate::bare::interrupts::descriptors::fill_gates`].
+pub fn handle(frame: &InterruptFrame) {
     if frame.vector == NMI {
         if crash::is_going_on() {
             crash::report_and_stop(frame);
