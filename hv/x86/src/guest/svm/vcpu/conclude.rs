@@ -1,0 +1,101 @@
+//! What an exit means, and those that are no concern of the core's.
+
+use super::{DEBUG_EXCEPTION, DR6_SINGLE_STEP, RFLAGS_RF, RFLAGS_TF, SHADOW, SvmVcpu};
+use crate::guest::frame_access::FrameAccess;
+use crate::guest::nested::NestedTables;
+use crate::guest::svm::asid::Tag;
+use crate::guest::svm::control_writes::{self, Write};
+use crate::guest::svm::exits::{self, Meaning};
+use crate::guest::svm::processor::Processor;
+use crate::guest::svm::vmcb::{Field, clean};
+use crate::guest::svm::{fetch, interrupt, state};
+use xenolith_hal::{Exception, Exit, GuestCpu};
+
+/// How many refusals in a row are taken for the guest's own doing.
+const MISTAKEN_REFUSALS: u8 = 100;
+
+impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
+    /// What the exit means to the core; what is no concern of the core's is done here.
+    #[inline]
+    pub(super) fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
+        let meaning = exits::decode(self.vmcb, &self.registers);
+        if matches!(meaning, Meaning::Core(Exit::InvalidState)) {
+            if self.is_mistaken_refusal() {
+                self.pending = Some(Exception::GENERAL_PROTECTION);
+                return Exit::Interrupted;
+            }
+            return Exit::InvalidState;
+        }
+        self.refusals = 0;
+        if !interrupt::is_sound(self.vmcb.get(Field::VIRTUAL_INTERRUPT)) {
+            return Exit::StateLost;
+        }
+        match meaning {
+            Meaning::Core(exit) => return exit,
+            Meaning::HostInterrupt => P::open_interrupt_window(),
+            Meaning::MachineCheck => P::machine_check(),
+            Meaning::Inject(exception) => self.pending = Some(exception),
+            Meaning::ControlRegister => return self.write_control_register(space),
+            Meaning::DebugRegisters => {
+                P::set_debug_addresses(&self.debug_addresses);
+                self.use_debug_registers(true);
+            }
+            Meaning::InterruptReturn => {
+                self.mask_nmi(false);
+                // The IRET has yet to run; an NMI that waits must not come before it.
+                let shadow = self.vmcb.get(Field::INTERRUPT_SHADOW);
+                self.vmcb.set(Field::INTERRUPT_SHADOW, shadow | SHADOW);
+            }
+        }
+        Exit::Interrupted
+    }
+
+    /// QEMU 7.2 says that a guest's state was refused when the guest itself sets a reserved bit of a control or debug
+    /// register; a CPU raises #GP. So a refusal of a sound state is taken for that, but not without end.
+    fn is_mistaken_refusal(&mut self) -> bool {
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusals <= MISTAKEN_REFUSALS && state::checked(&self.state(), &self.features).is_ok()
+    }
+
+    /// Writes CR0 or CR4 as a CPU would.
+    fn write_control_register(&mut self, space: &NestedTables<A>) -> Exit {
+        let now = self.paging();
+        let base = if now.long_code { 0 } else { self.vmcb.segment(Field::CS).base };
+        let (bytes, count) = fetch::instruction(space, &now, base.wrapping_add(self.registers.rip));
+        let code = bytes.get(..count).and_then(|bytes| control_writes::decode(bytes, now.long_code));
+        let Some((write, length)) = code else { return Exit::Unknown { code: self.vmcb.get(Field::EXIT_CODE) } };
+        let value = write.value(now.cr0, &self.registers, now.long_code);
+        let changed = if matches!(write, Write::Cr4(_)) {
+            control_writes::cr4_fits(value, &now, &self.features).then_some([(Field::CR4, value); 2])
+        } else {
+            control_writes::cr0_after(value, &now)
+                .map(|(cr0, efer)| [(Field::CR0, cr0), (Field::EFER, efer | state::efer::SVME)])
+        };
+        let Some(changed) = changed else {
+            self.pending = Some(Exception::GENERAL_PROTECTION);
+            return Exit::Interrupted;
+        };
+        for (field, value) in changed {
+            self.change(field, value, clean::CONTROL_REGISTERS);
+        }
+        // Such a write drops what the CPU has cached of the guest's translations.
+        self.tag = Tag::default();
+        self.next_rip = Some(self.registers.rip.wrapping_add(length));
+        self.skip_instruction();
+        Exit::Interrupted
+    }
+
+    /// Steps over the instruction that the last exit was about, as the CPU would have; once.
+    pub(super) fn step_over(&mut self) {
+        let Some(next) = self.next_rip.take() else { return };
+        self.registers.rip = next;
+        let shadow = self.vmcb.get(Field::INTERRUPT_SHADOW);
+        self.vmcb.set(Field::INTERRUPT_SHADOW, shadow & !SHADOW);
+        self.registers.rflags &= !RFLAGS_RF;
+        if self.registers.rflags & RFLAGS_TF != 0 && self.pending.is_none() {
+            let status = self.vmcb.get(Field::DR6);
+            self.change(Field::DR6, status | DR6_SINGLE_STEP, clean::DEBUG_REGISTERS);
+            self.pending = Some(DEBUG_EXCEPTION);
+        }
+    }
+}
