@@ -18,7 +18,7 @@ use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuState, CpuidRegisters, FrameSource, GuestCpu, Machine, Mapping, NestedSpace, PageKind, PageOrder,
-    PageWords, Rights, Time,
+    PageWords, Rights, SegmentAttributes, Time,
 };
 
 /// Frames of the machine.
@@ -31,7 +31,6 @@ const SHARED_INFO: Gfn = Gfn(GUEST_PAGES);
 /// Protection on, paging off: an address is where it points. Long mode, as a caller with registers of 64 bits has it.
 const CR0_PROTECTED: u64 = 0x11;
 const EFER_LONG: u64 = 1 << 10 | 1 << 8;
-const CODE_IS_LONG: u16 = 1 << 9;
 
 /// Domains without page tables of their own.
 struct NoTables;
@@ -98,7 +97,7 @@ fn add(hv: &Hypervisor<FakeMachine>, id: DomId, vcpus: u32) {
 fn vcpu(id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
     let mut hardware = FakeVcpu::new();
     let mut state = CpuState { cr0: CR0_PROTECTED, efer: EFER_LONG, ..CpuState::at_pvh_entry(0, 0) };
-    state.cs.attributes |= CODE_IS_LONG;
+    state.cs.attributes |= SegmentAttributes::LONG;
     hardware.set_state(&state).expect("it is a sound state");
     let mut core = VcpuCore::new(id, hardware, Mtrr::default());
     core.waits_for_startup = false;

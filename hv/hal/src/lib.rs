@@ -40,6 +40,6 @@ pub use machine::{
 };
 pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights};
 pub use page::PageWords;
-pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment};
+pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment, SegmentAttributes};
 pub use time::{Time, TimeBase, WallClock};
 pub use xen_abi::{DomId, Gfn, GrantHandle, GrantRef, Mfn, Port, VcpuId};

@@ -1,5 +1,7 @@
 //! The state of a guest's CPU as plain numbers.
 
+use bitflags::bitflags;
+
 /// General registers, instruction pointer and flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
@@ -24,12 +26,50 @@ pub struct Registers {
     pub rflags: u64,
 }
 
-/// A segment register with its hidden part. `attributes` is laid out as in the VMCB (AMD manual volume 2, 15.5.1):
-/// the descriptor's bits 40-47 in bits 0-7, its bits 52-55 in bits 8-11.
+bitflags! {
+    /// What a segment's descriptor says besides base and limit: its bits 40 to 47, and behind them its bits 52 to 55.
+    ///
+    /// **Source:** AMD manual volume 2, 4.7 and 4.8 (segment descriptors).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct SegmentAttributes: u16 {
+        /// Of code and data: it was used.
+        const ACCESSED = 1;
+        /// Of data: it can be written. Of code: it can be read.
+        const WRITABLE_OR_READABLE = 1 << 1;
+        /// Of data: it grows down. Of code: it conforms.
+        const DOWN_OR_CONFORMING = 1 << 2;
+        /// Of what is no system segment: code, and not data.
+        const CODE = 1 << 3;
+        /// Code or data (S), and no system segment.
+        const NOT_SYSTEM = 1 << 4;
+        /// Both bits of the privilege level (DPL).
+        const PRIVILEGE = 3 << 5;
+        /// It is there (P).
+        const PRESENT = 1 << 7;
+        /// Free for software (AVL).
+        const AVAILABLE = 1 << 8;
+        /// 64-bit code (L).
+        const LONG = 1 << 9;
+        /// 32-bit code or stack (D/B).
+        const DEFAULT_SIZE = 1 << 10;
+        /// The limit counts pages (G).
+        const PAGES = 1 << 11;
+    }
+}
+
+impl SegmentAttributes {
+    /// The privilege level (DPL), 0 to 3.
+    #[must_use]
+    pub const fn privilege(self) -> u8 {
+        (self.intersection(Self::PRIVILEGE).bits() >> 5) as u8
+    }
+}
+
+/// A segment register with its hidden part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Segment {
     pub selector: u16,
-    pub attributes: u16,
+    pub attributes: SegmentAttributes,
     pub limit: u32,
     pub base: u64,
 }
@@ -93,24 +133,34 @@ const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 const CR0_AT_RESET: u64 = 0x6000_0010;
 const RFLAGS_FIXED: u64 = 2;
 
+/// Data that can be written, of 16 bits; and flat, of 32 bits.
+const DATA_16: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x93);
+const DATA_32: SegmentAttributes = SegmentAttributes::from_bits_truncate(0xc93);
+/// Code that can be read, of 16 bits; and flat, of 32 bits.
+const CODE_16: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x9b);
+const CODE_32: SegmentAttributes = SegmentAttributes::from_bits_truncate(0xc9b);
+/// A local descriptor table, and a task that runs.
+const LOCAL_TABLE: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x82);
+const BUSY_TASK: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x8b);
+
 impl CpuState {
     /// Returns the state after INIT, before a start-up IPI. **Source:** AMD manual volume 2, table 14-1.
     #[must_use]
     pub fn after_init() -> Self {
-        let data = Segment { selector: 0, attributes: 0x93, limit: 0xffff, base: 0 };
-        let system = Segment { selector: 0, attributes: 0x82, limit: 0xffff, base: 0 };
+        let data = Segment { selector: 0, attributes: DATA_16, limit: 0xffff, base: 0 };
+        let system = Segment { selector: 0, attributes: LOCAL_TABLE, limit: 0xffff, base: 0 };
         Self {
             registers: Registers { rip: 0xfff0, rflags: RFLAGS_FIXED, ..Registers::default() },
             cr0: CR0_AT_RESET,
             dr6: 0xffff_0ff0,
             dr7: 0x400,
-            cs: Segment { selector: 0xf000, attributes: 0x9b, limit: 0xffff, base: 0xffff_0000 },
+            cs: Segment { selector: 0xf000, attributes: CODE_16, limit: 0xffff, base: 0xffff_0000 },
             ss: data,
             ds: data,
             es: data,
             fs: data,
             gs: data,
-            tr: Segment { attributes: 0x8b, ..system },
+            tr: Segment { attributes: BUSY_TASK, ..system },
             ldtr: system,
             gdtr: DescriptorTable { limit: 0xffff, base: 0 },
             idtr: DescriptorTable { limit: 0xffff, base: 0 },
@@ -125,7 +175,7 @@ impl CpuState {
         let base = u64::from(vector) << 12;
         let mut state = Self::after_init();
         state.registers.rip = 0;
-        state.cs = Segment { selector: u16::from(vector) << 8, attributes: 0x9b, limit: 0xffff, base };
+        state.cs = Segment { selector: u16::from(vector) << 8, attributes: CODE_16, limit: 0xffff, base };
         state
     }
 
@@ -133,7 +183,7 @@ impl CpuState {
     /// info. **Source:** Xen's `docs/misc/pvh.pandoc`, "Boot protocol".
     #[must_use]
     pub fn at_pvh_entry(entry: u32, start_info: u32) -> Self {
-        let flat = Segment { selector: 0, attributes: 0xc93, limit: u32::MAX, base: 0 };
+        let flat = Segment { selector: 0, attributes: DATA_32, limit: u32::MAX, base: 0 };
         Self {
             registers: Registers {
                 rip: u64::from(entry),
@@ -144,14 +194,14 @@ impl CpuState {
             cr0: 0x11,
             dr6: 0xffff_0ff0,
             dr7: 0x400,
-            cs: Segment { attributes: 0xc9b, ..flat },
+            cs: Segment { attributes: CODE_32, ..flat },
             ss: flat,
             ds: flat,
             es: flat,
             fs: flat,
             gs: flat,
-            tr: Segment { selector: 0, attributes: 0x8b, limit: 0x67, base: 0 },
-            ldtr: Segment { selector: 0, attributes: 0x82, limit: 0, base: 0 },
+            tr: Segment { selector: 0, attributes: BUSY_TASK, limit: 0x67, base: 0 },
+            ldtr: Segment { selector: 0, attributes: LOCAL_TABLE, limit: 0, base: 0 },
             pat: PAT_AT_RESET,
             ..Self::default()
         }
@@ -166,8 +216,8 @@ impl CpuState {
             cr4: self.cr4,
             efer: self.efer,
             rflags: self.registers.rflags,
-            cpl: ((self.ss.attributes >> 5) & 3) as u8,
-            long_code: self.cs.attributes & (1 << 9) != 0,
+            cpl: self.ss.attributes.privilege(),
+            long_code: self.cs.attributes.contains(SegmentAttributes::LONG),
         }
     }
 }

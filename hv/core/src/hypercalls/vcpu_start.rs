@@ -5,7 +5,7 @@ use crate::hypercalls::Call;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::hvm_vcpu::{VCPU_HVM_MODE_32B, VCPU_HVM_MODE_64B, VcpuHvmContext, VcpuHvmX8632, VcpuHvmX8664};
-use xenolith_hal::{CpuState, GuestCpu, Machine, Registers, Segment};
+use xenolith_hal::{CpuState, GuestCpu, Machine, Registers, Segment, SegmentAttributes};
 
 const CR0_PG: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
@@ -16,13 +16,11 @@ const RFLAGS: u64 = 0x3f_7fd5;
 const RFLAGS_FIXED: u64 = 2;
 
 /// Bits of a segment's access word.
-const ACCESSED: u16 = 1;
 const WRITABLE_OR_READABLE: u16 = 1 << 1;
 const CODE: u16 = 1 << 3;
 const TYPE: u16 = 0xf;
 const NOT_SYSTEM: u16 = 1 << 4;
 const PRESENT: u16 = 1 << 7;
-const PAGES: u16 = 1 << 11;
 const ACCESS_WORD: u16 = 0xfff;
 const BUSY: u16 = 1 << 1;
 const BUSY_TASK: u16 = 0xb;
@@ -90,7 +88,8 @@ fn state_64(given: &VcpuHvmX8664) -> Result<CpuState, Errno> {
         ..Registers::default()
     };
     (state.cr0, state.cr3, state.cr4, state.efer) = (given.cr0, given.cr3, given.cr4, active(given.efer));
-    state.cs.attributes = 0xa9b;
+    state.cs.attributes.remove(SegmentAttributes::DEFAULT_SIZE);
+    state.cs.attributes.insert(SegmentAttributes::LONG);
     Ok(state)
 }
 
@@ -106,10 +105,13 @@ fn state_32(given: &VcpuHvmX8632) -> Result<CpuState, Errno> {
     state.ds = data_segment(given.ds_ar, given.ds_limit, given.ds_base)?;
     state.es = data_segment(given.es_ar, given.es_limit, given.es_base)?;
     state.tr = task(given.tr_ar | BUSY, given.tr_limit, given.tr_base)?;
-    let limit = if state.cs.attributes & PAGES == 0 { given.cs_limit } else { given.cs_limit << 12 | 0xfff };
-    let privilege = privilege(&state.cs);
-    let above = |segment: &Segment| segment.attributes & PRESENT != 0 && self::privilege(segment) > privilege;
-    if given.eip > limit || self::privilege(&state.ss) != privilege || above(&state.ds) || above(&state.es) {
+    let pages = state.cs.attributes.contains(SegmentAttributes::PAGES);
+    let limit = if pages { given.cs_limit << 12 | 0xfff } else { given.cs_limit };
+    let privilege = state.cs.attributes.privilege();
+    let above = |Segment { attributes, .. }: &Segment| {
+        attributes.contains(SegmentAttributes::PRESENT) && attributes.privilege() > privilege
+    };
+    if given.eip > limit || state.ss.attributes.privilege() != privilege || above(&state.ds) || above(&state.es) {
         return Err(Errno::EINVAL);
     }
     state.registers = Registers {
@@ -130,8 +132,9 @@ fn state_32(given: &VcpuHvmX8632) -> Result<CpuState, Errno> {
     Ok(state)
 }
 
-const fn privilege(segment: &Segment) -> u16 {
-    segment.attributes >> 5 & 3
+/// An access word has the descriptor's bits in the same order.
+const fn attributes(access: u16) -> SegmentAttributes {
+    SegmentAttributes::from_bits_truncate(access)
 }
 
 /// Returns a code or data segment that is present, and whose type `fits`.
@@ -140,13 +143,13 @@ fn segment(access: u16, limit: u32, base: u32, fits: impl Fn(u16) -> bool) -> Re
     if access & !ACCESS_WORD != 0 || access & needed != needed || !fits(access) {
         return Err(Errno::EINVAL);
     }
-    Ok(Segment { selector: 0, attributes: access | ACCESSED, limit, base: base.into() })
+    Ok(Segment { selector: 0, attributes: attributes(access) | SegmentAttributes::ACCESSED, limit, base: base.into() })
 }
 
 /// Returns a data segment, which may be absent.
 fn data_segment(access: u16, limit: u32, base: u32) -> Result<Segment, Errno> {
     if access == 0 {
-        return Ok(Segment { selector: 0, attributes: 0, limit, base: base.into() });
+        return Ok(Segment { selector: 0, attributes: SegmentAttributes::empty(), limit, base: base.into() });
     }
     segment(access, limit, base, |kind| kind & CODE == 0 || kind & WRITABLE_OR_READABLE != 0)
 }
@@ -156,5 +159,5 @@ fn task(access: u16, limit: u32, base: u32) -> Result<Segment, Errno> {
     if access & !ACCESS_WORD != 0 || !sound {
         return Err(Errno::EINVAL);
     }
-    Ok(Segment { selector: 0, attributes: access, limit, base: base.into() })
+    Ok(Segment { selector: 0, attributes: attributes(access), limit, base: base.into() })
 }

@@ -2,7 +2,7 @@
 
 use xen_abi::Errno;
 use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
-use xenolith_hal::{CpuState, DescriptorTable, Registers, Segment};
+use xenolith_hal::{CpuState, DescriptorTable, Registers, Segment, SegmentAttributes};
 
 /// CR0: PE, MP, EM, TS, ET, NE, WP, AM, NW, CD, PG. **Source:** AMD manual volume 2, 3.1.1.
 const CR0_KNOWN: u64 = 0xe005_003f;
@@ -17,10 +17,11 @@ const EVENT_RESERVED: u32 = 0x7fff_f000;
 /// Kinds of events: interrupt, NMI, exception, software interrupt. **Source:** AMD manual volume 2, 15.20.
 const EVENT_KINDS: [u32; 4] = [0, 2, 3, 4];
 
-/// Converts an access word from the format of Xen before 4.9 (Intel's) to that of a VMCB.
-const fn attributes(word: u32) -> u16 {
+/// Converts an access word from the format of Xen before 4.9 (Intel's) to that of AMD's, in which the
+/// descriptor's bits lie one behind the other.
+const fn attributes(word: u32) -> SegmentAttributes {
     let word = if word & 0xf000 != 0 && word & 0xf00 == 0 { (word & 0xff) | ((word >> 4) & 0xf00) } else { word };
-    (word & 0xfff) as u16
+    SegmentAttributes::from_bits_truncate(word as u16)
 }
 
 const fn segment(selector: u32, limit: u32, base: u64, access: u32) -> Segment {
@@ -37,7 +38,8 @@ pub fn record(state: &CpuState) -> HvmHwCpu {
     let mut record = HvmHwCpu::default();
     general(&mut record, &state.registers);
     control(&mut record, state);
-    let words = |segment: &Segment| (segment.selector.into(), segment.limit, segment.base, segment.attributes.into());
+    let words =
+        |segment: &Segment| (segment.selector.into(), segment.limit, segment.base, segment.attributes.bits().into());
     (record.cs_sel, record.cs_limit, record.cs_base, record.cs_arbytes) = words(&state.cs);
     (record.ds_sel, record.ds_limit, record.ds_base, record.ds_arbytes) = words(&state.ds);
     (record.es_sel, record.es_limit, record.es_base, record.es_arbytes) = words(&state.es);
@@ -164,10 +166,10 @@ mod tests {
 
     #[test]
     fn access_words_of_intels_hardware_are_understood() {
-        assert_eq!(attributes(0xc09b), 0xc9b);
-        assert_eq!(attributes(0xc9b), 0xc9b);
-        assert_eq!(attributes(0x8b), 0x8b);
-        assert_eq!(attributes(0x1_0000), 0);
+        assert_eq!(attributes(0xc09b).bits(), 0xc9b);
+        assert_eq!(attributes(0xc9b).bits(), 0xc9b);
+        assert_eq!(attributes(0x8b).bits(), 0x8b);
+        assert_eq!(attributes(0x1_0000).bits(), 0);
     }
 
     #[test]

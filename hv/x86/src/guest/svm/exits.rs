@@ -4,7 +4,7 @@
 
 use super::features::Features;
 use super::vmcb::{Field, Vmcb};
-use xenolith_hal::{Access, Exception, Exit, Gpa, IoAccess, IoSize, Registers};
+use xenolith_hal::{Access, Exception, Exit, Gpa, IoAccess, IoSize, Registers, SegmentAttributes};
 
 /// Bits of the first word of instruction and event intercepts.
 mod first {
@@ -189,9 +189,8 @@ pub(super) fn next_instruction(vmcb: Vmcb, rip: u64, hardware_says: bool) -> Opt
     if hardware_says {
         return Some(vmcb.get(Field::NEXT_RIP));
     }
-    const LONG_CODE: u16 = 1 << 9;
     let next = rip.wrapping_add(length);
-    let long = vmcb.segment(Field::CS).attributes & LONG_CODE != 0;
+    let long = vmcb.segment(Field::CS).attributes.contains(SegmentAttributes::LONG);
     Some(if long { next } else { next & 0xffff_ffff })
 }
 

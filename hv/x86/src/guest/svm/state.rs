@@ -2,7 +2,7 @@
 
 use super::features::Features;
 use super::vmcb::{Field, Vmcb};
-use xenolith_hal::{CpuState, InvalidState, Registers, Segment};
+use xenolith_hal::{CpuState, InvalidState, Registers, Segment, SegmentAttributes};
 
 /// EFER bits. **Source:** AMD manual volume 2, 3.1.7.
 pub(super) mod efer {
@@ -34,8 +34,6 @@ const DR6_ONES: u64 = 0xffff_0ff0;
 const DR6_ZEROS: u64 = 1 << 12;
 const DR7_ONES: u64 = 1 << 10;
 const DR7_ZEROS: u64 = 0xd000;
-const ATTRIBUTE_LONG: u16 = 1 << 9;
-const ATTRIBUTE_DEFAULT: u16 = 1 << 10;
 
 pub(super) const fn canonical(address: u64) -> bool {
     let top = (address as i64) >> 47;
@@ -78,8 +76,8 @@ fn check_control_registers(state: &CpuState, features: &Features) -> Result<(), 
     require(cr4 & CR4_PCIDE == 0 || long)?;
     let address_bits = u32::from(features.address_bits.clamp(32, 52));
     require(state.cr3 >> if long { address_bits } else { 32 } == 0)?;
-    let both = ATTRIBUTE_LONG | ATTRIBUTE_DEFAULT;
-    require(!long || state.cs.attributes & both != both)
+    let both = SegmentAttributes::LONG.union(SegmentAttributes::DEFAULT_SIZE);
+    require(!long || !state.cs.attributes.contains(both))
 }
 
 fn check_addresses(state: &CpuState) -> Result<(), InvalidState> {
@@ -97,7 +95,7 @@ fn check_addresses(state: &CpuState) -> Result<(), InvalidState> {
         state.sysenter_eip,
     ];
     require(addresses.into_iter().all(canonical))?;
-    let long_code = state.efer & efer::LMA != 0 && state.cs.attributes & ATTRIBUTE_LONG != 0;
+    let long_code = state.efer & efer::LMA != 0 && state.cs.attributes.contains(SegmentAttributes::LONG);
     let rip = state.registers.rip;
     require(if long_code { canonical(rip) } else { rip >> 32 == 0 })?;
     // Outside 64-bit mode these bases have 32 bits.
@@ -129,7 +127,7 @@ fn privilege_level(state: &CpuState) -> u64 {
     } else if state.registers.rflags & RFLAGS_VM != 0 {
         3
     } else {
-        u64::from((state.ss.attributes >> 5) & 3)
+        state.ss.attributes.privilege().into()
     }
 }
 
@@ -243,7 +241,7 @@ mod tests {
         state.cr0 |= cr0::PG;
         state.cr4 = CR4_PAE;
         state.efer = efer::LME;
-        state.cs.attributes = 0xa9b;
+        state.cs.attributes = SegmentAttributes::from_bits_truncate(0xa9b);
         state
     }
 
@@ -287,7 +285,7 @@ mod tests {
         assert!(refused(|state| state.cr0 &= !cr0::PE));
         assert!(refused(|state| state.cr4 = 0));
         assert!(refused(|state| state.cr0 |= cr0::NW));
-        assert!(refused(|state| state.cs.attributes |= ATTRIBUTE_DEFAULT));
+        assert!(refused(|state| state.cs.attributes |= SegmentAttributes::DEFAULT_SIZE));
         assert!(refused(|state| state.registers.rflags |= RFLAGS_VM));
         assert!(refused(|state| {
             state.efer = 0;
@@ -308,6 +306,7 @@ mod tests {
 
     fn segment() -> impl Strategy<Value = Segment> {
         (any::<u16>(), 0u16..0x1000, any::<u32>(), any::<u32>()).prop_map(|(selector, attributes, limit, base)| {
+            let attributes = SegmentAttributes::from_bits_truncate(attributes);
             Segment { selector, attributes, limit, base: u64::from(base) }
         })
     }

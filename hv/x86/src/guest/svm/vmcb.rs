@@ -5,7 +5,7 @@
 //!
 //! **Source:** AMD manual volume 2, appendix B.
 
-use xenolith_hal::{DescriptorTable, PAGE_SIZE, PageWords, Segment};
+use xenolith_hal::{DescriptorTable, PAGE_SIZE, PageWords, Segment, SegmentAttributes};
 
 use core::sync::atomic::Ordering;
 
@@ -104,6 +104,18 @@ pub mod clean {
     pub const ALL: u64 = 0x7ff;
 }
 
+/// The place of a segment's attributes in the first word of its register. The block has the descriptor's bits in the
+/// order in which [`SegmentAttributes`] has them. **Source:** AMD manual volume 2, 15.5.1.
+const ATTRIBUTES_SHIFT: u32 = 16;
+
+const fn attributes_of(word: u64) -> SegmentAttributes {
+    SegmentAttributes::from_bits_truncate((word >> ATTRIBUTES_SHIFT) as u16)
+}
+
+const fn attribute_bits(attributes: SegmentAttributes) -> u64 {
+    (attributes.bits() as u64) << ATTRIBUTES_SHIFT
+}
+
 /// A control block in its page.
 #[derive(Clone, Copy)]
 pub struct Vmcb(&'static PageWords);
@@ -142,7 +154,7 @@ impl Vmcb {
         let word = self.get(field);
         Segment {
             selector: word as u16,
-            attributes: (word >> 16) as u16,
+            attributes: attributes_of(word),
             limit: (word >> 32) as u32,
             base: self.get(Field(field.0 + 1)),
         }
@@ -150,7 +162,7 @@ impl Vmcb {
 
     /// Writes a segment register.
     pub fn set_segment(self, field: Field, segment: &Segment) {
-        let word = u64::from(segment.selector) | u64::from(segment.attributes) << 16 | u64::from(segment.limit) << 32;
+        let word = u64::from(segment.selector) | attribute_bits(segment.attributes) | u64::from(segment.limit) << 32;
         self.set(field, word);
         self.set(Field(field.0 + 1), segment.base);
     }
@@ -190,7 +202,12 @@ mod tests {
     fn a_segment_lies_where_the_manual_says() {
         let page: &PageWords = Box::leak(Box::new(PageWords::new()));
         let vmcb = Vmcb::new(Box::leak(Box::new(PageWords::new())));
-        let segment = Segment { selector: 0x1122, attributes: 0xc93, limit: 0x8765_4321, base: 0xffff_8000_0000_0000 };
+        let segment = Segment {
+            selector: 0x1122,
+            attributes: SegmentAttributes::from_bits_truncate(0xc93),
+            limit: 0x8765_4321,
+            base: 0xffff_8000_0000_0000,
+        };
         vmcb.set_segment(Field::DS, &segment);
         assert_eq!(vmcb.0.load_u16(0x430), Some(0x1122));
         assert_eq!(vmcb.0.load_u16(0x432), Some(0xc93));

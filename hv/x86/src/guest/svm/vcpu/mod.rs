@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{
     CpuId, CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa, PageWords,
-    PagingRegisters, Registers, RunControl, ShortAnswers,
+    PagingRegisters, Registers, RunControl, SegmentAttributes, ShortAnswers,
 };
 
 /// Number of the next vCPU; 0 is nobody's.
@@ -168,7 +168,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             efer: self.vmcb.get(Field::EFER) & !state::efer::SVME,
             rflags: self.registers.rflags,
             cpl: (self.vmcb.get(Field::CPL) >> 24) as u8 & 3,
-            long_code: self.vmcb.segment(Field::CS).attributes & (1 << 9) != 0,
+            long_code: self.vmcb.segment(Field::CS).attributes.contains(SegmentAttributes::LONG),
         }
     }
 
