@@ -20,7 +20,7 @@ impl Budget {
         Self { started: machine.now(), steps: 0 }
     }
 
-    /// Counts a step, and tells whether the call is to end before it. Never before the first steps, so each call makes
+    /// Counts a step, and returns whether the call must end before it. Never before the first steps, so each call makes
     /// progress.
     pub fn is_spent<M: Machine>(&mut self, machine: &M) -> bool {
         self.is_spent_by(machine, 1)

@@ -50,11 +50,11 @@ pub type Answer = Result<Outcome, Errno>;
 pub enum After {
     /// Runs the same vCPU on.
     Resume,
-    /// Lets another one have the CPU if one waits.
+    /// Lets another vCPU have the CPU if one waits.
     Yield,
     /// Waits for an event.
     Block,
-    /// Runs it no more, until somebody says so.
+    /// Does not run it until it is woken.
     Stop,
     /// Crashes the domain.
     Crash(CrashReason),

@@ -1,4 +1,4 @@
-//! What others ask of a vCPU before it enters its guest again.
+//! Requests to a vCPU that it handles before it enters its guest again.
 
 use xenolith_devices::interrupt::Trigger;
 use xenolith_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -8,27 +8,27 @@ const START_INIT: u32 = 1 << 8;
 /// A start-up IPI with the vector in the low byte.
 const START_SIPI: u32 = 1 << 9;
 
-/// What a vCPU is asked to do before it enters its guest again.
+/// Requests to a vCPU that it handles before it enters its guest again.
 #[derive(Default)]
 pub struct Requests {
     /// Vectors to be raised in the local APIC.
     vectors: [AtomicU64; 4],
-    /// Those whose end must be reported to I/O APICs, by how each was asked for last.
+    /// Vectors whose end of interrupt (EOI) must be reported to I/O APICs, by how each was last requested.
     levels: [AtomicU64; 4],
     nmi: AtomicBool,
     start: AtomicU32,
-    /// Any of them, so that one load tells that there is nothing.
+    /// Any of them, so that one load shows that there is none.
     any: AtomicBool,
 }
 
-/// What was taken from [`Requests`], to be done in this order.
+/// The requests taken from [`Requests`], to be handled in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Taken {
     /// INIT came.
     pub init: bool,
     /// Vectors to be raised in the local APIC, a bit for each.
     vectors: [u64; 4],
-    /// Those of them that are level-triggered.
+    /// The level-triggered ones of them.
     levels: [u64; 4],
     pub nmi: bool,
     /// A start-up IPI came after that: start in real mode at this `vector << 12`.
@@ -51,7 +51,7 @@ impl Taken {
 }
 
 impl Requests {
-    /// Asks for an interrupt in the local APIC.
+    /// Requests an interrupt in the local APIC.
     pub fn post_vector(&self, vector: u8) {
         let bit = 1 << (vector % 64);
         if let Some(word) = self.levels.get(usize::from(vector / 64))
@@ -69,7 +69,7 @@ impl Requests {
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// Asks for an interrupt whose source stays active until it is served.
+    /// Requests a level-triggered interrupt in the local APIC.
     pub fn post_level_vector(&self, vector: u8) {
         if let Some(word) = self.levels.get(usize::from(vector / 64)) {
             word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
@@ -77,30 +77,30 @@ impl Requests {
         self.post(vector);
     }
 
-    /// Asks for a non-maskable interrupt.
+    /// Requests a non-maskable interrupt (NMI).
     pub fn post_nmi(&self) {
         self.nmi.store(true, Ordering::SeqCst);
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// Asks for a reset to the state after INIT.
+    /// Requests a reset to the state after INIT.
     pub fn post_init(&self) {
         self.start.store(START_INIT, Ordering::SeqCst);
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// Asks for a start; only the first after an INIT counts.
+    /// Requests a start (SIPI); only the first after an INIT counts.
     pub fn post_sipi(&self, vector: u8) {
         self.start.fetch_or(START_SIPI | u32::from(vector), Ordering::SeqCst);
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// Returns true if something was asked for.
+    /// Returns true if there is a request.
     pub fn pending(&self) -> bool {
         self.any.load(Ordering::SeqCst)
     }
 
-    /// Takes what was asked for.
+    /// Takes the requests out.
     pub fn take(&self) -> Taken {
         self.any.store(false, Ordering::SeqCst);
         let start = self.start.swap(0, Ordering::SeqCst);

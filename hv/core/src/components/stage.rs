@@ -1,27 +1,27 @@
-//! How far taking a domain apart has come.
+//! The stages of a domain's destruction.
 
 use xenolith_hal::{Gfn, GrantHandle, Mfn};
 
-/// What is to be done next, and where it was left off.
+/// The next stage, and where it continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// No vCPU runs any more.
+    /// Stops its vCPUs.
     Stop,
-    /// Event channels.
+    /// Closes its event channels.
     Events,
-    /// What it has mapped of others.
+    /// Unmaps the grants of others that it has mapped.
     Mappings(GrantHandle),
-    /// Its memory, and pages of others.
+    /// Releases its memory, and pages of other domains.
     Memory(Gfn),
-    /// Its page tables, its vCPUs and what it shared with the hypervisor.
+    /// Frees its page tables, its vCPUs and what it shared with the hypervisor.
     Bookkeeping,
-    /// Memory that has no place in its translation.
+    /// Releases its memory that is not in its p2m.
     Strays(Mfn),
-    /// All is done.
+    /// Nothing is left to do.
     Over,
 }
 
 impl Stage {
-    /// Where every end begins.
+    /// The first stage.
     pub const FIRST: Self = Self::Stop;
 }

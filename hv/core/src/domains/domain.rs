@@ -167,7 +167,7 @@ impl<M: Machine> Domain<M> {
         Shutdown(self.shutdown.load(Ordering::SeqCst))
     }
 
-    /// Returns the domain as one that asks for something.
+    /// Returns the domain as the subject of a permission check.
     #[inline]
     pub const fn subject(&self) -> Subject {
         Subject { id: self.id, privileged: self.privileged }

@@ -43,7 +43,7 @@ pub enum OperationBody<H> {
 }
 
 impl<H: Copy> Operation<H> {
-    /// Finds the operation with this number. Lists stand in the order of the numbers, mostly without holes, so the first
+    /// Finds the operation with this number. Lists are in the order of the numbers, mostly without holes, so the first
     /// look mostly finds it.
     pub fn find(list: &'static [Self], number: u32) -> Option<&'static Self> {
         match list.get(number as usize) {
@@ -96,7 +96,7 @@ impl<M: Machine> Hypercall<M> {
     /// Makes the call.
     ///
     /// **Errors:** `ENOSYS` for an operation that does not exist, `EPERM` for one that the caller may not make, and
-    /// those of the precondition and the handler.
+    /// the errors of the precondition and the handler.
     pub fn run(&self, call: &mut Call<'_, M>) -> Answer {
         call.may(self.action, Object::Machine)?;
         if let Some(check) = self.precondition {

@@ -2,8 +2,8 @@
 //! interrupts.
 //!
 //! The guest sees each device where and as it is, except for three things that refer to CPUs and memory of the machine:
-//! lines arrive through I/O APICs of its own ([`lines`]), its MSI and MSI-X values are kept and translated
-//! ([`messages`]), and device memory is mapped on the first access, if a BAR of a function covers it ([`window`]).
+//! lines arrive through I/O APICs of its own (`lines`), its MSI and MSI-X values are kept and translated
+//! (`messages`), and device memory is mapped on the first access, if a BAR of a function covers it (`window`).
 
 mod function;
 mod lines;

@@ -98,7 +98,7 @@ pub fn bind_ipi<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Result<Port, Errno>
 }
 
 /// Implements `EVTCHNOP_bind_pirq`: binds a new port to a PIRQ, on vCPU 0. Only the binding is kept here; the router of
-/// the interrupt looks the port up by [`pirq_port`].
+/// the interrupt looks the port up by `pirq_port`.
 ///
 /// **Errors:** `EINVAL` for a number past [`EventDomain::pirq_limit`]; `EEXIST` if it is bound; `EINVAL` if the domain
 /// is dying; `ENOSPC`, `ENOMEM`.

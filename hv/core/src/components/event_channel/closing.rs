@@ -136,7 +136,7 @@ fn unbind_virq(events: &EventChannels, virq: u32, port: Port) {
 pub enum ResetStart {
     /// `EVTCHNOP_reset`.
     Fresh,
-    /// `EVTCHNOP_reset_cont`: goes on after [`Progress::Again`].
+    /// `EVTCHNOP_reset_cont`: continues after [`Progress::Again`].
     Continued,
 }
 

@@ -2,13 +2,13 @@
 //!
 //! # Two ABIs
 //!
-//! A domain starts with the 2-level ABI ([`two_level`]: bitmaps in its shared_info page) and may switch to the FIFO ABI
-//! ([`fifo`]: queues by priority in pages of its own). Bindings are the same in both.
+//! A domain starts with the 2-level ABI (`two_level`: bitmaps in its shared_info page) and may switch to the FIFO ABI
+//! (`fifo`: queues by priority in pages of its own). Bindings are the same in both.
 //!
 //! # Locks
 //!
 //! Binding and closing take the domain's lock (rank `EventPorts`; two domains' as a pair). Sending does not: it holds
-//! the one port it goes through, see [`port_state`]. In the FIFO ABI it then takes the lock of a queue or two (rank
+//! the one port it goes through, see `port_state`. In the FIFO ABI it then takes the lock of a queue or two (rank
 //! `EventQueue`).
 //!
 //! # What a hostile guest can change meanwhile

@@ -15,7 +15,7 @@ pub trait Party {
 
     /// Returns its number.
     fn id(&self) -> DomId;
-    /// Returns the domain as one that asks for something.
+    /// Returns the domain as the subject of a permission check.
     fn subject(&self) -> Subject;
     /// Returns its nested page tables (p2m).
     fn space(&self) -> &Self::Space;

@@ -1,8 +1,8 @@
 //! The scheduler: the policy of `xenolith_sched` applied to real vCPUs, one run queue for each CPU.
 //!
-//! The policy's value for a vCPU is in one place: in the vCPU's [`Slot`] while it cannot run, in a queue otherwise.
-//! Waking a vCPU takes the value from the slot; if there is none, the vCPU is in a queue or on a CPU, and that CPU
-//! checks again whether it can run when it puts the value back.
+//! The policy's value for a vCPU is in one place: in the vCPU's [`Slot`](crate::components::slot::Slot) while it cannot
+//! run, in a queue otherwise. Waking a vCPU takes the value from the slot; if there is none, the vCPU is in a queue or
+//! on a CPU, and that CPU checks again whether it can run when it puts the value back.
 
 mod cpu;
 mod report;

@@ -34,7 +34,7 @@ pub fn get_cpu_policy<M: Machine>(
 /// **Errors:** all come with the leaf, subleaf or MSR that is wrong in `op`, all ones where none is: the caller copies
 /// the structure back on failure. `E2BIG` for lists longer than any can be; `EFAULT`; `ERANGE` for a leaf or an MSR
 /// that no list has; `EINVAL` for more leaves than the machine has and for an MSR's value; `EOVERFLOW`; `ENOMEM`;
-/// `ENOSPC`, `EBUSY` as [`super::KeptCpuid::replace`].
+/// `ENOSPC`, `EBUSY` as [`KeptCpuid::replace`](crate::components::cpu_policy::KeptCpuid::replace).
 pub fn set_cpu_policy<M: Machine>(
     call: &Call<'_, M>,
     target: &Domain<M>,

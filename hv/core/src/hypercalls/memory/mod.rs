@@ -1,6 +1,7 @@
 //! `memory_op`: memory of domains: how much, and where.
 //!
-//! What the operations do to a domain is in [`place`] and [`populate`], which know nothing of hypercalls.
+//! What the operations do to a domain is in [`place`](crate::components::placing::place) and
+//! [`populate`](crate::memory::populate), which know nothing of hypercalls.
 
 mod acquire;
 pub mod list;

@@ -123,7 +123,7 @@ pub fn save_one<M: Machine>(
 ///
 /// **Errors:** `EINVAL` for a domain that is dying, a header that is not one, a type that does not exist, and a record
 /// that makes no sense; `ENODATA` for a context without a header or an end; `ENODEV` for a device that the domain does
-/// not have; and as [`vcpu_records::load`].
+/// not have; and as `vcpu_records::load`.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) -> Result<(), Errno> {
     if domain.is_dying() {
         return Err(Errno::EINVAL);
