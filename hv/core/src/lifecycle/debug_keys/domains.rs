@@ -14,13 +14,13 @@ use xen_abi::shared_info::{VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_MASK, VCPU_IN
 use xen_abi::vcpu::{RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
 use xenolith_hal::{GuestCpu, Machine, Time};
 
-pub(super) fn tell<M: Machine>(hv: &Hypervisor<M>) {
+pub(super) fn report<M: Machine>(hv: &Hypervisor<M>) {
     let now = hv.machine.now();
     say(hv, format_args!("'q' pressed -> dumping domain info (now = {})", now.0));
-    each_domain(hv, |domain| tell_domain(hv, domain, now));
+    each_domain(hv, |domain| report_domain(hv, domain, now));
 }
 
-fn tell_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, now: Time) {
+fn report_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, now: Time) {
     let id = domain.id;
     say(hv, format_args!("General information for domain {id}:"));
     let (life, pauses) = (domain.life(), Known(domain.pauses_if_free()));
@@ -38,24 +38,24 @@ fn tell_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, now: Time) {
     say(hv, format_args!("VCPU information and callbacks for domain {id}:"));
     say(hv, format_args!("    callback vector {}", Vector(domain.callback_vector())));
     for vcpu in &domain.vcpus {
-        tell_vcpu(hv, domain, vcpu, now);
+        report_vcpu(hv, domain, vcpu, now);
     }
 }
 
-fn tell_vcpu<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
+fn report_vcpu<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
     let (id, cpu) = (vcpu.id, vcpu.processor().0);
     let has = if vcpu.is_running() { 'T' } else { 'F' };
     say(hv, format_args!("    VCPU{id}: CPU{cpu} [has={has}] {}, {}", State(vcpu), Spell { vcpu, now }));
-    tell_upcall(hv, domain, vcpu);
-    let told = vcpu.try_with_core(|core| tell_core(hv, core, now));
+    report_upcall(hv, domain, vcpu);
+    let told = vcpu.try_with_core(|core| report_core(hv, core, now));
     if told.is_none() {
         let what = if vcpu.is_running() { "its CPU has its registers" } else { "its registers are busy" };
         say(hv, format_args!("      {what}; RIP when it last left its guest {:#018x}", vcpu.last_rip()));
     }
-    tell_timers(hv, vcpu, now);
+    report_timers(hv, vcpu, now);
 }
 
-fn tell_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+fn report_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     let byte = |at: usize| vcpu.info(&hv.machine).and_then(|(page, offset)| page.load_u8(offset.checked_add(at)?));
     let selector = vcpu.info(&hv.machine).and_then(|(page, offset)| page.load_u64(offset + VCPU_INFO_PENDING_SEL));
     let (pending, mask) = (byte(VCPU_INFO_UPCALL_PENDING).unwrap_or(0), byte(VCPU_INFO_UPCALL_MASK).unwrap_or(0));
@@ -72,7 +72,7 @@ fn tell_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M
     );
 }
 
-fn tell_core<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>, now: Time) {
+fn report_core<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>, now: Time) {
     let registers = core.hardware.registers();
     say(
         hv,
@@ -89,7 +89,7 @@ fn tell_core<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>, now: Time) {
     );
 }
 
-fn tell_timers<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, now: Time) {
+fn report_timers<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, now: Time) {
     for (timer, name) in [
         (Timer::OneShot, "one-shot"),
         (Timer::Periodic, "periodic"),

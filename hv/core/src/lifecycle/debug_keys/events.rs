@@ -8,12 +8,12 @@ use crate::lifecycle::event_domain::HostedDomain;
 use core::fmt;
 use xenolith_hal::Machine;
 
-pub(super) fn tell<M: Machine>(hv: &Hypervisor<M>) {
+pub(super) fn report<M: Machine>(hv: &Hypervisor<M>) {
     say(hv, format_args!("'e' pressed -> dumping event-channel info"));
-    each_domain(hv, |domain| tell_domain(hv, domain));
+    each_domain(hv, |domain| report_domain(hv, domain));
 }
 
-fn tell_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+fn report_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     let hosted = HostedDomain::new(hv, domain);
     let form = if domain.events.is_fifo() { "FIFO" } else { "2-level" };
     say(hv, format_args!("Event channel information for domain {} ({form}):", domain.id));

@@ -5,7 +5,7 @@ use crate::components::devices::Source;
 use crate::domains::hypervisor::Hypervisor;
 use xenolith_hal::{HostInterrupt, Machine};
 
-pub(super) fn tell<M: Machine>(hv: &Hypervisor<M>) {
+pub(super) fn report<M: Machine>(hv: &Hypervisor<M>) {
     say(hv, format_args!("Owners of the interrupts of devices:"));
     let all = (0..HostInterrupt::LIMIT).filter_map(|number| u16::try_from(number).ok()).map(HostInterrupt);
     for interrupt in all {

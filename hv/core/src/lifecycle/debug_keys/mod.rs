@@ -30,11 +30,11 @@ pub const KEYS: [(u8, &str); 5] = [
 pub fn press<M: Machine>(hv: &Hypervisor<M>, key: u8) {
     match key {
         b'*' => KEYS.iter().for_each(|(key, _)| press(hv, *key)),
-        b'e' => events::tell(hv),
-        b'i' => interrupts::tell(hv),
-        b'm' => tell_memory(hv),
-        b'q' => domains::tell(hv),
-        b'r' => queues::tell(hv),
+        b'e' => events::report(hv),
+        b'i' => interrupts::report(hv),
+        b'm' => report_memory(hv),
+        b'q' => domains::report(hv),
+        b'r' => queues::report(hv),
         _ => {}
     }
 }
@@ -53,7 +53,7 @@ fn each_domain<M: Machine>(hv: &Hypervisor<M>, work: impl Fn(&Domain<M>)) {
     }
 }
 
-fn tell_memory<M: Machine>(hv: &Hypervisor<M>) {
+fn report_memory<M: Machine>(hv: &Hypervisor<M>) {
     say(hv, format_args!("'m' pressed -> memory info"));
     let (free, waiting, dirty) = (hv.frames.free_pages(), hv.frames.waiting(), hv.frames.scrub_pending());
     say(hv, format_args!("frames: {free} free, {waiting} soon free; {dirty} to be cleared"));

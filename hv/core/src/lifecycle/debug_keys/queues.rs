@@ -7,16 +7,16 @@ use crate::domains::scheduler::{CpuReport, QueueReport};
 use core::fmt;
 use xenolith_hal::{CpuId, Machine, Time};
 
-pub(super) fn tell<M: Machine>(hv: &Hypervisor<M>) {
+pub(super) fn report<M: Machine>(hv: &Hypervisor<M>) {
     let now = hv.machine.now();
     say(hv, format_args!("'r' pressed -> dumping run queues (now = {})", now.0));
     let count = u32::try_from(hv.machine.cpu_count()).unwrap_or(u32::MAX);
     for report in (0..count).filter_map(|cpu| hv.scheduler.report(CpuId(cpu), now)) {
-        tell_cpu(hv, &report, now);
+        report_cpu(hv, &report, now);
     }
 }
 
-fn tell_cpu<M: Machine>(hv: &Hypervisor<M>, report: &CpuReport, now: Time) {
+fn report_cpu<M: Machine>(hv: &Hypervisor<M>, report: &CpuReport, now: Time) {
     let CpuReport { cpu, runs_guests, asked, asks_at, idle_ns, queue, sleepers } = report;
     let cpu = cpu.0;
     let kept = if *runs_guests { "" } else { " (kept free of guests)" };
