@@ -50,7 +50,7 @@ pub struct ControlState {
     /// It was unpaused once, so its CPU policy can no longer change.
     pub started: bool,
     /// Dirty logging is on. Holds how many pages a call that is continued has reported so far.
-    pub written_told: Option<u64>,
+    pub dirty_reported: Option<u64>,
 }
 
 /// The toolstack's settings of a domain, under its lock.
@@ -72,7 +72,7 @@ impl DomainControl {
             debugged: false,
             pauses,
             started: pauses == 0,
-            written_told: None,
+            dirty_reported: None,
         };
         Self { options, state: SpinLock::new(state) }
     }

@@ -1,6 +1,6 @@
 //! Limits of a domain's memory and of its paging pool.
 
-use super::{Request, written_pages};
+use super::{Request, dirty_logging};
 use crate::domains::domain::Domain;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
@@ -69,9 +69,9 @@ pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer 
         return Err(Errno::EINVAL);
     }
     match op.op {
-        XEN_DOMCTL_SHADOW_OP_OFF => written_pages::end(domain),
-        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => written_pages::begin(domain)?,
-        XEN_DOMCTL_SHADOW_OP_CLEAN | XEN_DOMCTL_SHADOW_OP_PEEK => return written_pages::tell(request),
+        XEN_DOMCTL_SHADOW_OP_OFF => dirty_logging::end(domain),
+        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => dirty_logging::begin(domain)?,
+        XEN_DOMCTL_SHADOW_OP_CLEAN | XEN_DOMCTL_SHADOW_OP_PEEK => return dirty_logging::report(request),
         XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION => {}
         XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION => {
             let pages = op.mb.checked_mul(1 << PAGES_A_MIB_SHIFT).ok_or(Errno::EINVAL)?;

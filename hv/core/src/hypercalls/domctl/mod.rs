@@ -7,6 +7,7 @@
 mod affinity;
 pub mod cpu_policy;
 mod create;
+mod dirty_logging;
 mod info;
 mod list;
 mod memory;
@@ -17,7 +18,6 @@ mod scheduling;
 mod settings;
 mod state;
 mod vcpu_context;
-mod written_pages;
 
 pub use info::domain_info;
 pub use list::{CommandHandler, commands};

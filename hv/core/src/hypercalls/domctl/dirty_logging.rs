@@ -21,34 +21,34 @@ const PIECE_FRAMES: u64 = PIECE_BYTES as u64 * 8;
 /// **Errors:** `EINVAL` if it is on already.
 pub(super) fn begin<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
     domain.control.change(|state| {
-        if state.written_told.is_some() {
+        if state.dirty_reported.is_some() {
             return Err(Errno::EINVAL);
         }
-        state.written_told = Some(0);
+        state.dirty_reported = Some(0);
         Ok(())
     })
 }
 
 /// Turns dirty logging off.
 pub(super) fn end<M: Machine>(domain: &Domain<M>) {
-    domain.control.change(|state| state.written_told = None);
+    domain.control.change(|state| state.dirty_reported = None);
 }
 
 /// Sets a bit for each frame up to the domain's highest, of as many frames as are asked for. A null bitmap is not
 /// written. A preempted call is made again, and continues where it stopped.
 ///
 /// **Errors:** `EINVAL` if dirty logging is off; `EFAULT`.
-pub(super) fn tell<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+pub(super) fn report<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let op = request.op.shadow_op();
     let domain = request.other_domain()?;
-    let told = domain.control.state().written_told.ok_or(Errno::EINVAL)?;
+    let reported = domain.control.state().dirty_reported.ok_or(Errno::EINVAL)?;
     let there = domain.physmap.highest().0.saturating_add(1).min(op.pages);
     // Whatever comes of it, the next call begins anew: unless it is this one, made again.
-    domain.control.change(|state| state.written_told = Some(0));
+    domain.control.change(|state| state.dirty_reported = Some(0));
     if !op.dirty_bitmap.is_null()
-        && let Some(done) = write_bits(request, &op, told.min(op.pages), there)?
+        && let Some(done) = write_bits(request, &op, reported.min(op.pages), there)?
     {
-        request.domain()?.control.change(|state| state.written_told = Some(done));
+        request.domain()?.control.change(|state| state.dirty_reported = Some(done));
         return request.again();
     }
     request.op.set_shadow_op(DomctlShadowOp { stats: DomctlShadowOpStats::default(), ..op });
