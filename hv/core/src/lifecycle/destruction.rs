@@ -142,7 +142,7 @@ fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
         hv.scheduler.release(domain.vcpus.len());
         tell_control_domain(hv);
         // So that it is taken out of the list even if nothing else interrupts the caller.
-        hv.scheduler.look_around(&hv.machine);
+        hv.scheduler.request_turn(&hv.machine);
     }
 }
 

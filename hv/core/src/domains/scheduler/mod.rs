@@ -135,7 +135,7 @@ impl<M: Machine> Scheduler<M> {
                     vcpu.set_processor(cpu);
                     own.publish(queue.load());
                     drop(queue);
-                    self.tell(machine, cpu, wake);
+                    self.preempt_by(machine, cpu, wake);
                     return;
                 }
                 Err(refused) => entity = refused,
@@ -153,8 +153,8 @@ impl<M: Machine> Scheduler<M> {
         place(&settings, Some(last), self.guest_cpus().map(Cpu::load))
     }
 
-    /// Tells a CPU what a wake-up means for it.
-    fn tell(&self, machine: &M, cpu: CpuId, wake: Wake) {
+    /// Preempts a CPU now or at the time that a wake-up calls for.
+    fn preempt_by(&self, machine: &M, cpu: CpuId, wake: Wake) {
         match wake {
             Wake::Now => self.ask(machine, cpu),
             Wake::At(time) if !self.cpu(cpu).is_some_and(|cpu| cpu.asks_by(time)) => self.ask(machine, cpu),
@@ -170,7 +170,7 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Makes the calling CPU go through its loop before it enters a guest again.
-    pub fn look_around(&self, machine: &M) {
+    pub fn request_turn(&self, machine: &M) {
         self.ask(machine, machine.this_cpu());
     }
 
