@@ -39,8 +39,8 @@ pub struct Hypervisor<M: Machine> {
     pub global_virqs: GlobalVirqs,
     /// The settings of the machine that sysctl changes.
     pub sysctl: SysctlState,
-    /// See [`Hypervisor::every_now_and_then`].
-    upkeep: Once<fn()>,
+    /// See [`Hypervisor::set_housekeeping`].
+    housekeeping: Once<fn()>,
 }
 
 /// A domain, by a reference that keeps it alive.
@@ -65,19 +65,19 @@ impl<M: Machine> Hypervisor<M> {
             policies: SystemPolicies::default(),
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),
-            upkeep: Once::new(),
+            housekeeping: Once::new(),
         }
     }
 
-    /// Names what is to be done every now and then where no lock is held, and before the toolstack has anything made: it
-    /// lets the heap grow. Once, before any guest runs.
-    pub fn every_now_and_then(&self, work: fn()) {
-        let _ = self.upkeep.set(work);
+    /// Sets the periodic housekeeping, which is called while no lock is held, and before each domctl: it grows the
+    /// heap. Once, before any guest runs.
+    pub fn set_housekeeping(&self, work: fn()) {
+        let _ = self.housekeeping.set(work);
     }
 
-    /// Does that.
-    pub fn keep_up(&self) {
-        if let Some(work) = self.upkeep.get() {
+    /// Calls the housekeeping.
+    pub fn do_housekeeping(&self) {
+        if let Some(work) = self.housekeeping.get() {
             work();
         }
     }

@@ -28,7 +28,7 @@ pub struct CpuLoop<M: Machine> {
 }
 
 /// The number of turns between two calls of the periodic housekeeping.
-const UPKEEP_EVERY: u32 = 64;
+const HOUSEKEEPING_EVERY: u32 = 64;
 
 impl<M: Machine> CpuLoop<M> {
     /// Creates the loop of a CPU that has no vCPU yet.
@@ -39,8 +39,8 @@ impl<M: Machine> CpuLoop<M> {
     /// Does one turn. Returns when something has happened that does not concern the running vCPU alone.
     pub fn turn(&mut self, hv: &Hypervisor<M>) {
         self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(UPKEEP_EVERY) {
-            hv.keep_up();
+        if self.turns.is_multiple_of(HOUSEKEEPING_EVERY) {
+            hv.do_housekeeping();
         }
         hv.frames.quiet(self.cpu);
         let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);

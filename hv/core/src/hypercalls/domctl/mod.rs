@@ -88,7 +88,7 @@ pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     call.may(Action::ControlDomain, Object::Domain(op.domain))?;
     let handler = Operation::find(commands::<M>(), op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
     let hv = call.hv;
-    hv.keep_up();
+    hv.do_housekeeping();
     let mut request = Request { call, op, target };
     match hv.domains.take_control() {
         Some(_in_control) => handler(&mut request),
