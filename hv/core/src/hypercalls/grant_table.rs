@@ -6,7 +6,7 @@ use crate::components::grant::{
     End, Failure, MapRequest, Named, Part, Shape, Unmapping, World, begin_unmap, copy, finish_unmap, map, set_version,
     status_of, swap,
 };
-use crate::components::placing::settle::is_settled;
+use crate::components::placing::flushed::is_flushed;
 use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainHandle;
@@ -136,7 +136,7 @@ fn write_status<M: Machine, T>(
 }
 
 fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let ready = || is_settled(call.hv, call.domain);
+    let ready = || is_flushed(call.hv, call.domain);
     each(call, ready, |op: &mut GnttabMapGrantRef| {
         let request = MapRequest { at: Gpa(op.host_addr), flags: op.flags, reference: op.gref, granter: op.dom };
         let mapped = map(call.hv, call.domain, request);

@@ -15,7 +15,7 @@ struct Removals {
     /// The last moment for which CPUs were kicked.
     asked: AtomicU64,
     /// The last moment that is known to have passed.
-    settled: AtomicU64,
+    flushed: AtomicU64,
 }
 
 /// The p2m lock of a domain, and the paging pool that pays for its page tables.
@@ -51,17 +51,17 @@ impl Physmap {
 
     /// Returns the moment after everything that was unmapped so far, if it is not known to have passed, and whether
     /// this is the first call that asks for it.
-    pub fn unsettled(&self) -> Option<(Epoch, bool)> {
+    pub fn pending_flush(&self) -> Option<(Epoch, bool)> {
         let last = self.removals.last.load(Ordering::Acquire);
-        if last <= self.removals.settled.load(Ordering::Acquire) {
+        if last <= self.removals.flushed.load(Ordering::Acquire) {
             return None;
         }
         Some((Epoch::from_bits(last), self.removals.asked.fetch_max(last, Ordering::AcqRel) < last))
     }
 
     /// Notes that every CPU has passed this moment.
-    pub fn note_settled(&self, moment: Epoch) {
-        self.removals.settled.fetch_max(moment.to_bits(), Ordering::AcqRel);
+    pub fn note_flushed(&self, moment: Epoch) {
+        self.removals.flushed.fetch_max(moment.to_bits(), Ordering::AcqRel);
     }
 
     /// Returns the guest frame at which the domain last mapped its shared_info page.

@@ -38,7 +38,7 @@ pub struct Lines {
 
 impl Chip {
     /// Programs the machine's pin as the guest's is.
-    fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, number: usize) {
+    fn apply<M: Machine>(&mut self, owner: &Owner<'_, M>, number: usize) {
         let Some(route) = self.model.route(number) else { return };
         let Some(pin) = self.pins.get_mut(number) else { return };
         let line = self.first_line.saturating_add(number as u32);
@@ -117,7 +117,7 @@ impl Lines {
             if effect.send.is_some() {
                 chip.sent(number);
             }
-            chip.settle(owner, number);
+            chip.apply(owner, number);
         }
         Some(effect.send)
     }
@@ -174,7 +174,7 @@ impl Lines {
             });
             let is_ended = |number: &usize| ended.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0);
             for number in (0..chip.pins.len()).filter(is_ended) {
-                chip.settle(owner, number);
+                chip.apply(owner, number);
             }
         }
         messages

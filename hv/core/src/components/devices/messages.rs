@@ -59,7 +59,7 @@ impl Msi {
     }
 
     /// Programs the device as the guest wants.
-    pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress) {
+    pub(super) fn apply<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress) {
         let Some(target) = self.guest.target(0) else {
             self.turn_off(owner.machine, address);
             if let Some(bound) = self.bound.take() {
@@ -97,11 +97,11 @@ impl MsiX {
     }
 
     /// Programs the device after a write to the configuration space. `table` is the current place of its table.
-    pub(super) fn settle<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress, table: Option<Mpa>) {
+    pub(super) fn apply<M: Machine>(&mut self, owner: &Owner<'_, M>, address: PciAddress, table: Option<Mpa>) {
         if self.guest.is_enabled() {
             // The table is right before the device looks at it.
             for entry in 0..self.guest.vectors() {
-                self.settle_entry(owner, table, entry);
+                self.apply_entry(owner, table, entry);
             }
             self.write_control(owner.machine, address);
             return;
@@ -113,7 +113,7 @@ impl MsiX {
     }
 
     /// Programs one entry of the device as the guest's is.
-    pub(super) fn settle_entry<M: Machine>(&mut self, owner: &Owner<'_, M>, table: Option<Mpa>, entry: usize) {
+    pub(super) fn apply_entry<M: Machine>(&mut self, owner: &Owner<'_, M>, table: Option<Mpa>, entry: usize) {
         let place = table.and_then(|table| table.checked_add(entry as u64 * ENTRY_BYTES));
         let (Some(place), Some(bound)) = (place, self.bound.get_mut(entry)) else { return };
         if !self.guest.is_enabled() {

@@ -126,7 +126,7 @@ impl Pci {
             && msi.guest.contains(register)
         {
             if msi.guest.write(access, value) {
-                msi.settle(owner, address);
+                msi.apply(owner, address);
             }
             return;
         }
@@ -134,7 +134,7 @@ impl Pci {
             && msix.guest.read(register).is_some()
         {
             if msix.guest.write(access, value) {
-                msix.settle(owner, address, table);
+                msix.apply(owner, address, table);
             }
             return;
         }
@@ -190,7 +190,7 @@ impl Pci {
         let Some(msix) = &mut function.msix else { return };
         if let Some(offset) = offset {
             if let Some(entry) = msix.guest.write_table(offset, bytes, value) {
-                msix.settle_entry(owner, table, entry);
+                msix.apply_entry(owner, table, entry);
             }
             return;
         }
@@ -247,6 +247,6 @@ fn moved<M: Machine>(owner: &Owner<'_, M>, function: &mut Function) {
     if let Some(msix) = &mut function.msix
         && msix.guest.is_enabled()
     {
-        msix.settle(owner, address, table);
+        msix.apply(owner, address, table);
     }
 }

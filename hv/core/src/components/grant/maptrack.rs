@@ -78,15 +78,15 @@ impl Maptrack {
 
     /// Sets the mapping of a reserved handle.
     pub fn set(&mut self, handle: GrantHandle, mapped: Mapped) {
-        self.settle(handle, Slot::Mapped(mapped));
+        self.fill(handle, Slot::Mapped(mapped));
     }
 
     /// Sets a reserved handle to a mapping that waits for a grace period.
     pub fn set_leaving(&mut self, handle: GrantHandle, mapped: Mapped, until: Epoch) {
-        self.settle(handle, Slot::Leaving(mapped, until));
+        self.fill(handle, Slot::Leaving(mapped, until));
     }
 
-    fn settle(&mut self, handle: GrantHandle, state: Slot) {
+    fn fill(&mut self, handle: GrantHandle, state: Slot) {
         if let Some(slot) = self.slots.get_mut(handle.0 as usize)
             && *slot == Slot::Busy
         {

@@ -1,4 +1,4 @@
 //! Which page appears at which frame of a domain.
 
+pub mod flushed;
 pub mod place;
-pub mod settle;

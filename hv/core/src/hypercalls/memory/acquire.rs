@@ -3,8 +3,8 @@
 use crate::budget::Budget;
 use crate::components::access::{Action, Object};
 use crate::components::grant::{Part, status_frames_for};
+use crate::components::placing::flushed::is_flushed;
 use crate::components::placing::place::{Displaced, map_foreign};
-use crate::components::placing::settle::is_settled;
 use crate::domains::domain::Domain;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done};
@@ -47,7 +47,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     owner.grants.frame(part, last, &source).ok_or(Errno::EINVAL)?;
     let mut budget = Budget::start(&call.hv.machine);
     for step in done..u64::from(op.nr_frames) {
-        if budget.is_spent(&call.hv.machine) || !is_settled(call.hv, call.domain) {
+        if budget.is_spent(&call.hv.machine) || !is_flushed(call.hv, call.domain) {
             return Ok(again(call, step));
         }
         let gfn: Gfn = call.memory().read_at(op.frame_list, step)?;

@@ -2,8 +2,8 @@
 
 use crate::budget::Budget;
 use crate::components::access::{Action, Object};
+use crate::components::placing::flushed::is_flushed;
 use crate::components::placing::place::{Item, place, unplace};
-use crate::components::placing::settle::is_settled;
 use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, named, no_progress, permitted};
@@ -44,7 +44,7 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let target = target(call, op.domid, op.space)?;
     if op.space != XENMAPSPACE_GMFN_RANGE {
-        if !is_settled(call.hv, &*target) {
+        if !is_flushed(call.hv, &*target) {
             return Ok(again(call, start.into()));
         }
         let item = Item { space: op.space, index: op.idx, foreign: DomId::INVALID };
@@ -58,7 +58,7 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
     let mut budget = Budget::start(&call.hv.machine);
     for step in u64::from(start)..u64::from(start) + u64::from(left) {
-        if budget.is_spent(&call.hv.machine) || (step == u64::from(start) && !is_settled(call.hv, &*target)) {
+        if budget.is_spent(&call.hv.machine) || (step == u64::from(start) && !is_flushed(call.hv, &*target)) {
             return Ok(again(call, step));
         }
         let item = Item { space: XENMAPSPACE_GMFN, index: op.idx + step, foreign: DomId::INVALID };
@@ -87,7 +87,7 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
     }
     let mut budget = Budget::start(&call.hv.machine);
     for step in u64::from(start)..u64::from(op.size) {
-        if budget.is_spent(&call.hv.machine) || !is_settled(call.hv, &*target) {
+        if budget.is_spent(&call.hv.machine) || !is_flushed(call.hv, &*target) {
             return Ok(again(call, step));
         }
         let index = call.memory().read_at(op.idxs, step)?;

@@ -5,7 +5,7 @@
 use crate::budget::Budget;
 use crate::components::access::{Action, Object};
 use crate::components::grant::World;
-use crate::components::placing::settle::is_settled;
+use crate::components::placing::flushed::is_flushed;
 use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, permitted};
@@ -142,7 +142,7 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         else {
             return Step::Stop;
         };
-        if clears_first(call, extent.order) || !is_settled(call.hv, target) {
+        if clears_first(call, extent.order) || !is_flushed(call.hv, target) {
             return Step::Wait;
         }
         let populate = if on_demand { populate_on_demand } else { populate_extent };

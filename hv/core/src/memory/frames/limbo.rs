@@ -110,8 +110,8 @@ pub enum Due {
 pub fn pop<'a>(table: &'a FrameTable, chain: &mut Chain) -> Option<(Mfn, &'a Frame, Due)> {
     let mfn = Mfn(u64::from(chain.head));
     let frame = table.get(mfn).filter(|_| !chain.is_empty())?;
-    let settled = |word: u64| Some(if word & AGAIN == 0 { 0 } else { word & !AGAIN });
-    let word = frame.deferred.fetch_update(Ordering::AcqRel, Ordering::Acquire, settled).unwrap_or(0);
+    let taken = |word: u64| Some(if word & AGAIN == 0 { 0 } else { word & !AGAIN });
+    let word = frame.deferred.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).unwrap_or(0);
     *chain = Chain { head: (word >> 32) as u32 };
     let due = match word & (AGAIN | BLOCK) {
         0 => Due::Drop((word & COUNT) as u32),

@@ -348,7 +348,7 @@ impl Frames {
         if let Some(frame) = self.table.get(reference.mfn)
             && let Some(last) = frame.unreference(1)
         {
-            self.settle(reference.mfn, last);
+            self.free_unreferenced(reference.mfn, last);
         }
     }
 
@@ -358,7 +358,7 @@ impl Frames {
     }
 
     /// Frees a frame whose last reference is gone; `last` is its state before.
-    fn settle(&self, mfn: Mfn, last: FrameState) {
+    fn free_unreferenced(&self, mfn: Mfn, last: FrameState) {
         self.uncount(last);
         self.free_block(mfn, PageOrder::SIZE_4K);
     }

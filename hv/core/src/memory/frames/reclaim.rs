@@ -200,7 +200,7 @@ impl Frames {
             Due::Drop(count) => {
                 self.waiting.fetch_sub(1, Ordering::AcqRel);
                 if let Some(last) = frame.unreference(count) {
-                    self.settle(mfn, FrameState { references: 0, ..last });
+                    self.free_unreferenced(mfn, FrameState { references: 0, ..last });
                 }
             }
         }

@@ -10,13 +10,13 @@ use crate::components::grant::{Party, World};
 
 /// Returns true if no CPU other than this one can reach, by the party's p2m, what was unmapped from it. Otherwise kicks
 /// the CPUs that can, and the caller tries again a little later.
-pub fn is_settled<W: World>(world: &W, party: &W::Party) -> bool {
+pub fn is_flushed<W: World>(world: &W, party: &W::Party) -> bool {
     let physmap = party.physmap();
-    let Some((until, fresh)) = physmap.unsettled() else { return true };
+    let Some((until, fresh)) = physmap.pending_flush() else { return true };
     world.frames().begin(until);
-    let settled = !world.in_reach(party, until, fresh);
-    if settled {
-        physmap.note_settled(until);
+    let flushed = !world.in_reach(party, until, fresh);
+    if flushed {
+        physmap.note_flushed(until);
     }
-    settled
+    flushed
 }
