@@ -16,7 +16,7 @@ use crate::domains::domain::{Domain, Life};
 use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::making;
-use crate::lifecycle::power::tell_control_domain;
+use crate::lifecycle::power::notify_control_domain;
 use crate::lifecycle::stopped::wait_until_stopped;
 use crate::lifecycle::waking::pause_all;
 use crate::memory::frames::Account;
@@ -140,7 +140,7 @@ fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     if domain.pass_on(Life::Dead) {
         hv.domains.note_dead(domain);
         hv.scheduler.release(domain.vcpus.len());
-        tell_control_domain(hv);
+        notify_control_domain(hv);
         // So that it is taken out of the list even if nothing else interrupts the caller.
         hv.scheduler.request_turn(&hv.machine);
     }
@@ -161,7 +161,7 @@ fn reap_dead<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
     if let Some(_in_control) = hv.domains.take_control() {
         let gone = |domain: &Domain<M>| hv.frames.account(domain.id).is_none_or(Account::is_empty);
         while hv.domains.remove_dead(gone).is_some() {
-            tell_control_domain(hv);
+            notify_control_domain(hv);
         }
     }
     hv.domains.has_dead().then(|| hv.machine.now().after_ns(REAP_EVERY_NS))

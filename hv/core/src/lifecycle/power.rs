@@ -31,12 +31,12 @@ pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reaso
     if domain.privileged {
         machine_shutdown(hv, reason);
     } else {
-        tell_control_domain(hv);
+        notify_control_domain(hv);
     }
 }
 
 /// Notifies the control domain that a domain has changed its state (`VIRQ_DOM_EXC`).
-pub fn tell_control_domain<M: Machine>(hv: &Hypervisor<M>) {
+pub fn notify_control_domain<M: Machine>(hv: &Hypervisor<M>) {
     raise_for_handler(hv, VIRQ_DOM_EXC);
 }
 

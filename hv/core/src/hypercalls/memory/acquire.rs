@@ -36,7 +36,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (part, most) = resource(&owner, &op).ok_or(Errno::EINVAL)?;
     let done = extents_done(call);
     if op.frame_list.is_null() {
-        return tell_size(call, &op, done, most);
+        return write_size(call, &op, done, most);
     }
     if done >= u64::from(op.nr_frames) || op.nr_frames > MOST_FRAMES {
         return Err(Errno::EINVAL);
@@ -72,7 +72,7 @@ fn resource<M: Machine>(owner: &Domain<M>, op: &MemAcquireResource) -> Option<(P
     }
 }
 
-fn tell_size<M: Machine>(call: &Call<'_, M>, op: &MemAcquireResource, done: u64, most: u32) -> Answer {
+fn write_size<M: Machine>(call: &Call<'_, M>, op: &MemAcquireResource, done: u64, most: u32) -> Answer {
     if op.nr_frames != 0 || done != 0 {
         return Err(Errno::EINVAL);
     }

@@ -126,7 +126,7 @@ pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let account = account(call, target.id)?;
     let pages = u32::try_from(op.target_pages).ok().filter(|pages| *pages <= account.max()).ok_or(Errno::EINVAL)?;
     account.keep_on_demand(pages);
-    tell_pod_target(call, op, target.id)
+    write_pod_target(call, op, target.id)
 }
 
 /// Implements `XENMEM_get_pod_target`.
@@ -136,10 +136,10 @@ pub(super) fn get_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
     call.may(Action::ManagePopulateOnDemand, Object::Domain(target.id))?;
-    tell_pod_target(call, op, target.id)
+    write_pod_target(call, op, target.id)
 }
 
-fn tell_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: DomId) -> Answer {
+fn write_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: DomId) -> Answer {
     let tot_pages = account(call, target)?.total().into();
     call.write_arg(1, &PodTarget { tot_pages, pod_cache_pages: 0, pod_entries: 0, ..op })?;
     Ok(Outcome::OK)
