@@ -1,5 +1,6 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
+mod doc_words;
 mod fence;
 mod layering;
 mod layers;
@@ -48,6 +49,7 @@ const RULES: &[Rule] = &[
     ("a reason at each use of unsafe", unsafe_places::check_reasons),
     ("wire structures are compared with C", wire_structures::check),
     ("no unfinished work, no drawers", words::check),
+    ("words of docs", doc_words::check),
 ];
 
 /// The command.

@@ -35,7 +35,7 @@ impl Machinery {
         self.world.domain(id)
     }
 
-    /// Lets the only vCPU of a domain compute for so many entries; then it halts.
+    /// Lets the only vCPU of a domain compute for this many entries; then it halts.
     fn busy(&self, id: u16, entries: usize) {
         let domain = self.domain(id);
         let vcpu = domain.vcpu(VcpuId(0)).unwrap();
@@ -69,7 +69,7 @@ impl Machinery {
         self.world.hv.scheduler.set(&self.world.hv.machine, &domain, domain.vcpu(VcpuId(0)).unwrap(), settings);
     }
 
-    /// Lets every CPU turn, and time pass, for so many milliseconds.
+    /// Lets every CPU turn, and time pass, for this many milliseconds.
     fn run_ms(&mut self, ms: u64) {
         for _ in 0..ms {
             for cpu in 0..self.cpus.len() as u32 {

@@ -261,8 +261,8 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     fn port_read(&self, port: u16, size: crate::IoSize) -> u32;
     /// Writes a port of a device that dom0 may use.
     fn port_write(&self, port: u16, size: crate::IoSize, value: u32);
-    /// Opens the `wanted` ports to vCPUs that [use open ports](GuestCpu::use_open_ports), except those that the machine
-    /// needs itself: accesses to all others exit. Called once, before such a vCPU runs.
+    /// Opens the `wanted` ports to vCPUs that [use open ports](GuestCpu::use_open_ports), except the ones that the
+    /// machine needs itself: accesses to all others exit. Called once, before such a vCPU runs.
     fn open_ports(&self, _wanted: &dyn Fn(u16) -> bool) {}
 
     /// Powers off or reboots: does not return on a real machine. (A machine for tests records it and returns.)

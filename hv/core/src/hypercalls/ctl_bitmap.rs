@@ -6,7 +6,7 @@ use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{CpuId, Machine};
 use xenolith_sched::CpuSet;
 
-/// The longest bitmap that is padded with zeros, in bytes. No caller knows of so many CPUs or nodes.
+/// The longest bitmap that is padded with zeros, in bytes. No caller knows of that many CPUs or nodes.
 const LONGEST: u32 = 8192;
 /// The size of a [`CpuSet`] in bytes.
 const SET_BYTES: usize = 32;

@@ -1,6 +1,6 @@
-//! IN and OUT. The control domain reaches the machine's own ports, except those that the hypervisor keeps; an ordinary
-//! guest has an interval timer to calibrate its clocks. Where no device responds, reads return all ones and writes are
-//! dropped.
+//! IN and OUT. The control domain reaches the machine's own ports, except the ones that the hypervisor keeps; an
+//! ordinary guest has an interval timer to calibrate its clocks. Where no device responds, reads return all ones and
+//! writes are dropped.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;

@@ -35,7 +35,7 @@ fn a_number_that_is_taken_is_refused() {
     assert_eq!(create_with(&world, id, options()), Err(Errno::EEXIST));
 }
 
-/// Asserts what becomes of options that are changed from those that are accepted.
+/// Asserts what becomes of options that differ from accepted ones.
 fn refused(change: impl Fn(&mut DomctlCreatedomain)) -> Option<Errno> {
     let world = World::new(&[1]);
     let mut options = options();

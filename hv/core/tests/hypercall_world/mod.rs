@@ -71,7 +71,7 @@ impl World {
         Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES), domains)
     }
 
-    /// The same on a machine with so many CPUs of which the first is kept free of guests.
+    /// Creates it on a machine with this many CPUs, of which the first is kept free of guests.
     pub fn sparing_cpu0(cpus: usize, domains: &[u32]) -> Self {
         Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES).sparing(1), domains)
     }

@@ -42,8 +42,8 @@ pub struct Dom0Ports {
 }
 
 impl Dom0Ports {
-    /// Returns the device that responds to dom0 at a port. Dom0 reaches every device of the machine except those that
-    /// the hypervisor keeps: the interrupt controllers, the interval timer, PCI configuration and its serial line.
+    /// Returns the device that responds to dom0 at a port. Dom0 reaches every device of the machine except the ones
+    /// that the hypervisor keeps: the interrupt controllers, the interval timer, PCI configuration and its serial line.
     #[must_use]
     pub fn owner(&self, port: u16) -> PortOwner {
         let within = |first: Option<u16>, count: u16| first.is_some_and(|first| port.wrapping_sub(first) < count);

@@ -117,7 +117,7 @@ pub fn save_one<M: Machine>(
     Ok(body)
 }
 
-/// Loads a context into a paused domain: all vCPUs are down afterwards except those whose registers are in it.
+/// Loads a context into a paused domain: all vCPUs are down afterwards except the ones whose registers are in it.
 ///
 /// Records before one that is refused were loaded.
 ///
