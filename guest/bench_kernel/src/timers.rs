@@ -33,7 +33,9 @@ pub fn run(b: &mut Bench<'_>) {
     });
 }
 
-/// Sleeps until a hypervisor has done what it does when nobody wants anything of it, such as clearing free memory.
+/// Sleeps until a hypervisor has done its idle work, such as scrubbing free memory.
+///
+/// **Errors:** the result of the call that failed.
 pub fn rest(page: &'static Page) -> Result<(), i64> {
     let (bound, port) = bind_virq(VIRQ_TIMER, 0);
     if bound != 0 {

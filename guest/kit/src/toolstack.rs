@@ -102,19 +102,23 @@ impl SmallDomain {
         set(self.id, cmd, arguments)
     }
 
-    /// Sees one of its pages, at a spare frame; gives the address.
+    /// Maps one of its pages at a spare frame; returns the address.
+    ///
+    /// **Errors:** the result of the call that failed.
     pub fn see(&self, gfn: u64) -> Result<u64, i64> {
         let at = after(SPARE, gfn);
         foreign::map(self.list, self.id, Gfn(gfn), at)?;
         Ok(address(at))
     }
 
-    /// Sees it no longer.
+    /// Unmaps it.
     pub fn unsee(&self, gfn: u64) -> i64 {
         foreign::unmap(after(SPARE, gfn))
     }
 
-    /// Puts code and page tables in their places, and says where the vCPU begins.
+    /// Loads code and page tables, and sets where the vCPU begins.
+    ///
+    /// **Errors:** the result of the call that failed.
     pub fn load(&self, code: &[u8], mode: Mode) -> Result<(), i64> {
         let at = self.see(CODE >> 12)?;
         for (offset, byte) in (0..).zip(code) {

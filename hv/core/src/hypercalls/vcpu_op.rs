@@ -164,6 +164,8 @@ fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 }
 
 /// Implements `set_timer_op(deadline)`, the old interface to the calling vCPU's one-shot timer: 0 stops it.
+///
+/// **Errors:** none.
 pub fn set_timer_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (now, wanted) = (call.hv.machine.now(), call.arg(0));
     let deadline = match i64::try_from(wanted) {

@@ -159,6 +159,8 @@ pub enum Displaced {
 }
 
 /// Maps a page of another domain; the p2m entry takes the reference over.
+///
+/// **Errors:** as [`place`] at this frame; the reference is dropped then.
 pub fn map_foreign<W: World>(
     world: &W,
     target: &W::Party,

@@ -65,6 +65,8 @@ impl<M: Machine> Request<'_, '_, M> {
     }
 
     /// Returns the outcome of a preempted operation: the same call is made once more.
+    ///
+    /// **Errors:** none.
     pub fn again(&self) -> Answer {
         Ok(Outcome::Again(self.call.args))
     }
