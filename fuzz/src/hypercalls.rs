@@ -6,13 +6,9 @@ use fastrand::Rng;
 use xen_abi::domctl::XEN_DOMCTL_INTERFACE_VERSION;
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Gfn, VcpuId};
-use xenolith_core::domains::domain::Domain;
-use xenolith_core::domains::hypervisor::Hypervisor;
-use xenolith_core::domains::running::Running;
-use xenolith_core::domains::vcpu::VcpuCore;
 use xenolith_core::hypercalls::domctl::commands;
-use xenolith_core::hypercalls::{Body, Table, answer};
-use xenolith_core::outcome::After;
+use xenolith_core::hypercalls::{Body, answer};
+use xenolith_core::{After, Domain, Hypervisor, Running, Table, VcpuCore};
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, GuestCpu};
 
