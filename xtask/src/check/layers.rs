@@ -12,7 +12,7 @@ type Layers = (&'static str, &'static [&'static [&'static str]]);
 const CORE: Layers = (
     "hv/core/src",
     &[
-        &["outcome", "settings"],
+        &["budget", "outcome", "settings"],
         &["memory"],
         &["components"],
         &["domains"],
