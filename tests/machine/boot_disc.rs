@@ -34,7 +34,7 @@ pub fn disc(test: &str, options: &str, modules: &[(&Path, &str)]) -> PathBuf {
     iso
 }
 
-/// The disc in a machine with UEFI, whose variables are a copy beside the disc.
+/// Returns the disc in a machine with UEFI, whose variables are a copy beside the disc.
 pub fn under_uefi(iso: PathBuf) -> Media {
     let found = FIRMWARE.iter().find(|(code, _)| Path::new(code).is_file());
     let (code, fresh) = found.expect("UEFI's firmware is there; Debian's package is ovmf");

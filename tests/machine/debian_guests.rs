@@ -8,7 +8,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 
 use crate::image;
 
-/// Boots Debian's dom0 with so many CPUs, which does `jobs` and then gives a console.
+/// Boots Debian's dom0 with this many CPUs, which does `jobs` and then gives a console.
 fn start(test: &str, jobs: &str, words: &str) -> Machine {
     let place = places::target().join("debian/dom0-kernels");
     assert!(place.is_dir(), "there is no {}; run: cargo xtask test", place.display());

@@ -28,7 +28,7 @@ const PROGRAM: [u8; 150] = [
 /// Where the program lies when it runs.
 const PROGRAM_AT: u64 = 0x40_0000;
 
-/// The program as an ELF file: a header, one segment that is the whole file, the code.
+/// Returns the program as an ELF file: a header, one segment that is the whole file, the code.
 fn program_file() -> Vec<u8> {
     const HEADERS: u64 = 64 + 56;
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
@@ -49,7 +49,7 @@ fn program_file() -> Vec<u8> {
     file
 }
 
-/// One member of an archive in the form that Linux unpacks. **Source:** `cpio(5)`, "new ASCII format".
+/// Returns one member of an archive in the form that Linux unpacks. **Source:** `cpio(5)`, "new ASCII format".
 fn member(name: &str, mode: u32, device: (u32, u32), data: &[u8]) -> Vec<u8> {
     let length = |bytes: usize| u32::try_from(bytes).unwrap();
     let fields = [0, mode, 0, 0, 1, 0, length(data.len()), 0, 0, device.0, device.1, length(name.len() + 1), 0];
@@ -63,7 +63,7 @@ fn member(name: &str, mode: u32, device: (u32, u32), data: &[u8]) -> Vec<u8> {
     member
 }
 
-/// An initial RAM disc with the program and the console in it.
+/// Returns an initial RAM disc with the program and the console in it.
 fn ramdisk(test: &str) -> PathBuf {
     let members = [
         member("dev", 0o040_755, (0, 0), &[]),
@@ -76,7 +76,7 @@ fn ramdisk(test: &str) -> PathBuf {
     file
 }
 
-/// Debian's kernel as packaged, which `cargo xtask test` has fetched.
+/// Returns Debian's kernel as packaged, which `cargo xtask test` has fetched.
 fn kernel() -> PathBuf {
     let place = places::target().join("debian-kernel/boot");
     let entries = fs::read_dir(&place).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -95,7 +95,7 @@ const WORDS: &str = "console=hvc0 nokaslr";
 /// What the hypervisor is told besides what every image is.
 const OPTIONS: &str = "dom0=pvh dom0-iommu=none dom0_mem=512M";
 
-/// The kernel and the disc, brought by the emulator itself.
+/// Returns the kernel and the disc, brought by the emulator itself.
 fn by_the_emulator(test: &str, words: &str) -> Media {
     let kernel = Module { file: kernel(), command_line: words.into() };
     let ramdisk = Module { file: ramdisk(test), command_line: String::new() };
@@ -103,14 +103,14 @@ fn by_the_emulator(test: &str, words: &str) -> Media {
     Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel, ramdisk] }
 }
 
-/// A boot disc with the kernel and the disc, and an option that lets devices be confined.
+/// Returns a boot disc with the kernel and the disc, and an option that lets devices be confined.
 fn boot_disc(test: &str) -> PathBuf {
     // The directory of the test is emptied when the boot disc is made.
     let ramdisk = ramdisk(&format!("{test}-ramdisk"));
     boot_disc::disc(test, "dom0=pvh dom0_mem=512M", &[(&kernel(), WORDS), (&ramdisk, "")])
 }
 
-/// A machine with so many CPUs for guests.
+/// Returns a machine with this many CPUs for guests.
 fn start(test: &str, media: Media, cpus: u32, devices: &[&str]) -> Machine {
     let extra = devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]).collect();
     let timeout = Duration::from_secs(300);
@@ -140,7 +140,7 @@ fn every_cpu_works(machine: &mut Machine, cpus: u32) {
     expect(machine, "*** Serial input to DOM0", from);
 }
 
-/// Boots with so many CPUs, and lets what is typed end it.
+/// Boots with this many CPUs, and lets what is typed end it.
 fn boot(test: &str, cpus: u32, line: &str) -> (Machine, Ending) {
     let mut machine = start(test, by_the_emulator(test, WORDS), cpus, &[]);
     expect(&mut machine, &format!("smp: Brought up 1 node, {cpus} CPU"), 0);

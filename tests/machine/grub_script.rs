@@ -13,7 +13,7 @@ const SCRIPT: &str = "/etc/grub.d/20_linux_xen";
 /// namespaces are forbidden, as they are in a changed root.
 const WAYS: [&[&str]; 2] = [&["--map-root-user", "--mount"], &["--mount"]];
 
-/// The first of [`WAYS`] that works here.
+/// Returns the first of [`WAYS`] that works here.
 fn own_mounts() -> &'static [&'static str] {
     let works =
         |way: &&[&str]| Command::new("unshare").args(*way).arg("true").output().is_ok_and(|it| it.status.success());
@@ -52,7 +52,7 @@ fn menu(place: &Path, boot: &Path) -> String {
     String::from_utf8_lossy(&written.stdout).into_owned()
 }
 
-/// The lines of the first menu entry whose title holds `title`.
+/// Returns the lines of the first menu entry whose title holds `title`.
 fn entry<'a>(menu: &'a str, title: &str) -> Vec<&'a str> {
     let lines = menu.lines().map(str::trim).skip_while(|line| !(line.starts_with("menuentry") && line.contains(title)));
     lines.take_while(|line| *line != "}").collect()

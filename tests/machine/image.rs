@@ -8,14 +8,14 @@ use xenolith_tests::{Media, places};
 /// What is told to every image, so that something is seen of it.
 pub const OPTIONS: &str = "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all";
 
-/// A file of `target/image/`, which must be there.
+/// Returns a file of `target/image/`, which must be there.
 pub fn built(name: &str) -> PathBuf {
     let path = places::images().join(name);
     assert!(path.is_file(), "there is no {}; run: cargo xtask build", path.display());
     path
 }
 
-/// A directory for what one test makes, empty.
+/// Returns a directory for what one test makes, empty.
 pub fn scratch(test: &str) -> PathBuf {
     let place = places::target().join("machine-tests").join(test);
     // It may not be there yet.
@@ -24,12 +24,12 @@ pub fn scratch(test: &str) -> PathBuf {
     place
 }
 
-/// The image as the emulator loads it, without modules.
+/// Returns the image as the emulator loads it, without modules.
 pub fn alone(options: &str) -> Media {
     Media::Kernel { image: built("xenolith"), options: format!("{OPTIONS} {options}"), modules: vec![] }
 }
 
-/// A copy whose multiboot1 magic is broken, so that the emulator takes the PVH note instead.
+/// Returns a copy whose multiboot1 magic is broken, so that the emulator takes the PVH note instead.
 pub fn without_multiboot1(test: &str) -> PathBuf {
     let mut bytes = fs::read(built("xenolith")).unwrap();
     let at = multiboot1_header(&bytes).expect("the image has a multiboot1 header");
@@ -39,7 +39,7 @@ pub fn without_multiboot1(test: &str) -> PathBuf {
     copy
 }
 
-/// Where the multiboot1 header begins: in the first 8 KiB, 4-aligned, its first three words adding up to zero.
+/// Returns where the multiboot1 header begins: in the first 8 KiB, 4-aligned, its first three words adding up to zero.
 fn multiboot1_header(bytes: &[u8]) -> Option<usize> {
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     (0..8192).step_by(4).find(|&at| {

@@ -4,7 +4,7 @@ use xenolith_tests::{Machine, MachineSpec};
 
 use crate::image;
 
-/// The number before `unit` on a line.
+/// Returns the number before `unit` on a line.
 fn number_before(line: &str, unit: &str) -> u64 {
     let before = line.split(unit).next().unwrap_or_default();
     let digits: String = before.chars().rev().skip_while(|c| *c == ' ').take_while(char::is_ascii_digit).collect();

@@ -14,7 +14,7 @@ fn expect(machine: &mut Machine, wanted: &str, from: usize) -> usize {
     machine.expect_after(wanted, from).unwrap_or_else(|error| panic!("{error:#}")).1
 }
 
-/// A machine with this dom0, which does nothing for ever.
+/// Returns a machine with this dom0, which does nothing for ever.
 fn spinning(name: &str) -> MachineSpec {
     let media = Media::Kernel {
         image: image::built("xenolith"),

@@ -73,25 +73,25 @@ impl Console {
         state.shown = true;
     }
 
-    /// True once the serial line is closed: nothing more will come.
+    /// Returns true once the serial line is closed: nothing more will come.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state().closed
     }
 
-    /// True once more was written than any sound machine writes.
+    /// Returns true once more was written than any sound machine writes.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
         self.state().flooded
     }
 
-    /// All that was written so far; carriage returns are left out, bytes that are no UTF-8 are replaced.
+    /// Returns all that was written so far; carriage returns are left out, bytes that are no UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.state().text).replace('\r', "")
     }
 
-    /// The last `count` lines that hold anything.
+    /// Returns the last `count` lines that hold anything.
     #[must_use]
     pub fn tail(&self, count: usize) -> String {
         let text = self.text();
@@ -105,7 +105,7 @@ impl Console {
         self.wait_for_after(wanted, 0, until).0
     }
 
-    /// The same from byte `from` on; also returns where the line ends, to wait for a later one from there.
+    /// Returns the same from byte `from` on; also returns where the line ends, to wait for a later one from there.
     #[must_use]
     pub fn wait_for_after(&self, wanted: &str, from: usize, until: Instant) -> (Wait, usize) {
         let mut searched = from;
@@ -129,7 +129,7 @@ impl Console {
         }
     }
 
-    /// How many bytes were written so far: a place to wait from.
+    /// Returns how many bytes were written so far: a place to wait from.
     #[must_use]
     pub fn position(&self) -> usize {
         self.state().text.len()
@@ -142,7 +142,7 @@ fn show(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-/// The line that begins at byte `from`, if its line feed has come.
+/// Returns the line that begins at byte `from`, if its line feed has come.
 fn complete_line(text: &[u8], from: usize) -> Option<&[u8]> {
     let rest = text.get(from..)?;
     let end = rest.iter().position(|&byte| byte == b'\n')?;

@@ -55,7 +55,7 @@ impl Machine {
         }
     }
 
-    /// Has the hypervisor say what it knows of itself, once, for whoever reads the log of a machine whose time was up.
+    /// Has the hypervisor say what it knows of itself, once, for the log of a machine whose time was up.
     pub fn take_account(&mut self) {
         if self.account.is_some() || self.console.is_closed() {
             return;

@@ -27,7 +27,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// True where nothing speaks of a fault.
+    /// Returns true if nothing speaks of a fault.
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Seen(_) | Self::Off | Self::DebugExit(DEBUG_EXIT_GOOD))

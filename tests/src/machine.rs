@@ -36,15 +36,15 @@ pub struct MachineSpec {
     pub restarts: bool,
 }
 
-/// How many CPUs the emulated machine needs for guests to have so many: with more than one, QEMU's emulator would lose
-/// guests on the first, so none run there (`docs/decisions/0007-cpu-0.md`).
+/// Returns how many CPUs the emulated machine needs for guests to have so many: with more than one, QEMU's emulator
+/// would lose guests on the first, so none run there (`docs/decisions/0007-cpu-0.md`).
 #[must_use]
 pub const fn cpus_for_guests(guests: u32) -> u32 {
     if guests > 1 { guests + 1 } else { 1 }
 }
 
 impl MachineSpec {
-    /// A machine of 1 CPU and 1 GiB with nested paging, 60 s to live, that shows nothing.
+    /// Creates a machine of 1 CPU and 1 GiB with nested paging, 60 s to live, that shows nothing.
     #[must_use]
     pub fn new(name: &str, media: Media) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl MachineSpec {
         }
     }
 
-    /// The emulator's arguments.
+    /// Returns the emulator's arguments.
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
         let fixed = [
@@ -157,7 +157,7 @@ impl Machine {
         self.expect_after(wanted, 0).map(|(line, _)| line)
     }
 
-    /// The same for a line past byte `from` of the console; also returns where the line ends.
+    /// Returns the same for a line past byte `from` of the console; also returns where the line ends.
     ///
     /// **Errors:** as [`Self::expect`].
     pub fn expect_after(&mut self, wanted: &str, from: usize) -> Result<(String, usize)> {
@@ -174,7 +174,7 @@ impl Machine {
         }
     }
 
-    /// True once the machine has had its time.
+    /// Returns true once the machine has had its time.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
         Instant::now() >= self.deadline
@@ -202,7 +202,7 @@ impl Machine {
         }
     }
 
-    /// The ending of a machine whose serial line is closed.
+    /// Returns the ending of a machine whose serial line is closed.
     fn end(&mut self) -> Ending {
         if self.console.is_flooded() {
             self.stop();
@@ -223,7 +223,7 @@ impl Machine {
         }
     }
 
-    /// The last lines of the console and where the whole log lies.
+    /// Returns the last lines of the console and where the whole log lies.
     #[must_use]
     pub fn report(&self) -> String {
         let rule = "-".repeat(72);
@@ -234,14 +234,14 @@ impl Machine {
         format!("{rule}\n{tail}\n{rule}\n{account}the whole log: {}", self.log.display())
     }
 
-    /// The last lines of the console.
+    /// Returns the last lines of the console.
     pub(crate) fn tail(&self) -> String {
         let tail = self.console.tail(30);
         // What the emulator itself said stands in the log only.
         if tail.is_empty() { fs::read_to_string(&self.log).unwrap_or_default() } else { tail }
     }
 
-    /// Where the log lies.
+    /// Returns where the log lies.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
@@ -254,7 +254,7 @@ impl Drop for Machine {
     }
 }
 
-/// The emulator, made to die with the process that started it where the system has the tool for that.
+/// Returns the emulator, made to die with the process that started it where the system has the tool for that.
 fn emulator() -> Command {
     let name = "qemu-system-x86_64";
     if !Path::new("/usr/bin/setpriv").exists() {

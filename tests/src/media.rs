@@ -21,7 +21,7 @@ pub enum Media {
 }
 
 impl Media {
-    /// The emulator's arguments for it.
+    /// Returns the emulator's arguments for it.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         match self {
@@ -48,7 +48,7 @@ impl Media {
     }
 }
 
-/// The emulator parts modules by commas; a comma that belongs to a command line is doubled.
+/// Returns the emulator parts modules by commas; a comma that belongs to a command line is doubled.
 fn module_list(modules: &[Module]) -> String {
     let spelled = |module: &Module| {
         let words = format!("{} {}", module.file.display(), module.command_line);

@@ -11,7 +11,7 @@ pub const ROUNDS: u32 = 64;
 /// The same for operations that take long.
 pub const FEW_ROUNDS: u32 = 12;
 
-/// The time-stamp counter. Nothing that has an effect moves across it.
+/// Returns the time-stamp counter. Nothing that has an effect moves across it.
 #[inline(always)]
 pub fn counter() -> u64 {
     let value: u64;
@@ -37,23 +37,23 @@ impl Meter {
         Self { empty: unadjusted.least(ROUNDS, || ()), endless: false }
     }
 
-    /// How often to go round instead of `usual` times.
+    /// Returns how often to go round instead of `usual` times.
     pub fn rounds(&self, usual: u32) -> u32 {
         if self.endless { u32::MAX } else { usual }
     }
 
-    /// The ticks since `begin`, which [`counter`] gave.
+    /// Returns the ticks since `begin`, which [`counter`] gave.
     #[inline(always)]
     pub fn since(&self, begin: u64) -> u64 {
         counter().wrapping_sub(begin).saturating_sub(self.empty)
     }
 
-    /// The ticks from `begin`, which [`counter`] gave, to `end`, at which another reading was taken.
+    /// Returns the ticks from `begin`, which [`counter`] gave, to `end`, at which another reading was taken.
     pub fn between(&self, begin: u64, end: u64) -> i64 {
         end.wrapping_sub(begin).wrapping_sub(self.empty).cast_signed()
     }
 
-    /// The least ticks of `rounds` single runs of `operation`.
+    /// Returns the least ticks of `rounds` single runs of `operation`.
     #[inline(always)]
     pub fn least(&self, rounds: u32, mut operation: impl FnMut()) -> u64 {
         let mut least = u64::MAX;
@@ -81,17 +81,18 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// For the rows whose names hold one of the texts of `only`, or for all. `profiled` goes round for ever.
+    /// Creates a bench for the rows whose names hold one of the texts of `only`, or for all. `profiled` goes round for
+    /// ever.
     pub fn new(only: Option<&'a str>, profiled: Option<&'a str>) -> Self {
         Self { only, profiled, count: 0, about: false, meter: Meter::new() }
     }
 
-    /// From now on, rows are marked as such that may differ a little from run to run.
+    /// Marks the rows from now on as ones that may differ a little from run to run.
     pub fn rows_may_differ(&mut self) {
         self.about = true;
     }
 
-    /// Whether any of these rows is wanted.
+    /// Returns whether any of these rows is wanted.
     pub fn wants(&self, names: &[&str]) -> bool {
         let wanted = |name: &&str| {
             self.only.is_none_or(|only| only.split(',').any(|text| name.contains(text) || text.contains(*name)))
@@ -137,7 +138,7 @@ impl<'a> Bench<'a> {
         });
     }
 
-    /// How many rows were printed.
+    /// Returns how many rows were printed.
     pub fn count(&self) -> u32 {
         self.count
     }

@@ -11,7 +11,7 @@ use xenolith_guest_kit::{cpu, stamps};
 use crate::bench::{Bench, Meter, ROUNDS, Row, counter};
 use crate::exits::serve_events;
 
-/// A call with one argument structure, put in its page once.
+/// Returns a call with one argument structure, put in its page once.
 fn prepared<T: Plain>(page: &'static Page, operation: u32, value: T) -> impl Fn() -> i64 {
     page.write(0, value);
     move || call(EVENT_CHANNEL_OP, [operation.into(), page.address()])
@@ -35,7 +35,7 @@ pub fn run(b: &mut Bench<'_>) {
     b.row("event/alloc-close", |meter| alloc_close(meter, page));
 }
 
-/// From the call that sends to the first instruction of the handler.
+/// Measures from the call that sends to the first instruction of the handler.
 pub fn send_to_upcall(meter: Meter, page: &'static Page) -> Row {
     let (first, second) = connected_pair();
     let send = prepared(page, EVTCHNOP_SEND, EvtchnSend { port: first });
@@ -66,7 +66,7 @@ fn drop_pair(first: Port, second: Port) {
     quiet();
 }
 
-/// A port that is given out, and closed.
+/// Returns a port that is given out, and closed.
 pub fn alloc_close(meter: Meter, page: &'static Page) -> Row {
     let (result, port) = alloc_unbound(DomId::SELF, DomId::SELF);
     if result != 0 {

@@ -52,7 +52,7 @@ pub fn run(b: &mut Bench<'_>) {
     });
 }
 
-/// An interrupt to oneself: to its handler, and its end.
+/// Measures an interrupt to oneself: to its handler, and its end.
 fn own_interrupts(b: &mut Bench<'_>) {
     stamps::serve(OWN);
     b.row("interrupt/self-to-handler", |meter| {

@@ -16,7 +16,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Two pages of one's own.
+    /// Creates two pages of its own.
     pub fn new() -> Self {
         Self { maps: pages::take(), unmaps: pages::take() }
     }

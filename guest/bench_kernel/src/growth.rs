@@ -35,7 +35,7 @@ pub fn run(b: &mut Bench<'_>) {
     domains(b);
 }
 
-/// A row's name with its size.
+/// Returns a row's name with its size.
 fn named(what: &str, size: u32) -> Line {
     let mut name = Line::new();
     // A name that is too long is cut, which is no error.

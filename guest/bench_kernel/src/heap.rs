@@ -19,7 +19,7 @@ const LOG_BYTES: u32 = (LOG_PAGES * PAGE_BYTES) as u32;
 static STRUCTURE: Page = Page::new();
 static TEXT: [Page; LOG_PAGES] = [const { Page::new() }; LOG_PAGES];
 
-/// Bytes of the heap that can still be given out; 0 on a hypervisor that does not say so.
+/// Returns bytes of the heap that can still be given out; 0 on a hypervisor that does not say so.
 pub fn free_bytes() -> u64 {
     static SILENT: AtomicBool = AtomicBool::new(false);
     if SILENT.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ fn read_log() -> u32 {
     told.count
 }
 
-/// The decimal number that stands before a text in what was read.
+/// Returns the decimal number that stands before a text in what was read.
 fn number_before(words: &[u8], length: u32) -> Option<u64> {
     let length = u64::from(length);
     let byte = |at: u64| read_at::<u8>(text() + at);

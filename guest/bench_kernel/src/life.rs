@@ -40,7 +40,7 @@ pub fn run(b: &mut Bench<'_>) {
     b.row("life/unpause-to-first-event", |meter| unpause_to_event(meter, list));
 }
 
-/// The mean of some lives, after one that is not counted.
+/// Returns the mean of some lives, after one that is not counted.
 fn mean(meter: Meter, life: impl Fn() -> Result<(), i64>) -> Row {
     life()?;
     let begin = counter();
@@ -50,8 +50,8 @@ fn mean(meter: Meter, life: impl Fn() -> Result<(), i64>) -> Row {
     Ok((meter.since(begin) / LIVES).cast_signed())
 }
 
-/// A whole life with as many extents of 2 MiB, until nothing is to be seen of the domain; without memory it has no
-/// vCPU either.
+/// Returns a whole life with as many extents of 2 MiB, until nothing is to be seen of the domain; without memory it has
+/// no vCPU either.
 fn life(list: &'static Page, extents: u64) -> Result<(), i64> {
     let id = create()?;
     let furnished = if extents == 0 { Ok(()) } else { furnish(list, id, extents) };
@@ -59,7 +59,7 @@ fn life(list: &'static Page, extents: u64) -> Result<(), i64> {
     furnished
 }
 
-/// An empty domain.
+/// Returns an empty domain.
 ///
 /// **Errors:** what the call gave.
 pub fn create() -> Result<DomId, i64> {
@@ -94,7 +94,7 @@ pub fn end(id: DomId) -> Result<(), i64> {
     Ok(())
 }
 
-/// From the call that lets a new domain run to this domain's handler of the event that its first call sends.
+/// Measures from the call that unpauses a new domain to this domain's handler of the event that its first call sends.
 fn unpause_to_event(meter: Meter, list: &'static Page) -> Row {
     let mut least = i64::MAX;
     for _ in 0..LIVES {

@@ -61,7 +61,7 @@ pub fn run(b: &mut Bench<'_>, at_boot: &AtBoot) {
     b.row("memory/per-1000-ports", |_| ports(pages::take()));
 }
 
-/// Bytes of the machine that are not free.
+/// Returns bytes of the machine that are not free.
 fn taken() -> Result<u64, i64> {
     static STRUCTURE: Page = Page::new();
     let wanted =
@@ -72,7 +72,7 @@ fn taken() -> Result<u64, i64> {
     Ok((told.total_pages - told.free_pages) << 12)
 }
 
-/// The same without what the hypervisor's heap has free, once nothing waits to be freed any more.
+/// Returns the same without what the hypervisor's heap has free, once nothing waits to be freed any more.
 fn in_use() -> Result<u64, i64> {
     let mut before = taken()?;
     loop {
@@ -87,7 +87,7 @@ fn in_use() -> Result<u64, i64> {
     }
 }
 
-/// What `make` makes the hypervisor keep, in bytes, for each of as many as it makes.
+/// Returns what `make` makes the hypervisor keep, in bytes, for each of as many as it makes.
 fn kept(count: usize, make: impl FnOnce() -> Result<(), i64>) -> Row {
     let before = in_use()?;
     make()?;
@@ -101,7 +101,7 @@ fn empty_domains(list: &'static Page) -> Row {
     kept
 }
 
-/// A domain other than those of [`options`] only in what `change` changes.
+/// Returns a domain other than those of [`options`] only in what `change` changes.
 fn special(change: impl FnOnce(&mut DomctlCreatedomain)) -> Result<DomId, i64> {
     let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
     let mut wanted = options();

@@ -126,7 +126,7 @@ fn memory(b: &mut Bench<'_>, pair: &Pair, scratch: &'static Page) {
     b.row("pair/foreign-map-unmap", |meter| foreign_map_unmap(meter, scratch, dom));
 }
 
-/// A page of a peer's put at a frame of one's own, and taken away again.
+/// Returns a page of a peer's put at a frame of one's own, and taken away again.
 pub fn foreign_map_unmap(meter: Meter, scratch: &'static Page, dom: DomId) -> Row {
     foreign::map(scratch, dom, MAIL.gfn(), GRANTED)?;
     foreign::unmap(GRANTED);
@@ -137,7 +137,7 @@ pub fn foreign_map_unmap(meter: Meter, scratch: &'static Page, dom: DomId) -> Ro
     Ok(ticks.cast_signed())
 }
 
-/// The system time of a reading of a vCPU's counter: two domains' counters may begin at different moments.
+/// Returns the system time of a reading of a vCPU's counter: two domains' counters may begin at different moments.
 fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
     let ticks = i128::from(reading.wrapping_sub(info.tsc_timestamp).cast_signed());
     let shifted = if info.tsc_shift < 0 { ticks >> -info.tsc_shift } else { ticks << info.tsc_shift };
@@ -145,7 +145,7 @@ fn system_time(info: &VcpuTimeInfo, reading: u64) -> u64 {
 }
 
 impl Pair {
-    /// With the twin on a CPU, or wherever it comes to run.
+    /// Creates the pair with the twin on a CPU, or wherever it comes to run.
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(scratch: &'static Page, cpu: Option<u32>) -> Result<Self, i64> {
@@ -185,7 +185,7 @@ impl Pair {
         if bound == 0 { Ok((mail, port)) } else { Err(bound) }
     }
 
-    /// The twin's number.
+    /// Returns the twin's number.
     pub fn peer(&self) -> DomId {
         self.twin.id
     }
@@ -215,7 +215,7 @@ impl Pair {
         true
     }
 
-    /// A call that sends to a sleeping twin, alone.
+    /// Returns a call that sends to a sleeping twin, alone.
     fn send_alone(&self, meter: Meter) -> Row {
         let mut least = u64::MAX;
         for _ in 0..meter.rounds(ROUNDS) {
@@ -234,7 +234,7 @@ impl Pair {
         Ok(least.cast_signed())
     }
 
-    /// From a call that sends to the first instruction of the sleeping twin's handler, on the same CPU.
+    /// Measures from a call that sends to the first instruction of the sleeping twin's handler, on the same CPU.
     fn send_to_upcall(&self, meter: Meter) -> Row {
         let mut least = i64::MAX;
         for _ in 0..meter.rounds(ROUNDS) {
@@ -250,7 +250,7 @@ impl Pair {
         Ok(least)
     }
 
-    /// From a call that sends, to the twin and back, to the first instruction of this domain's handler.
+    /// Measures from a call that sends, to the twin and back, to the first instruction of this domain's handler.
     fn ping_pong(&self, meter: Meter) -> Row {
         let mut least = i64::MAX;
         for _ in 0..meter.rounds(ROUNDS) {
@@ -263,7 +263,8 @@ impl Pair {
         Ok(least)
     }
 
-    /// Two vCPUs that yield to each other: from one yield to the return from it, after the other has yielded too.
+    /// Measures two vCPUs that yield to each other: from one yield to the return from it, after the other has yielded
+    /// too.
     ///
     /// **Errors:** -2 if they never met.
     pub fn yields(&self, meter: Meter) -> Row {
@@ -284,7 +285,7 @@ impl Pair {
         if least == u64::MAX { Err(-2) } else { Ok(least.cast_signed()) }
     }
 
-    /// From the moment for which a timer was set to this domain's handler, while the twin has the CPU.
+    /// Measures from the moment for which a timer was set to this domain's handler, while the twin has the CPU.
     fn under_load(&self, meter: Meter) -> Row {
         self.ask(ASK_SPIN);
         self.exchange();

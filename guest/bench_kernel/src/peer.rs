@@ -44,7 +44,7 @@ pub const MORE_GRANTS: (u32, u32) = (64, 1000);
 /// Frames of its grant table.
 const TABLE_FRAMES: u64 = 3;
 
-/// The peer's whole life.
+/// Returns the peer's whole life.
 pub fn run() -> ! {
     match set_up() {
         Ok(port) => {

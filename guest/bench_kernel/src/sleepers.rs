@@ -52,7 +52,7 @@ pub struct Sleepers {
 }
 
 impl Sleepers {
-    /// None yet. `known` has room for 1024 in each page.
+    /// Returns none yet. `known` has room for 1024 in each page.
     pub fn new(list: &'static Page, known: &'static [Page]) -> Self {
         Self { list, known, count: 0, timers: 0 }
     }
@@ -92,7 +92,7 @@ impl Sleepers {
 
     /// Has domains set their timers until as many have; there are as many.
     ///
-    /// **Errors:** what the call gave that failed, be it a domain's own.
+    /// **Errors:** the result of the call that failed, also of a domain's own.
     pub fn set_timers_until(&mut self, size: u32) -> Result<(), i64> {
         while self.timers < size as usize {
             let (page, at) = self.known(self.timers)?;

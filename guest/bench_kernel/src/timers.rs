@@ -59,14 +59,14 @@ pub fn set(page: &'static Page, timeout_abs_ns: u64) -> i64 {
     call(VCPU_OP, [VCPUOP_SET_SINGLESHOT_TIMER.into(), VcpuId(0).0.into(), page.address()])
 }
 
-/// From the moment for which a timer was set to the first instruction of the handler, of a vCPU that sleeps meanwhile
-/// on a CPU that has nothing else to do.
+/// Measures from the moment for which a timer was set to the first instruction of the handler, of a vCPU that sleeps
+/// meanwhile on a CPU that has nothing else to do.
 pub fn halt_to_upcall(page: &'static Page, rounds: u32) -> Row {
     least_wake_up(page, rounds, 0)
 }
 
-/// The same on a CPU that has something else to do. Each sleep is longer than the last one, so that they do not keep
-/// step with what the hypervisor does by the clock.
+/// Returns the same on a CPU that has something else to do. Each sleep is longer than the last one, so that they do not
+/// keep step with what the hypervisor does by the clock.
 pub fn wake_up_under_load(page: &'static Page, rounds: u32) -> Row {
     least_wake_up(page, rounds, STEP)
 }
@@ -96,7 +96,7 @@ fn least_wake_up(page: &'static Page, rounds: u32, step: u64) -> Row {
     Ok(least)
 }
 
-/// What the time-stamp counter shows at a system time, by vCPU 0's own information.
+/// Returns what the time-stamp counter shows at a system time, by vCPU 0's own information.
 fn counter_at(system_time: u64) -> u64 {
     let Some(info) = time_info(vcpu_info(0) + VCPU_INFO_TIME as u64) else { return 0 };
     // The information may be younger than the moment.

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Where arguments are put for the hypervisor to read and write: a page for each processor.
 static ARGUMENTS: [Page; MAX_PROCESSORS] = [const { Page::new() }; MAX_PROCESSORS];
 
-/// The page for the arguments of the processor that runs this.
+/// Returns the page for the arguments of the processor that runs this.
 fn argument_page() -> &'static Page {
     let [first, ..] = &ARGUMENTS;
     ARGUMENTS.get(processors::this()).unwrap_or(first)
@@ -38,27 +38,27 @@ pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
     result
 }
 
-/// An event channel operation.
+/// Returns an event channel operation.
 pub fn evtchn<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(EVENT_CHANNEL_OP, number, value)
 }
 
-/// A memory operation.
+/// Returns a memory operation.
 pub fn memory<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(MEMORY_OP, number, value)
 }
 
-/// A scheduling operation.
+/// Returns a scheduling operation.
 pub fn sched<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(SCHED_OP, number, value)
 }
 
-/// An operation of fully virtualised domains.
+/// Returns an operation of fully virtualised domains.
 pub fn hvm<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(HVM_OP, number, value)
 }
 
-/// A vCPU operation with arguments.
+/// Returns a vCPU operation with arguments.
 pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
     let page = argument_page();
     page.write(0, *value);
@@ -67,12 +67,12 @@ pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
     result
 }
 
-/// A vCPU operation without arguments.
+/// Returns a vCPU operation without arguments.
 pub fn vcpu_plain(number: u32, vcpu: u32) -> i64 {
     call(VCPU_OP, [u64::from(number), u64::from(vcpu)])
 }
 
-/// A grant table operation on one element.
+/// Returns a grant table operation on one element.
 pub fn grant<T: Plain>(number: u32, value: &mut T) -> i64 {
     let page = argument_page();
     page.write(0, *value);

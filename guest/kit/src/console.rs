@@ -23,13 +23,13 @@ impl Default for Line {
 }
 
 impl Line {
-    /// An empty line.
+    /// Creates an empty line.
     #[must_use]
     pub const fn new() -> Self {
         Self { bytes: [0; LINE_BYTES + 1], used: 0 }
     }
 
-    /// What it holds so far.
+    /// Returns what it holds so far.
     #[must_use]
     pub fn text(&self) -> &str {
         self.bytes.get(..self.used).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("?")

@@ -1,5 +1,5 @@
-//! Single instructions of the processor, as functions. Those that exit are aligned, so that no hypervisor that fetches the
-//! instruction has to look at two pages.
+//! Single instructions of the processor, as functions. Instructions that exit are aligned, so that no hypervisor that
+//! fetches the instruction has to look at two pages.
 
 use core::arch::asm;
 
@@ -12,7 +12,7 @@ pub struct Cpuid {
     pub edx: u32,
 }
 
-/// What CPUID answers for a leaf and a sub-leaf.
+/// Returns what CPUID answers for a leaf and a sub-leaf.
 #[must_use]
 pub fn cpuid(leaf: u32, sub_leaf: u32) -> Cpuid {
     let (eax, rbx, ecx, edx): (u32, u64, u32, u32);
@@ -45,7 +45,7 @@ pub unsafe fn write_msr(register: u32, value: u64) {
     unsafe { asm!(".p2align 5", "wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack)) };
 }
 
-/// The time-stamp counter.
+/// Returns the time-stamp counter.
 #[must_use]
 pub fn ticks() -> u64 {
     // SAFETY: reading the counter has no effect on memory.
@@ -129,7 +129,7 @@ pub fn stop() -> ! {
     }
 }
 
-/// The address that the last page fault complained of.
+/// Returns the address that the last page fault complained of.
 #[must_use]
 pub fn fault_address() -> u64 {
     let value: u64;

@@ -27,12 +27,12 @@ pub const SPARE: Gfn = Gfn(0xc_8300);
 /// The vector of the local APIC that events raise.
 pub const UPCALL: u8 = 0xf0;
 
-/// The address of a frame: the first 4 GiB are mapped one to one.
+/// Returns the address of a frame: the first 4 GiB are mapped one to one.
 pub const fn address(gfn: Gfn) -> u64 {
     gfn.0 << 12
 }
 
-/// The frame `count` frames on.
+/// Returns the frame `count` frames on.
 pub const fn after(gfn: Gfn, count: u64) -> Gfn {
     Gfn(gfn.0 + count)
 }
@@ -44,7 +44,7 @@ pub fn set_up() -> i64 {
     memory(XENMEM_ADD_TO_PHYSMAP, &mut place)
 }
 
-/// A field of the shared page at a byte offset.
+/// Returns a field of the shared page at a byte offset.
 pub fn shared<T: zerocopy::FromBytes + Copy>(offset: usize) -> T {
     read_at(address(SHARED_INFO) + offset as u64)
 }
@@ -57,7 +57,7 @@ pub fn vcpu_info_moved(to: u64) {
     MOVED.store(to, Ordering::Relaxed);
 }
 
-/// Where vCPU `vcpu`'s information lies; that of others than vCPU 0 is taken to be in the shared page.
+/// Returns where vCPU `vcpu`'s information lies; that of others than vCPU 0 is taken to be in the shared page.
 pub fn vcpu_info(vcpu: u64) -> u64 {
     match MOVED.load(Ordering::Relaxed) {
         moved if vcpu == 0 && moved != 0 => moved,
@@ -65,12 +65,12 @@ pub fn vcpu_info(vcpu: u64) -> u64 {
     }
 }
 
-/// Whether the upcall of vCPU 0 is pending.
+/// Returns whether the upcall of vCPU 0 is pending.
 pub fn upcall_pending() -> bool {
     read_at::<u8>(vcpu_info(0) + VCPU_INFO_UPCALL_PENDING as u64) != 0
 }
 
-/// The word that says which words of pending bits to look at.
+/// Returns the word that says which words of pending bits to look at.
 pub fn selector() -> u64 {
     read_at(vcpu_info(0) + VCPU_INFO_PENDING_SEL as u64)
 }
@@ -79,12 +79,12 @@ fn word(base: usize, port: Port) -> u64 {
     address(SHARED_INFO) + base as u64 + u64::from(port.0 / 64) * 8
 }
 
-/// Two-level form: whether a port is pending.
+/// 2-level ABI: returns whether a port is pending.
 pub fn pending(port: Port) -> bool {
     read_at::<u64>(word(SHARED_INFO_EVTCHN_PENDING, port)) >> (port.0 % 64) & 1 != 0
 }
 
-/// Two-level form: masks a port, or clears the mask without telling the hypervisor.
+/// 2-level ABI: masks a port, or clears the mask without a hypercall.
 pub fn set_mask(port: Port, masked: bool) {
     let at = word(SHARED_INFO_EVTCHN_MASK, port);
     let bit = 1 << (port.0 % 64);
@@ -92,7 +92,7 @@ pub fn set_mask(port: Port, masked: bool) {
     write_at(at, if masked { old | bit } else { old & !bit });
 }
 
-/// Two-level form: forgets all that is pending and unmasks every port; no upcall is left over.
+/// 2-level ABI: clears all that is pending and unmasks every port; no upcall is left over.
 pub fn quiet() {
     write_at(vcpu_info(0) + VCPU_INFO_UPCALL_PENDING as u64, 0_u8);
     write_at(vcpu_info(0) + VCPU_INFO_PENDING_SEL as u64, 0_u64);
@@ -103,7 +103,7 @@ pub fn quiet() {
     wait_until(SHORT, || !lapic::requested(UPCALL));
 }
 
-/// Two-level form: consumes the upcall and this port's event, as a handler would.
+/// 2-level ABI: consumes the upcall and this port's event, as a handler would.
 pub fn consume(port: Port) {
     write_at(vcpu_info(0) + VCPU_INFO_UPCALL_PENDING as u64, 0_u8);
     write_at(vcpu_info(0) + VCPU_INFO_PENDING_SEL as u64, 0_u64);
@@ -111,7 +111,7 @@ pub fn consume(port: Port) {
     write_at(at, read_at::<u64>(at) & !(1 << (port.0 % 64)));
 }
 
-/// How many upcalls vCPU 0 has taken.
+/// Returns how many upcalls vCPU 0 has taken.
 pub fn upcalls() -> u32 {
     traps::count(0, UPCALL)
 }
@@ -178,7 +178,7 @@ pub fn connected_pair() -> (Port, Port) {
     (first, second)
 }
 
-/// A reading of a vCPU's time information that was not written meanwhile.
+/// Returns a reading of a vCPU's time information that was not written meanwhile.
 pub fn time_info(at: u64) -> Option<VcpuTimeInfo> {
     for _ in 0..1000 {
         let before: u32 = read_at(at + TIME_VERSION as u64);
@@ -192,7 +192,7 @@ pub fn time_info(at: u64) -> Option<VcpuTimeInfo> {
     None
 }
 
-/// What system time the information gives for now, in nanoseconds.
+/// Returns what system time the information gives for now, in nanoseconds.
 pub fn time_by(info: &VcpuTimeInfo) -> u64 {
     let ticks = crate::cpu::ticks().wrapping_sub(info.tsc_timestamp);
     let shifted = if info.tsc_shift < 0 { ticks >> -info.tsc_shift } else { ticks << info.tsc_shift };
@@ -200,7 +200,7 @@ pub fn time_by(info: &VcpuTimeInfo) -> u64 {
     info.system_time.wrapping_add(passed as u64)
 }
 
-/// The system time on vCPU 0, in nanoseconds.
+/// Returns the system time on vCPU 0, in nanoseconds.
 pub fn now() -> u64 {
     time_info(vcpu_info(0) + VCPU_INFO_TIME as u64).map_or(0, |info| time_by(&info))
 }

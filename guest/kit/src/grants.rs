@@ -23,7 +23,7 @@ pub fn give(gref: u32, flags: u16, to: DomId, frame: Gfn) {
     write_at(at, flags);
 }
 
-/// The flags of entry `gref` of form 1.
+/// Returns the flags of entry `gref` of form 1.
 pub fn flags(gref: u32) -> u16 {
     read_at(address(GRANT_TABLE) + u64::from(gref) * 8)
 }
@@ -40,7 +40,7 @@ pub fn give_v2<T: crate::calls::Plain>(gref: u32, entry: T, flags: u16) {
     write_at(at, flags);
 }
 
-/// The status word of entry `gref` of form 2.
+/// Returns the status word of entry `gref` of form 2.
 pub fn status_v2(gref: u32) -> u16 {
     read_at(address(GRANT_STATUS) + u64::from(gref) * 2)
 }
@@ -57,7 +57,7 @@ pub fn unmap(handle: GrantHandle, at: u64, bus: u64) -> (i64, GrantStatus) {
     (grant(GNTTABOP_UNMAP_GRANT_REF, &mut a), a.status)
 }
 
-/// The name of a status.
+/// Returns the name of a status.
 pub const fn name(status: GrantStatus) -> &'static str {
     match status {
         GNTST_OKAY => "okay",

@@ -35,7 +35,7 @@ impl StubPage {
         Self(page)
     }
 
-    /// The page itself.
+    /// Returns the page itself.
     #[must_use]
     pub fn page(&self) -> &'static Page {
         self.0

@@ -45,13 +45,13 @@ fn bit(first: u32, vector: u8) -> bool {
     cpu::read_msr(first + u32::from(vector >> 5)) >> (vector & 31) & 1 != 0
 }
 
-/// Whether `vector` is being served.
+/// Returns whether `vector` is being served.
 #[must_use]
 pub fn in_service(vector: u8) -> bool {
     bit(ISR, vector)
 }
 
-/// Whether `vector` waits to be served.
+/// Returns whether `vector` waits to be served.
 #[must_use]
 pub fn requested(vector: u8) -> bool {
     bit(IRR, vector)

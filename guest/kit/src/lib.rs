@@ -27,7 +27,7 @@ pub mod waits;
 pub use traps::{Fault, catch};
 
 unsafe extern "Rust" {
-    /// The kernel's own first function; [`entry!`] defines it.
+    /// Returns the kernel's own first function; [`entry!`] defines it.
     fn kit_main() -> !;
 }
 

@@ -55,19 +55,19 @@ impl Default for Page {
 }
 
 impl Page {
-    /// A zeroed page, for a static of one's own.
+    /// Creates a zeroed page, for a static of one's own.
     #[must_use]
     pub const fn new() -> Self {
         Self(UnsafeCell::new([0; PAGE_BYTES]))
     }
 
-    /// Its address, virtual and guest-physical.
+    /// Returns its address, virtual and guest-physical.
     #[must_use]
     pub fn address(&self) -> u64 {
         self.0.get() as u64
     }
 
-    /// Its guest frame number.
+    /// Returns its guest frame number.
     #[must_use]
     pub fn gfn(&self) -> Gfn {
         Gfn(self.address() >> 12)
@@ -142,7 +142,7 @@ unsafe extern "C" {
 /// Where the window of 512 single pages begins; nothing is mapped around it.
 pub const WINDOW: u64 = 0x80_0000_0000;
 
-/// The virtual address of page `slot` (0..512) of the window.
+/// Returns the virtual address of page `slot` (0..512) of the window.
 #[must_use]
 pub fn window(slot: u64) -> u64 {
     WINDOW + slot * PAGE_BYTES as u64

@@ -55,7 +55,7 @@ unsafe extern "C" {
     static kit_starting_processor: AtomicU32;
 }
 
-/// The index of the processor that runs this, 0 for the one that booted.
+/// Returns the index of the processor that runs this, 0 for the one that booted.
 #[must_use]
 pub fn this() -> usize {
     let index: u64;
@@ -64,7 +64,7 @@ pub fn this() -> usize {
     index as usize
 }
 
-/// How many other processors have arrived in Rust so far.
+/// Returns how many other processors have arrived in Rust so far.
 #[must_use]
 pub fn started() -> u32 {
     STARTED.load(Ordering::Acquire)
@@ -94,7 +94,7 @@ fn settle(index: usize) {
     lapic::enable_x2apic();
 }
 
-/// The first Rust code of every processor.
+/// Returns the first Rust code of every processor.
 #[unsafe(no_mangle)]
 extern "C" fn kit_start(index: usize, start_info: u64) -> ! {
     settle(index);

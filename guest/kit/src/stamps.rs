@@ -74,19 +74,19 @@ pub fn serve(vector: u8) {
     unsafe { traps::lead(vector, &raw const kit_stamp as u64) };
 }
 
-/// How many interrupts it has served.
+/// Returns how many interrupts it has served.
 #[must_use]
 pub fn count() -> u64 {
     stamps().count.load(Ordering::Acquire)
 }
 
-/// When the last one reached its first instruction, by the time-stamp counter.
+/// Returns when the last one reached its first instruction, by the time-stamp counter.
 #[must_use]
 pub fn reached() -> u64 {
     stamps().reached.load(Ordering::Acquire).wrapping_sub(BEFORE_REACHED)
 }
 
-/// How long the end of the last one took, in ticks.
+/// Returns how long the end of the last one took, in ticks.
 #[must_use]
 pub fn end_took() -> u64 {
     let took = stamps().ended.load(Ordering::Acquire).wrapping_sub(stamps().ending.load(Ordering::Acquire));

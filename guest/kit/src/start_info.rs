@@ -65,13 +65,13 @@ impl CommandLine {
         line
     }
 
-    /// All of it.
+    /// Returns all of it.
     #[must_use]
     pub fn text(&self) -> &str {
         self.bytes.get(..self.used).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("")
     }
 
-    /// The value of the word `name=value`.
+    /// Returns the value of the word `name=value`.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.text().split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))

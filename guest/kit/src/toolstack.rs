@@ -48,18 +48,18 @@ pub fn domctl(op: &mut Domctl) -> i64 {
     result
 }
 
-/// An operation without arguments.
+/// Returns an operation without arguments.
 pub fn plain(cmd: u32, domain: DomId) -> i64 {
     domctl(&mut Domctl { cmd, domain, ..Domctl::default() })
 }
 
-/// What is told of the first domain with this number or a higher one.
+/// Returns what is told of the first domain with this number or a higher one.
 pub fn info(domain: DomId) -> (i64, DomctlGetdomaininfo) {
     let mut op = Domctl { cmd: XEN_DOMCTL_GETDOMAININFO, domain, ..Domctl::default() };
     (domctl(&mut op), op.getdomaininfo())
 }
 
-/// What xl asks for a PVH guest with one vCPU.
+/// Returns what xl asks for a PVH guest with one vCPU.
 pub fn options() -> DomctlCreatedomain {
     DomctlCreatedomain {
         flags: CreateFlags::HVM | CreateFlags::HAP,
@@ -74,7 +74,7 @@ pub fn options() -> DomctlCreatedomain {
 }
 
 impl SmallDomain {
-    /// A domain with a vCPU and memory, paused, in which nothing stands yet.
+    /// Creates a domain with a vCPU and memory, paused, in which nothing stands yet.
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(list: &'static Page) -> Result<Self, i64> {
@@ -152,27 +152,27 @@ impl SmallDomain {
         plain(XEN_DOMCTL_DESTROYDOMAIN, self.id)
     }
 
-    /// How it shut down; none if it did not.
+    /// Returns how it shut down; none if it did not.
     pub fn shutdown(&self) -> Option<u32> {
         let (result, info) = info(self.id);
         let down = result == 0 && info.domain == self.id && info.flags.contains(DomainFlags::SHUTDOWN);
         down.then(|| info.flags.shutdown_reason())
     }
 
-    /// True if nothing is left of it.
+    /// Returns true if nothing is left of it.
     pub fn is_gone(&self) -> bool {
         is_gone(self.id)
     }
 }
 
-/// True if nothing is left of a domain.
+/// Returns true if nothing is left of a domain.
 #[must_use]
 pub fn is_gone(domain: DomId) -> bool {
     let (result, info) = info(domain);
     result != 0 || info.domain != domain
 }
 
-/// An operation with arguments.
+/// Returns an operation with arguments.
 ///
 /// **Errors:** what the call gave.
 pub fn set(domain: DomId, cmd: u32, arguments: impl FnOnce(&mut Domctl)) -> Result<(), i64> {
@@ -201,7 +201,7 @@ pub fn set_registers(domain: DomId, buffer: u64, registers: &HvmHwCpu) -> Result
     set(domain, XEN_DOMCTL_SETHVMCONTEXT, |op| op.set_hvmcontext(context))
 }
 
-/// The result of a call that gives 0 when it went well.
+/// Returns the result of a call that gives 0 when it went well.
 ///
 /// **Errors:** any other result.
 pub fn checked(result: i64) -> Result<(), i64> {

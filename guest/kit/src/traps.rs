@@ -20,7 +20,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The manual's mnemonic.
+    /// Returns the manual's mnemonic.
     #[must_use]
     pub fn name(&self) -> &'static str {
         const NAMES: [&str; 22] = [
@@ -281,19 +281,19 @@ fn interrupt(state: &State, vector: u8) {
     }
 }
 
-/// How often processor `processor` has taken `vector`.
+/// Returns how often processor `processor` has taken `vector`.
 #[must_use]
 pub fn count(processor: usize, vector: u8) -> u32 {
     STATES.get(processor).and_then(|s| s.counts.get(usize::from(vector))).map_or(0, |c| c.load(Ordering::Acquire))
 }
 
-/// How many interrupts processor `processor` has taken in all.
+/// Returns how many interrupts processor `processor` has taken in all.
 #[must_use]
 pub fn taken(processor: usize) -> u32 {
     STATES.get(processor).map_or(0, |s| s.taken.load(Ordering::Acquire))
 }
 
-/// The vector of the `number`th interrupt that `processor` took, counted from 0; only the last 64 are known.
+/// Returns the vector of the `number`th interrupt that `processor` took, counted from 0; only the last 64 are known.
 #[must_use]
 pub fn nth(processor: usize, number: u32) -> u8 {
     STATES.get(processor).and_then(|s| s.order.get(number as usize % 64)).map_or(0, |v| v.load(Ordering::Acquire))

@@ -113,7 +113,7 @@ impl Twin {
         plain(XEN_DOMCTL_DESTROYDOMAIN, self.id)
     }
 
-    /// True if nothing is left of it.
+    /// Returns true if nothing is left of it.
     pub fn is_gone(&self) -> bool {
         is_gone(self.id)
     }

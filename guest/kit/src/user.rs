@@ -36,7 +36,7 @@ pub fn run(code: &[u8], rax: u64, arguments: [u64; 5]) -> Fault {
     }
 }
 
-/// An address that CPL 3 can read and write: the stack page of [`run`].
+/// Returns an address that CPL 3 can read and write: the stack page of [`run`].
 #[must_use]
 pub const fn reachable_address() -> u64 {
     WINDOW + STACK_SLOT * 4096

@@ -24,14 +24,14 @@ pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
     result
 }
 
-/// Any call at all. Deeds pass the addresses of pages only, or of nothing.
+/// Makes any call at all. Misbehaviours pass the addresses of pages only, or of nothing.
 pub fn raw(number: u64, arguments: [u64; 5]) -> i64 {
     // SAFETY: what a call writes lies in pages that Rust knows only as volatile, or in a kernel that has nothing to
     // lose: it is there to break.
     unsafe { hypercall::call(number, arguments) }
 }
 
-/// A parameter of this domain; 0 where it cannot be had.
+/// Returns a parameter of this domain; 0 where it cannot be had.
 pub fn parameter(index: u32) -> u64 {
     let mut asked = HvmParam { domid: DomId::SELF, index, ..HvmParam::default() };
     if operation(HVM_OP, HVMOP_GET_PARAM, &mut asked) == 0 { asked.value } else { 0 }

@@ -7,12 +7,12 @@ const TIME_LEAF: u32 = 0x4000_0003;
 /// Where nothing is said.
 const USUAL_KHZ: u32 = 1_000_000;
 
-/// Lets so many seconds pass, awake.
+/// Busy-waits for this many seconds.
 pub fn wait(seconds: u64) {
     wait_milliseconds(seconds.saturating_mul(1000));
 }
 
-/// The same in milliseconds.
+/// Waits so in milliseconds.
 pub fn wait_milliseconds(milliseconds: u64) {
     let khz = match cpu::cpuid(TIME_LEAF, 2).eax {
         0 => USUAL_KHZ,

@@ -44,7 +44,7 @@ const DEEDS: &[(&str, fn())] = &[
     ("work", work),
 ];
 
-/// The deed with this name.
+/// Returns the deed with this name.
 pub fn find(name: &str) -> Option<fn()> {
     DEEDS.iter().find(|(known, _)| *known == name).map(|(_, deed)| *deed)
 }
@@ -56,7 +56,7 @@ pub fn sleep() -> ! {
     }
 }
 
-/// An exception without a table to find its handler by.
+/// Raises an exception with an empty IDT.
 fn triple_fault() {
     let nothing = [0_u8; 10];
     // SAFETY: this kernel ends here, which is the deed.
@@ -107,7 +107,7 @@ fn ring_all() {
     }
 }
 
-/// The next of numbers without an order. **Source:** Marsaglia's xorshift.
+/// Returns the next of numbers without an order. **Source:** Marsaglia's xorshift.
 fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;

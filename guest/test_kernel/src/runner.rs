@@ -78,7 +78,7 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// A runner of the cases whose name begins with `only`, or of all.
+    /// Creates a runner of the cases whose name begins with `only`, or of all.
     pub fn new(only: Option<&'a str>) -> Self {
         Self { only, count: 0 }
     }
@@ -106,7 +106,7 @@ impl<'a> Runner<'a> {
         console::line(format_args!("CASE {name} = {}", report.0.text()));
     }
 
-    /// How many cases ran.
+    /// Returns how many cases ran.
     pub fn count(&self) -> u32 {
         self.count
     }

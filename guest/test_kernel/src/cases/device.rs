@@ -121,7 +121,7 @@ fn round_trip(r: &mut Report, edu: &Edu) {
     r.holds("same", is_filled(to, 0x5a));
 }
 
-/// Whether what the device writes to an address is what it reads there.
+/// Returns whether what the device writes to an address is what it reads there.
 fn reaches(edu: &Edu, address: u64) -> bool {
     let (sent, other, back) = (pages::take(), pages::take(), pages::take());
     sent.fill(0xa7);

@@ -441,7 +441,7 @@ fn reset_cases(t: &mut Runner) {
     });
 }
 
-/// The FIFO operations while the two-level form is in use.
+/// The FIFO operations while the 2-level ABI is in use.
 fn fifo_errors(t: &mut Runner) {
     t.case("evtchn/set-priority/two-level", |r| {
         let (_, p) = bind_ipi(0);

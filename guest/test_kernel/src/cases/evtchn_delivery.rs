@@ -1,4 +1,4 @@
-//! How events reach a vCPU in the two-level form.
+//! How events reach a vCPU in the 2-level ABI.
 
 use xen_abi::hvm_op::{HVMOP_SET_EVTCHN_UPCALL_VECTOR, HVMOP_SET_PARAM, HvmEvtchnUpcallVector, HvmParam};
 use xen_abi::hvm_param::*;

@@ -72,7 +72,7 @@ fn reset() -> i64 {
     result
 }
 
-/// Turns the FIFO form on with fresh pages, runs `f`, and goes back to the two-level form.
+/// Turns the FIFO form on with fresh pages, runs `f`, and goes back to the 2-level ABI.
 fn with_fifo(r: &mut Report, f: impl FnOnce(&mut Report, &Fifo)) {
     let fifo = Fifo { control: pages::take(), words: pages::take() };
     let set_up = (init_control(fifo.control.gfn(), 0, 0).0, expand(fifo.words.gfn()));

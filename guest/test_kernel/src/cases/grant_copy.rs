@@ -55,7 +55,7 @@ fn copy(r: &mut Report, source: End, dest: End, len: u16) {
     r.result(grant(GNTTABOP_COPY, &mut a)).field(name(a.status));
 }
 
-/// Two pages, granted by `FROM` and `TO` in form 1; the first holds a pattern.
+/// Two pages, granted by `FROM` and `TO` in version 1; the first holds a pattern.
 fn pair() -> (&'static Page, &'static Page) {
     let (from, to) = (pages::take(), pages::take());
     for index in 0..512 {

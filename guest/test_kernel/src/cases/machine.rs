@@ -13,7 +13,7 @@ fn physdev<T: Plain>(number: u32, value: &mut T) -> i64 {
     operation(PHYSDEV_OP, number, value)
 }
 
-/// A platform operation whose arguments are `value`, put at the start of the union.
+/// Returns a platform operation whose arguments are `value`, put at the start of the union.
 fn platform<T: Plain>(cmd: u32, value: &mut T) -> i64 {
     let mut a = PlatformOp { cmd, interface_version: XENPF_INTERFACE_VERSION, ..PlatformOp::default() };
     a.u.write(*value);

@@ -74,7 +74,7 @@ fn get_map(number: u32, page: &Page, nr_entries: u32) -> (i64, u32) {
     (memory(number, &mut a), a.nr_entries)
 }
 
-/// An entry's start, length and kind.
+/// Returns an entry's start, length and kind.
 fn entry(page: &Page, index: usize) -> (u64, u64, u32) {
     let at = page.address() + (index * E820_ENTRY_SIZE) as u64;
     // Entries are 20 bytes long, so their 64-bit halves are read in two parts.
@@ -313,7 +313,7 @@ fn remove(t: &mut Runner) {
     });
 }
 
-/// A reservation operation over a list of frames: the call's result; the list stays in `page`.
+/// Returns a reservation operation over a list of frames: the call's result; the list stays in `page`.
 fn reserve(number: u32, page: &Page, frames: &[u64], order: u32, flags: u32, domid: DomId) -> i64 {
     for (index, frame) in frames.iter().enumerate() {
         page.write(index * 8, *frame);

@@ -38,7 +38,7 @@ const KINDS: &[(&str, Bad)] = &[
     ("not-aligned", Bad::NotAligned),
 ];
 
-/// The address for `bytes` of arguments, filled in as far as it can be.
+/// Returns the address for `bytes` of arguments, filled in as far as it can be.
 fn place(bad: Bad, bytes: &[u8]) -> u64 {
     let page = pages::take();
     let fill = |page: &Page, from: usize| {

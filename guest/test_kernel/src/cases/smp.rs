@@ -76,7 +76,7 @@ fn wake_up(r: &mut Report, wake: impl Fn()) {
     say(r, finished());
 }
 
-/// Where vCPU 1's information lies: an earlier case may have moved it.
+/// Returns where vCPU 1's information lies: an earlier case may have moved it.
 fn vcpu_info_1() -> u64 {
     match crate::cases::vcpu::moved_vcpu_1() {
         0 => vcpu_info(1),

@@ -18,7 +18,7 @@ use crate::waits::{LONG, SHORT};
 /// Where vCPU 1's information was moved to; 0 while it is in the shared page.
 static MOVED: AtomicU64 = AtomicU64::new(0);
 
-/// Where vCPU 1's information was moved to; 0 while it is in the shared page.
+/// Returns where vCPU 1's information was moved to; 0 while it is in the shared page.
 pub fn moved_vcpu_1() -> u64 {
     MOVED.load(Ordering::Relaxed)
 }

@@ -25,7 +25,7 @@ fn text(r: &mut Report, page: &Page, offset: usize, most: usize) {
     r.field(format_args!("\"{}\"", bytes.get(..used).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("?")));
 }
 
-/// How many bytes of a page are no longer the filling.
+/// Returns how many bytes of a page are no longer the filling.
 fn touched(page: &Page) -> usize {
     (0..4096).rev().find(|i| page.read::<u8>(*i) != 0xa5).map_or(0, |last| last + 1)
 }
