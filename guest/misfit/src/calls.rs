@@ -1,4 +1,4 @@
-//! The hypercalls that deeds are made of.
+//! The hypercalls that behaviours are made of.
 
 use xen_abi::DomId;
 use xen_abi::event_channel::{EVTCHNOP_SEND, EvtchnSend};
@@ -24,7 +24,7 @@ pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
     result
 }
 
-/// Makes any call at all. Misbehaviours pass the addresses of pages only, or of nothing.
+/// Makes any call at all. Behaviours pass the addresses of pages only, or of nothing.
 pub fn raw(number: u64, arguments: [u64; 5]) -> i64 {
     // SAFETY: what a call writes lies in pages that Rust knows only as volatile, or in a kernel that has nothing to
     // lose: it is there to break.

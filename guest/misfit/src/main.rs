@@ -1,13 +1,13 @@
-//! A guest that misbehaves as it is told: `do=<deed>` on its command line, after `after=<seconds>`.
+//! A guest that misbehaves as it is told: `do=<behaviour>` on its command line, after `after=<seconds>`.
 //!
-//! What it is about to do it says on its own console first. It shows that a guest's misdeeds end with that guest.
+//! What it is about to do it says on its own console first. It shows that a guest's misbehaviour ends with that guest.
 #![no_std]
 #![no_main]
 
+mod behaviours;
 mod calls;
 mod clock;
 mod console;
-mod deeds;
 
 use xenolith_guest_kit::start_info::CommandLine;
 use xenolith_guest_kit::{cpu, entry};
@@ -16,18 +16,18 @@ entry!(main);
 
 fn main() -> ! {
     let words = CommandLine::read();
-    let deed = words.value("do").unwrap_or("sleep");
+    let behaviour = words.value("do").unwrap_or("sleep");
     let seconds = words.value("after").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
     console::say("misfit: up");
     clock::wait(seconds);
-    match deeds::find(deed) {
+    match behaviours::find(behaviour) {
         Some(does) => {
-            console::say(deed);
+            console::say(behaviour);
             does()
         }
-        None => console::say("misfit: there is no such deed"),
+        None => console::say("misfit: there is no such behaviour"),
     }
-    deeds::sleep()
+    behaviours::sleep()
 }
 
 #[panic_handler]

@@ -29,8 +29,8 @@ const RINGS: u32 = 20_000;
 /// How much memory is given away at the end of everything: more than this guest can have.
 const ALL_FRAMES: u64 = 0x4_0000;
 
-/// Every deed by its name. Where it returns, the guest sleeps.
-const DEEDS: &[(&str, fn())] = &[
+/// Every behaviour by its name. Where it returns, the guest sleeps.
+const BEHAVIOURS: &[(&str, fn())] = &[
     ("sleep", || sleep()),
     ("off", || cpu::stop()),
     ("reboot", || shutdown(SHUTDOWN_REBOOT)),
@@ -44,9 +44,9 @@ const DEEDS: &[(&str, fn())] = &[
     ("work", work),
 ];
 
-/// Returns the deed with this name.
+/// Returns the behaviour with this name.
 pub fn find(name: &str) -> Option<fn()> {
-    DEEDS.iter().find(|(known, _)| *known == name).map(|(_, deed)| *deed)
+    BEHAVIOURS.iter().find(|(known, _)| *known == name).map(|(_, behaviour)| *behaviour)
 }
 
 /// Waits for ever, as an idle guest does.
@@ -59,7 +59,7 @@ pub fn sleep() -> ! {
 /// Raises an exception with an empty IDT.
 fn triple_fault() {
     let nothing = [0_u8; 10];
-    // SAFETY: this kernel ends here, which is the deed.
+    // SAFETY: this kernel ends here, which is the behaviour.
     unsafe { asm!("lidt [{}]", "int3", in(reg) &nothing, options(nostack)) };
 }
 
@@ -163,7 +163,7 @@ fn babble() {
                 _ => value,
             };
         }
-        // Nor may it give its own code away: that is another deed.
+        // Nor may it give its own code away: that is another behaviour.
         if number == u64::from(MEMORY_OP) && arguments.first().is_some_and(|first| matches!(first & 0x3f, 1 | 15)) {
             continue;
         }
