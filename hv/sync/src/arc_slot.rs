@@ -34,7 +34,7 @@ impl<T> ArcSlot<T> {
 
     /// Returns the value, if there is one.
     pub fn get(&self) -> Option<Arc<T>> {
-        // Whoever takes the value out changes the pointer first and looks for lookers then; here it is the other way
+        // Taking the value out changes the pointer first and checks for lookers then; here it is the other way
         // round. So one of the two sees the other.
         self.lookers.fetch_add(1, Ordering::SeqCst);
         let pointer = self.pointer.load(Ordering::SeqCst);
@@ -78,8 +78,8 @@ impl<T> ArcSlot<T> {
         while self.lookers.load(Ordering::SeqCst) != 0 {
             hint::spin(&mut turns);
         }
-        // SAFETY: the pointer is from `Arc::into_raw`, and this is the only call that took it out. Whoever read it has
-        // counted itself by now; whoever comes later finds another.
+        // SAFETY: the pointer is from `Arc::into_raw`, and this is the only call that took it out. A lookup that
+        // read it has counted itself by now; a later one finds another.
         Some(unsafe { Arc::from_raw(pointer) })
     }
 }

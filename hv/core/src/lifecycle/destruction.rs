@@ -157,7 +157,7 @@ pub fn reap<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
 #[cold]
 #[inline(never)]
 fn reap_dead<M: Machine>(hv: &Hypervisor<M>) -> Option<Time> {
-    // Whoever is in control looks when it is done, or soon after.
+    // The CPU in control checks when it is done, or soon after.
     if let Some(_in_control) = hv.domains.take_control() {
         let gone = |domain: &Domain<M>| hv.frames.account(domain.id).is_none_or(Account::is_empty);
         while hv.domains.remove_dead(gone).is_some() {

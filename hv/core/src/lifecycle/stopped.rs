@@ -24,7 +24,7 @@ pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> 
         if hv.machine.now().since_ns(started) > PATIENCE_NS {
             break;
         }
-        // Whoever waits for this CPU meanwhile gets it.
+        // A CPU that waits for an answer of this one gets it meanwhile.
         hv.machine.open_interrupt_window();
         spin_loop();
     }

@@ -125,7 +125,7 @@ impl<M: Machine> Scheduler<M> {
             };
             let Some(own) = self.cpu(cpu) else { return };
             let mut queue = own.queue.lock();
-            // Whoever changes the settings looks for the vCPU in each queue afterwards, so this is not too old.
+            // A change of the settings looks for the vCPU in each queue afterwards, so this is not too old.
             let settings = vcpu.schedule.effective();
             if settings != *entity.settings() {
                 entity.set_settings(settings);

@@ -33,7 +33,7 @@ pub(super) fn pause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     if wait_until_stopped(hv, &domain.vcpus) {
         return Ok(Outcome::OK);
     }
-    // Whoever pauses a domain may count on it: the call is made again, as if it had not been made yet.
+    // A caller that pauses a domain may rely on it: the call is made again, as if it had not been made yet.
     domain.control.change(|state| state.pauses = state.pauses.saturating_sub(1));
     waking::unpause_all(hv, domain);
     request.again()

@@ -56,7 +56,7 @@ impl Epochs {
         let was = seen.0.load(Ordering::Relaxed);
         seen.0.store(self.now.load(Ordering::Acquire), Ordering::Release);
         if was == OFFLINE {
-            // Whoever looks for laggards now either finds this CPU, or took its pages out before this CPU looks
+            // A CPU that looks for laggards now either finds this CPU, or took its pages out before this CPU looks
             // anything up.
             fence(Ordering::SeqCst);
         }
