@@ -35,7 +35,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Boots Xenolith (or Xen) with Debian's dom0, whose xl makes a guest that serves a page
-    Run(run::RunArguments),
+    Run(run::RunCommand),
     /// Builds and tests everything: host, models, rules, fuzzers, whole machines
     Test(test::TestArguments),
     /// Builds the hypervisor's image and the test kernel into target/image/

@@ -6,6 +6,7 @@ mod devices;
 mod dmesg;
 mod exchange;
 mod job;
+mod mode;
 mod page;
 mod rounds;
 mod standstill;
@@ -19,6 +20,7 @@ mod tools;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use mode::{Mode, OldFlags};
 pub use steps::{Timed, timed, timed_with_traffic};
 
 use crate::boot::Hypervisor;
@@ -34,72 +36,61 @@ pub enum Dom0 {
 
 /// Boots Xenolith with Debian's dom0; its xl makes a Debian guest, whose web server answers here.
 #[derive(Args, Clone, Debug)]
-pub struct RunArguments {
-    /// The hypervisor to run it on
-    #[arg(long, value_enum, default_value = "xenolith")]
-    pub hypervisor: Hypervisor,
-    /// How dom0 runs; on Xen the default is pv
-    #[arg(long, value_enum)]
-    pub dom0: Option<Dom0>,
+#[command(subcommand_help_heading = "Modes", subcommand_value_name = "MODE")]
+pub struct RunCommand {
+    #[command(subcommand)]
+    mode: Option<Mode>,
     /// Give no console; fetch the page, say how it went in the last line, and end by exit code
     #[arg(long)]
     pub check: bool,
-    /// Run it on Xenolith, on Xen with a PV dom0 and on Xen with a PVH dom0, and print a table
-    #[arg(long, conflicts_with_all = ["check", "test_kernel", "jobs"])]
-    pub compare: bool,
-    /// How often all three are run, in turn; the table has the least that each step took
-    #[arg(long, default_value_t = 1, requires = "compare", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
-    /// Boot a small kernel of ours as domain 0 instead of Debian's
-    #[arg(long, conflicts_with_all = ["check", "jobs"])]
-    pub test_kernel: bool,
-    /// Try xl's commands, one by one, on Xen and on Xenolith, and show what differs
-    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "jobs"])]
-    pub tools: bool,
-    /// Let Debian's drivers in dom0 use these disks and cards of the machine, or all; what is written is checked after a
-    /// restart of the machine, and what goes through a card on both sides
-    #[arg(long, value_enum, value_name = "DEVICES", num_args = 0.., value_delimiter = ',',
-          conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs"])]
-    pub devices: Option<Vec<devices::Device>>,
-    /// Compare what dom0's kernel warns of with what it warns of as a PVH dom0 on Xen
-    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs", "devices"])]
-    pub dmesg: bool,
-    /// Keep two guests busy under stress-ng, with their disks checked and their network by iperf3, and look for any loss
-    #[arg(long, conflicts_with_all = ["check", "compare", "test_kernel", "tools", "jobs", "devices", "dmesg"])]
-    pub stress: bool,
-    /// For how many minutes of dom0's clock
-    #[arg(long, default_value_t = 10, requires = "stress")]
-    pub minutes: u64,
-    /// Run these jobs of dom0/root/job/ instead, parted by "+", show what they say, and end
-    #[arg(long, value_name = "JOBS", conflicts_with = "check")]
-    pub jobs: Option<String>,
+    #[command(flatten)]
+    old: OldFlags,
+    #[command(flatten)]
+    pub machine: RunArguments,
+}
+
+impl RunCommand {
+    /// The mode; nothing for the main job.
+    ///
+    /// **Errors:** what was said excludes each other.
+    fn mode(&self) -> Result<Option<Mode>> {
+        mode::chosen(self.mode.as_ref(), &self.old, self.check, self.machine.hypervisor)
+    }
+}
+
+/// What is run on and how, in every mode.
+#[derive(Args, Clone, Debug)]
+pub struct RunArguments {
+    /// The hypervisor to run it on
+    #[arg(long, value_enum, default_value = "xenolith", global = true)]
+    pub hypervisor: Hypervisor,
+    /// How dom0 runs; on Xen the default is pv
+    #[arg(long, value_enum, global = true)]
+    pub dom0: Option<Dom0>,
     /// The port on this machine's loopback at which the guest's web server answers; else 8080, or any that is free
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub port: Option<u16>,
-    /// More words for the jobs, such as rounds=10
-    #[arg(long, value_name = "WORDS", default_value = "", requires = "jobs")]
-    pub words: String,
     /// How much memory the machine has, in MiB; half of it is dom0's, at most 1024
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048, global = true)]
     pub memory: u64,
     /// How many CPUs there are for guests; where there is more than one, the machine has another that runs none
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, global = true)]
     pub cpus: u32,
     /// How many vCPUs dom0 has; by default as many as the machine, and 1 with a PVH dom0 on Xen
-    #[arg(long, value_name = "VCPUS")]
+    #[arg(long, value_name = "VCPUS", global = true)]
     pub dom0_vcpus: Option<u32>,
     /// Let the machine's time go by the instructions it executes: the job then fares the same on a busy machine, but
     /// takes longer on a quiet one
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub steady: bool,
     /// Use the image as it lies in target/image/
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub no_build: bool,
     /// More options for the hypervisor
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true, global = true)]
     pub options: String,
     /// Stop the machine after so many seconds; a step has limits of its own
-    #[arg(long, value_name = "SECONDS", default_value_t = 1500)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1500, global = true)]
     pub timeout: u64,
 }
 
@@ -121,7 +112,7 @@ impl RunArguments {
     }
 }
 
-/// The arguments as they are after these words.
+/// The machine as it is after these words.
 fn typed(words: &[&str]) -> Result<RunArguments> {
     #[derive(clap::Parser)]
     struct Line {
@@ -135,18 +126,14 @@ fn typed(words: &[&str]) -> Result<RunArguments> {
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
 pub fn check() -> Result<()> {
-    if job::check(&typed(&["--check", "--no-build"])?) {
-        Ok(())
-    } else {
-        bail!("the main job failed; its last line says where")
-    }
+    if job::check(&typed(&["--no-build"])?) { Ok(()) } else { bail!("the main job failed; its last line says where") }
 }
 
-/// What `cargo xtask run --devices` does, with little data, for the tests.
+/// What `cargo xtask run devices` does, with little data, for the tests.
 ///
 /// **Errors:** as [`command`].
 pub fn devices_quickly() -> Result<()> {
-    devices::with(&typed(&["--devices", "--no-build"])?, &[], devices::QUICK)
+    devices::with(&typed(&["--no-build"])?, &[], devices::QUICK)
 }
 
 /// Does the main job `count` times with so many vCPUs of dom0, and gives the logs of those that were lost.
@@ -154,35 +141,24 @@ pub fn devices_quickly() -> Result<()> {
 /// **Errors:** something cannot be built or fetched.
 pub fn main_jobs(count: u32, dom0_vcpus: u32) -> Result<Vec<String>> {
     let vcpus = dom0_vcpus.to_string();
-    rounds::lost(&typed(&["--check", "--cpus", &vcpus, "--dom0-vcpus", &vcpus])?, count)
+    rounds::lost(&typed(&["--cpus", &vcpus, "--dom0-vcpus", &vcpus])?, count)
 }
 
 /// The command.
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
-pub fn command(arguments: &RunArguments) -> Result<()> {
-    if arguments.test_kernel {
-        test_kernel::command(arguments)
-    } else if arguments.compare {
-        compare::command(arguments)
-    } else if arguments.tools {
-        tools::command(arguments)
-    } else if arguments.dmesg {
-        dmesg::command(arguments)
-    } else if arguments.stress {
-        stress::command(arguments)
-    } else if let Some(list) = &arguments.devices {
-        devices::command(arguments, list)
-    } else if arguments.check {
-        if !job::check(arguments) {
-            // Nothing follows the line that says so.
-            std::process::exit(1);
+pub fn command(command: &RunCommand) -> Result<()> {
+    let machine = &command.machine;
+    match command.mode()? {
+        Some(mode) => mode.run(machine),
+        None if command.check => {
+            if !job::check(machine) {
+                // Nothing follows the line that says so.
+                std::process::exit(1);
+            }
+            Ok(())
         }
-        Ok(())
-    } else if let Some(jobs) = &arguments.jobs {
-        job::some_jobs(arguments, jobs)
-    } else {
-        job::with_console(arguments)
+        None => job::with_console(machine),
     }
 }
 
@@ -206,13 +182,5 @@ mod tests {
         assert_eq!(typed(&["--cpus", "4"]).dom0_vcpus(), 4);
         assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh"]).dom0_vcpus(), 1);
         assert_eq!(typed(&["--hypervisor", "xen", "--dom0", "pvh", "--dom0-vcpus", "2"]).dom0_vcpus(), 2);
-    }
-
-    #[test]
-    fn devices_are_all_or_those_that_are_named() {
-        use devices::Device;
-        assert_eq!(typed(&["--devices"]).devices, Some(vec![]));
-        assert_eq!(typed(&["--devices", "ahci,virtio-net"]).devices, Some(vec![Device::Ahci, Device::VirtioNet]));
-        assert_eq!(typed(&[]).devices, None);
     }
 }

@@ -1,4 +1,4 @@
-//! `--compare`: the same job on Xenolith and on real Xen, timed side by side.
+//! `compare`: the same job on Xenolith and on real Xen, timed side by side.
 
 use std::time::Duration;
 
@@ -29,14 +29,14 @@ const JOBS: &str = "daemons+ram+destroy+network+disk+web";
 /// The whole main job, which is all but the parts of the other guest.
 const WHOLE: &str = "main job, reset to page";
 
-/// Runs the columns one after the other and prints the table.
+/// Runs the columns one after the other, `rounds` times, and prints the table.
 ///
 /// **Errors:** something cannot be made. A column whose job failed says so and the others are shown all the same.
-pub fn command(arguments: &RunArguments) -> Result<()> {
+pub fn command(arguments: &RunArguments, rounds: u32) -> Result<()> {
     let mut columns = COLUMNS.map(|(name, ..)| (name, Ok(Vec::new())));
-    for round in 1..=arguments.rounds {
+    for round in 1..=rounds {
         for ((name, hypervisor, dom0, tries), (_, least)) in COLUMNS.into_iter().zip(&mut columns) {
-            eprintln!("\n=== {name}, round {round} of {}", arguments.rounds);
+            eprintln!("\n=== {name}, round {round} of {rounds}");
             // All rounds are of one image.
             let no_build = arguments.no_build || round > 1;
             let taken = column(&RunArguments { hypervisor, dom0: Some(dom0), no_build, ..arguments.clone() }, tries);

@@ -1,4 +1,4 @@
-//! `--devices`: the machine's own disks and cards under Debian's drivers in dom0. What is written to a disk is checked
+//! `devices`: the machine's own disks and cards under Debian's drivers in dom0. What is written to a disk is checked
 //! after a restart of the machine, what goes through a card is checked on both sides.
 
 use std::fs::{self, File};

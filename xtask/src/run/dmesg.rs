@@ -1,4 +1,4 @@
-//! `--dmesg`: what dom0's kernel warns of on Xenolith that it does not warn of as a PVH dom0 on Xen.
+//! `dmesg`: what dom0's kernel warns of on Xenolith that it does not warn of as a PVH dom0 on Xen.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -129,8 +129,13 @@ impl Run {
     ///
     /// **Errors:** the hypervisor cannot be had, no port is free, the emulator does not start.
     pub fn start(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<Self> {
+        Self::start_with(arguments, debian, jobs, end, "")
+    }
+
+    /// The same with more words for the jobs.
+    fn start_with(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str, words: &str) -> Result<Self> {
         let port = page::port(arguments.port, USUAL_PORT)?;
-        let board = Board { name: "run", devices: devices(debian, port), ..Board::default() };
+        let board = Board { name: "run", devices: devices(debian, port), words: words.to_owned(), ..Board::default() };
         Ok(Self { port, ..Self::on(&board, arguments, debian, jobs, end)? })
     }
 
@@ -257,7 +262,7 @@ fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> R
         DOM0_MEMORY.min(arguments.memory / 2),
         arguments.options
     );
-    let words = format!("console=hvc0 rdinit=/init panic=5 {words} {}", arguments.words);
+    let words = format!("console=hvc0 rdinit=/init panic=5 {words}");
     let modules = vec![
         Module { file: debian.kernel.clone(), command_line: words.trim_end().to_owned() },
         Module { file: debian.initrd.clone(), command_line: String::new() },
@@ -341,12 +346,12 @@ pub fn with_console(arguments: &RunArguments) -> Result<()> {
     terminal::hand_over(&mut run.machine)
 }
 
-/// Runs some jobs of dom0 and shows what they say.
+/// Runs some jobs of dom0, with more words for them, and shows what they say.
 ///
 /// **Errors:** a step failed, or the jobs did not come to their end.
-pub fn some_jobs(arguments: &RunArguments, jobs: &str) -> Result<()> {
+pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> {
     let debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
-    let mut run = Run::start(arguments, &debian, jobs, "off")?;
+    let mut run = Run::start_with(arguments, &debian, jobs, "off", words)?;
     run.machine.console.show_from(0);
     let end = standstill::jobs_end(&mut run, arguments.hypervisor)?;
     let text = run.machine.console.text();

@@ -1,4 +1,4 @@
-//! `--stress`: two guests under load, and whether anything was lost.
+//! `stress`: two guests under load, and whether anything was lost.
 
 use std::path::Path;
 use std::time::Instant;
@@ -25,12 +25,11 @@ const ENDS: [Stage; 3] = [
 /// What rounds the guests do, and what each moves, in MiB.
 const ROUNDS: [(&str, u64); 3] = [("disk", 8), ("fetch", 4), ("iperf", 8)];
 
-/// The command.
+/// Keeps two guests under load for so many minutes of dom0's clock.
 ///
 /// **Errors:** a byte was lost, a kernel warned, nothing came of the load, or something could not be made.
-pub fn command(arguments: &RunArguments) -> Result<()> {
+pub fn command(arguments: &RunArguments, minutes: u64) -> Result<()> {
     let began = Instant::now();
-    let minutes = arguments.minutes;
     let debian = job::prepare(arguments).map_err(job::spelled)?;
     let disk = debian::load_disk()?;
     let board = Board {

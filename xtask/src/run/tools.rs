@@ -1,4 +1,4 @@
-//! `--tools`: what `xl` says of each of its commands, on real Xen and on Xenolith, compared line by line.
+//! `tools`: what `xl` says of each of its commands, on real Xen and on Xenolith, compared line by line.
 
 use std::collections::BTreeMap;
 
