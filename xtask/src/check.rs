@@ -7,6 +7,7 @@ mod layers;
 mod report;
 mod source;
 pub mod style;
+mod tiers;
 mod tree;
 mod unsafe_places;
 mod wire_structures;

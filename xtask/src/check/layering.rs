@@ -1,5 +1,7 @@
-//! Which crate may name which: the hypervisor's core never sees the hardware, and the hardware never sees the core.
+//! Which crate may name which: the hypervisor's core never sees the hardware, the hardware never sees the core, and
+//! neither sees `tools/`, whose own rule is in [`tiers`].
 
+use super::tiers;
 use super::tree::{Member, Tree};
 
 /// A crate, what it may depend on, and what its tests may depend on besides.
@@ -57,18 +59,21 @@ const RULES: &[Rule] = &[
 /// Every edge that is not allowed, and every crate that no rule names.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
-    tree.members.iter().flat_map(check_member).collect()
+    tree.members.iter().flat_map(|member| check_member(tree, member)).collect()
 }
 
-fn check_member(member: &Member) -> Vec<String> {
+fn check_member(tree: &Tree, member: &Member) -> Vec<String> {
+    if tiers::is_tool(member) {
+        return tiers::check(tree, member);
+    }
     let Some((_, allowed, for_tests)) = RULES.iter().find(|(name, ..)| *name == member.name) else {
         return vec![format!("{}: no rule says what it may depend on; add one to the layering check", member.name)];
     };
-    let forbidden = member.dependencies.iter().filter(|name| !allowed.contains(&name.as_str()));
-    let forbidden_in_tests = member
-        .dev_dependencies
-        .iter()
-        .filter(|name| !allowed.contains(&name.as_str()) && !for_tests.contains(&name.as_str()));
+    let is_allowed =
+        |name: &str| allowed.contains(&name) || member.name == tiers::FUZZERS && tiers::tool(tree, name).is_some();
+    let forbidden = member.dependencies.iter().filter(|name| !is_allowed(name));
+    let forbidden_in_tests =
+        member.dev_dependencies.iter().filter(|name| !is_allowed(name) && !for_tests.contains(&name.as_str()));
     forbidden
         .map(|name| format!("{} must not depend on {name}", member.name))
         .chain(forbidden_in_tests.map(|name| format!("the tests of {} must not depend on {name}", member.name)))
@@ -84,10 +89,30 @@ mod tests {
         Member {
             name: name.into(),
             directory: "hv".into(),
-            crate_roots: vec![],
             dependencies: owned(dependencies),
             dev_dependencies: owned(dev_dependencies),
+            ..Member::default()
         }
+    }
+
+    fn check_member(judged: &Member) -> Vec<String> {
+        let members = vec![tiers::tests::tool("xenstored", "service", &[])];
+        super::check_member(&Tree { members, ..Tree::default() }, judged)
+    }
+
+    #[test]
+    fn nothing_but_the_fuzzers_names_what_runs_in_domain_0() {
+        for (name, ..) in RULES.iter().filter(|(name, ..)| *name != tiers::FUZZERS) {
+            assert_eq!(check_member(&member(name, &["xenstored"], &[])).len(), 1, "{name}");
+            assert_eq!(check_member(&member(name, &[], &["xenstored"])).len(), 1, "the tests of {name}");
+        }
+        assert!(check_member(&member(tiers::FUZZERS, &["xenstored"], &[])).is_empty());
+    }
+
+    #[test]
+    fn a_crate_under_tools_is_judged_by_its_tier() {
+        assert!(check_member(&tiers::tests::tool("xenstore", "client", &["xen-abi"])).is_empty());
+        assert_eq!(check_member(&tiers::tests::tool("xenstore", "client", &["xenstored"])).len(), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The size of each crate in figures: lines of code and of comment, unsafe blocks, the largest file.
 
 use super::source::Source;
-use super::tree::{Member, Tree};
+use super::tree::Tree;
 use super::unsafe_places;
 
 /// Files want to stay below this many lines.
@@ -47,7 +47,7 @@ pub fn report(tree: &Tree) -> String {
     let mut rows = vec![["crate", "files", "code", "comment", "share", "unsafe", "largest"].map(str::to_owned)];
     for member in &tree.members {
         let mut figures = Figures { name: member.name.clone(), ..Figures::default() };
-        for source in tree.sources.iter().filter(|source| owner(tree, source) == Some(member)) {
+        for source in tree.sources.iter().filter(|source| tree.owner(source) == Some(member)) {
             figures.add(source);
             all.add(source);
         }
@@ -59,12 +59,6 @@ pub fn report(tree: &Tree) -> String {
         .map(|source| format!("over {LARGE} lines: {} ({})\n", source.path.display(), source.lines.len()))
         .collect();
     format!("{}{notes}", aligned(&rows))
-}
-
-/// The crate whose directory holds the file; of nested ones the innermost.
-fn owner<'a>(tree: &'a Tree, source: &Source) -> Option<&'a Member> {
-    let holders = tree.members.iter().filter(|member| source.path.starts_with(&member.directory));
-    holders.max_by_key(|member| member.directory.components().count())
 }
 
 /// The first column to the left, the figures to the right.

@@ -9,11 +9,13 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use super::source::Source;
 
 /// One crate of the workspace, and which other crates of the workspace it names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     pub name: String,
     /// From the root of the tree.
     pub directory: PathBuf,
+    /// What its manifest says under `[package.metadata.xenolith]` of its tier.
+    pub tier: Option<String>,
     /// From the root of the tree: `lib.rs`, `main.rs` and the like.
     pub crate_roots: Vec<PathBuf>,
     pub dependencies: Vec<String>,
@@ -41,6 +43,13 @@ impl Tree {
         sources.dedup_by(|one, other| one.path == other.path);
         Ok(Self { members, sources })
     }
+
+    /// The crate whose directory holds the file; of nested ones the innermost.
+    #[must_use]
+    pub fn owner(&self, source: &Source) -> Option<&Member> {
+        let holders = self.members.iter().filter(|member| source.path.starts_with(&member.directory));
+        holders.max_by_key(|member| member.directory.components().count())
+    }
 }
 
 fn members(root: &Path) -> Result<Vec<Member>> {
@@ -55,6 +64,7 @@ fn members(root: &Path) -> Result<Vec<Member>> {
         Member {
             name: package.name.to_string(),
             directory: from_root(package.manifest_path.as_std_path().parent().unwrap_or(root)),
+            tier: package.metadata.pointer("/xenolith/tier").and_then(|tier| tier.as_str()).map(str::to_owned),
             crate_roots: package
                 .targets
                 .iter()

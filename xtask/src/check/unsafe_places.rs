@@ -1,15 +1,20 @@
 //! Where `unsafe` may live, that it is forbidden everywhere else, and that each use says why it is sound.
 
 use super::source::{Source, words};
+use super::tiers;
 use super::tree::Tree;
 
-/// The directories whose files may hold `unsafe`.
+/// The directories whose files may hold `unsafe`; under `tools/` those of the lowest crates may as well.
 pub const MAY_HOLD: &[&str] = &["hv/x86", "hv/sync", "hv/image", "guest"];
 
-/// Every crate outside [`MAY_HOLD`] without `#![forbid(unsafe_code)]`, and every use of `unsafe` there.
+fn may_hold(tree: &Tree, source: &Source) -> bool {
+    source.lies_in(MAY_HOLD) || tree.owner(source).is_some_and(tiers::may_hold_unsafe)
+}
+
+/// Every crate where no `unsafe` may live without `#![forbid(unsafe_code)]`, and every use of `unsafe` there.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
-    let outside = || tree.sources.iter().filter(|source| !source.lies_in(MAY_HOLD));
+    let outside = || tree.sources.iter().filter(|source| !may_hold(tree, source));
     let roots: Vec<_> = tree.members.iter().flat_map(|member| &member.crate_roots).collect();
     let lax = outside()
         .filter(|source| roots.contains(&&source.path) && !forbids(source))
@@ -119,13 +124,8 @@ mod tests {
     use super::*;
 
     fn tree(path: &str, text: &str) -> Tree {
-        let member = Member {
-            name: "x".into(),
-            directory: "x".into(),
-            crate_roots: vec![path.into()],
-            dependencies: vec![],
-            dev_dependencies: vec![],
-        };
+        let member =
+            Member { name: "x".into(), directory: "x".into(), crate_roots: vec![path.into()], ..Member::default() };
         Tree { members: vec![member], sources: vec![Source::new(path, text)] }
     }
 
@@ -140,6 +140,18 @@ mod tests {
     fn a_use_outside_the_fence_is_found_with_its_line() {
         let found = check(&tree("hv/core/src/lib.rs", "#![forbid(unsafe_code)]\nfn f() { unsafe { g() } }"));
         assert_eq!(found, ["hv/core/src/lib.rs:2: unsafe may not stand here"]);
+    }
+
+    #[test]
+    fn under_tools_it_may_live_in_the_lowest_crates_alone() {
+        for (tier, faults) in
+            [("system", 0), ("wire", 2), ("client", 0), ("library", 2), ("service", 2), ("program", 2)]
+        {
+            let root = "tools/x/src/lib.rs";
+            let member = Member { crate_roots: vec![root.into()], ..tiers::tests::tool("x", tier, &[]) };
+            let sources = vec![Source::new(root, "// SAFETY: fine\nfn f() { unsafe { g() } }")];
+            assert_eq!(check(&Tree { members: vec![member], sources }).len(), faults, "{tier}");
+        }
     }
 
     #[test]
