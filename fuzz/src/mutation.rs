@@ -82,6 +82,14 @@ mod tests {
 
     #[test]
     fn nothing_to_damage_is_no_fault() {
-        damage(&mut Rng::with_seed(1), &mut []);
+        for seed in 0..50 {
+            let (mut empty, mut full) = (Rng::with_seed(seed), Rng::with_seed(seed));
+            let mut nothing: [u8; 0] = [];
+            damage(&mut empty, &mut nothing);
+            assert_eq!(nothing, []);
+            // It throws the die that says how often, and no other: there is no place to choose.
+            full.u8(1..=8);
+            assert_eq!(empty.get_seed(), full.get_seed());
+        }
     }
 }

@@ -82,8 +82,10 @@ impl<T> WritePointer<T> {
 
     /// # Safety
     /// For as long as the reference lives, nobody else reads or writes the cell.
-    // The one reference is handed out for a pointer that only its guard owns, so the exclusive borrow lies elsewhere.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the pointer belongs to one guard, which hands out one reference: the exclusive borrow is the guard's"
+    )]
     pub(crate) unsafe fn as_mut(&self) -> &mut T {
         #[cfg(not(loom))]
         // SAFETY: the pointer comes from a live cell that the owner of `self` borrows, and the caller keeps everyone

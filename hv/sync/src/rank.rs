@@ -14,7 +14,6 @@ pub trait Rank {
 
 macro_rules! ranks {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        #[allow(clippy::upper_case_acronyms)]
         #[repr(u8)]
         enum Level { $($name,)* }
 

@@ -79,9 +79,16 @@ fn a_reader_keeps_a_writer_out_but_not_another_reader() {
 
 #[test]
 fn locks_are_taken_from_the_outer_rank_to_the_inner() {
-    let outer = SpinLock::<(), EventPorts>::new(());
-    let inner = SpinLock::<(), RunQueue>::new(());
-    let (_outer, _inner) = (outer.lock(), inner.lock());
+    let outer = SpinLock::<u8, EventPorts>::new(1);
+    let inner = SpinLock::<u8, RunQueue>::new(2);
+    {
+        let (mut first, mut second) = (outer.lock(), inner.lock());
+        assert!(outer.is_locked() && inner.is_locked());
+        core::mem::swap(&mut *first, &mut *second);
+    }
+    assert!(!outer.is_locked() && !inner.is_locked());
+    // Neither rank is left on the list of what this CPU holds, so each may be taken again.
+    assert_eq!((*outer.lock(), *inner.lock()), (2, 1));
 }
 
 #[test]

@@ -378,5 +378,15 @@ mod tests {
                 pit.read(port, Time(u64::MAX));
             }
         }
+        assert_eq!(pit.read(0x43, Time(0)), 0xff, "the control word cannot be read");
+        assert_eq!(pit.read(0x61, Time(0)) & (GATE | SPEAKER), GATE | SPEAKER);
+        // Whatever was begun and latched, a control word begins anew.
+        for (channel, port) in [(0u8, 0x40), (1, 0x41), (2, 0x42)] {
+            for (port, value) in [(0x43, (channel << 6) | 0x34), (port, 100), (port, 0)] {
+                pit.write(port, value, Time(0));
+            }
+            let counted = [30, 30, 130, 130].map(|ticks| pit.read(port, after(ticks)));
+            assert_eq!(counted, [70, 0, 70, 0], "channel {channel}");
+        }
     }
 }
