@@ -1,6 +1,7 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
 mod doc_words;
+mod documentation;
 mod fence;
 mod layering;
 mod layers;
@@ -25,7 +26,7 @@ use tree::Tree;
 /// Checks the rules of the code and reports its size.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct CheckArguments {
-    /// Leave out rustfmt and clippy, which take longest
+    /// Leave out rustfmt, clippy and rustdoc, which take longest
     #[arg(long)]
     pub quick: bool,
     /// What runs on the host was compiled by way of clippy already

@@ -33,7 +33,7 @@ fn row(line: &Line) -> Value {
     Value::Object(row)
 }
 
-/// Reads what [`write`] wrote of some machines.
+/// Reads what [`write()`] wrote of some machines.
 ///
 /// **Errors:** the file cannot be read, or is no such file.
 pub fn read(place: &Path, columns: &[Column]) -> Result<Vec<(Column, Run)>> {

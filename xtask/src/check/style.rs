@@ -1,4 +1,4 @@
-//! rustfmt and clippy, for what runs on the host and for what runs on bare metal.
+//! rustfmt, clippy and rustdoc, for what runs on the host and for what runs on bare metal.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,12 +6,14 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use xenolith_tests::places;
 
+use super::documentation;
 use crate::process;
 use crate::progress::Step;
 use crate::toolchain::{BareMetal, Use};
 
 /// The packages that are built for bare metal; clippy judges them for the target they run on.
-const BARE_METAL: [&str; 4] = ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
+pub const BARE_METAL: [&str; 4] =
+    ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
 
 /// What was found, each with what the tool said. `host_is_linted` where [`lint_what_it_compiles`] saw to the host's.
 ///
@@ -38,6 +40,8 @@ pub fn check(host_is_linted: bool) -> Result<Vec<String>> {
         judge("clippy for the host", "cargo clippy", host.args(["--", "-D", "warnings"]));
     }
     judge("clippy for bare metal", "cargo xtask check", &mut bare_metal()?);
+    judge("rustdoc for the host", "mend the links that it names", &mut documentation::host());
+    judge("rustdoc for bare metal", "mend the links that it names", &mut documentation::bare_metal()?);
     Ok(found)
 }
 
@@ -75,7 +79,8 @@ pub fn lint_what_it_compiles(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn cargo(subcommand: &str) -> Command {
+/// Cargo, at the root of the tree.
+pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).current_dir(places::root());
     command

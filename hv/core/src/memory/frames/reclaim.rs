@@ -104,7 +104,7 @@ impl Frames {
     /// and before idling.
     ///
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
-    /// [`PATIENCE_NS`] is kicked once.
+    /// `PATIENCE_NS` is kicked once.
     pub fn poll<M: Machine>(&self, machine: &M) -> Option<Time> {
         self.poll_with(machine.now(), |cpu| machine.kick(cpu))
     }
