@@ -1,6 +1,7 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
 mod doc_words;
+mod dead_items;
 mod documentation;
 mod fence;
 mod layering;
@@ -52,6 +53,7 @@ const RULES: &[Rule] = &[
     ("wire structures are compared with C", wire_structures::check),
     ("no unfinished work, no drawers", words::check),
     ("words of docs", doc_words::check),
+    ("no public item that nothing names", dead_items::check),
 ];
 
 /// The command.

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use crate::pages::{self, Access, WINDOW};
+use crate::pages::{self, Access};
 use crate::traps::{Fault, catch};
 
 const CODE_SLOT: u64 = 500;
@@ -34,10 +34,4 @@ pub fn run(code: &[u8], rax: u64, arguments: [u64; 5]) -> Fault {
         // The closure cannot return: it leaves by `iretq`.
         Ok(()) => Fault { vector: 0xff, code: 0, address: 0, rax: 0, from_user: false },
     }
-}
-
-/// Returns an address that CPL 3 can read and write: the stack page of [`run`].
-#[must_use]
-pub const fn reachable_address() -> u64 {
-    WINDOW + STACK_SLOT * 4096
 }

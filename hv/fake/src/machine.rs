@@ -1,6 +1,5 @@
 //! The fake machine.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,7 +43,6 @@ pub struct FakeMachine {
 #[derive(Default)]
 struct Console {
     written: Vec<u8>,
-    typed: VecDeque<u8>,
     log: Vec<String>,
     pressed: Vec<u8>,
 }
@@ -110,11 +108,6 @@ impl FakeMachine {
     #[must_use]
     pub fn timer(&self, cpu: CpuId) -> Time {
         Time(self.cpus.get(cpu.index()).map_or(u64::MAX, |cpu| cpu.timer.load(Ordering::SeqCst)))
-    }
-
-    /// Types on the console.
-    pub fn type_in(&self, bytes: &[u8]) {
-        locked(&self.console).typed.extend(bytes);
     }
 
     /// Returns what guests wrote to the console.
@@ -241,11 +234,9 @@ impl Machine for FakeMachine {
         locked(&self.console).written.extend_from_slice(bytes);
     }
 
-    fn console_read(&self, into: &mut [u8]) -> usize {
-        let mut console = locked(&self.console);
-        let count = into.len().min(console.typed.len());
-        into.iter_mut().zip(console.typed.drain(..count)).for_each(|(to, from)| *to = from);
-        count
+    /// Nobody types.
+    fn console_read(&self, _into: &mut [u8]) -> usize {
+        0
     }
 
     fn log(&self, _level: LogLevel, _guest: bool, line: fmt::Arguments<'_>) {

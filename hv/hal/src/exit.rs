@@ -11,9 +11,6 @@ pub mod vector {
     pub const MACHINE_CHECK: u8 = 18;
 }
 
-/// The invalid-opcode exception's vector.
-pub const VECTOR_UD: u8 = vector::INVALID_OPCODE;
-
 /// What the guest did at the address that faulted: the error code of a nested page fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Access {

@@ -33,7 +33,7 @@ mod time;
 pub use address::{Gpa, Gva, Mpa, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 pub use cpu::{CpuId, CpuidRegisters, HostEvents};
 pub use devices::{Devices, HostInterrupt, IoApicPlace, LineMode, MessageAddress, PciFunction};
-pub use exit::{Access, Exception, Exit, IoAccess, IoSize, VECTOR_UD, vector};
+pub use exit::{Access, Exception, Exit, IoAccess, IoSize, vector};
 pub use machine::{
     ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, ShortAnswers,
     Unconfined,

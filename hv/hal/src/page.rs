@@ -111,11 +111,6 @@ impl PageWords {
         self.blend(offset, 1, u64::from(u8::MAX), u64::from(value))
     }
 
-    /// Sets bits of 8 bytes (atomic OR); returns the old value.
-    pub fn fetch_or_u64(&self, offset: usize, bits: u64) -> Option<u64> {
-        Some(self.at(offset, 8)?.0.fetch_or(bits, Ordering::SeqCst))
-    }
-
     /// Sets bits of 4 bytes (atomic OR); returns the old value.
     pub fn fetch_or_u32(&self, offset: usize, bits: u32) -> Option<u32> {
         let (word, shift) = self.at(offset, 4)?;

@@ -1,7 +1,5 @@
 //! System time, wall clock and the time stamp counter.
 
-use core::time::Duration;
-
 /// Nanoseconds since the machine was switched on (Xen's system time).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Time(pub u64);
@@ -20,12 +18,6 @@ impl Time {
     #[must_use]
     pub const fn since_ns(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
-    }
-
-    /// Returns the time since switch-on as a duration.
-    #[must_use]
-    pub const fn as_duration(self) -> Duration {
-        Duration::from_nanos(self.0)
     }
 }
 

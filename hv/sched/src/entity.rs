@@ -7,8 +7,6 @@ use crate::{CpuSet, RATELIMIT_NS, SLICE_NS, WAKE_BONUS_NS};
 
 /// The weight of an entity that nobody gave another.
 pub const WEIGHT_DEFAULT: u16 = 256;
-/// The greatest weight.
-pub const WEIGHT_MAX: u16 = u16::MAX;
 
 /// Settings that make no sense.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

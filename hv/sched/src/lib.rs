@@ -23,7 +23,7 @@ mod run_queue;
 
 pub use balance::{Load, busiest, place, underloaded};
 pub use cpu_set::CpuSet;
-pub use entity::{Entity, Settings, SettingsError, WEIGHT_DEFAULT, WEIGHT_MAX};
+pub use entity::{Entity, Settings, SettingsError, WEIGHT_DEFAULT};
 pub use run_queue::{Decision, Next, RunQueue, Wake};
 
 /// How long one entity of default weight or more runs while others wait.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub struct Line {
     pub code: String,
     pub comment: String,
+    /// What stands in strings.
+    pub text: String,
 }
 
 impl Line {
@@ -125,13 +127,15 @@ fn part(text: &str) -> Vec<Line> {
                     line.code.push('"');
                     state = State::Code;
                 }
-                _ => (),
+                _ => line.text.push(c),
             },
             State::RawText(hashes) => {
                 let closing = characters.iter().skip(at + 1).take_while(|&&c| c == '#').count();
                 if c == '"' && closing >= hashes {
                     line.code.push('"');
                     (state, taken) = (State::Code, hashes + 1);
+                } else {
+                    line.text.push(c);
                 }
             }
         }
@@ -179,14 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn what_strings_say_is_kept_apart() {
+        let line = part("f(\"a {b}\", r#\"c \" d\"#) // e").remove(0);
+        assert_eq!((line.code.as_str(), line.text.as_str()), ("f(\"\", \"\") ", "a {b}c \" d"));
+    }
+
+    #[test]
     fn a_name_that_ends_in_r_before_a_string_opens_no_raw_string() {
         assert_eq!(code("for\"a\\\"b\"c"), ["for\"\"c"]);
     }
 
     #[test]
     fn words_are_whole_words() {
-        let line = Line { code: "not_unsafe(unsafely)".into(), comment: String::new() };
+        let line = Line { code: "not_unsafe(unsafely)".into(), ..Line::default() };
         assert!(!line.has_word("unsafe"));
-        assert!(Line { code: "x(unsafe{y})".into(), comment: String::new() }.has_word("unsafe"));
+        assert!(Line { code: "x(unsafe{y})".into(), ..Line::default() }.has_word("unsafe"));
     }
 }

@@ -28,12 +28,6 @@ impl Lapic {
         self.identity().x2apic_logical_id()
     }
 
-    /// Returns the arbitration priority, for lowest-priority delivery: the lowest is chosen first.
-    #[must_use]
-    pub fn arbitration_priority(&self) -> u8 {
-        self.processor_priority()
-    }
-
     /// Receives a message that addresses this local APIC.
     pub fn receive(&mut self, delivery: Delivery, trigger: Trigger) -> Receipt {
         match delivery {

@@ -161,11 +161,6 @@ impl Lapic {
         self.request.set(vector, true)
     }
 
-    /// Withdraws a pending vector that was not yet accepted: for a line that was deasserted.
-    pub fn withdraw(&mut self, vector: u8) {
-        self.request.set(vector, false);
-    }
-
     /// Returns the highest pending vector above the priority class in service. The task priority is not considered: the
     /// hardware compares it when this vector is offered to it.
     #[must_use]

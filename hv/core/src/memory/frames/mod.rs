@@ -282,14 +282,6 @@ impl Frames {
         Ok(self.own_cleared(pages, mfn, order, owner))
     }
 
-    /// Frees a block that no guest ever saw.
-    pub fn discard(&self, frame: OwnedFrame) {
-        if let Some(account) = self.accounts.get(frame.owner) {
-            account.uncharge(frame.order.pages() as u32);
-        }
-        self.free_block(frame.mfn, frame.order);
-    }
-
     /// Releases a block frame by frame, part of which a guest may have seen.
     pub fn retire(&self, frame: OwnedFrame) {
         for (mfn, _) in self.table.run(frame.mfn, frame.order.pages()) {

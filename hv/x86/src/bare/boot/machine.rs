@@ -92,11 +92,3 @@ fn listen_to_serial_ports(booted: &Booted) {
         }
     }
 }
-
-impl Booted {
-    /// Milliseconds since the hypervisor began to run.
-    #[must_use]
-    pub fn uptime_milliseconds(&self) -> u64 {
-        clock::nanoseconds() / 1_000_000
-    }
-}
