@@ -1,9 +1,11 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
 mod doc_words;
+mod circles;
 mod dead_items;
 mod documentation;
 mod fence;
+mod imports;
 mod layering;
 mod layers;
 mod report;
@@ -53,6 +55,7 @@ const RULES: &[Rule] = &[
     ("wire structures are compared with C", wire_structures::check),
     ("no unfinished work, no drawers", words::check),
     ("words of docs", doc_words::check),
+    ("no circle of many files", circles::check),
     ("no public item that nothing names", dead_items::check),
 ];
 

@@ -46,7 +46,7 @@ impl Fence {
 }
 
 /// A file that holds tests and nothing else.
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "build.rs")))
 }
 

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::{Booted, cpus};
-use crate::bare::base::{clock, cpu_area};
+use crate::bare::base::cpu_area;
 use crate::bare::console::{self, serial::SerialPort};
 use crate::bare::crash::{self, reboot};
 use crate::bare::interrupts::{self, interrupt_controllers, local_apic, vector};
