@@ -5,6 +5,7 @@ mod chart;
 mod columns;
 mod debian;
 mod json;
+mod page;
 mod profile;
 mod rows;
 mod sizes;
@@ -35,9 +36,12 @@ pub struct BenchArguments {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw the ratios as a chart into this file
+    /// Draw the ratios and the growth as a chart into this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Measure nothing: draw docs/performance.svg from the figures that stand in docs/performance.md
+    #[arg(long, conflicts_with_all = ["filter", "json", "svg", "debian", "twice", "lower", "short", "recorded", "profile"])]
+    pub draw: bool,
     /// Run Xenolith alone, and compare it with what Xen took when bench/xen-4.17.json was written (by --json)
     #[arg(long)]
     pub recorded: bool,
@@ -68,6 +72,10 @@ pub struct BenchArguments {
 ///
 /// **Errors:** a machine did not come to its end, a row is above its ceiling, a figure differs in a second run.
 pub fn command(arguments: &BenchArguments) -> Result<()> {
+    if arguments.draw {
+        let root = places::root();
+        return chart::write(&root.join(page::CHART), &page::read(&root.join(page::PLACE))?);
+    }
     if !arguments.no_build {
         build::command(BuildArguments::default())?;
     }
