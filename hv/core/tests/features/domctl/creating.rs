@@ -1,0 +1,151 @@
+//! Making domains and their vCPUs.
+
+use super::toolstack::*;
+use crate::hypercall_world::World;
+use xen_abi::domctl::*;
+use xen_abi::{DomId, Errno, VcpuId};
+
+#[test]
+fn a_new_domain_is_paused_and_has_nothing() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    assert_eq!(id, DomId(1));
+    let info = info(&world, id).unwrap();
+    let flags = DomainFlags::HVM_GUEST | DomainFlags::HAP | DomainFlags::PAUSED;
+    assert_eq!(info.flags, DomainFlags(flags.0 | 0xffff_0000));
+    assert_eq!((info.tot_pages, info.max_pages, info.nr_online_vcpus), (0, 0, 0));
+    assert_eq!((info.max_vcpu_id, info.handle, info.cpupool), (XEN_INVALID_MAX_VCPU_ID, [7; 16], 0));
+    assert_eq!(info.arch_config.emulation_flags, EmulationFlags::LAPIC);
+}
+
+#[test]
+fn numbers_are_given_out_in_turn_and_not_again_at_once() {
+    let world = World::new(&[1]);
+    let first = create(&world);
+    assert_eq!(destroy(&world, first), Ok(0));
+    assert_eq!(create(&world), DomId(first.0 + 1));
+    assert_eq!(create_with(&world, DomId(3), options()), Ok(DomId(3)));
+    assert_eq!(create(&world), DomId(4));
+}
+
+#[test]
+fn a_number_that_is_taken_is_refused() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    assert_eq!(create_with(&world, id, options()), Err(Errno::EEXIST));
+}
+
+/// Asserts what becomes of options that differ from accepted ones.
+fn refused(change: impl Fn(&mut DomctlCreatedomain)) -> Option<Errno> {
+    let world = World::new(&[1]);
+    let mut options = options();
+    change(&mut options);
+    let free = world.hv.frames.free_pages();
+    let errno = create_with(&world, DomId(0), options).err();
+    if errno.is_some() {
+        assert_eq!(world.hv.frames.free_pages(), free);
+        assert_eq!(info(&world, DomId(1)), Err(Errno::ESRCH));
+    }
+    errno
+}
+
+#[test]
+fn options_without_meaning_are_refused() {
+    assert_eq!(refused(|_| {}), None);
+    assert_eq!(refused(|options| options.flags |= CreateFlags(1 << 8)), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.flags = CreateFlags::HAP), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_vcpus = 0), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_vcpus = 129), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_vcpus = u32::MAX), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.iommu_opts = IommuOptions(1)), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.vmtrace_size = 4096), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.arch.misc_flags = MiscFlags(2)), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.arch.misc_flags = MiscFlags::MSR_RELAXED), None);
+    assert_eq!(refused(|options| options.arch.emulation_flags = EmulationFlags(1 << 30)), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.cpupool_id = 5), Some(Errno::ESRCH));
+}
+
+#[test]
+fn what_is_not_to_be_had_is_refused() {
+    assert_eq!(refused(|options| options.flags = CreateFlags::empty()), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.flags = CreateFlags::HVM), Some(Errno::EINVAL));
+    for flag in [CreateFlags::IOMMU, CreateFlags::NESTED_VIRT, CreateFlags::VPMU, CreateFlags::S3_INTEGRITY] {
+        assert_eq!(refused(|options| options.flags |= flag), Some(Errno::EINVAL));
+    }
+    assert_eq!(refused(|options| options.arch.emulation_flags = EmulationFlags(0x1ff)), Some(Errno::EINVAL));
+}
+
+#[test]
+fn the_grant_table_keeps_within_what_the_machine_allows() {
+    assert_eq!(refused(|options| options.grant_opts = 0), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.grant_opts = 3), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.grant_opts = 0x12), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_grant_frames = 0), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_grant_frames = 65), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_maptrack_frames = 1025), Some(Errno::EINVAL));
+    assert_eq!(refused(|options| options.max_grant_frames = i32::MIN), None);
+    let world = World::new(&[1]);
+    let wanted = DomctlCreatedomain { max_grant_frames: 3, max_maptrack_frames: 0, grant_opts: 1, ..options() };
+    let limits = domain(&world, create_with(&world, DomId(0), wanted).unwrap()).grants.limits();
+    assert_eq!((limits.frames, limits.maptrack_frames, limits.version), (3, 0, 1));
+}
+
+#[test]
+fn vcpus_are_made_once_and_as_many_as_was_said() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    for wrong in [0, 1, 3, u32::MAX] {
+        assert_eq!(give_vcpus(&world, id, wrong), Err(Errno::EINVAL));
+    }
+    assert_eq!(give_vcpus(&world, DomId(0), 1), Err(Errno::EINVAL));
+    assert_eq!(give_vcpus(&world, id, 2), Ok(0));
+    assert_eq!(give_vcpus(&world, id, 2), Ok(0));
+    let info = info(&world, id).unwrap();
+    assert_eq!((info.max_vcpu_id, info.nr_online_vcpus), (1, 0));
+    let domain = domain(&world, id);
+    assert!(domain.vcpus.iter().all(|vcpu| !vcpu.is_up() && vcpu.is_paused()));
+    assert_eq!(domain.vcpu(VcpuId(1)).unwrap().lapic_identity(), domain.vcpus[1].lapic_identity());
+}
+
+#[test]
+fn vcpus_that_are_made_late_are_as_paused_as_their_domain() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    assert_eq!(plain(&world, XEN_DOMCTL_PAUSEDOMAIN, id), Ok(0));
+    assert_eq!(give_vcpus(&world, id, 2), Ok(0));
+    for paused in [true, false] {
+        assert_eq!(plain(&world, XEN_DOMCTL_UNPAUSEDOMAIN, id), Ok(0));
+        assert_eq!(domain(&world, id).vcpus.iter().all(xenolith_core::domains::vcpu::Vcpu::is_paused), paused);
+    }
+}
+
+#[test]
+fn a_machine_without_frames_makes_no_domain_and_loses_none() {
+    let world = World::new(&[1]);
+    let mut held = Vec::new();
+    while let Some(frame) = world.hv.frames.take(
+        &world.hv.machine,
+        xenolith_hal::PageOrder::SIZE_4K,
+        xenolith_core::memory::frames::ANYWHERE,
+    ) {
+        held.push(frame);
+    }
+    for missing in 0..2 {
+        assert_eq!(create_with(&world, DomId(0), options()), Err(Errno::ENOMEM), "with {missing} frames");
+        assert_eq!(settle(&world), missing);
+        world.hv.frames.give_back(held.pop().unwrap());
+    }
+}
+
+#[test]
+fn vcpus_that_do_not_fit_into_the_pool_are_not_made_and_leave_nothing() {
+    let world = World::new(&[1]);
+    let id = create(&world);
+    let mut op = domctl(XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, id);
+    for (pages, answer) in [(1, Err(Errno::ENOMEM)), (2, Ok(0))] {
+        op.set_paging_mempool(DomctlPagingMempool { size: pages << 12 });
+        assert_eq!(call(&world, &mut op), Ok(0));
+        assert_eq!(give_vcpus(&world, id, 2), answer);
+    }
+    assert_eq!(domain(&world, id).physmap.with_pool(|pool| pool.used()), 2);
+}

@@ -1,0 +1,11 @@
+//! `domctl` as a toolstack makes it, on a machine of vectors and maps.
+
+mod affinity;
+mod creating;
+mod ending;
+mod entry;
+mod policy;
+mod running;
+mod settings;
+mod state;
+mod toolstack;

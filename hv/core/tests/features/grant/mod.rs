@@ -1,0 +1,4 @@
+//! Grants: each rule by itself, and random ones against a model.
+
+mod model;
+mod rules;

@@ -1,0 +1,18 @@
+//! The core's features on a machine of vectors and maps, in one binary: `cargo test -p xenolith-core grant::` runs those
+//! whose names begin with `grant::`.
+#![cfg(not(loom))]
+
+mod hypercall_world;
+
+mod cpu_policy;
+mod debug_keys;
+mod domctl;
+mod event_channel;
+mod grant;
+mod machine_end;
+mod memory;
+mod passthrough;
+mod platform;
+mod scheduling;
+mod sysctl;
+mod vcpu;

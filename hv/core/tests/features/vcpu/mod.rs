@@ -1,0 +1,4 @@
+//! What a vCPU asks for by hypercalls, and how it is started.
+
+mod hypercall;
+mod start;
