@@ -2,6 +2,7 @@
 //! whose names begin with `grant::`.
 #![cfg(not(loom))]
 
+mod call_lists;
 mod hypercall_world;
 
 mod cpu_policy;

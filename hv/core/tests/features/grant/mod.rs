@@ -1,4 +1,5 @@
-//! Grants: each rule by itself, and random ones against a model.
+//! Grants: each rule by itself, the calls, and random ones against a model.
 
+mod hypercall;
 mod model;
 mod rules;
