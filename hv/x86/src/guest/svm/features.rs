@@ -122,8 +122,8 @@ impl Features {
 
     /// Asks CPUID, which `cpuid` runs with a leaf and a sub-leaf.
     ///
-    /// **Errors:** [`Unfit::NoSvm`], [`Unfit::NoNestedPaging`]. What the firmware did is seen only in
-    /// [`super::enable`].
+    /// **Errors:** [`Unfit::NoSvm`], [`Unfit::NoNestedPaging`]. What the firmware did is seen only when a
+    /// CPU's SVM is enabled.
     ///
     /// **Source:** AMD manual volume 3, appendix E.
     pub fn detect(cpuid: impl Fn(u32, u32) -> CpuidRegisters) -> Result<Self, Unfit> {

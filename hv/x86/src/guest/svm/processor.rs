@@ -16,7 +16,7 @@ pub trait Processor: Send + 'static {
     ///
     /// # Safety
     /// `guest` holds a valid control block whose nested tables let the guest reach only what is its domain's, and
-    /// whose intercepts are those of [`super::exits`]. `host` was filled by [`super::enable_cpu`] on this CPU.
+    /// whose intercepts are those of `svm::exits`. `host` was filled by `svm::enable_cpu` on this CPU.
     unsafe fn enter(registers: &mut Registers, guest: Mpa, host: Mpa);
 
     /// Has the local APIC offer again what it holds, without letting it in.
