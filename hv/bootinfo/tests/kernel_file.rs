@@ -32,6 +32,19 @@ const XZ: &[u8] = &[
     0x30, 0x0d, 0x8b, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x59, 0x5a,
 ];
 
+/// By `zstd --ultra -22 --long=27` from a pipe: a window of 128 MiB, no length, a checksum.
+const WIDE_ZSTD: &[u8] = &[
+    0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x88, 0x1d, 0x02, 0x00, 0xc4, 0x02, 0x7f, 0x45, 0x4c, 0x46, 0x74, 0x68, 0x65, 0x20,
+    0x72, 0x6f, 0x63, 0x6b, 0x20, 0x30, 0x30, 0x30, 0x20, 0x69, 0x6e, 0x73, 0x69, 0x64, 0x65, 0x20, 0x3b, 0x20, 0xe8,
+    0x10, 0x00, 0x00, 0x00, 0x20, 0x63, 0x61, 0x6c, 0x6c, 0x3b, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x09, 0x20,
+    0x90, 0x63, 0x0f, 0xb7, 0x2c, 0xef, 0x92, 0x2d, 0xe5, 0xf2, 0x96, 0xec, 0x8a, 0xc0, 0x12, 0x3f, 0xf7, 0xb6, 0x31,
+    0x4d, 0x76, 0xeb, 0x6d,
+];
+/// 16 KiB of words in disorder, packed in the same way: entropy coded literals and sequences. The checksum vouches for
+/// what comes out.
+const WORDS_ZSTD: &[u8] = include_bytes!("words.zst");
+const WORDS: usize = 16 << 10;
+
 /// One block of literals in the old format.
 fn lz4(data: &[u8]) -> Vec<u8> {
     let mut block = vec![0xf0];
@@ -74,10 +87,7 @@ fn bz_image(payload: &[u8], length: Option<usize>) -> Vec<u8> {
 }
 
 fn unpacked(file: &[u8]) -> Result<Vec<u8>, KernelFileError> {
-    let kernel = KernelFile::open(file)?;
-    let mut into = vec![0; kernel.unpacked_bytes()];
-    kernel.unpack(&mut into, 64 << 20)?;
-    Ok(into)
+    unpacked_with(file, 64 << 20)
 }
 
 #[test]
@@ -116,12 +126,82 @@ fn a_file_that_is_no_kernel_is_refused() {
     assert_eq!(KernelFile::open(&cut[..cut.len() - 100]), Err(KernelFileError::Truncated));
 }
 
+/// Unpacks with so much of the heap.
+fn unpacked_with(file: &[u8], heap_bytes: usize) -> Result<Vec<u8>, KernelFileError> {
+    let kernel = KernelFile::open(file)?;
+    let mut into = vec![0; kernel.unpacked_bytes()];
+    kernel.unpack(&mut into, heap_bytes)?;
+    Ok(into)
+}
+
 #[test]
-fn a_window_larger_than_the_heap_is_no_memory() {
+fn a_zstd_window_of_128_mib_needs_no_heap() {
+    let file = bz_image(WIDE_ZSTD, Some(kernel().len()));
+    assert_eq!(unpacked_with(&file, 512 << 10), Ok(kernel()));
+    let words = unpacked_with(&bz_image(WORDS_ZSTD, Some(WORDS)), 512 << 10).unwrap();
+    assert!(
+        words.starts_with(b"\x7fELF") && words.iter().skip(4).all(|byte| byte.is_ascii_lowercase() || *byte == b' ')
+    );
+}
+
+#[test]
+fn without_any_heap_there_is_no_memory_for_zstd() {
     let file = bz_image(&zstd(&kernel()), Some(kernel().len()));
-    let file = KernelFile::open(&file).unwrap();
-    let mut into = vec![0; file.unpacked_bytes()];
-    assert_eq!(file.unpack(&mut into, 0), Err(KernelFileError::NoMemory(Compression::Zstd)));
+    assert_eq!(unpacked_with(&file, 0), Err(KernelFileError::NoMemory(Compression::Zstd)));
+}
+
+#[test]
+fn a_zstd_frame_that_states_another_length_is_noticed() {
+    let mut packed = zstd(&kernel());
+    packed[5] ^= 1;
+    assert_eq!(unpacked(&bz_image(&packed, Some(kernel().len()))), Err(KernelFileError::WrongLength));
+}
+
+#[test]
+fn a_zstd_frame_of_another_length_than_the_file_says_is_noticed() {
+    for length in [kernel().len() + 1, 2 * kernel().len(), 1 << 20] {
+        assert_eq!(unpacked(&bz_image(WIDE_ZSTD, Some(length))), Err(KernelFileError::WrongLength), "{length}");
+    }
+    // A block that is longer than all of the kernel is damage already.
+    for length in [0, 1, kernel().len() - 1] {
+        assert!(unpacked(&bz_image(WIDE_ZSTD, Some(length))).is_err(), "{length}");
+    }
+    assert!(unpacked(&bz_image(&[WIDE_ZSTD, WIDE_ZSTD].concat(), Some(kernel().len()))).is_err());
+}
+
+/// 400 thousand runs of 128 KiB each: 50 GB from 1.6 MB.
+#[test]
+fn a_zstd_frame_that_never_ends_is_noticed_at_once() {
+    let mut file = b"\x28\xb5\x2f\xfd\x00\x88".to_vec();
+    for _ in 0..400_000 {
+        file.extend(&(128_u32 << 10 << 3 | 1 << 1).to_le_bytes()[..3]);
+        file.push(0x5a);
+    }
+    assert_eq!(unpacked(&bz_image(&file, Some(1 << 20))), Err(KernelFileError::WrongLength));
+}
+
+#[test]
+fn what_stands_behind_a_zstd_frame_is_damage() {
+    let mut packed = WIDE_ZSTD.to_vec();
+    packed.extend([0; 8]);
+    let file = bz_image(&packed, Some(kernel().len()));
+    assert_eq!(unpacked(&file), Err(KernelFileError::Damaged(Compression::Zstd)));
+}
+
+#[test]
+fn a_changed_byte_of_a_checked_zstd_frame_is_noticed() {
+    let words = unpacked(&bz_image(WORDS_ZSTD, Some(WORDS))).unwrap();
+    let changed = |place: usize| {
+        let mut packed = WORDS_ZSTD.to_vec();
+        packed[place] ^= 0x10;
+        unpacked(&bz_image(&packed, Some(WORDS)))
+    };
+    // The first bytes are the magic, flags, and what the frame says of its window, which changes nothing.
+    assert_eq!(changed(5).as_ref(), Ok(&words));
+    // A table has bits that no symbol needs: what comes out is an error, or the same.
+    for place in 6..WORDS_ZSTD.len() {
+        assert!(changed(place).map_or(true, |same| same == words), "byte {place}");
+    }
 }
 
 #[test]
@@ -135,13 +215,14 @@ fn a_wrong_length_is_noticed() {
 
 proptest! {
     #[test]
-    fn damaged_files_do_no_harm(which in 0_usize..5, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn damaged_files_do_no_harm(which in 0_usize..6, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let length = Some(kernel().len());
         let mut file = match which {
             0 => bz_image(GZIP, None),
             1 => bz_image(XZ, length),
             2 => bz_image(&lz4(&kernel()), length),
             3 => bz_image(&zstd(&kernel()), length),
+            4 => bz_image(WORDS_ZSTD, Some(WORDS)),
             _ => GZIP.to_vec(),
         };
         for (place, value) in damage {

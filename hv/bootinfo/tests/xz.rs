@@ -17,10 +17,12 @@ struct Way {
     place: u32,
     x86: bool,
     check: CheckType,
+    window: u32,
 }
 
 /// As Linux's build packs it.
-const LINUX: Way = Way { literal_context: 3, literal_place: 0, place: 2, x86: true, check: CheckType::Crc32 };
+const LINUX: Way =
+    Way { literal_context: 3, literal_place: 0, place: 2, x86: true, check: CheckType::Crc32, window: 1 << 16 };
 
 fn packed(data: &[u8], way: Way) -> Vec<u8> {
     let mut options = XzOptions::with_preset(3);
@@ -28,7 +30,7 @@ fn packed(data: &[u8], way: Way) -> Vec<u8> {
         lc: way.literal_context,
         lp: way.literal_place,
         pb: way.place,
-        dict_size: 1 << 16,
+        dict_size: way.window,
         ..LzmaOptions::with_preset(3)
     };
     options.set_check_sum_type(way.check);
@@ -81,6 +83,7 @@ fn way() -> impl Strategy<Value = Way> {
         place,
         x86,
         check,
+        window: 1 << 16,
     })
 }
 
@@ -127,6 +130,18 @@ fn a_long_file_of_many_chunks_comes_out_again() {
         })
         .collect();
     assert_eq!(unpacked(&packed(&data, LINUX), data.len()).as_ref(), Ok(&data));
+}
+
+/// As Linux's build packs it from 6.11 on, but for the unpacked size.
+#[test]
+fn a_stated_window_larger_than_the_heap_does_no_harm_to_a_small_kernel() {
+    let data: Vec<u8> = (0..1 << 20).map(|place: u32| (place / 7) as u8).collect();
+    let wide = Way { window: 128 << 20, ..LINUX };
+    assert_eq!(unpacked(&packed(&data, wide), data.len()).as_ref(), Ok(&data));
+    let mut damaged = packed(&data, wide);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    assert_eq!(unpacked(&damaged, data.len()), Err(KernelFileError::Damaged(Compression::Xz)));
 }
 
 #[test]

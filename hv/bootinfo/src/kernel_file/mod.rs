@@ -7,6 +7,7 @@
 
 mod format;
 mod unpack;
+mod zstd;
 
 use core::fmt;
 

@@ -3,14 +3,13 @@
 use alloc::boxed::Box;
 
 use lzma_rust2::{Action, Status, XzStream};
-use ruzstd::decoding::FrameDecoder;
 
-use super::{Compression, KernelFileError};
+use super::{Compression, KernelFileError, zstd};
 
+/// What the decoder of XZ needs beside its window, roughly.
+const XZ_TABLES: usize = 1 << 20;
 /// The blocks of LZ4's old format unpack to at most this much.
 const LZ4_BLOCK: usize = 8 << 20;
-/// Tables of the decompressors, roughly.
-const ZSTD_TABLES: usize = 4 << 20;
 
 /// Unpacks `data` and gives how many bytes that made.
 ///
@@ -26,7 +25,7 @@ pub(super) fn unpack(
         Compression::Gzip => gzip(data, into),
         Compression::Xz => return xz(data, into, heap_bytes),
         Compression::Lz4 => lz4(data, into),
-        Compression::Zstd => return zstd(data, into, heap_bytes),
+        Compression::Zstd => return zstd::unpack(data, into, heap_bytes),
         _ => return Err(KernelFileError::Unsupported(compression)),
     };
     done.ok_or(KernelFileError::Damaged(compression))
@@ -64,21 +63,28 @@ fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
 
 #[inline(never)]
 fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFileError> {
-    // The window is doubled while it grows, so there are one and a half of it for a while.
-    let limit_kib = u32::try_from(heap_bytes / 1024 / 3 * 2).unwrap_or(u32::MAX);
-    let mut stream = Box::new(XzStream::new_mem_limit(false, limit_kib));
-    let (mut rest, mut done) = (data, 0);
+    let mut stream = Box::new(XzStream::new_mem_limit(false, kib(window_limit(heap_bytes))));
+    let mut done = 0_usize;
     // Without room for another byte the decoder would not look whether the file ends here.
     let mut beyond = [0];
     loop {
+        // Also where it stopped for the limit it has taken something.
+        let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
+        let rest = data.get(taken..).unwrap_or_default();
         let room = into.get_mut(done..).filter(|room| !room.is_empty()).unwrap_or(&mut beyond);
         let Ok(step) = stream.process(rest, room, Action::Finish) else {
-            let fits = stream.memory_usage().is_none_or(|kib| kib <= limit_kib);
-            let error = if fits { KernelFileError::Damaged } else { KernelFileError::NoMemory };
-            return Err(error(Compression::Xz));
+            let stated = stream.memory_usage().filter(|stated| *stated > stream.mem_limit());
+            if stated.is_none() {
+                return Err(KernelFileError::Damaged(Compression::Xz));
+            }
+            // The window grows with what was unpacked, whatever the file says of it.
+            if into.len() > window_limit(heap_bytes) {
+                return Err(KernelFileError::NoMemory(Compression::Xz));
+            }
+            stream.set_mem_limit(u32::MAX);
+            continue;
         };
-        rest = rest.get(step.bytes_consumed..).unwrap_or_default();
-        done += step.bytes_produced;
+        done = done.saturating_add(step.bytes_produced);
         if done > into.len() {
             return Err(KernelFileError::WrongLength);
         }
@@ -89,6 +95,16 @@ fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFi
             return Err(KernelFileError::Damaged(Compression::Xz));
         }
     }
+}
+
+/// How long a window may become with so much of the heap: it is doubled while it grows, so there are one and a half of it
+/// for a while.
+const fn window_limit(heap_bytes: usize) -> usize {
+    heap_bytes.saturating_sub(XZ_TABLES) / 3 * 2
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
 }
 
 /// The old format, which Linux's build makes: blocks with their length before them.
@@ -102,22 +118,8 @@ fn lz4(data: &[u8], into: &mut [u8]) -> Option<usize> {
         let (block, next) = after.split_at_checked(length)?;
         let room = into.get_mut(done..)?;
         let most = room.len().min(LZ4_BLOCK);
-        done += lz4_flex::block::decompress_into(block, room.get_mut(..most)?).ok()?;
+        done = done.checked_add(lz4_flex::block::decompress_into(block, room.get_mut(..most)?).ok()?)?;
         rest = next;
     }
     rest.is_empty().then_some(done)
-}
-
-#[inline(never)]
-fn zstd(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFileError> {
-    use ruzstd::decoding::errors::FrameDecoderError;
-    let mut decoder = FrameDecoder::new();
-    // The window is doubled at most while it grows.
-    let room = heap_bytes.saturating_sub(ZSTD_TABLES);
-    decoder.set_max_window_size(room as u64);
-    decoder.decode_all(data, into).map_err(|error| match error {
-        FrameDecoderError::WindowSizeTooBig { .. } => KernelFileError::NoMemory(Compression::Zstd),
-        FrameDecoderError::TargetTooSmall => KernelFileError::WrongLength,
-        _ => KernelFileError::Damaged(Compression::Zstd),
-    })
 }
