@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod acpi;
+mod complaint;
 mod fault;
 mod info;
 pub mod kernel_file;
@@ -16,21 +17,27 @@ mod memory_map;
 mod memory_plan;
 mod multiboot1;
 mod multiboot2;
+mod option_console;
+mod option_dom0;
 mod option_kinds;
+mod option_machine;
+mod option_names;
 mod option_values;
+mod option_word;
 mod options;
 mod physical;
 mod pvh;
 mod range;
 mod validate;
 
+pub use complaint::Complaint;
 pub use fault::{BootFault, Table};
 pub use info::{BootInfo, Framebuffer, Loader, Module, Protocol, RsdpSource};
 pub use memory_map::{MAP_ENTRIES, MemoryKind, MemoryMap, MemoryRegion};
 pub use memory_plan::{MemoryPlan, heap_bytes};
-pub use option_kinds::{ConsoleTarget, CrashTest, Dom0Iommu, Dom0Mode, RebootMethod};
-pub use option_values::{ComPort, Dom0Amount, Dom0Memory, Thresholds, VcpuCount, parse_size};
-pub use options::{Complaint, Options};
+pub use option_kinds::{ConsoleTarget, CrashTest, Dom0Iommu, RebootMethod, Timestamps};
+pub use option_values::{ComPort, Dom0Amount, Dom0Memory, GrantLimits, Thresholds, VcpuCount, parse_size};
+pub use options::Options;
 pub use physical::{ByteSlice, PhysicalMemory};
 pub use range::MachineRange;
 pub use validate::validate;

@@ -11,13 +11,20 @@ pub enum ConsoleTarget {
     Vga,
 }
 
-/// What kind of guest dom0 is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dom0Mode {
-    /// A PVH guest.
-    Pvh,
-    /// A classic PV guest.
-    Pv,
+/// What stands before each line of the hypervisor's on the console.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Nothing.
+    #[default]
+    None,
+    /// The date and the time of day, UTC.
+    Date,
+    /// The same, to the millisecond.
+    DateMilliseconds,
+    /// Seconds and microseconds since the start.
+    SinceBoot,
+    /// Ticks of the time stamp counter.
+    Raw,
 }
 
 /// What is asked of the IOMMU for dom0.
@@ -42,6 +49,8 @@ pub enum RebootMethod {
     Acpi,
     /// By the chipset's port 0xcf9.
     Pci,
+    /// By the same port, with power off and on in between.
+    Power,
     /// By the keyboard controller.
     Keyboard,
     /// By a triple fault.
@@ -63,18 +72,6 @@ pub enum CrashTest {
     StackOverflow,
     /// A panic on the last CPU instead of the first.
     OtherCpu,
-}
-
-/// The way to restart, or none for "do not".
-pub(crate) fn parse_reboot(value: &str) -> Option<Option<RebootMethod>> {
-    match value {
-        "a" | "acpi" => Some(Some(RebootMethod::Acpi)),
-        "p" | "pci" => Some(Some(RebootMethod::Pci)),
-        "k" | "kbd" => Some(Some(RebootMethod::Keyboard)),
-        "t" | "triple" => Some(Some(RebootMethod::Triple)),
-        "n" | "no" => Some(None),
-        _ => None,
-    }
 }
 
 pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {

@@ -2,6 +2,11 @@
 //!
 //! **Source:** the syntax is that of `docs/misc/xen-command-line.pandoc`.
 
+use crate::option_word::{Refusal, Word};
+
+/// What is left to the hypervisor and to other domains at most when nobody says how much dom0 gets.
+const RESERVE: u64 = 128 << 20;
+
 /// Which messages of one source are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
@@ -85,7 +90,7 @@ pub enum Dom0Amount {
     Of {
         /// Bytes.
         bytes: u64,
-        /// Percent of all memory, 0 to 100.
+        /// Percent of all memory, 0 to 99.
         percent: u8,
     },
     /// All memory but so many bytes.
@@ -107,7 +112,7 @@ impl Dom0Amount {
         };
         let bytes = size.map_or(Some(0), parse_size)?;
         let percent = share.map_or(Some(0), |share| parse_number(share.strip_suffix('%')?))?;
-        let percent = u8::try_from(percent).ok().filter(|percent| *percent <= 100)?;
+        let percent = u8::try_from(percent).ok().filter(|percent| *percent < 100)?;
         Some(Self::Of { bytes, percent })
     }
 
@@ -134,19 +139,94 @@ pub struct Dom0Memory {
 }
 
 impl Dom0Memory {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut memory = Self::default();
-        for part in text.split(',') {
-            if let Some(min) = part.strip_prefix("min:") {
-                memory.min = Some(Dom0Amount::parse(min)?);
-            } else if let Some(max) = part.strip_prefix("max:") {
-                memory.max = Some(Dom0Amount::parse(max)?);
-            } else {
-                memory.amount = Some(Dom0Amount::parse(part)?);
+    /// Takes a list of parts. What is not said keeps what an earlier word of this name said.
+    pub(crate) fn take<'a>(&mut self, word: Word<'a>, refuse: &mut dyn FnMut(&'a str, Refusal)) -> Result<(), Refusal> {
+        const ALLOWED: &str = "a list of <size>, min:<size> and max:<size>, as 2G,max:4G";
+        for part in word.value(ALLOWED, Some)?.split(',') {
+            let (place, amount) = match part.split_once(':') {
+                Some(("min", amount)) => (&mut self.min, amount),
+                Some(("max", amount)) => (&mut self.max, amount),
+                _ => (&mut self.amount, part),
+            };
+            match Dom0Amount::parse(amount) {
+                Some(amount) => *place = Some(amount),
+                None => refuse(part, Refusal::BadValue(ALLOWED)),
             }
         }
-        Some(memory)
+        Ok(())
     }
+
+    /// How many bytes dom0 gets at boot where `free` bytes can be had: what was asked for, within the bounds that were
+    /// asked for, and no more than there is. Where nothing was asked for, all but a sixteenth, or all but 128 MiB where
+    /// that is less.
+    #[must_use]
+    pub fn at_boot(self, free: u64) -> u64 {
+        let amount = self.amount.map_or(free.saturating_sub(RESERVE.min(free / 16)), |amount| amount.of(free));
+        let amount = self.min.map_or(amount, |min| amount.max(min.of(free)));
+        let amount = self.max.map_or(amount, |max| amount.min(max.of(free)));
+        amount.min(free)
+    }
+
+    /// How many bytes it may ever have where `free` bytes can be had; none where no bound was asked for.
+    #[must_use]
+    pub fn at_most(self, free: u64) -> Option<u64> {
+        self.max.map(|max| max.of(free))
+    }
+}
+
+/// The limits of all domains' grant tables, dom0's among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// Frames of a table.
+    pub frames: u32,
+    /// Frames of what keeps track of mappings.
+    pub maptrack_frames: u32,
+    /// The newest version of tables, 1 or 2.
+    pub version: u32,
+}
+
+impl Default for GrantLimits {
+    fn default() -> Self {
+        Self { frames: 64, maptrack_frames: 1024, version: 2 }
+    }
+}
+
+impl GrantLimits {
+    pub(crate) fn take<'a>(&mut self, word: Word<'a>, refuse: &mut dyn FnMut(&'a str, Refusal)) -> Result<(), Refusal> {
+        let limit = |lowest: u32, allowed| word.value(allowed, |value| parse_limit(value, lowest));
+        match word.name {
+            "gnttab_max_frames" => self.frames = limit(1, "a number from 1 on")?,
+            "gnttab_max_maptrack_frames" => self.maptrack_frames = limit(0, "a number")?,
+            _ => {
+                const ALLOWED: &str = "a list of max-ver:1 and max-ver:2";
+                for part in word.value(ALLOWED, Some)?.split(',') {
+                    self.take_part(part, ALLOWED).unwrap_or_else(|refusal| refuse(part, refusal));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_part(&mut self, part: &str, allowed: &'static str) -> Result<(), Refusal> {
+        match part.split_once(':') {
+            Some(("max-ver", "1")) => self.version = 1,
+            Some(("max-ver", "2")) => self.version = 2,
+            _ => {
+                return match Word::new(part) {
+                    word @ Word { name: "transitive", .. } => word.must_be(true),
+                    word @ Word { name: "transfer", .. } => word.must_be(false),
+                    _ => Err(Refusal::BadValue(allowed)),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A limit that the toolstack can name: its numbers have a sign.
+fn parse_limit(text: &str, lowest: u32) -> Option<u32> {
+    let limit = u32::try_from(parse_number(text)?).ok()?;
+    (lowest..=i32::MAX.unsigned_abs()).contains(&limit).then_some(limit)
 }
 
 /// How many virtual CPUs dom0 gets.
@@ -183,36 +263,100 @@ pub struct ComPort {
 }
 
 impl ComPort {
-    /// Reads `<baud>|auto[,<data><parity><stop>[,<io base>]]` over `defaults`; what follows (the interrupt's number)
-    /// is not needed.
-    pub(crate) fn parse(text: &str, io_base: u16) -> Option<Self> {
-        let mut port = Self { baud: None, line_control: 3, io_base };
-        let mut parts = text.split(',');
-        match parts.next()? {
-            "auto" | "" => {}
-            baud => {
-                // A clock in Hz may follow after a slash; only the classic one is known here.
-                let baud = baud.split_once('/').map_or(baud, |(baud, _)| baud);
-                let baud = u32::try_from(parse_number(baud)?).ok()?;
-                port.baud = Some(baud).filter(|baud| (50..=115_200).contains(baud));
-                port.baud?;
+    /// Takes `<baud>|auto[/<base baud>][,<frame>[,<I/O base>[,<interrupt>]]]`, and behind it or in its place any of
+    /// these by their names.
+    pub(crate) fn take<'a>(&mut self, word: Word<'a>, refuse: &mut dyn FnMut(&'a str, Refusal)) -> Result<(), Refusal> {
+        const ALLOWED: &str = "<baud>|auto[,<data bits><parity><stop bits>[,<I/O base>]], as 115200,8n1";
+        const PLACES: [&str; 4] = ["baud", "frame", "io-base", "irq"];
+        let mut places = PLACES.into_iter();
+        for part in word.value(ALLOWED, Some)?.split(',') {
+            let (name, value) = match part.split_once('=') {
+                Some(named) => named,
+                // Behind these come the places of a PCI device and of its bridge.
+                None => (places.next().unwrap_or("port"), part),
+            };
+            if value.is_empty() {
+                continue;
+            }
+            match self.take_part(name, value) {
+                Ok(true) => {}
+                Ok(false) => refuse(part, Refusal::BadValue(ALLOWED)),
+                Err(refusal) => refuse(part, refusal),
             }
         }
-        if let Some(frame) = parts.next().filter(|frame| !frame.is_empty()) {
-            port.line_control = parse_frame(frame)?;
+        Ok(())
+    }
+
+    /// Takes one part; false where its value makes no sense.
+    fn take_part(&mut self, name: &str, value: &str) -> Result<bool, Refusal> {
+        let set_bits = |control: &mut u8, mask: u8, bits: Option<u8>| {
+            bits.is_some_and(|bits| {
+                *control = *control & !mask | bits;
+                true
+            })
+        };
+        let control = &mut self.line_control;
+        match (name, value) {
+            ("baud", _) => Ok(self.take_baud(value)),
+            ("frame", _) => Ok(set_bits(control, FRAME, parse_frame(value))),
+            ("data-bits", _) => Ok(set_bits(control, DATA, single(value).and_then(data_bits))),
+            ("parity", _) => Ok(set_bits(control, PARITY, single(value).and_then(parity_bits))),
+            ("stop-bits", _) => Ok(set_bits(control, STOP, single(value).and_then(stop_bits))),
+            ("io-base", "pci" | "amt") => Err(Refusal::NotBuilt),
+            ("io-base", _) => {
+                let base = parse_number(value).and_then(|base| u16::try_from(base).ok());
+                self.io_base = base.unwrap_or(self.io_base);
+                Ok(base.is_some())
+            }
+            // The two ports have the interrupts of every PC.
+            ("irq", "msi") => Err(Refusal::NotBuilt),
+            ("irq", _) => Ok(parse_number(value).is_some()),
+            ("reg-width", "1") | ("reg-shift", "0") => Ok(true),
+            ("reg-width" | "reg-shift" | "clock-hz" | "dev" | "port" | "bridge", _) => Err(Refusal::NotBuilt),
+            _ => Ok(false),
         }
-        if let Some(base) = parts.next().filter(|base| !base.is_empty()) {
-            port.io_base = u16::try_from(parse_number(base)?).ok()?;
+    }
+
+    fn take_baud(&mut self, value: &str) -> bool {
+        if value == "auto" {
+            self.baud = None;
+            return true;
         }
-        Some(port)
+        // A clock in Hz may follow after a slash; only the classic one is known here.
+        let baud = value.split_once('/').map_or(value, |(baud, _)| baud);
+        let baud = parse_number(baud).and_then(|baud| u32::try_from(baud).ok());
+        let baud = baud.filter(|baud| (50..=115_200).contains(baud));
+        self.baud = baud.or(self.baud);
+        baud.is_some()
+    }
+}
+
+/// The parts of a 16550's line control register that a frame sets.
+const DATA: u8 = 0b11;
+const STOP: u8 = 0b100;
+const PARITY: u8 = 0b11_1000;
+const FRAME: u8 = DATA | STOP | PARITY;
+
+/// The only byte of a text.
+fn single(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [byte] => Some(*byte),
+        _ => None,
     }
 }
 
 /// A frame such as `8n1`: data bits, parity, stop bits.
 fn parse_frame(text: &str) -> Option<u8> {
     let &[data, parity, stop] = text.as_bytes() else { return None };
-    let data = data.checked_sub(b'5').filter(|data| *data <= 3)?;
-    let parity = match parity {
+    Some(data_bits(data)? | parity_bits(parity)? | stop_bits(stop)?)
+}
+
+fn data_bits(letter: u8) -> Option<u8> {
+    letter.checked_sub(b'5').filter(|data| *data <= 3)
+}
+
+fn parity_bits(letter: u8) -> Option<u8> {
+    let parity = match letter {
         b'n' => 0,
         b'o' => 1,
         b'e' => 3,
@@ -220,6 +364,9 @@ fn parse_frame(text: &str) -> Option<u8> {
         b's' => 7,
         _ => return None,
     };
-    let stop = stop.checked_sub(b'1').filter(|stop| *stop <= 1)?;
-    Some(data | stop << 2 | parity << 3)
+    Some(parity << 3)
+}
+
+fn stop_bits(letter: u8) -> Option<u8> {
+    letter.checked_sub(b'1').filter(|stop| *stop <= 1).map(|stop| stop << 2)
 }
