@@ -126,11 +126,38 @@ impl MemoryMap {
                 Some(last) if last.range.end == region.range.start && last.kind == region.kind => {
                     last.range.end = region.range.end;
                 }
-                _ => joined.push(*region),
+                // No more of them than there were before.
+                _ => {
+                    let _ = joined.try_push(*region);
+                }
             }
         }
         self.regions = joined;
         if self.ram().next().is_none() { Err(BootFault::NoRam) } else { Ok(()) }
+    }
+
+    /// Leaves RAM alone that starts at machine address `end` or above, and what is above the lowest `bytes` of RAM. It is
+    /// unusable from then on: nobody puts a device where memory answers.
+    pub fn limit(&mut self, end: u64, bytes: u64) {
+        let mut left = bytes;
+        let mut limited = ArrayVec::new();
+        for region in &self.regions {
+            let MemoryRegion { range, kind } = *region;
+            if kind != MemoryKind::Ram {
+                let _ = limited.try_push(*region);
+                continue;
+            }
+            let cut = range.start.saturating_add(left).min(end).clamp(range.start, range.end);
+            left = left.saturating_sub(cut.saturating_sub(range.start));
+            for (range, kind) in [
+                (MachineRange::between(range.start, cut), MemoryKind::Ram),
+                (MachineRange::between(cut, range.end), MemoryKind::Unusable),
+            ] {
+                // A map that is full loses the end of it, which is no RAM then either.
+                let _ = range.map(|range| limited.try_push(MemoryRegion { range, kind }));
+            }
+        }
+        self.regions = limited;
     }
 
     /// The entries, lowest first.

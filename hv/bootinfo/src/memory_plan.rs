@@ -103,5 +103,5 @@ fn start_page(info: &BootInfo) -> Option<u64> {
     let is_free = |page: &MachineRange| {
         info.memory.is_ram(*page) && !info.modules().iter().any(|module| module.range.overlaps(*page))
     };
-    (1..160).rev().filter_map(|number| MachineRange::new(number * PAGE, PAGE)).find(is_free).map(|page| page.start)
+    (1..160_u64).rev().filter_map(|number| MachineRange::new(number.checked_mul(PAGE)?, PAGE)).find(is_free).map(|page| page.start)
 }

@@ -22,10 +22,8 @@ impl Options {
                     self.take_dom0_part(Word::new(part), ALLOWED).unwrap_or_else(|refusal| refuse(part, refusal));
                 }
             }
-            // The old name of an option for dom0 alone.
-            "iommu_inclusive_mapping" => self.dom0_iommu.map_inclusive = word.boolean()?,
             "dom0-iommu" => {
-                const ALLOWED: &str = "a list of none, passthrough, strict, map-reserved and map-inclusive";
+                const ALLOWED: &str = "a list of none, passthrough and strict";
                 for part in word.value(ALLOWED, Some)?.split(',') {
                     self.take_dom0_iommu_part(Word::new(part), ALLOWED).unwrap_or_else(|refusal| refuse(part, refusal));
                 }
@@ -53,9 +51,9 @@ impl Options {
         match part.name {
             "none" => self.dom0_iommu.none = part.boolean()?,
             "passthrough" => self.dom0_iommu.passthrough = part.boolean()?,
-            "strict" => self.dom0_iommu.strict = part.boolean()?,
-            "map-reserved" => self.dom0_iommu.map_reserved = Some(part.boolean()?),
-            "map-inclusive" => self.dom0_iommu.map_inclusive = part.boolean()?,
+            // Devices of a PVH dom0 reach its own memory, and what the firmware's IVMD entries name.
+            "strict" => return part.must_be(true),
+            "map-reserved" | "map-inclusive" => return part.must_be(false),
             _ => return Err(Refusal::BadValue(allowed)),
         }
         Ok(())

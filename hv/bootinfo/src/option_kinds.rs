@@ -34,12 +34,6 @@ pub struct Dom0Iommu {
     pub none: bool,
     /// `passthrough`: dom0's DMA is not translated.
     pub passthrough: bool,
-    /// `strict`: only dom0's own memory can be reached.
-    pub strict: bool,
-    /// `map-reserved`: reserved memory is mapped one to one.
-    pub map_reserved: Option<bool>,
-    /// `map-inclusive`: everything below 4 GiB is mapped one to one.
-    pub map_inclusive: bool,
 }
 
 /// How the machine is restarted.

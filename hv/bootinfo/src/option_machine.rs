@@ -84,8 +84,7 @@ impl Options {
                 part.boolean()?;
             }
             "dom0-passthrough" => self.dom0_iommu.passthrough = part.boolean()?,
-            "dom0-strict" => self.dom0_iommu.strict = part.boolean()?,
-            "superpages" => return part.must_be(true),
+            "dom0-strict" | "superpages" => return part.must_be(true),
             "intremap" | "intpost" | "sharept" | "crash-disable" | "snoop" | "qinval" => return part.must_be(false),
             "igfx" | "quarantine" | "amd-iommu-perdev-intremap" => return Err(Refusal::NotBuilt),
             name if !part.negated && part.value.is_none() => {

@@ -108,6 +108,7 @@ const OPTIONS: &[(&str, Is)] = &[
     ("invpcid", Off),
     ("ioapic_ack", Nothing),
     ("iommu_dev_iotlb_timeout", Nothing),
+    ("iommu_inclusive_mapping", Off),
     ("irq-max-guests", Nothing),
     ("irq_ratelimit", Nothing),
     ("irq_vector_map", Nothing),

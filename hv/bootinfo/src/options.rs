@@ -149,9 +149,7 @@ impl Options {
         match word.name {
             "com1" | "com2" | "console" | "console_timestamps" | "console_to_ring" | "loglvl" | "guest_loglvl"
             | "sync_console" | "conring_size" | "conswitch" => self.take_console(word, refuse),
-            "dom0" | "dom0_mem" | "dom0_max_vcpus" | "dom0_vcpus_pin" | "dom0-iommu" | "iommu_inclusive_mapping" => {
-                self.take_dom0(word, refuse)
-            }
+            "dom0" | "dom0_mem" | "dom0_max_vcpus" | "dom0_vcpus_pin" | "dom0-iommu" => self.take_dom0(word, refuse),
             "gnttab" | "gnttab_max_frames" | "gnttab_max_maptrack_frames" => self.grants.take(word, refuse),
             "iommu" => self.take_iommu(word, refuse),
             "reboot" => self.take_reboot(word, refuse),

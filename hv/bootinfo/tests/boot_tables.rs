@@ -282,6 +282,32 @@ fn plan(map: &[(u64, u64, u32)], modules: &[(u32, u32)]) -> MemoryPlan {
     MemoryPlan::new(&info, IMAGE).unwrap()
 }
 
+/// RAM and what became of the rest, by where each stretch ends.
+fn limited(end: u64, bytes: u64) -> Vec<(u64, MemoryKind)> {
+    let mut map = MemoryMap::new();
+    for (start, length, kind) in USUAL_MAP {
+        map.add(start, length, MemoryKind::from_e820(kind)).unwrap();
+    }
+    map.finish().unwrap();
+    map.limit(end, bytes);
+    map.regions().iter().map(|region| (region.range.end, region.kind)).collect()
+}
+
+#[test]
+fn ram_above_a_limit_is_unusable() {
+    use MemoryKind::{Ram, Reserved, Unusable};
+    const GIB: u64 = 1 << 30;
+    let low = [(0x9_fc00, Ram), (0xa_0000, Reserved)];
+    assert_eq!(limited(u64::MAX, u64::MAX)[2..], [(GIB, Ram), (5 * GIB, Ram)]);
+    assert_eq!(limited(GIB / 2, u64::MAX)[..2], low);
+    assert_eq!(limited(GIB / 2, u64::MAX)[2..], [(GIB / 2, Ram), (GIB, Unusable), (5 * GIB, Unusable)]);
+    assert_eq!(limited(4 * GIB + 4096, u64::MAX)[2..], [(GIB, Ram), (4 * GIB + 4096, Ram), (5 * GIB, Unusable)]);
+    // So many bytes: the first megabyte has less than 640 KiB of them.
+    let bytes = 0x9_fc00 + 0x3ff0_0000 + 8192;
+    assert_eq!(limited(u64::MAX, bytes)[2..], [(GIB, Ram), (4 * GIB + 8192, Ram), (5 * GIB, Unusable)]);
+    assert!(limited(u64::MAX, 0).iter().all(|(_, kind)| *kind != Ram));
+}
+
 #[test]
 fn the_heap_grows_with_the_machine_between_bounds() {
     assert_eq!(heap_bytes(256 << 20), 64 << 20);

