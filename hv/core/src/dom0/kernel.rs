@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use elf::ElfBytes;
-use elf::abi::{EM_386, EM_X86_64, PT_LOAD, PT_NOTE};
+use elf::abi::{EM_386, EM_X86_64, PT_LOAD, PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
 use elf::note::Note;
 use xenolith_hal::Gpa;
@@ -86,10 +86,21 @@ impl<'a> Kernel<'a> {
                 _ => {}
             }
         }
+        if entry.is_none() {
+            entry = entry_in_sections(&elf);
+        }
         let start = segments.iter().map(|segment| segment.to).min().ok_or(KernelError::Empty)?;
         let end = last_byte(&segments)?;
         Ok(Self { segments, entry: entry.ok_or(KernelError::NoPvhEntry)?, start, end })
     }
+}
+
+/// Returns the entry of a note in a section. Small kernels, as Mini-OS, have theirs in no segment of notes; a section that
+/// lies outside the file has none.
+fn entry_in_sections(elf: &ElfBytes<'_, LittleEndian>) -> Option<u32> {
+    let sections = elf.section_headers()?.iter().filter(|header| header.sh_type == SHT_NOTE).take(MOST_SEGMENTS);
+    let notes = sections.filter_map(|header| elf.section_data_as_notes(&header).ok()).flatten();
+    notes.filter_map(|note| pvh_entry(&note)).last()
 }
 
 fn last_byte(segments: &[Segment<'_>]) -> Result<Gpa, KernelError> {
@@ -115,6 +126,28 @@ fn pvh_entry(note: &Note<'_>) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A kernel of one segment, and a note that no segment of notes holds.
+    fn kernel_with_a_note_in_a_section(kind: u32) -> Vec<u8> {
+        let mut file = Vec::from([0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut put = |words: &[u32]| file.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        // The file's header, one program header at 52, two section headers at 104.
+        put(&[2 | 3 << 16, 1, 0x10_0000, 52, 104, 0, 52 | 32 << 16, 1 | 40 << 16, 2]);
+        put(&[PT_LOAD, 0, 0x10_0000, 0x10_0000, 204, 204, 7, 4096]);
+        put(&[4, 4, kind, u32::from_le_bytes(*b"Xen\0"), 0x10_0abc]);
+        put(&[0; 10]);
+        put(&[0, SHT_NOTE, 0, 0, 84, 20, 0, 0, 4, 0]);
+        file.resize(204, 0);
+        file
+    }
+
+    #[test]
+    fn a_note_in_a_section_alone_is_found() {
+        let file = kernel_with_a_note_in_a_section(18);
+        assert_eq!(Kernel::parse(&file).map(|kernel| kernel.entry), Ok(0x10_0abc));
+        let file = kernel_with_a_note_in_a_section(1);
+        assert_eq!(Kernel::parse(&file).err(), Some(KernelError::NoPvhEntry));
+    }
 
     #[test]
     fn what_is_no_elf_file_is_named() {
