@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use xenolith_hal::{
-    CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, NestedSpace, PagingRegisters,
-    Registers, RunControl, ShortAnswers,
+    CpuState, EventInFlight, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, NestedSpace,
+    PagingRegisters, Registers, RunControl, ShortAnswers,
 };
 
 use crate::FakeSpace;
@@ -28,7 +28,7 @@ pub struct FakeVcpu {
     frame: Option<Mfn>,
     fpu: Option<Box<[u8; 512]>>,
     debug_addresses: [u64; 4],
-    undelivered: u64,
+    undelivered: Option<EventInFlight>,
 }
 
 impl FakeVcpu {
@@ -138,12 +138,12 @@ impl GuestCpu for FakeVcpu {
         self.debug_addresses = addresses;
     }
 
-    fn undelivered_event(&self) -> u64 {
+    fn undelivered_event(&self) -> Option<EventInFlight> {
         self.undelivered
     }
 
-    fn set_undelivered_event(&mut self, event: u64) {
-        self.undelivered = if event & (1 << 31) != 0 { event } else { 0 };
+    fn set_undelivered_event(&mut self, event: Option<EventInFlight>) {
+        self.undelivered = event;
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {

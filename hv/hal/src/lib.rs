@@ -23,6 +23,7 @@
 mod address;
 mod cpu;
 mod devices;
+mod event;
 mod exit;
 mod machine;
 mod nested;
@@ -33,6 +34,7 @@ mod time;
 pub use address::{Gpa, Gva, Mpa, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 pub use cpu::{CpuId, CpuidRegisters, HostEvents};
 pub use devices::{Devices, HostInterrupt, IoApicPlace, LineMode, MessageAddress, PciFunction};
+pub use event::{EventInFlight, EventKind};
 pub use exit::{Access, Exception, Exit, IoAccess, IoSize, vector};
 pub use machine::{
     ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, ShortAnswers,

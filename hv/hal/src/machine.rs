@@ -1,8 +1,8 @@
 //! The machine and its parts.
 
 use crate::{
-    CpuId, CpuState, CpuidRegisters, Devices, Exception, Exit, FrameSource, HostEvents, IoAccess, NestedSpace,
-    PageWords, PagingRegisters, Registers, Time, TimeBase, WallClock,
+    CpuId, CpuState, CpuidRegisters, Devices, EventInFlight, Exception, Exit, FrameSource, HostEvents, IoAccess,
+    NestedSpace, PageWords, PagingRegisters, Registers, Time, TimeBase, WallClock,
 };
 use xen_abi::Mfn;
 
@@ -140,13 +140,11 @@ pub trait GuestCpu: Send {
     /// Replaces the breakpoint addresses DR0 to DR3. The vCPU must be parked.
     fn set_debug_addresses(&mut self, addresses: [u64; 4]);
 
-    /// Returns the event whose delivery an exit interrupted and that the next entry delivers (EXITINTINFO): vector in
-    /// bits 0 to 7, type in 8 to 10, error code valid in 11, valid in 31, error code in 32 to 63; 0 for none.
-    /// **Source:** AMD manual volume 2, 15.20.
-    fn undelivered_event(&self) -> u64;
+    /// Returns the event whose delivery an exit interrupted and that the next entry delivers.
+    fn undelivered_event(&self) -> Option<EventInFlight>;
 
-    /// Replaces that event. Its type must exist: interrupt, NMI, exception or software interrupt.
-    fn set_undelivered_event(&mut self, event: u64);
+    /// Replaces that event; none drops it.
+    fn set_undelivered_event(&mut self, event: Option<EventInFlight>);
 
     /// Reads a register behind an MSR.
     fn msr(&self, msr: HardwareMsr) -> u64;

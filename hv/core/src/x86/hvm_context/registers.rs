@@ -2,7 +2,7 @@
 
 use xen_abi::Errno;
 use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
-use xenolith_hal::{CpuState, DescriptorTable, Registers, Segment, SegmentAttributes};
+use xenolith_hal::{CpuState, DescriptorTable, EventInFlight, EventKind, Registers, Segment, SegmentAttributes};
 
 /// CR0: PE, MP, EM, TS, ET, NE, WP, AM, NW, CD, PG. **Source:** AMD manual volume 2, 3.1.1.
 const CR0_KNOWN: u64 = 0xe005_003f;
@@ -12,10 +12,13 @@ const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 const EVENT_VALID: u32 = 1 << 31;
+const EVENT_HAS_ERROR_CODE: u32 = 1 << 11;
 /// Reserved bits of an event.
 const EVENT_RESERVED: u32 = 0x7fff_f000;
-/// Kinds of events: interrupt, NMI, exception, software interrupt. **Source:** AMD manual volume 2, 15.20.
-const EVENT_KINDS: [u32; 4] = [0, 2, 3, 4];
+/// The kinds of events in bits 8 to 10. **Source:** AMD manual volume 2, 15.20.
+const EVENT_KINDS: [(u32, EventKind); 4] =
+    [(0, EventKind::Interrupt), (2, EventKind::Nmi), (3, EventKind::Exception), (4, EventKind::SoftwareInterrupt)];
+const EVENT_KIND_SHIFT: u32 = 8;
 
 /// Converts an access word from the format of Xen before 4.9 (Intel's) to that of AMD's, in which the
 /// descriptor's bits lie one behind the other.
@@ -123,6 +126,27 @@ pub fn state(record: &HvmHwCpu, pat: u64) -> CpuState {
     }
 }
 
+fn event_kind(word: u32) -> Option<EventKind> {
+    let number = word >> EVENT_KIND_SHIFT & 7;
+    EVENT_KINDS.iter().find(|(known, _)| *known == number).map(|(_, kind)| *kind)
+}
+
+/// Reads the event of a record that [`check`] let pass; none if it has none.
+pub fn event(record: &HvmHwCpu) -> Option<EventInFlight> {
+    let word = record.pending_event;
+    let kind = event_kind(word).filter(|_| word & EVENT_VALID != 0)?;
+    let error_code = (word & EVENT_HAS_ERROR_CODE != 0).then_some(record.error_code);
+    Some(EventInFlight { vector: word as u8, kind, error_code })
+}
+
+/// Gives a record's `pending_event` and `error_code`.
+pub fn event_words(event: Option<EventInFlight>) -> (u32, u32) {
+    let Some(EventInFlight { vector, kind, error_code }) = event else { return (0, 0) };
+    let number = EVENT_KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number);
+    let has_code = if error_code.is_some() { EVENT_HAS_ERROR_CODE } else { 0 };
+    (EVENT_VALID | has_code | number << EVENT_KIND_SHIFT | u32::from(vector), error_code.unwrap_or(0))
+}
+
 /// Checks a record as far as the machine is not needed for it. The machine refuses what only some processors have.
 ///
 /// **Errors:** `EINVAL`. **Source:** Xen 4.17, what `XEN_DOMCTL_sethvmcontext` refuses.
@@ -130,15 +154,15 @@ pub fn check(record: &HvmHwCpu) -> Result<(), Errno> {
     let (cr0, efer) = (record.cr0, record.msr_efer);
     let paging = cr0 & CR0_PG != 0;
     let event = record.pending_event;
-    let kind = (event >> 8) & 7;
+    let kind = event_kind(event);
     let vector = event & 0xff;
     let vector_fits = match kind {
-        2 => vector == 2,
-        3 => vector < 32 && vector != 2,
-        _ => true,
+        Some(EventKind::Nmi) => vector == 2,
+        Some(EventKind::Exception) => vector < 32 && vector != 2,
+        Some(_) => true,
+        None => false,
     };
-    let event_fits =
-        event & EVENT_VALID == 0 || (event & EVENT_RESERVED == 0 && EVENT_KINDS.contains(&kind) && vector_fits);
+    let event_fits = event & EVENT_VALID == 0 || (event & EVENT_RESERVED == 0 && vector_fits);
     let sound = record.pad0 == 0
         && cr0 & !CR0_KNOWN == 0
         && cr0 & CR0_ET != 0
@@ -170,6 +194,20 @@ mod tests {
         assert_eq!(attributes(0xc9b).bits(), 0xc9b);
         assert_eq!(attributes(0x8b).bits(), 0x8b);
         assert_eq!(attributes(0x1_0000).bits(), 0);
+    }
+
+    #[test]
+    fn an_event_comes_back_from_its_record() {
+        for (pending_event, error_code) in
+            [(0, 0), (0x8000_0202, 0), (0x8000_0b0d, 5), (0x8000_0480, 0), (0x8000_00f3, 0)]
+        {
+            let record = HvmHwCpu { pending_event, error_code, ..HvmHwCpu::default() };
+            assert_eq!(event_words(event(&record)), (pending_event, error_code));
+        }
+        let stray = HvmHwCpu { pending_event: 0x8000_0202, error_code: 5, ..HvmHwCpu::default() };
+        assert_eq!(event_words(event(&stray)), (0x8000_0202, 0), "a code that the event does not have");
+        let not_valid = HvmHwCpu { pending_event: 0x0202, ..HvmHwCpu::default() };
+        assert_eq!(event(&not_valid), None);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn save<M: Machine>(
 
 fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
     let hardware = &core.hardware;
-    let event = hardware.undelivered_event();
+    let (pending_event, error_code) = registers::event_words(hardware.undelivered_event());
     let [dr0, dr1, dr2, dr3] = hardware.debug_addresses();
     HvmHwCpu {
         fpu_regs: hardware.fpu_image(),
@@ -84,8 +84,8 @@ fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
         dr2,
         dr3,
         tsc: own_time(hv, core).tsc,
-        pending_event: event as u32,
-        error_code: (event >> 32) as u32,
+        pending_event,
+        error_code,
         ..registers::record(&hardware.state())
     }
 }
@@ -147,7 +147,7 @@ fn load_cpu<M: Machine>(hv: &Hypervisor<M>, core: &mut VcpuCore<M>, record: &Hvm
     core.hardware.set_debug_addresses([record.dr0, record.dr1, record.dr2, record.dr3]);
     let with_fpu = record.flags.contains(HvmCpuFlags::FPU_INITIALISED);
     core.hardware.set_fpu_image(with_fpu.then_some(&record.fpu_regs));
-    core.hardware.set_undelivered_event(u64::from(record.error_code) << 32 | u64::from(record.pending_event));
+    core.hardware.set_undelivered_event(registers::event(record));
     let ticks = record.tsc.wrapping_sub(own_time(hv, core).tsc).cast_signed();
     core.shift_tsc(ticks);
     core.nmi_pending = false;

@@ -11,7 +11,7 @@ use xenolith_core::domains::scheduler::Do;
 use xenolith_core::domains::vcpu::Vcpu;
 use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_core::lifecycle::waking;
-use xenolith_hal::{CpuId, GuestCpu, Machine};
+use xenolith_hal::{CpuId, EventInFlight, EventKind, GuestCpu, Machine};
 use zerocopy::{FromZeros, IntoBytes};
 
 fn world() -> (World, DomId) {
@@ -202,6 +202,9 @@ fn registers_are_told_of_a_vcpu_that_was_started() {
     assert!(!domain.vcpus[0].is_runnable(), "still as paused as before");
 }
 
+/// A breakpoint's exception on its way into the guest.
+const EVENT: EventInFlight = EventInFlight { vector: 3, kind: EventKind::Exception, error_code: None };
+
 #[test]
 fn a_suspended_domain_goes_on_with_another_answer_when_the_toolstack_lets_it() {
     let (world, id) = world();
@@ -212,7 +215,7 @@ fn a_suspended_domain_goes_on_with_another_answer_when_the_toolstack_lets_it() {
         core.hardware.registers_mut().rip = 0x1234;
         core.hardware.set_fpu_image(Some(&[5; 512]));
         core.hardware.set_debug_addresses([1, 2, 3, 4]);
-        core.hardware.set_undelivered_event(0x8000_0302);
+        core.hardware.set_undelivered_event(Some(EVENT));
         core.hardware.state()
     });
     assert!(waking::shut_down(&world.hv, &domain, SHUTDOWN_SUSPEND));
@@ -229,7 +232,7 @@ fn a_suspended_domain_goes_on_with_another_answer_when_the_toolstack_lets_it() {
         let hardware = &core.hardware;
         (hardware.state(), hardware.fpu_image(), hardware.debug_addresses(), hardware.undelivered_event())
     });
-    assert_eq!(kept, Some((expected, [5; 512], [1, 2, 3, 4], 0x8000_0302)));
+    assert_eq!(kept, Some((expected, [5; 512], [1, 2, 3, 4], Some(EVENT))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! **Source:** AMD manual volume 2, 15.20 (event injection), 15.21 (virtual interrupts), 15.7.2 (EXITINTINFO).
 
-use xenolith_hal::{Exception, RunControl};
+use xenolith_hal::{EventInFlight, EventKind, Exception, RunControl};
 
 const V_TPR: u64 = 0xf;
 const V_IRQ: u64 = 1 << 8;
@@ -18,6 +18,7 @@ const TYPE_SHIFT: u32 = 8;
 const TYPE_INTERRUPT: u64 = 0;
 const TYPE_NMI: u64 = 2;
 const TYPE_EXCEPTION: u64 = 3;
+const TYPE_SOFTWARE: u64 = 4;
 
 /// The first vector that cannot be an exception's.
 const FIRST_INTERRUPT: u8 = 32;
@@ -62,14 +63,30 @@ pub(super) fn exception(exception: &Exception, protected_mode: bool) -> u64 {
     VALID | (TYPE_EXCEPTION << TYPE_SHIFT) | u64::from(exception.vector) | error
 }
 
-/// An event that came from outside as EVENTINJ has it: 0 unless it is marked as valid, and nothing in bits that mean
-/// nothing.
-pub(super) const fn valid(event: u64) -> u64 {
-    if event & VALID == 0 {
-        return 0;
-    }
-    let code = if event & HAS_ERROR_CODE != 0 { event & 0xffff_ffff_0000_0000 } else { 0 };
-    VALID | code | (event & (HAS_ERROR_CODE | (7 << TYPE_SHIFT) | 0xff))
+/// EVENTINJ for an event that came from outside.
+pub(super) fn inject(event: EventInFlight) -> u64 {
+    let kind = match event.kind {
+        EventKind::Interrupt => TYPE_INTERRUPT,
+        EventKind::Nmi => TYPE_NMI,
+        EventKind::Exception => TYPE_EXCEPTION,
+        EventKind::SoftwareInterrupt => TYPE_SOFTWARE,
+    };
+    let error = event.error_code.map_or(0, |code| HAS_ERROR_CODE | (u64::from(code) << 32));
+    VALID | (kind << TYPE_SHIFT) | u64::from(event.vector) | error
+}
+
+/// The event behind an EVENTINJ; none for 0.
+pub(super) fn in_flight(word: u64) -> Option<EventInFlight> {
+    let kind = match (word >> TYPE_SHIFT) & 7 {
+        _ if word & VALID == 0 => return None,
+        TYPE_INTERRUPT => EventKind::Interrupt,
+        TYPE_NMI => EventKind::Nmi,
+        TYPE_EXCEPTION => EventKind::Exception,
+        TYPE_SOFTWARE => EventKind::SoftwareInterrupt,
+        _ => return None,
+    };
+    let error_code = (word & HAS_ERROR_CODE != 0).then_some((word >> 32) as u32);
+    Some(EventInFlight { vector: word as u8, kind, error_code })
 }
 
 /// What becomes of an event whose delivery an exit interrupted.
@@ -139,6 +156,14 @@ mod tests {
     fn a_cut_short_exception_or_nmi_is_injected_again() {
         assert_eq!(cut_short(0x7_8000_0b0e), CutShort::Inject(0x7_8000_0b0e));
         assert_eq!(cut_short(0x8000_0202), CutShort::Inject(NMI));
+    }
+
+    #[test]
+    fn an_event_in_flight_is_the_same_after_a_round_by_the_block() {
+        for word in [0x8000_0030, 0x8000_0202, 0x7_8000_0b0e, 0x8000_0480] {
+            assert_eq!(in_flight(word).map(inject), Some(word));
+        }
+        assert_eq!(in_flight(0x30), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What stays in the CPU from run to run: the FPU, the debug registers, the page attributes.
 
 use super::*;
+use xenolith_hal::{EventInFlight, EventKind};
 
 #[test]
 fn the_fpu_follows_its_vcpu_from_cpu_to_cpu() {
@@ -30,14 +31,15 @@ fn what_is_loaded_from_outside_is_in_the_cpu_when_the_guest_runs() {
     vcpu.set_fpu_image(Some(&image));
     assert_eq!(vcpu.fpu_image()[24..28], [0xff, 0xff, 0, 0]);
     vcpu.set_debug_addresses([5, 6, 7, 8]);
-    vcpu.set_undelivered_event(0x55_8000_fb0d);
-    assert_eq!((vcpu.undelivered_event(), vcpu.debug_addresses()), (0x55_8000_0b0d, [5, 6, 7, 8]));
+    let event = EventInFlight { vector: 13, kind: EventKind::Exception, error_code: Some(0x55) };
+    vcpu.set_undelivered_event(Some(event));
+    assert_eq!((vcpu.undelivered_event(), vcpu.debug_addresses()), (Some(event), [5, 6, 7, 8]));
     then(|_, vmcb| {
         assert_eq!(FPU.get(), 0x2211);
         assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x55_8000_0b0d);
     });
     vcpu.run(&space, RunControl::default(), &mut ());
-    assert_eq!(vcpu.undelivered_event(), 0);
+    assert_eq!(vcpu.undelivered_event(), None);
     vcpu.park();
     vcpu.set_fpu_image(None);
     then(|_, _| assert_eq!(FPU.get(), 0x37f));

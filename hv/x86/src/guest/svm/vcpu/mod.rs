@@ -21,8 +21,8 @@ use crate::guest::nested::NestedTables;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{
-    CpuId, CpuState, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa, PageWords,
-    PagingRegisters, Registers, RunControl, SegmentAttributes, ShortAnswers,
+    CpuId, CpuState, EventInFlight, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa,
+    PageWords, PagingRegisters, Registers, RunControl, SegmentAttributes, ShortAnswers,
 };
 
 /// Number of the next vCPU; 0 is nobody's.
@@ -223,13 +223,13 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.use_debug_registers(self.vmcb.get(Field::DR7) & DR7_ENABLED != 0);
     }
 
-    fn undelivered_event(&self) -> u64 {
-        self.waiting_event()
+    fn undelivered_event(&self) -> Option<EventInFlight> {
+        interrupt::in_flight(self.waiting_event())
     }
 
-    fn set_undelivered_event(&mut self, event: u64) {
+    fn set_undelivered_event(&mut self, event: Option<EventInFlight>) {
         self.pending = None;
-        self.again = interrupt::valid(event);
+        self.again = event.map_or(0, interrupt::inject);
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {
