@@ -35,6 +35,10 @@ pub struct TestArguments {
 const BARE_METAL: [&str; 5] =
     ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-misfit", "xenolith-guest-kit"];
 
+/// The packages whose docs have examples.
+const WITH_EXAMPLES: [&str; 6] =
+    ["xen-abi", "xenolith-core", "xenolith-devices", "xenolith-fake", "xenolith-hal", "xenolith-sync"];
+
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u64 = 10;
 
@@ -185,7 +189,19 @@ fn run_tests(command: &mut Command, level: &str) -> Result<()> {
 }
 
 fn host_tests() -> Result<()> {
-    run_tests(host_command()?.args(["--filterset", "not binary_id(xenolith-tests::machine)"]), "fail")
+    run_tests(host_command()?.args(["--filterset", "not binary_id(xenolith-tests::machine)"]), "fail")?;
+    process::run(&mut examples_command()?)
+}
+
+/// Returns the command that runs the examples of the crates' front pages, which nextest leaves out.
+fn examples_command() -> Result<Command> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["test", "--doc", "--quiet"]).current_dir(places::root());
+    style::lint_what_it_compiles(&mut command)?;
+    for package in WITH_EXAMPLES {
+        command.args(["-p", package]);
+    }
+    Ok(command)
 }
 
 fn host_command() -> Result<Command> {
