@@ -29,7 +29,7 @@ impl Pool {
         Self { pages, state: Arc::new(Mutex::new(State { free, taken: 0 })) }
     }
 
-    /// How many are in use.
+    /// Returns how many are in use.
     pub fn taken(&self) -> usize {
         self.state.lock().unwrap().taken
     }

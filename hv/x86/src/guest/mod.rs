@@ -1,7 +1,7 @@
-//! What a guest runs in: the translations of its memory, for CPUs and for devices, and its vCPUs.
+//! What a guest runs in: nested page tables, IOMMU page tables and vCPUs.
 //!
 //! It is all words in pages of memory, which a CPU or an IOMMU reads: on the host, tests read them. A processor's own
-//! part lies in `bare`.
+//! part is in `bare`.
 
 pub mod frame_access;
 #[cfg(test)]

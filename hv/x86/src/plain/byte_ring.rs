@@ -1,4 +1,4 @@
-//! A ring of bytes that is counted from its first byte on: whoever reads it says from where, and sees what is gone.
+//! A ring of bytes with a running index: readers say where to start, and see what is gone.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ pub struct ByteRing {
 }
 
 impl ByteRing {
-    /// An empty ring of 16 KiB.
+    /// Creates an empty ring of 16 KiB.
     #[must_use]
     pub const fn new() -> Self {
         Self { first: [0; FIRST], later: None, written: 0 }
@@ -24,7 +24,7 @@ impl ByteRing {
         self.later.as_deref().unwrap_or(&self.first)
     }
 
-    /// The index of the oldest byte that is still there.
+    /// Returns the index of the oldest byte that is still there.
     fn oldest(&self) -> u64 {
         self.written.saturating_sub(self.bytes().len() as u64)
     }
@@ -51,8 +51,8 @@ impl ByteRing {
         self.written = written.saturating_add(text.len() as u64);
     }
 
-    /// Copies from `index` on, which counts bytes since the first; what is gone already is passed over. Gives how many
-    /// bytes were copied, and the index after them.
+    /// Copies from `index` on, which counts bytes since the first; skips what is gone already. Returns how many bytes
+    /// were copied, and the index after them.
     pub fn copy_from(&self, index: u64, into: &mut [u8]) -> (usize, u64) {
         let mut next = index.clamp(self.oldest(), self.written);
         let mut copied = 0_usize;
@@ -79,7 +79,7 @@ impl ByteRing {
         self.later = Some(space.into_boxed_slice());
     }
 
-    /// How long the ring is before [`Self::move_to`] makes it longer.
+    /// Returns how long the ring is before [`Self::move_to`] makes it longer.
     #[must_use]
     pub const fn first_length() -> usize {
         FIRST

@@ -27,13 +27,13 @@ pub const PAGE_2M: u64 = 2 << 20;
 /// The size of a page of the third level.
 pub const PAGE_1G: u64 = 1 << 30;
 
-/// The address at which RAM appears in the direct map.
+/// Returns the address at which RAM appears in the direct map.
 #[must_use]
 pub const fn direct(machine_address: u64) -> u64 {
     DIRECT_MAP.wrapping_add(machine_address)
 }
 
-/// The machine address of something in the direct map or in the image; none for any other place.
+/// Returns the machine address of something in the direct map or in the image; none for any other place.
 #[must_use]
 pub const fn machine_address(address: u64) -> Option<u64> {
     if address >= KERNEL_BASE {

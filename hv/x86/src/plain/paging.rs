@@ -77,7 +77,7 @@ pub struct PageTables {
 pub type TakeFrame<'a> = &'a mut dyn FnMut() -> Option<u64>;
 
 impl PageTables {
-    /// An empty tree, whose tables are reached at `offset` above their machine addresses.
+    /// Creates an empty tree, whose tables are reached at `offset` above their machine addresses.
     ///
     /// # Safety
     /// All frames that `take` gives, here and in later calls, are zero, unused, and mapped writable at `offset`.
@@ -99,7 +99,7 @@ impl PageTables {
         &self.table(table)[index]
     }
 
-    /// The entry for `address` in the table of `level` (0 for pages of 4 KiB), with the tables above it.
+    /// Returns the entry for `address` in the table of `level` (0 for pages of 4 KiB), with the tables above it.
     fn walk(&self, address: u64, level: u32, take: TakeFrame<'_>) -> Result<&AtomicU64, PagingError> {
         let mut table = self.root;
         for above in (level + 1..4).rev() {
@@ -161,16 +161,17 @@ impl PageTables {
         Ok(())
     }
 
-    /// Takes the page of 4 KiB at `address` away, if there is one.
+    /// Unmaps the page of 4 KiB at `address`, if there is one.
     pub fn unmap_page(&mut self, address: u64) {
         if let Ok(entry) = self.walk(address, 0, &mut || None) {
             entry.store(0, Ordering::Release);
         }
     }
 
-    /// Makes the tree the one in use, on this CPU.
+    /// Loads the tree into CR3 of this CPU.
     ///
     /// # Safety
+    ///
     /// The tree maps the running code, its stack and all data it uses, with rights enough.
     pub unsafe fn activate(&self) {
         let frame = PhysFrame::containing_address(PhysAddr::new_truncate(self.root));
@@ -178,15 +179,16 @@ impl PageTables {
         unsafe { Cr3::write(frame, Cr3Flags::empty()) };
     }
 
-    /// The machine address of the top table.
+    /// Returns the machine address of the top table.
     #[must_use]
     pub const fn root(&self) -> u64 {
         self.root
     }
 
-    /// From now on tables are reached at `offset`.
+    /// Sets the `offset` at which tables are reached from now on.
     ///
     /// # Safety
+    ///
     /// All tables of the tree, and all frames that come later, are mapped there.
     pub const unsafe fn reach_at(&mut self, offset: u64) {
         self.offset = offset;
@@ -205,7 +207,7 @@ pub struct Protections {
     pub smap: bool,
 }
 
-/// Sets up what each CPU holds for itself: the kinds of caching, and the protections it has.
+/// Sets up this CPU's PAT and the protections it has (SMEP, SMAP); returns them.
 pub fn set_up_this_cpu(wanted: Protections) -> Protections {
     let mut pat = PAT;
     // SAFETY: the first four entries stay as they are after a reset, and no page uses another one yet.
@@ -222,12 +224,12 @@ pub fn set_up_this_cpu(wanted: Protections) -> Protections {
     got
 }
 
-/// Forgets one translation on this CPU.
+/// Flushes one translation on this CPU (INVLPG).
 pub fn forget(address: u64) {
     tlb::flush(VirtAddr::new_truncate(address));
 }
 
-/// Forgets all translations on this CPU.
+/// Flushes the whole TLB of this CPU.
 pub fn forget_all() {
     tlb::flush_all();
 }
@@ -239,7 +241,7 @@ mod tests {
     use std::alloc::{Layout, alloc_zeroed};
     use std::vec::Vec;
 
-    /// A page of the test's own memory, whose address stands for its machine address.
+    /// Returns a page of the test's own memory, whose address stands for its machine address.
     fn take() -> Option<u64> {
         // SAFETY: the layout is not empty.
         Some(unsafe { alloc_zeroed(Layout::from_size_align(4096, 4096).unwrap()) } as u64)
@@ -250,7 +252,7 @@ mod tests {
         unsafe { PageTables::new(0, &mut take) }.unwrap()
     }
 
-    /// What the CPU would find for `address`: the machine address, and the entry.
+    /// Returns what the CPU would find for `address`: the machine address, and the entry.
     fn find(tables: &PageTables, address: u64) -> Option<(u64, EntryFlags)> {
         let mut table = tables.root;
         for level in (0..4).rev() {

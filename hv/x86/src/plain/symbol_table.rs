@@ -1,5 +1,5 @@
-//! The names of functions, as the build has laid them into the image: a magic number, a count, so many pairs of
-//! (address less the image's base, place of the name), sorted by address, and the names, each ended by a NUL.
+//! The symbol table, as the build has laid it into the image: a magic number, a count, that many pairs of (address less
+//! the image's base, place of the name), sorted by address, and the names, each ended by a NUL.
 
 /// "XSYM".
 const MAGIC: u32 = 0x4d59_5358;
@@ -11,13 +11,13 @@ fn number(table: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
 
-/// Function `index`: where it starts (less `KERNEL_BASE`) and where its name starts among the names.
+/// Returns function `index`: where it starts (less `KERNEL_BASE`) and where its name starts among the names.
 fn entry(table: &[u8], index: usize) -> Option<(u32, usize)> {
     let at = HEADER.checked_add(index.checked_mul(ENTRY)?)?;
     Some((number(table, at)?, number(table, at.checked_add(4)?)? as usize))
 }
 
-/// The name of the function around `offset`, where it starts, and where the next one does.
+/// Returns the name of the function around `offset`, where it starts, and where the next one does.
 pub fn find(table: &[u8], offset: u32) -> Option<(&str, u32, Option<u32>)> {
     if number(table, 0)? != MAGIC {
         return None;

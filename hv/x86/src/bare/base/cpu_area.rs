@@ -1,6 +1,6 @@
-//! What each CPU has of its own, reached through GS.
+//! The per-CPU area, reached through GS.
 //!
-//! Other CPUs may look at an area too, so everything in it is an atomic; nobody ever has a `&mut` to one.
+//! Other CPUs may look at an area too, so everything in it is an atomic; there is never a `&mut` to one.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,21 +17,21 @@ pub struct CpuArea {
     index: AtomicU32,
     /// The identifier of its local APIC.
     pub apic_id: AtomicU32,
-    /// It takes part: it answers interrupts and calls.
+    /// It is online: it answers interrupts and cross-calls.
     pub online: AtomicBool,
     /// It runs what it was started for.
     pub at_work: AtomicBool,
-    /// What happened to it since the core last asked, as `HostEvents` has it.
+    /// Its pending events, as `HostEvents`.
     pub events: AtomicU32,
     /// The deadline of its timer, in nanoseconds since boot; `u64::MAX` for none.
     pub deadline: AtomicU64,
-    /// When the hardware's timer interrupts it, or 0 if it does not. In the past when that interrupt was lost.
+    /// When the hardware's timer interrupts it, or 0 if it does not. In the past if that interrupt was lost.
     pub armed_until: AtomicU64,
-    /// Functions that other CPUs asked it to call: one bit for each asking CPU.
+    /// Pending cross-calls: one bit for each calling CPU.
     pub calls: [AtomicU64; MAX_CPUS / 64],
-    /// The vectors of devices that came since the core last asked: one bit each.
+    /// Device vectors that arrived since the core last asked: one bit each.
     pub device_vectors: [AtomicU64; 4],
-    /// How many NMIs came that nobody asked for.
+    /// How many unexpected NMIs arrived.
     pub stray_nmis: AtomicU32,
     /// The ranks of the locks it holds.
     held: HeldRanks,
@@ -64,7 +64,7 @@ static AREAS: [CpuArea; MAX_CPUS] = {
     }
     areas
 };
-/// How many CPUs are up: those below this number.
+/// The number of online CPUs.
 static COUNT: AtomicU32 = AtomicU32::new(1);
 /// Set once the boot CPU's GS leads to its area; before that there is one CPU, number 0.
 static READY: AtomicBool = AtomicBool::new(false);
@@ -80,7 +80,7 @@ pub unsafe fn claim(index: CpuIndex) {
     xenolith_sync::set_held_ranks_of_this_cpu(|| Some(&this().held));
 }
 
-/// The number of the CPU that asks.
+/// Returns the number of the calling CPU.
 #[must_use]
 #[inline]
 pub fn this_index() -> CpuIndex {
@@ -94,19 +94,19 @@ pub fn this_index() -> CpuIndex {
     CpuIndex::new(index).unwrap_or(CpuIndex::BOOT)
 }
 
-/// The number as the core counts.
+/// Returns the calling CPU as the core counts.
 #[must_use]
 pub fn this_cpu() -> CpuId {
     CpuId(this_index().as_u32())
 }
 
-/// The area of the CPU that asks.
+/// Returns the area of the calling CPU.
 #[must_use]
 pub fn this() -> &'static CpuArea {
     of_index(this_index())
 }
 
-/// Notes for the core that something happened to the CPU that asks.
+/// Sets an event of the calling CPU for the core.
 pub fn note(event: HostEvents) {
     this().events.fetch_or(event.bits(), Ordering::Release);
 }
@@ -116,24 +116,24 @@ fn of_index(index: CpuIndex) -> &'static CpuArea {
     AREAS.get(index.as_usize()).unwrap_or(first)
 }
 
-/// The area of a CPU; none when there is no such CPU.
+/// Returns the area of a CPU; None if there is no such CPU.
 #[must_use]
 pub fn of(cpu: CpuId) -> Option<&'static CpuArea> {
     AREAS.get(cpu.index()).filter(|_| cpu.0 < COUNT.load(Ordering::Acquire))
 }
 
-/// How many CPUs run.
+/// Returns the number of online CPUs.
 #[must_use]
 pub fn count() -> usize {
     COUNT.load(Ordering::Acquire) as usize
 }
 
-/// Every CPU that runs.
+/// Returns every online CPU.
 pub fn all() -> impl Iterator<Item = (CpuId, &'static CpuArea)> {
     (0..).map(CpuId).zip(&AREAS).take(count())
 }
 
-/// The area of the CPU that comes next, before it is counted.
+/// Returns the area of the next CPU to come up, before it is counted.
 #[must_use]
 pub fn next() -> Option<(CpuIndex, &'static CpuArea)> {
     let index = CpuIndex::new(COUNT.load(Ordering::Acquire))?;

@@ -1,4 +1,4 @@
-//! Where the image's own parts lie: the symbols of the linker script.
+//! The sections of the image: the symbols of the linker script.
 
 use xenolith_bootinfo::MachineRange;
 
@@ -35,51 +35,51 @@ impl LinkRange {
         Self { start: start as u64, end: end as u64 }
     }
 
-    /// True when the address lies in the range.
+    /// Returns true if the address lies in the range.
     #[must_use]
     pub const fn holds(self, address: u64) -> bool {
         self.start <= address && address < self.end
     }
 
-    /// Where the range lies in the machine.
+    /// Returns the machine addresses of the range.
     #[must_use]
     pub fn loaded(self) -> MachineRange {
         MachineRange { start: self.start.wrapping_sub(KERNEL_BASE), end: self.end.wrapping_sub(KERNEL_BASE) }
     }
 }
 
-/// The whole image as loaded, memory that the file does not hold included.
+/// Returns the whole image as loaded, bss included.
 #[must_use]
 pub fn loaded() -> MachineRange {
     let (start, end) = (&raw const image_load_start, &raw const image_bss_end);
     MachineRange { start: start as u64, end: end as u64 }
 }
 
-/// Code.
+/// Returns the code section (.text).
 #[must_use]
 pub fn text() -> LinkRange {
     LinkRange::between(&raw const image_text_start, &raw const image_text_end)
 }
 
-/// Constants.
+/// Returns the constants (.rodata).
 #[must_use]
 pub fn rodata() -> LinkRange {
     LinkRange::between(&raw const image_rodata_start, &raw const image_rodata_end)
 }
 
-/// Variables.
+/// Returns the variables (.data, .bss).
 #[must_use]
 pub fn data() -> LinkRange {
     LinkRange::between(&raw const image_data_start, &raw const image_data_end)
 }
 
-/// The stack that the boot CPU starts on.
+/// Returns the stack that the boot CPU starts on.
 #[must_use]
 pub fn boot_stack() -> LinkRange {
     LinkRange::between(&raw const boot_stack_start, &raw const boot_stack_end)
 }
 
-/// The table of function names, as the build has filled it in.
+/// Returns the symbol table, as the build has filled it in.
 #[must_use]
 pub fn symbol_table() -> &'static [u8] {
     let (start, end) = (&raw const symbol_table_start, &raw const symbol_table_end);

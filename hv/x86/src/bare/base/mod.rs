@@ -1,4 +1,4 @@
-//! What everything else stands on: the image, each CPU's own area, the time stamp counter.
+//! The lowest part: the image, per-CPU areas, the time stamp counter.
 
 pub mod clock;
 pub mod cpu_area;

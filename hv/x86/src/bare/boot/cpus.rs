@@ -1,4 +1,4 @@
-//! Starting the other CPUs, one after the other, and giving all of them their work.
+//! Bringing up the application processors (APs), one after the other, and starting their work.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +27,7 @@ static WORK: Once<fn(CpuId) -> !> = Once::new();
 static SMEP: AtomicBool = AtomicBool::new(false);
 static SMAP: AtomicBool = AtomicBool::new(false);
 
-/// Starts as many CPUs as there are and as the command line allows.
+/// Starts the other CPUs, as many as there are and as the command line allows.
 pub(super) fn start_others(booted: &Booted) {
     start_virtualisation();
     let this = local_apic::id();
@@ -56,14 +56,14 @@ pub(super) fn start_others(booted: &Booted) {
     crate::print!("Brought up {} CPUs ({found} found)", cpu_area::count());
 }
 
-/// Makes this CPU one on which guests can run, or says why it cannot be.
+/// Enables SVM on this CPU, or logs why it cannot be.
 fn start_virtualisation() {
     if let Err(unfit) = svm::start_this_cpu() {
         crate::log!(Error, "CPU{} cannot run guests: {unfit}", cpu_area::this_index().as_u32());
     }
 }
 
-/// Puts the code in place and maps its page at its own address, where paging finds it when it is switched on.
+/// Copies the trampoline into place and identity-maps its page, where paging finds it when it is enabled.
 fn lay_trampoline(booted: &Booted) -> Option<Trampoline> {
     let page = booted.plan.start_page?;
     let root = address_space::root();
@@ -99,7 +99,7 @@ fn start_one(trampoline: &Trampoline, apic_id: u32) -> bool {
     false
 }
 
-/// The first Rust that another CPU runs, on its own stack.
+/// Returns the first Rust that another CPU runs, on its own stack.
 extern "C" fn start_here(index: u32) -> ! {
     let Some(index) = CpuIndex::new(index) else { crash::halt() };
     // SAFETY: the boot CPU gave this number to this CPU alone.
@@ -121,13 +121,13 @@ extern "C" fn start_here(index: u32) -> ! {
     }
 }
 
-/// Lets interrupts in until one has come.
+/// Enables interrupts until one has arrived.
 fn wait_for_interrupt() {
     interrupts::enable_and_hlt();
     interrupts::disable();
 }
 
-/// Has every CPU, this one included, run `work` with its number. To be called once.
+/// Runs `work` on every CPU, this one included, with its number. To be called once.
 pub fn run_on_every_cpu(work: fn(CpuId) -> !) -> ! {
     let _ = WORK.set(work);
     for (cpu, _) in cpu_area::all() {

@@ -1,4 +1,4 @@
-//! The first part: on the boot stack, with the boot page tables. It ends with tables, heap and stack of our own.
+//! Early boot: on the boot stack, with the boot page tables. Ends with page tables, heap and stack of our own.
 
 use core::arch::asm;
 use core::ptr::NonNull;
@@ -55,7 +55,7 @@ pub unsafe fn start(magic: u32, info: u32, then: fn(Booted) -> !) -> ! {
     unsafe { go_on_at(stacks::top(CpuIndex::BOOT, StackUse::Main)) }
 }
 
-/// The value, or the end: without it the machine cannot be started.
+/// Returns the value, or ends the machine: without it boot cannot go on.
 fn must<T>(result: Result<T, BootFault>) -> T {
     match result {
         Ok(value) => value,
@@ -78,7 +78,7 @@ fn read_options(info: Option<&BootInfo>) -> &'static Options {
     options
 }
 
-/// Says who we are, how we were started, and what the command line has that we do not know.
+/// Logs the version, the boot loader, and the unknown options of the command line.
 fn introduce(info: &BootInfo) {
     crate::print!(" Xenolith version {} (speaks Xen 4.17)", env!("CARGO_PKG_VERSION"));
     crate::print!("Bootloader: {} ({:?})", info.loader_name(), info.protocol);
@@ -99,7 +99,7 @@ fn introduce(info: &BootInfo) {
     crate::print!("System RAM: {}MB ({}kB)", info.memory.ram_bytes() >> 20, info.memory.ram_bytes() >> 10);
 }
 
-/// Reads the firmware's tables. Without them the machine has one CPU and no timers, so the fault is told in full.
+/// Reads the ACPI tables. Without them the machine has one CPU and no timers, so the fault is logged in full.
 fn read_acpi(memory: &BootMemory, info: &BootInfo) -> AcpiTables {
     let Some(root) = info.rsdp.or_else(|| find_rsdp(memory)) else {
         crate::log!(Error, "ACPI: no RSDP found");
@@ -186,10 +186,11 @@ fn fill(tables: &mut PageTables, info: &BootInfo, take: &mut dyn FnMut() -> Opti
     stacks::map(CpuIndex::BOOT, tables, take)
 }
 
-/// Goes on in [`go_on`] with an empty stack.
+/// Continues in [`go_on`] with an empty stack.
 ///
 /// # Safety
-/// `stack` is the top of a mapped stack that nobody uses; the caller's frame is never returned to.
+///
+/// `stack` is the top of a mapped stack that nothing uses; the caller's frame is never returned to.
 unsafe fn go_on_at(stack: u64) -> ! {
     // SAFETY: as above. The zero ends every backtrace; after it the stack is as a call leaves it.
     unsafe {

@@ -1,4 +1,4 @@
-//! The second part: interrupts, clock, the other CPUs.
+//! Late boot: interrupts, clock, the other CPUs.
 
 use core::sync::atomic::Ordering;
 
@@ -80,7 +80,7 @@ fn show_apic() {
     }
 }
 
-/// Has what comes in on the serial ports interrupt the boot CPU.
+/// Routes the interrupts of the serial ports to the boot CPU.
 fn listen_to_serial_ports(booted: &Booted) {
     let apic_id = cpu_area::this().apic_id.load(Ordering::Relaxed);
     for port in console::ports() {

@@ -1,4 +1,4 @@
-//! From the boot loader's hands to a running machine.
+//! Boot: from the boot loader to a running machine.
 
 mod cpus;
 mod early;

@@ -1,6 +1,6 @@
-//! Where the other CPUs start: from real mode to long mode in one step.
+//! The trampoline of the application processors: from real mode to long mode in one step.
 //!
-//! The code is copied to a page below 1 MiB and filled in there; it knows no addresses but those filled in.
+//! The code is copied to a page below 1 MiB and patched there; it contains no other addresses.
 //!
 //! **Source:** AMD APM volume 2, 14.6 and 14.8.1 (long mode may be entered from real mode: CR0.PE and CR0.PG together).
 
@@ -116,13 +116,13 @@ impl Trampoline {
         trampoline
     }
 
-    /// The place in the copy that stands for one in the image.
+    /// Returns the address in the copy of a place in the image.
     fn at<T>(&self, place: *const u8) -> *mut T {
         let offset = (place as u64).wrapping_sub(&raw const trampoline_start as u64);
         layout::direct(self.page.wrapping_add(offset)) as *mut T
     }
 
-    /// Says which CPU starts next, on which stack, and what it does.
+    /// Sets which CPU starts next, on which stack, and what it runs.
     pub(super) fn prepare(&self, index: u32, stack: u64, next: extern "C" fn(u32) -> !) {
         // SAFETY: the places lie in the copy, which no CPU runs at the moment: they are started one at a time.
         unsafe {
@@ -132,7 +132,7 @@ impl Trampoline {
         }
     }
 
-    /// Where a CPU starts.
+    /// Returns the page at which a CPU starts (the SIPI vector's page).
     pub(super) const fn page(&self) -> u64 {
         self.page
     }

@@ -33,12 +33,12 @@ pub(super) fn configure(options: &Options) {
     STARTS_AT_HYPERVISOR.store(options.input_starts_at_hypervisor, Ordering::Relaxed);
 }
 
-/// Gives the input to dom0 once there is one, unless the command line keeps it here.
+/// Switches the input to dom0 once there is one, unless the command line keeps it here.
 pub fn hand_to_dom0() {
     announce(STARTS_AT_HYPERVISOR.load(Ordering::Relaxed));
 }
 
-/// True when typed characters are commands to the hypervisor.
+/// Returns true if typed characters are commands to the hypervisor.
 #[must_use]
 pub fn is_at_hypervisor() -> bool {
     TO_HYPERVISOR.load(Ordering::Relaxed)
@@ -82,7 +82,7 @@ pub fn receive(byte: u8) -> Received {
     Received::ForDom0
 }
 
-/// Takes what waits for dom0, oldest first; gives how many bytes.
+/// Takes the input that waits for dom0, oldest first; returns the number of bytes.
 pub fn take(into: &mut [u8]) -> usize {
     let mut waiting = FOR_DOM0.lock();
     let count = waiting.len().min(into.len());

@@ -81,7 +81,7 @@ fn open(settings: ComPort) -> Option<SerialPort> {
     Some(port)
 }
 
-/// The ports that show the console.
+/// Returns the ports that show the console.
 #[must_use]
 pub fn ports() -> &'static [SerialPort] {
     PORTS.get().map_or(&[], |ports| ports.as_slice())
@@ -110,7 +110,7 @@ pub fn print(text: fmt::Arguments<'_>) {
     });
 }
 
-/// Writes a guest's bytes as they are. They do not go into the ring, which is the hypervisor's.
+/// Writes a guest's bytes unchanged. They do not go into the ring, which is the hypervisor's.
 pub fn write_raw(bytes: &[u8]) {
     with_console(|at_start| {
         for byte in bytes {
@@ -128,12 +128,12 @@ pub fn write_raw(bytes: &[u8]) {
     });
 }
 
-/// From now on no CPU waits for another to finish its line.
+/// Makes the console wait for no lock any more: the machine is going down.
 pub fn force() {
     FORCED.store(true, Ordering::Relaxed);
 }
 
-/// Waits until all that was written has left the ports.
+/// Waits until everything written has left the ports.
 pub fn drain() {
     ports().iter().for_each(|port| port.drain());
 }

@@ -1,4 +1,4 @@
-//! The rate of lines that somebody else can cause: ten at once, then one each half second.
+//! The rate limit of lines that guests can cause: ten at once, then one each half second.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ const NANOSECONDS_PER_LINE: u64 = 500_000_000;
 static USED_UP_TO: AtomicU64 = AtomicU64::new(0);
 static SUPPRESSED: AtomicU32 = AtomicU32::new(0);
 
-/// Takes one line out of the allowance, and tells how many were suppressed since the last one shown.
+/// Takes one line out of the allowance, and returns how many were suppressed since the last one shown.
 pub(super) fn admits_one_more() -> bool {
     let now = clock::nanoseconds();
     let updated = USED_UP_TO.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {

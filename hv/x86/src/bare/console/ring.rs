@@ -13,7 +13,7 @@ const PATIENCE: u32 = 1_000_000;
 
 static RING: SpinLock<ByteRing, rank::ConsoleRing> = SpinLock::new(ByteRing::new());
 
-/// Adds text. When another CPU, or the code that an NMI interrupted, is at the ring for good, the text is lost.
+/// Appends text. If another CPU, or the code that an NMI interrupted, holds the ring for too long, the text is lost.
 pub(super) fn append(text: &[u8]) {
     for _ in 0..PATIENCE {
         if let Some(mut ring) = RING.try_lock() {

@@ -34,13 +34,13 @@ enum Register {
 }
 
 impl SerialPort {
-    /// The port at `base`, as the firmware or an earlier owner left it.
+    /// Returns the port at `base`, as the firmware or an earlier owner left it.
     #[must_use]
     pub const fn at(base: u16) -> Self {
         Self { base }
     }
 
-    /// The first of its eight ports.
+    /// Returns the first of its eight ports.
     #[must_use]
     pub const fn base(self) -> u16 {
         self.base
@@ -56,7 +56,7 @@ impl SerialPort {
         unsafe { PortWriteOnly::<u8>::new(self.base.wrapping_add(register as u16)).write(value) }
     }
 
-    /// True when something that can hold a byte answers at the port's address.
+    /// Returns true if something that can hold a byte answers at the port's address.
     #[must_use]
     pub fn is_present(self) -> bool {
         [0x5a, 0xa5].into_iter().all(|pattern| {
@@ -80,7 +80,7 @@ impl SerialPort {
         self.write(Register::ModemControl, 0x0b);
     }
 
-    /// Asks the port to interrupt when a byte has come.
+    /// Enables the port's receive interrupt.
     pub fn enable_receive_interrupt(self) {
         self.write(Register::InterruptEnable, 1);
     }
@@ -91,7 +91,7 @@ impl SerialPort {
         self.write(Register::Data, byte);
     }
 
-    /// The next byte that has come in, if there is one.
+    /// Returns the next byte that has come in, if there is one.
     #[must_use]
     pub fn receive(self) -> Option<u8> {
         let status = self.read(Register::LineStatus);
@@ -99,7 +99,7 @@ impl SerialPort {
         (status != 0xff && status & LINE_STATUS_DATA != 0).then(|| self.read(Register::Data))
     }
 
-    /// Waits until the last byte has left the wire, so that switching the machine off loses nothing.
+    /// Waits until the last byte has been sent, so that powering off loses nothing.
     pub fn drain(self) {
         self.wait_for(LINE_STATUS_IDLE);
     }

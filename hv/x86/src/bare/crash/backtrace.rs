@@ -1,4 +1,4 @@
-//! The stack of a CPU, as words and as the calls that led here.
+//! Stack dumps and backtraces of a CPU.
 
 use super::symbols::Place;
 use crate::bare::base::image;
@@ -14,7 +14,7 @@ const CALLS: usize = 40;
 /// How many words of the stack are searched for return addresses where there is no frame pointer.
 const SEARCHED: u64 = 512;
 
-/// The word at `address`, if it lies on one of our stacks.
+/// Returns the word at `address`, if it lies on one of our stacks.
 fn word(address: u64) -> Option<u64> {
     let (bottom, top) = stacks::around(address)?;
     let fits = address.is_multiple_of(WORD) && address >= bottom && address.checked_add(WORD)? <= top;
@@ -46,7 +46,7 @@ pub(super) enum Known {
     Stack = b'S',
 }
 
-/// Gives the calls that led to a frame to `each`, innermost first. Asks for no lock and no memory.
+/// Calls `each` with the calls that led to a frame, innermost first. Takes no lock and allocates no memory.
 pub(super) fn each_call(frame: &InterruptFrame, mut each: impl FnMut(Known, u64)) {
     each(Known::Register, frame.rip);
     // A jump into nowhere leaves the address that it came from on the stack.
@@ -74,7 +74,7 @@ pub(super) fn each_call(frame: &InterruptFrame, mut each: impl FnMut(Known, u64)
     }
 }
 
-/// What looks like return addresses: around the entry to a guest the frame pointer is the guest's.
+/// Returns what looks like return addresses: around the entry to a guest the frame pointer is the guest's.
 fn likely_calls(stack: u64) -> impl Iterator<Item = u64> {
     let words =
         (0..SEARCHED).map_while(move |index| word((stack & !(WORD - 1)).wrapping_add(index.wrapping_mul(WORD))));

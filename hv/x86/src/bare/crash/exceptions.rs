@@ -1,4 +1,4 @@
-//! The CPU's exceptions. In the hypervisor itself every one of them is a fault of ours, so it ends the machine.
+//! CPU exceptions. In the hypervisor itself every one of them is a bug, so it ends the machine.
 
 use core::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ const NAMES: [&str; 22] = [
     "CONTROL PROTECTION",
 ];
 
-/// Takes an exception: the handler for [`crate::bare::interrupts::descriptors::fill_gates`].
+/// Handles an exception: the handler for [`crate::bare::interrupts::descriptors::fill_gates`].
 pub fn handle(frame: &InterruptFrame) {
     if frame.vector == NMI {
         if crash::is_going_on() {

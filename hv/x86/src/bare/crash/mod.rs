@@ -1,4 +1,4 @@
-//! The end of the machine, told in full: what this CPU did, what the others did, and why.
+//! Crash reports: what this CPU did, what the others did, and why the machine ends.
 
 mod backtrace;
 pub mod exceptions;
@@ -30,18 +30,18 @@ const BANNER: &str = "****************************************";
 static CULPRIT: AtomicU32 = AtomicU32::new(NOBODY);
 static NO_REBOOT: AtomicBool = AtomicBool::new(false);
 
-/// Whether the machine stops after a panic instead of starting again.
+/// Sets whether the machine stops after a panic instead of rebooting (`noreboot`).
 pub fn set_no_reboot(no_reboot: bool) {
     NO_REBOOT.store(no_reboot, Ordering::Relaxed);
 }
 
-/// True from the moment that some CPU began to bring the machine down.
+/// Returns true from the moment that a CPU began to bring the machine down.
 #[must_use]
 pub fn is_going_on() -> bool {
     CULPRIT.load(Ordering::Acquire) != NOBODY
 }
 
-/// Ends the machine for a panic of the program's.
+/// Ends the machine after a Rust panic.
 pub fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let frame = registers::here();
     match info.location() {
@@ -50,7 +50,7 @@ pub fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     }
 }
 
-/// Ends the machine: `frame` is the state of this CPU, `reason` what is to be told.
+/// Ends the machine: `frame` is the state of this CPU, `reason` the cause to be logged.
 pub fn die(frame: &InterruptFrame, reason: fmt::Arguments<'_>) -> ! {
     interrupts::disable();
     let cpu = cpu_area::this_index().as_u32();

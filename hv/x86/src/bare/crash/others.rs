@@ -15,7 +15,7 @@ static TURN: AtomicU32 = AtomicU32::new(u32::MAX);
 /// How many have reported.
 static REPORTED: AtomicU32 = AtomicU32::new(0);
 
-/// Has every other CPU report and stop, each in its turn, by an NMI.
+/// Makes every other CPU report and stop, each in its turn, by an NMI.
 pub(super) fn stop_and_report() {
     let this = cpu_area::this_cpu();
     for (cpu, area) in cpu_area::all().filter(|(cpu, _)| *cpu != this) {
@@ -33,7 +33,7 @@ pub(super) fn stop_and_report() {
     }
 }
 
-/// Tells what this CPU was doing when its turn comes, and stops it for good.
+/// Reports what this CPU was doing when its turn comes, and stops it for good.
 pub fn report_and_stop(frame: &InterruptFrame) -> ! {
     let cpu = cpu_area::this_cpu().0;
     // A CPU that came here on its own, by a fault of its own, waits to be asked; the NMI then finds it here.

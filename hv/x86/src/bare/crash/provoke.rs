@@ -1,4 +1,4 @@
-//! Faults made on purpose, for those who test how they are reported.
+//! Faults on purpose, for tests of crash reports.
 
 use core::hint::black_box;
 
@@ -8,7 +8,7 @@ use xenolith_bootinfo::CrashTest;
 use crate::bare::base::{cpu_area, image};
 use crate::bare::interrupts::calls::{self, Work};
 
-/// Makes the fault.
+/// Provokes the fault.
 #[inline(never)] // so that the call trace names it
 pub fn provoke(test: CrashTest) {
     crate::print!("crash-test: {test:?}");

@@ -1,4 +1,4 @@
-//! Starting the machine again, and switching it off.
+//! Rebooting the machine, and ending the emulator.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,17 +23,17 @@ static ACPI_RESET: Once<ResetRegister> = Once::new();
 static FIRST_METHOD: Once<RebootMethod> = Once::new();
 static EMULATOR_EXIT: AtomicU32 = AtomicU32::new(NONE);
 
-/// Notes how the firmware wants the machine to be restarted.
+/// Sets the reset register of the FADT.
 pub fn set_acpi_reset(register: ResetRegister) {
     let _ = ACPI_RESET.set(register);
 }
 
-/// Notes which way is to be tried first.
+/// Sets the reboot method that is tried first.
 pub fn set_first_method(method: RebootMethod) {
     let _ = FIRST_METHOD.set(method);
 }
 
-/// Notes the port by which an emulator can be ended.
+/// Sets the port by which an emulator can be ended.
 pub fn set_emulator_exit(port: u16) {
     EMULATOR_EXIT.store(port.into(), Ordering::Relaxed);
 }
@@ -51,7 +51,7 @@ pub fn leave_emulator(code: u8) {
     }
 }
 
-/// Restarts the machine, by every way that there is, one after the other.
+/// Reboots the machine, by every method that there is, one after the other.
 pub fn now() -> ! {
     x86_64::instructions::interrupts::disable();
     console::drain();

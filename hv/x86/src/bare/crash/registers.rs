@@ -14,7 +14,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How much code is shown before and behind the instruction, in bytes.
 const AROUND: u64 = 15;
 
-/// The caller's own state, as far as it can still be known: where it is and where its stack is.
+/// Captures the caller's own state, as far as it can still be known: where it is and where its stack is.
 #[inline(always)]
 pub(super) fn here() -> InterruptFrame {
     let mut frame = InterruptFrame::default();

@@ -1,7 +1,7 @@
-//! What every CPU is doing, told while the machine goes on.
+//! Reports of what every CPU is doing, while the machine goes on.
 //!
-//! Each CPU is asked by an NMI, which comes through whatever it does. The handler writes no line itself, since it may
-//! have come in the middle of one: it leaves a statement, and the CPU that asks shows that.
+//! Each CPU is interrupted by an NMI, which arrives whatever it does. The handler logs nothing itself, since it may
+//! have interrupted a log line: it leaves a statement, and the requesting CPU logs that.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -82,7 +82,7 @@ impl core::fmt::Display for Vectors<'_> {
     }
 }
 
-/// Called by an NMI's handler: makes a statement if this CPU is to make one. False if it was not asked.
+/// Makes a statement in the NMI handler, if this CPU is asked for one. Returns false if it was not asked.
 #[must_use]
 pub fn answer(frame: &InterruptFrame) -> bool {
     if ASKED.load(Ordering::Acquire) != cpu_area::this_index().as_u32() {

@@ -1,8 +1,7 @@
-//! Calls from one CPU to others: each CPU has one request of its own, which the others take when an interrupt tells
-//! them that there is one.
+//! Cross-CPU function calls (IPIs): each CPU has one request of its own, which the others handle on an interrupt.
 //!
-//! Whoever waits for an answer serves others' requests meanwhile, so two CPUs that ask each other both get on. It must
-//! hold no lock: a CPU that spins for that lock, with interrupts off, would not answer.
+//! A CPU that waits for an answer serves others' requests meanwhile, so two CPUs that call each other both get on. It
+//! must hold no lock: a CPU that spins for that lock, with interrupts off, would not answer.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +13,7 @@ use super::{local_apic, vector};
 use crate::bare::base::cpu_area;
 use crate::plain::paging;
 
-/// How many translations are forgotten one by one; for more, all are.
+/// How many translations are flushed one by one; for more, the whole TLB is.
 pub const PAGES_PER_BATCH: usize = 32;
 
 /// What is asked for.
@@ -23,9 +22,9 @@ pub const PAGES_PER_BATCH: usize = 32;
 pub enum Work {
     /// Call a function with an argument.
     Call(fn(u64), u64),
-    /// Forget the translations of these addresses.
+    /// Flush the translations of these addresses (INVLPG).
     Forget(ArrayVec<u64, PAGES_PER_BATCH>),
-    /// Forget all translations.
+    /// Flush the whole TLB.
     ForgetAll,
 }
 
@@ -49,10 +48,11 @@ impl Work {
     }
 }
 
-/// Has every other CPU do `work`, with one interrupt each, and returns when all have done it. The caller does not do
-/// it itself.
+/// Makes every other CPU do `work`, with one IPI each, and returns when all have done it. The caller does not do it
+/// itself.
 ///
 /// # Panics
+///
 /// In debug builds, when the caller holds a lock.
 pub fn on_all_others(work: Work) {
     assert_no_lock_held();
@@ -76,7 +76,7 @@ pub fn on_all_others(work: Work) {
     });
 }
 
-/// Notes in `area` that `from` asks for something.
+/// Marks in `area` that `from` has a request.
 fn mark(area: &cpu_area::CpuArea, from: CpuIndex) {
     let number = from.as_usize();
     if let Some(word) = area.calls.get(number / 64) {
@@ -84,7 +84,7 @@ fn mark(area: &cpu_area::CpuArea, from: CpuIndex) {
     }
 }
 
-/// Does what other CPUs have asked this one for.
+/// Handles the requests of other CPUs.
 pub fn serve() {
     for (index, word) in cpu_area::this().calls.iter().enumerate() {
         let mut asking = word.swap(0, Ordering::Acquire);
@@ -108,8 +108,8 @@ fn serve_one(from: CpuIndex) {
     });
 }
 
-/// Makes a CPU look at its events soon, out of a guest or out of idling; never waits. A CPU can ask itself: the
-/// interrupt waits until it enters a guest or lets interrupts in.
+/// Makes a CPU check its events soon, out of a guest or out of idling (reschedule IPI); never waits. A CPU can kick
+/// itself: the interrupt is pending until it enters a guest or enables interrupts.
 pub fn kick(cpu: CpuId) {
     use xenolith_hal::HostEvents;
     let Some(area) = cpu_area::of(cpu) else { return };

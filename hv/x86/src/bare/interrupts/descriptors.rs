@@ -1,4 +1,4 @@
-//! Each CPU's segment descriptors and task state, and the one interrupt descriptor table.
+//! Each CPU's segment descriptors (GDT) and task state segment (TSS), and the shared interrupt descriptor table (IDT).
 //!
 //! **Source:** AMD APM volume 2, 4.8 and 8.9, 12.2.5.
 
@@ -28,7 +28,7 @@ struct Gates([[AtomicU64; 2]; VECTORS]);
 
 static GATES: Gates = Gates([const { [const { AtomicU64::new(0) }; 2] }; VECTORS]);
 
-/// The entry of the task state's interrupt stack table, counted from 1, for a vector; 0 stays on the stack in use.
+/// Returns the IST entry for a vector, counted from 1; 0 stays on the current stack.
 const fn stack_of(vector: usize) -> u64 {
     match vector {
         2 => 1,
@@ -38,8 +38,7 @@ const fn stack_of(vector: usize) -> u64 {
     }
 }
 
-/// Fills the interrupt descriptor table. The boot CPU does so once, before any CPU loads it. Exceptions, NMIs among
-/// them, go to `exceptions`.
+/// Fills the IDT. The boot CPU does so once, before any CPU loads it. Exceptions, NMIs among them, go to `exceptions`.
 pub fn fill_gates(exceptions: fn(&InterruptFrame)) {
     let _ = super::EXCEPTIONS.set(exceptions);
     for (vector, gate) in GATES.0.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Interrupts of devices: which vectors they have, and which of them came to which CPU.
+//! Device interrupts: allocation of vectors, and the ones that arrived at each CPU.
 //!
-//! A vector means the same on every CPU, so its number serves as the interrupt's. The handler notes the vector and ends
-//! the interrupt at once; a line that stays active until its device is served is masked before that.
+//! A vector means the same on every CPU, so its number serves as the interrupt's. The handler notes the vector and
+//! sends the EOI at once; a level-triggered line is masked before that.
 //!
 //! **Source:** AMD manual volume 2, 16.11.1 (message interrupts); the 82093AA data sheet.
 
@@ -41,7 +41,7 @@ fn word(words: &[AtomicU64; 4], vector: u8) -> Option<&AtomicU64> {
     words.get(usize::from(vector / 64))
 }
 
-/// Notes that a device's interrupt came to this CPU. Called by the interrupt handler, which ends the interrupt then.
+/// Notes that a device's interrupt arrived at this CPU. Called by the interrupt handler, which then sends the EOI.
 pub fn note(vector: u8) {
     let line = LINES.get(usize::from(vector)).map_or(0, |line| line.load(Ordering::Acquire));
     if line & IS_LEVEL != 0 {
@@ -53,7 +53,7 @@ pub fn note(vector: u8) {
     cpu_area::note(HostEvents::DEVICE);
 }
 
-/// Tells what came to this CPU since the last call.
+/// Calls `each` for every interrupt that arrived at this CPU since the last call.
 pub fn take(each: &mut dyn FnMut(HostInterrupt)) {
     for (first, word) in (0_u16..).step_by(64).zip(&cpu_area::this().device_vectors) {
         let mut came = word.swap(0, Ordering::AcqRel);
@@ -65,7 +65,7 @@ pub fn take(each: &mut dyn FnMut(HostInterrupt)) {
     }
 }
 
-/// Takes a vector that is free. Neighbours have the same priority, which does not matter: nothing is nested.
+/// Allocates a free vector. Neighbours have the same priority, which does not matter: nothing is nested.
 fn take_vector() -> Option<u8> {
     VECTORS.into_iter().find(|vector| {
         word(&USED, *vector).is_some_and(|word| word.fetch_or(bit(*vector), Ordering::AcqRel) & bit(*vector) == 0)
@@ -78,13 +78,13 @@ fn give_vector_back(vector: u8) {
     }
 }
 
-/// The local APIC of a CPU, or of the boot CPU for one that cannot be named.
+/// Returns the local APIC identifier of a CPU, or of the boot CPU for one that cannot be addressed.
 fn target(cpu: CpuId) -> Option<u32> {
     let id = |cpu| cpu_area::of(cpu).map(|area| area.apic_id.load(Ordering::Relaxed));
     id(cpu).filter(|id| *id <= HIGHEST_TARGET).or_else(|| id(CpuId(0))).filter(|id| *id <= HIGHEST_TARGET)
 }
 
-/// See [`xenolith_hal::Devices::bind_line`].
+/// Implements [`xenolith_hal::Devices::bind_line`].
 pub fn bind_line(line: u32, mode: LineMode, cpu: CpuId) -> Option<HostInterrupt> {
     let named = line | IS_LINE | if mode.level { IS_LEVEL } else { 0 };
     let is_bound = |there: &AtomicU32| {
@@ -107,7 +107,7 @@ pub fn bind_line(line: u32, mode: LineMode, cpu: CpuId) -> Option<HostInterrupt>
     None
 }
 
-/// See [`xenolith_hal::Devices::bind_message`].
+/// Implements [`xenolith_hal::Devices::bind_message`].
 pub fn bind_message(cpu: CpuId) -> Option<(HostInterrupt, MessageAddress)> {
     let target = target(cpu)?;
     let vector = take_vector()?;
@@ -115,7 +115,7 @@ pub fn bind_message(cpu: CpuId) -> Option<(HostInterrupt, MessageAddress)> {
     Some((HostInterrupt(vector.into()), message))
 }
 
-/// Shows which vector belongs to what, and what the I/O APICs and this CPU's local APIC say.
+/// Logs which vector belongs to what, and the entries of the I/O APICs and of this CPU's local APIC.
 pub fn show() {
     crate::print!("Vectors of devices:");
     let is_used =
@@ -137,7 +137,7 @@ pub fn show() {
     interrupt_controllers::show();
 }
 
-/// See [`xenolith_hal::Devices::unbind`].
+/// Implements [`xenolith_hal::Devices::unbind`].
 pub fn unbind(interrupt: HostInterrupt) {
     let Some(vector) = u8::try_from(interrupt.0).ok().filter(|vector| VECTORS.contains(vector)) else { return };
     let line = LINES.get(usize::from(vector)).map_or(0, |line| line.swap(0, Ordering::AcqRel));

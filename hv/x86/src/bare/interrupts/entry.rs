@@ -70,7 +70,7 @@ unsafe extern "C" {
     static interrupt_stubs: u8;
 }
 
-/// The address of the entry code for a vector below 256.
+/// Returns the address of the entry code for a vector below 256.
 pub fn entry_of(vector: usize) -> u64 {
     (&raw const interrupt_stubs as u64).wrapping_add((vector % 256 * 16) as u64)
 }

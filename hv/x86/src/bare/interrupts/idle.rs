@@ -1,4 +1,4 @@
-//! Doing nothing until something happens.
+//! Idling until an event.
 
 use core::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use x86_64::instructions::interrupts;
 use super::timer;
 use crate::bare::base::cpu_area;
 
-/// Waits with interrupts on until something has happened to this CPU; returns at once when something already has.
+/// Waits with interrupts on until this CPU has an event; returns at once if it has one.
 pub fn wait() {
     interrupts::disable();
     if !has_events() {
@@ -18,12 +18,12 @@ pub fn wait() {
     }
 }
 
-/// True when something has happened to this CPU that nobody has taken note of yet.
+/// Returns true if this CPU has an event that was not handled yet.
 pub fn has_events() -> bool {
     cpu_area::this().events.load(Ordering::Acquire) != 0 || timer::check()
 }
 
-/// Lets pending interrupts in for a moment.
+/// Enables interrupts for a moment, so that pending ones are taken.
 pub fn open_interrupt_window() {
     interrupts::enable();
     // The first instruction after the one that lets interrupts in is still shielded from them.

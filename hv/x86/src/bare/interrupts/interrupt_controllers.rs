@@ -1,4 +1,4 @@
-//! The interrupt controllers outside the CPUs: two 8259s, which are only silenced, and the I/O APICs.
+//! The external interrupt controllers: two 8259s, which are only masked, and the I/O APICs.
 //!
 //! **Source:** the 82093AA and 8259A data sheets.
 
@@ -53,13 +53,13 @@ impl IoApic {
         self.write(register, low);
     }
 
-    /// The pin of a global interrupt.
+    /// Returns the pin of a GSI.
     fn pin_of(&self, global: u32) -> Option<u32> {
         global.checked_sub(self.first_interrupt).filter(|pin| *pin < self.pins)
     }
 }
 
-/// Silences the 8259s and every pin of every I/O APIC.
+/// Masks the 8259s and every pin of every I/O APIC.
 pub fn silence(processors: &Processors) {
     // SAFETY: the ports are those of the 8259s; masking all inputs and moving their vectors out of the exceptions'
     // way only keeps them quiet.
@@ -98,7 +98,8 @@ pub fn silence(processors: &Processors) {
     *IO_APICS.lock() = found;
 }
 
-/// Sends an ISA interrupt to a CPU as `vector`. False when no I/O APIC has its pin, or the CPU cannot be named.
+/// Routes an ISA interrupt to a CPU as `vector`. Returns false if no I/O APIC has its pin, or the CPU cannot be
+/// addressed.
 pub fn route_isa(processors: &Processors, isa: u8, apic_id: u32, vector: u8) -> bool {
     let moved = processors.overrides.iter().find(|moved| moved.source == isa);
     let (global, flags) = moved.map_or((u32::from(isa), 0), |moved| (moved.global, moved.flags));
@@ -118,7 +119,7 @@ pub fn route_isa(processors: &Processors, isa: u8, apic_id: u32, vector: u8) -> 
     true
 }
 
-/// Shows the entries of all pins that lead somewhere, as they stand in the I/O APICs.
+/// Logs the entries of all routed pins, as they are in the I/O APICs.
 pub fn show() {
     crate::print!("IO-APIC interrupt information:");
     let Some(found) = IO_APICS.try_lock() else {
@@ -158,7 +159,7 @@ fn entry_of(vector: u8, mode: LineMode) -> u32 {
     low
 }
 
-/// Where the I/O APICs are.
+/// Returns the places of the I/O APICs.
 #[must_use]
 pub fn places() -> Vec<IoApicPlace> {
     let place = |io_apic: &IoApic| IoApicPlace {
@@ -170,7 +171,7 @@ pub fn places() -> Vec<IoApicPlace> {
     IO_APICS.lock().iter().map(place).collect()
 }
 
-/// Works on the pin of a global interrupt that is not the hypervisor's own; none if there is none.
+/// Calls `work` with the pin of a GSI that is not the hypervisor's own; None if there is none.
 fn with_pin<T>(global: u32, work: impl FnOnce(&IoApic, u32, u32) -> (u32, T)) -> Option<T> {
     let mut found = IO_APICS.lock();
     let (io_apic, pin) = found.iter_mut().find_map(|io_apic| io_apic.pin_of(global).map(|pin| (io_apic, pin)))?;
@@ -182,8 +183,8 @@ fn with_pin<T>(global: u32, work: impl FnOnce(&IoApic, u32, u32) -> (u32, T)) ->
     Some(value)
 }
 
-/// Sends a global interrupt to a CPU as `vector`, masked at first. False if there is no such pin, if it is the
-/// hypervisor's own, or if the CPU cannot be named.
+/// Routes a GSI to a CPU as `vector`, masked at first. Returns false if there is no such pin, if it is the hypervisor's
+/// own, or if the CPU cannot be addressed.
 pub fn route(global: u32, mode: LineMode, apic_id: u32, vector: u8) -> bool {
     if apic_id > 0xff {
         return false;
@@ -196,7 +197,7 @@ pub fn route(global: u32, mode: LineMode, apic_id: u32, vector: u8) -> bool {
     routed.is_some()
 }
 
-/// Masks a global interrupt that was routed, or lets it through.
+/// Masks or unmasks a routed GSI.
 pub fn mask(global: u32, masked: bool) {
     let _ = with_pin(global, |io_apic, pin, before| {
         let after = if masked { before | MASKED } else { before & !MASKED };

@@ -116,19 +116,19 @@ pub fn find(address: u64, x2apic: Option<bool>, needed: bool) {
     }
 }
 
-/// True in x2APIC mode.
+/// Returns whether the CPUs are in x2APIC mode.
 #[must_use]
 pub fn is_x2apic() -> bool {
     X2APIC.load(Ordering::Relaxed)
 }
 
-/// True when timers are set by the time stamp counter.
+/// Returns whether timers are in TSC-deadline mode.
 #[must_use]
 pub fn has_deadline_mode() -> bool {
     DEADLINE_MODE.load(Ordering::Relaxed)
 }
 
-/// Switches this CPU's local APIC on: NMIs on line 1, everything else masked.
+/// Enables this CPU's local APIC: NMIs on LINT1, everything else masked.
 pub fn enable() {
     let mut base = msr_read(BASE) | BASE_ENABLE;
     if base & BASE_X2APIC == 0 && is_x2apic() {
@@ -149,19 +149,19 @@ pub fn enable() {
     prepare_timer();
 }
 
-/// The identifier of this CPU's local APIC.
+/// Returns the identifier of this CPU's local APIC.
 #[must_use]
 pub fn id() -> u32 {
     let id = read(Register::Id);
     if is_x2apic() { id } else { id >> 24 }
 }
 
-/// Says that the interrupt being handled has been handled.
+/// Sends the end of interrupt (EOI).
 pub fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
 }
 
-/// The errors since the last call.
+/// Returns the errors since the last call.
 pub fn error_status() -> u32 {
     write(Register::ErrorStatus, 0);
     read(Register::ErrorStatus)
@@ -186,8 +186,7 @@ fn command(apic_id: u32, low: u32) {
     write(Register::CommandLow, low);
 }
 
-/// The vectors that wait to be taken by this CPU, and those that it has taken and not ended: a bit for each, vectors 0 to
-/// 31 first.
+/// Returns the vectors that are pending at this CPU (IRR) and in service (ISR): a bit for each, vectors 0 to 31 first.
 #[must_use]
 pub fn requested_and_in_service() -> ([u32; 8], [u32; 8]) {
     let eight = |first: Register| {
@@ -197,7 +196,7 @@ pub fn requested_and_in_service() -> ([u32; 8], [u32; 8]) {
     (eight(Register::Request), eight(Register::InService))
 }
 
-/// Sends an interrupt to another CPU.
+/// Sends an interrupt to another CPU (IPI).
 pub fn send(apic_id: u32, vector: u8) {
     command(apic_id, LEVEL_ASSERT | u32::from(vector));
 }
@@ -207,19 +206,19 @@ pub fn send_nmi(apic_id: u32) {
     command(apic_id, LEVEL_ASSERT | DELIVER_NMI);
 }
 
-/// Resets another CPU; it then waits to be started.
+/// Sends INIT to another CPU; it then waits for its start.
 pub fn send_init(apic_id: u32) {
     command(apic_id, LEVEL_TRIGGERED | LEVEL_ASSERT | DELIVER_INIT);
     clock::wait_microseconds(200);
     command(apic_id, LEVEL_TRIGGERED | DELIVER_INIT);
 }
 
-/// Starts a CPU that was reset, in real mode at the page `page` (a machine address below 1 MiB).
+/// Sends a start-up IPI to a CPU after INIT: real mode at the page `page` (a machine address below 1 MiB).
 pub fn send_start(apic_id: u32, page: u64) {
     command(apic_id, LEVEL_ASSERT | DELIVER_START | (page >> 12) as u32 & 0xff);
 }
 
-/// Measures how fast the timer counts; the clock must be running.
+/// Calibrates the timer; the clock must be running.
 pub fn measure_timer() {
     if has_deadline_mode() {
         return;
@@ -234,14 +233,14 @@ pub fn measure_timer() {
     COUNTS_PER_SECOND.store(counts.saturating_mul(1_000_000_000) / elapsed, Ordering::Relaxed);
 }
 
-/// The timer's counts in a second, 0 in deadline mode.
+/// Returns the timer's counts in a second, 0 in deadline mode.
 #[must_use]
 pub fn timer_hz() -> u64 {
     COUNTS_PER_SECOND.load(Ordering::Relaxed)
 }
 
-/// Has this CPU interrupted at a system time, in nanoseconds. A time that is past interrupts at once; one that is too
-/// far off for the timer interrupts too early.
+/// Sets this CPU's timer to a system time, in nanoseconds. A time in the past interrupts at once; one that is too far
+/// off for the timer interrupts too early.
 pub fn set_timer(deadline: u64) {
     if has_deadline_mode() {
         msr_write(TSC_DEADLINE, clock::ticks_at(deadline).max(1));
@@ -263,7 +262,7 @@ pub fn stop_timer() {
     }
 }
 
-/// Lets the timer interrupt, which is stopped.
+/// Unmasks the timer, which is stopped.
 fn prepare_timer() {
     stop_timer();
     let mode = if has_deadline_mode() { TIMER_DEADLINE } else { 0 };

@@ -1,9 +1,9 @@
-//! Interrupts and exceptions: where they come in and who takes them.
+//! Interrupts and exceptions: entry and dispatch to handlers.
 //!
-//! Those of the CPUs among themselves and of devices that the core serves are taken here. What stands above this folder
-//! and has interrupts puts its handler into a table at boot: see [`set_handler`] and [`descriptors::fill_gates`].
+//! IPIs of the CPUs and interrupts of devices that the core serves are handled here. Code above this folder that has
+//! interrupts registers its handler at boot: see [`set_handler`] and [`descriptors::fill_gates`].
 //!
-//! The hypervisor runs with interrupts off but for a few points where it holds no lock, so a handler may take locks.
+//! The hypervisor runs with interrupts off except at a few points where it holds no lock, so a handler may take locks.
 //! NMIs and machine checks come anywhere: their handlers take none.
 
 pub mod calls;
@@ -56,7 +56,7 @@ static HANDLERS: [Once<fn()>; OWN] = [const { Once::new() }; OWN];
 /// Interrupts that nobody expected; only the first few are shown.
 static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 
-/// Called by the entry code with what it saved, interrupts off.
+/// Dispatches an interrupt. Called by the entry code with what it saved, interrupts off.
 #[unsafe(no_mangle)]
 extern "C" fn handle_interrupt(frame: &InterruptFrame) {
     if frame.vector < FIRST_EXTERNAL {
@@ -94,8 +94,8 @@ fn handler_of(vector: u8) -> Option<&'static Once<fn()>> {
     HANDLERS.get(usize::from(vector.checked_sub(vector::FIRST_OWN)?))
 }
 
-/// Has `handler` called for each interrupt with one of the hypervisor's own vectors, with interrupts off; the local APIC
-/// is told of its end afterwards. Each vector gets one handler, before anything is made to send it.
+/// Registers `handler` for one of the hypervisor's own vectors; it is called with interrupts off, and the EOI is sent
+/// afterwards. Each vector gets one handler, before any source of it is enabled.
 pub fn set_handler(vector: u8, handler: fn()) {
     let _ = handler_of(vector).map(|place| place.set(handler));
 }

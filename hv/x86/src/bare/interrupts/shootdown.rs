@@ -1,5 +1,5 @@
-//! Telling all CPUs that translations of the hypervisor's own are gone: one interrupt to each CPU for a whole batch,
-//! however many pages are in it.
+//! TLB shoot-down of the hypervisor's own translations: one IPI to each CPU for a whole batch, however many pages are
+//! in it.
 
 use arrayvec::ArrayVec;
 
@@ -7,7 +7,7 @@ use super::calls::{self, PAGES_PER_BATCH, Work};
 use crate::bare::memory::address_space;
 use crate::plain::paging;
 
-/// Pages that were taken away and that CPUs may still reach.
+/// Pages that were unmapped and that CPUs may still reach through their TLBs.
 #[derive(Default)]
 #[must_use = "until it is finished, CPUs may still reach the pages"]
 pub struct Batch {
@@ -17,20 +17,21 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Creates an empty batch.
     pub const fn new() -> Self {
         Self { addresses: ArrayVec::new_const(), overflowed: false }
     }
 
-    /// Takes the page of 4 KiB at `address` away.
+    /// Unmaps the page of 4 KiB at `address`.
     pub fn unmap_page(&mut self, address: u64) {
         address_space::unmap_page(address);
         self.overflowed |= self.addresses.try_push(address).is_err();
     }
 
-    /// Has every CPU forget the pages. Afterwards nobody can reach them.
+    /// Flushes the pages from every CPU's TLB. Afterwards no CPU can reach them.
     ///
     /// # Panics
+    ///
     /// As [`calls::on_all_others`].
     pub fn finish(self) {
         if self.overflowed {

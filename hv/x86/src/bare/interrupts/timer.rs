@@ -11,7 +11,7 @@ use crate::bare::base::{clock, cpu_area};
 /// again after this.
 const LONGEST: u64 = 1_000_000_000;
 
-/// Sets this CPU's timer; [`Time::NEVER`] stops it. Setting it to what it is set to costs nothing: the hardware's timer
+/// Sets this CPU's timer; [`Time::NEVER`] stops it. Setting the same deadline again costs nothing: the hardware's timer
 /// is slow to write, and most turns of a CPU change no deadline.
 pub fn set(deadline: Time) {
     let area = cpu_area::this();
@@ -34,7 +34,7 @@ fn arm(deadline: u64, now: u64) {
     local_apic::set_timer(at);
 }
 
-/// Notes that the deadline has passed, if it has. True when it has.
+/// Raises the timer event if the deadline has passed; returns whether it has.
 pub fn check() -> bool {
     let area = cpu_area::this();
     let deadline = area.deadline.load(Ordering::Relaxed);
@@ -46,8 +46,8 @@ pub fn check() -> bool {
     true
 }
 
-/// Takes the timer's interrupt: it may have come before the deadline, when that was too far off for the hardware or
-/// the hardware is a little fast.
+/// Handles the timer's interrupt: it may have come before the deadline, if that was too far off for the hardware or the
+/// hardware is a little fast.
 pub(crate) fn expire() {
     let area = cpu_area::this();
     area.armed_until.store(0, Ordering::Relaxed);
@@ -57,7 +57,7 @@ pub(crate) fn expire() {
     }
 }
 
-/// Has an idle CPU woken once in a while even when its own timer's interrupt is lost.
+/// Arms a fallback that wakes an idle CPU once in a while even if its own timer's interrupt is lost.
 pub(crate) fn guard_idle() {
     let (area, now) = (cpu_area::this(), clock::nanoseconds());
     if area.deadline.load(Ordering::Relaxed) == u64::MAX && area.armed_until.load(Ordering::Relaxed) <= now {

@@ -18,12 +18,12 @@ use crate::plain::layout::PAGE;
 /// What the boot loader and the firmware said.
 static FOUND: Once<(&'static BootInfo, &'static AcpiTables)> = Once::new();
 
-/// Notes what is RAM, so that nobody takes it for a device, and what the firmware uses devices for.
+/// Sets what is RAM, so that it is never taken for a device, and what the firmware uses devices for.
 pub fn set_up(info: &'static BootInfo, acpi: &'static AcpiTables) {
     let _ = FOUND.set((info, acpi));
 }
 
-/// A register in memory; none if it is RAM.
+/// Maps a register in memory; None if it is RAM.
 fn registers(at: Mpa, size: IoSize) -> Option<DeviceRegisters> {
     let range = MachineRange::new(at.0, size.bytes().into())?;
     let (info, _) = FOUND.get()?;
@@ -35,7 +35,7 @@ fn registers(at: Mpa, size: IoSize) -> Option<DeviceRegisters> {
     unsafe { DeviceRegisters::map(at.0, size.bytes().into()) }
 }
 
-/// Has devices reach what a translation maps, and what the firmware says that they use for it.
+/// Confines devices to what a p2m maps, and to the ranges that the firmware reserves for them.
 ///
 /// **Errors:** [`Unconfined`].
 pub fn confine(space: &Space, frames: &mut dyn FrameSource) -> Result<(), Unconfined> {

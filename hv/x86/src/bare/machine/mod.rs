@@ -1,4 +1,4 @@
-//! The machine as the core sees it.
+//! The machine as the core sees it: the implementation of `xenolith_hal`.
 
 pub mod devices;
 
@@ -30,7 +30,7 @@ const UART_PORTS: u16 = 8;
 /// The address port of PCI configuration.
 const PCI_ADDRESS: core::ops::RangeInclusive<u16> = 0xcf8..=0xcfb;
 
-/// True for ports whose devices are the hypervisor's own, whatever dom0 says: the 8259s, the interval timer's
+/// Returns true for ports whose devices are the hypervisor's own, whatever dom0 says: the 8259s, the interval timer's
 /// channels and the console.
 fn is_own_port(port: u16) -> bool {
     matches!(port, 0x20 | 0x21 | 0xa0 | 0xa1 | 0x40..=0x43)

@@ -11,12 +11,12 @@ use crate::plain::paging::{EntryFlags, PageTables, PagingError};
 
 static TABLES: SpinLock<Option<PageTables>, rank::HostPageTables> = SpinLock::new(None);
 
-/// Puts the tables that are in use under the care of this module.
+/// Takes over the page tables that are in use.
 pub fn adopt(tables: PageTables) {
     *TABLES.lock() = Some(tables);
 }
 
-/// A page of zeros from the heap, never given back; its machine address.
+/// Allocates a zeroed page from the heap, never freed; returns its machine address.
 fn take_frame() -> Option<u64> {
     let layout = Layout::from_size_align(PAGE as usize, PAGE as usize).ok()?;
     // SAFETY: the layout is not empty.
@@ -35,7 +35,7 @@ pub fn map(address: u64, range: MachineRange, flags: EntryFlags) -> Result<(), P
     with_tables(|tables| tables.map(address, range, flags, &mut take_frame))
 }
 
-/// Takes the page of 4 KiB at `address` away. CPUs may still hold the translation: see
+/// Unmaps the page of 4 KiB at `address`. CPUs may still have the translation in their TLBs: see
 /// [`crate::bare::interrupts::shootdown`].
 pub fn unmap_page(address: u64) {
     let _ = with_tables(|tables| {
@@ -44,14 +44,14 @@ pub fn unmap_page(address: u64) {
     });
 }
 
-/// Gives a CPU its stacks.
+/// Maps the stacks of a CPU.
 ///
 /// **Errors:** as [`PageTables::map`].
 pub fn map_stacks(cpu: CpuIndex) -> Result<(), PagingError> {
     with_tables(|tables| stacks::map(cpu, tables, &mut take_frame))
 }
 
-/// The machine address of the top table.
+/// Returns the machine address of the top table.
 #[must_use]
 pub fn root() -> u64 {
     TABLES.lock().as_ref().map_or(0, PageTables::root)

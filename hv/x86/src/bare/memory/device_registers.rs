@@ -1,4 +1,4 @@
-//! Device registers in memory.
+//! Memory-mapped device registers (MMIO).
 
 use xenolith_bootinfo::MachineRange;
 use xenolith_hal::IoSize;
@@ -30,16 +30,17 @@ impl DeviceRegisters {
         Some(Self { base: DEVICE_MAP.wrapping_add(machine_address), length })
     }
 
-    /// The registers that were mapped at `base` before, as [`Self::base`] gave it.
+    /// Returns the registers that were mapped at `base` before, as [`Self::base`] returned it.
     ///
     /// # Safety
+    ///
     /// `base` and `length` come from one value that `map` made.
     #[must_use]
     pub const unsafe fn again(base: u64, length: u64) -> Self {
         Self { base, length }
     }
 
-    /// Where the block is mapped.
+    /// Returns the address at which the block is mapped.
     #[must_use]
     pub const fn base(self) -> u64 {
         self.base
@@ -50,7 +51,7 @@ impl DeviceRegisters {
         fits.then(|| self.base.wrapping_add(offset))
     }
 
-    /// Reads the 32-bit register at `offset`; all ones when it does not lie in the block.
+    /// Reads the 32-bit register at `offset`; all ones if it is outside the block.
     #[must_use]
     pub fn read(self, offset: u64) -> u32 {
         let Some(place) = self.place(offset, 4) else { return u32::MAX };
@@ -58,14 +59,14 @@ impl DeviceRegisters {
         unsafe { (place as *const u32).read_volatile() }
     }
 
-    /// Writes the 32-bit register at `offset`; nothing happens when it does not lie in the block.
+    /// Writes the 32-bit register at `offset`; dropped if it is outside the block.
     pub fn write(self, offset: u64, value: u32) {
         let Some(place) = self.place(offset, 4) else { return };
         // SAFETY: as in `read`; what device registers do was promised to `map`.
         unsafe { (place as *mut u32).write_volatile(value) };
     }
 
-    /// Reads the 64-bit register at `offset`; all ones when it does not lie in the block.
+    /// Reads the 64-bit register at `offset`; all ones if it is outside the block.
     #[must_use]
     pub fn read_wide(self, offset: u64) -> u64 {
         let Some(place) = self.place(offset, 8) else { return u64::MAX };
@@ -73,14 +74,14 @@ impl DeviceRegisters {
         unsafe { (place as *const u64).read_volatile() }
     }
 
-    /// Writes the 64-bit register at `offset`; nothing happens when it does not lie in the block.
+    /// Writes the 64-bit register at `offset`; dropped if it is outside the block.
     pub fn write_wide(self, offset: u64, value: u64) {
         let Some(place) = self.place(offset, 8) else { return };
         // SAFETY: as in `write`.
         unsafe { (place as *mut u64).write_volatile(value) };
     }
 
-    /// Reads a register of this width at `offset`; ones when it does not lie in the block.
+    /// Reads a register of this width at `offset`; all ones if it is outside the block.
     #[must_use]
     pub fn read_sized(self, offset: u64, size: IoSize) -> u32 {
         let Some(place) = self.place(offset, size.bytes().into()) else { return size.mask() };
@@ -94,7 +95,7 @@ impl DeviceRegisters {
         }
     }
 
-    /// Writes a register of this width at `offset`; nothing happens when it does not lie in the block.
+    /// Writes a register of this width at `offset`; dropped if it is outside the block.
     pub fn write_sized(self, offset: u64, size: IoSize, value: u32) {
         let Some(place) = self.place(offset, size.bytes().into()) else { return };
         // SAFETY: as in `write`.

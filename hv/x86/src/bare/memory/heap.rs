@@ -1,9 +1,9 @@
-//! The hypervisor's own heap, behind the global allocator.
+//! The hypervisor's heap, behind the global allocator.
 //!
-//! At boot it has a large region, since tables are made and the kernel of dom0 is unpacked; of that [`cut`] gives back
-//! what is not needed once dom0 is there. Later it grows by a block when little of it is free ([`grow`]), never in the
-//! middle of an allocation: what takes memory from it may hold any lock. What guests make the hypervisor allocate is
-//! charged to their own pools, so they cannot make it eat the machine's memory.
+//! At boot it has a large region, since tables are made and the kernel of dom0 is unpacked; [`cut`] returns what is not
+//! needed once dom0 is there. Later it grows by a block when little of it is free ([`grow`]), never in the middle of an
+//! allocation: an allocating caller may hold any lock. What guests make the hypervisor allocate is charged to their own
+//! pools, so they cannot exhaust the machine's memory.
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -67,8 +67,8 @@ pub unsafe fn give(region: NonNull<[u8]>) -> bool {
     end.is_some()
 }
 
-/// Takes what lies unused at the end of the first region out of it, but for `keep` bytes and what is left of their last
-/// 2 MiB. It is RAM like any other from then on. None if there is nothing, and the second time.
+/// Shrinks the first region: takes out the unused memory at its end, except `keep` bytes rounded up to 2 MiB. It is
+/// ordinary RAM from then on. None if there is nothing, and the second time.
 pub fn cut(keep: u64) -> Option<MachineRange> {
     let mut heap = HEAP.lock();
     let end = NonNull::new(BOOT_END.swap(null_mut(), Ordering::AcqRel))?;
@@ -88,19 +88,20 @@ pub fn cut(keep: u64) -> Option<MachineRange> {
     Some(unused)
 }
 
-/// Whether so little is free that the heap is to grow.
+/// Returns whether the heap must grow.
 #[must_use]
 pub fn is_low() -> bool {
     usage().free_bytes < LOW
 }
 
-/// Below this much free memory the heap is to grow: what one operation takes at most, many times over.
+/// Below this much free memory the heap grows: many times what one operation allocates at most.
 const LOW: usize = 3 << 20;
 
-/// Gives the heap a block of RAM more, for ever.
+/// Adds a block of RAM to the heap, for ever.
 ///
 /// # Safety
-/// The block was free, and nobody else gets it.
+///
+/// The block was free, and nothing else gets it.
 pub unsafe fn grow(block: Mfn, order: PageOrder) {
     let start = block.0 << PAGE_SHIFT;
     let Some(range) = MachineRange::new(start, order.pages() << PAGE_SHIFT) else { return };
@@ -110,7 +111,7 @@ pub unsafe fn grow(block: Mfn, order: PageOrder) {
     let _ = unsafe { HEAP.lock().claim(layout::direct(start) as *mut u8, range.length() as usize) };
 }
 
-/// How full the heap is now.
+/// Returns the current use of the heap.
 #[must_use]
 pub fn usage() -> HeapUse {
     let heap = HEAP.lock();

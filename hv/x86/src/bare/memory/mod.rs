@@ -1,4 +1,4 @@
-//! The hypervisor's own address space, its heap and stacks, and the way to RAM and to device registers.
+//! The hypervisor's own address space, its heap and stacks, and access to RAM and to device registers.
 
 pub mod address_space;
 pub mod boot_memory;

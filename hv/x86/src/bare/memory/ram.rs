@@ -1,8 +1,8 @@
-//! Which frames are RAM that guests and their bookkeeping may use, and the way to what they hold.
+//! The RAM that guests and their bookkeeping may use, and access to its contents.
 //!
-//! Frames of the hypervisor's own (image, heap, page tables, stacks) and of devices are never reached through here,
-//! whatever number somebody comes with: that is what makes [`page`] a safe function. Only the heap changes what is
-//! usable after boot, by frames that nobody has.
+//! The hypervisor's own frames (image, heap, page tables, stacks) and devices are never reached through here, whatever
+//! frame number is given: that is what makes [`page`] a safe function. Only the heap changes what is usable after boot,
+//! by frames that nothing uses.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::plain::layout::{self, DIRECT_MAP_BYTES, PAGE};
 
 const WORD_BITS: u64 = 64;
 
-/// A bit for each frame of RAM: set for those that are usable.
+/// A bit for each frame of RAM: set if it is usable.
 struct UsableFrames {
     bits: Box<[AtomicU64]>,
     /// One past the highest frame of RAM.
@@ -60,17 +60,17 @@ impl UsableFrames {
     }
 }
 
-/// The frames of RAM below 1 MiB, but for page 0, which no pointer leads to; the page where CPUs start is free again
-/// once all have started.
+/// Returns the frames of RAM below 1 MiB, except page 0, to which no pointer leads; the page where CPUs start is free
+/// again once all have started.
 fn low_memory(info: &BootInfo) -> impl Iterator<Item = MachineRange> {
     let low = MachineRange { start: PAGE, end: 1 << 20 };
     info.memory.ram().filter_map(move |range| range.intersection(low)?.shrink_to(PAGE))
 }
 
-/// Notes which frames are usable: what `plan` has left over, the modules, and RAM below 1 MiB. Called once, before the
-/// first guest is made.
+/// Sets which frames are usable: what `plan` has left over, the modules, and RAM below 1 MiB. Called once, before the
+/// first guest is created.
 ///
-/// False when the heap is too small for it.
+/// Returns false if the heap is too small for it.
 pub fn set_up(info: &BootInfo, plan: &MemoryPlan) -> bool {
     let reach = MachineRange { start: 0, end: DIRECT_MAP_BYTES };
     let modules = info.modules().iter().filter_map(|module| {
@@ -87,27 +87,27 @@ pub fn set_up(info: &BootInfo, plan: &MemoryPlan) -> bool {
     USABLE.set(usable).is_ok()
 }
 
-/// RAM that the hypervisor kept to itself is usable from now on: it has no use for it any more.
+/// Makes RAM usable that the hypervisor kept to itself until now.
 pub(crate) fn open(range: MachineRange) {
     if let Some(usable) = USABLE.get() {
         usable.mark(range);
     }
 }
 
-/// RAM that was usable is the hypervisor's own from now on.
+/// Makes usable RAM the hypervisor's own from now on.
 pub(crate) fn close(range: MachineRange) {
     if let Some(usable) = USABLE.get() {
         usable.unmark(range);
     }
 }
 
-/// One past the highest frame of RAM, be it usable or the hypervisor's own.
+/// Returns the frame number one past the highest frame of RAM, usable or the hypervisor's own.
 #[must_use]
 pub fn limit() -> Mfn {
     Mfn(USABLE.get().map_or(0, |usable| usable.limit))
 }
 
-/// What a frame holds; none for one that is not usable.
+/// Returns the contents of a frame; None for one that is not usable.
 #[inline]
 #[must_use]
 pub fn page(mfn: Mfn) -> Option<&'static PageWords> {
@@ -120,7 +120,7 @@ pub fn page(mfn: Mfn) -> Option<&'static PageWords> {
     Some(unsafe { &*address })
 }
 
-/// Frames as nested page tables see them.
+/// The direct map: access to frames for nested page tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DirectMap;
 

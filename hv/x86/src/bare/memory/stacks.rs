@@ -1,7 +1,7 @@
-//! The stacks of each CPU: one to work on, and one each for the exceptions that can come at any instruction.
+//! The stacks of each CPU: the main one, and one each for the exceptions that can come at any instruction (IST).
 //!
-//! Each stack lies at the top of a slot of its own; the rest of the slot is never mapped, so running over the end of a
-//! stack faults at once, and the double fault has a stack of its own to report it on.
+//! Each stack is at the top of a slot of its own; the rest of the slot is a guard that is never mapped, so a stack
+//! overflow faults at once, and the double fault has a stack of its own to report it on.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +33,7 @@ const SLOT: u64 = 512 << 10;
 const SLOTS: u64 = (xenolith_sync::MAX_CPUS * USES.len()) as u64;
 
 impl StackUse {
-    /// Its name for users.
+    /// Returns its name for users.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl StackUse {
         }
     }
 
-    /// How large it is, on the CPU that boots the others and on the others.
+    /// Returns how large it is, on the CPU that boots the others and on the others.
     const fn bytes(self, boots: bool) -> u64 {
         // Unoptimised code keeps every temporary of a function apart.
         const UNOPTIMISED: bool = cfg!(debug_assertions);
@@ -60,7 +60,7 @@ impl StackUse {
     }
 }
 
-/// Where a stack ends, which is where its first value is pushed below.
+/// Returns the top of a stack, below which its first value is pushed.
 #[must_use]
 pub fn top(cpu: CpuIndex, stack: StackUse) -> u64 {
     let slot = (cpu.as_usize() * USES.len()).wrapping_add(stack as usize) as u64;
@@ -88,7 +88,7 @@ pub fn map(cpu: CpuIndex, tables: &mut PageTables, take: TakeFrame<'_>) -> Resul
     Ok(())
 }
 
-/// The stack that `address` lies on, as the addresses from its lowest byte to its top; none when it lies on none.
+/// Returns the stack that contains `address`, from its lowest byte to its top; None if there is none.
 #[must_use]
 pub fn around(address: u64) -> Option<(u64, u64)> {
     let boot = image::boot_stack();
@@ -102,7 +102,7 @@ pub fn around(address: u64) -> Option<(u64, u64)> {
     (slot < SLOTS && address >= bottom).then_some((bottom, top))
 }
 
-/// How much of a stack of a running CPU has ever been in use, and how much there is, in bytes.
+/// Returns the high-water mark of a stack of a running CPU, and its size, in bytes.
 ///
 /// Stacks begin as zeros, so what was never reached is zero still.
 #[must_use]
@@ -120,7 +120,7 @@ pub fn reached(cpu: CpuId, stack: StackUse) -> Option<(u64, u64)> {
     Some((bytes.wrapping_sub(untouched), bytes))
 }
 
-/// True when `address` lies in the unmapped part of a stack's slot: whoever touched it ran over the end.
+/// Returns true if `address` is in the guard of a stack's slot: a stack overflow.
 #[must_use]
 pub fn is_guard(address: u64) -> bool {
     let in_slots = address.checked_sub(STACKS).is_some_and(|offset| offset / SLOT < SLOTS);

@@ -1,4 +1,4 @@
-//! How fast the time stamp counter is, measured against a clock whose speed is known.
+//! Calibration of the time stamp counter against a clock of known rate.
 //!
 //! **Source:** the HPET specification 1.0a, 2.3; ACPI 6.5, 4.8.2.1 (PM timer).
 
@@ -30,7 +30,7 @@ enum Reference {
 }
 
 impl Reference {
-    /// The best one there is, started.
+    /// Returns the best reference, started.
     fn find(tables: &AcpiTables) -> Option<Self> {
         if let Some(hpet) = tables.hpet.and_then(Self::hpet) {
             return Some(hpet);
@@ -82,8 +82,8 @@ impl Reference {
         later.wrapping_sub(earlier) & mask
     }
 
-    /// The reference and the time stamp counter, read together: the closest of a few attempts, since anything may
-    /// come between the two instructions.
+    /// Returns the reference and the time stamp counter, read together: the closest of a few attempts, since anything
+    /// may come between the two instructions.
     fn sample(&self) -> (u64, u64) {
         let attempt = || {
             let before = clock::ticks();
@@ -95,7 +95,7 @@ impl Reference {
         best.map_or((0, 0), |(_, counts, ticks)| (counts, ticks))
     }
 
-    /// The counter's speed in kHz by one measurement; none when the reference stands still.
+    /// Returns the counter's speed in kHz by one measurement; none when the reference stands still.
     fn measure(&self) -> Option<u64> {
         let wanted = self.hz() / PART_OF_SECOND;
         let (start, first) = self.sample();
@@ -112,7 +112,8 @@ impl Reference {
     }
 }
 
-/// What the CPU itself says of the counter, in kHz: under Xen, which measured it, or by a CPU that knows its crystal.
+/// Returns the rate that the CPU itself reports, in kHz: under Xen, which measured it, or by a CPU that knows its
+/// crystal.
 ///
 /// **Source:** `arch-x86/cpuid.h` (leaf 3, sub-leaf 0); Intel SDM volume 2, CPUID leaf 0x15.
 fn told_khz() -> Option<u64> {
@@ -130,7 +131,7 @@ fn told_khz() -> Option<u64> {
     Some(hz / 1000).filter(|khz| *khz > 0)
 }
 
-/// Measures the time stamp counter and starts the clock. False when nothing could be measured against.
+/// Calibrates the time stamp counter and starts the clock. Returns false if there is no reference.
 pub fn run(tables: &AcpiTables) -> bool {
     let Some(khz) = Reference::find(tables).and_then(|reference| measured_khz(&reference)).or_else(told_khz) else {
         return false;

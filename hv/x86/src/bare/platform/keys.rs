@@ -1,7 +1,7 @@
-//! Commands typed on the serial port while it listens to the hypervisor.
+//! Debug keys typed on the serial port while it listens to the hypervisor.
 //!
-//! Their handler runs with interrupts off wherever they were let in, so this CPU holds no lock; another one may stand
-//! still with any, and what is held is told as "busy" where a dump is for a machine that stands still.
+//! Their handler runs with interrupts off at a point where they were enabled, so this CPU holds no lock; another one
+//! may hang with any, and what is locked is reported as "busy" where a dump is for a machine that hangs.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -51,12 +51,12 @@ pub struct MoreKeys {
 
 static MORE: Once<MoreKeys> = Once::new();
 
-/// Has these keys answered too when they are typed; once.
+/// Adds the keys of another part; once.
 pub fn add(keys: MoreKeys) {
     let _ = MORE.set(keys);
 }
 
-/// Does what a key stands for that was typed.
+/// Handles a key that was typed.
 pub fn press(letter: u8) {
     press_own(letter);
     if let Some(more) = MORE.get() {
@@ -64,7 +64,7 @@ pub fn press(letter: u8) {
     }
 }
 
-/// Does the machine's own part of what a key stands for.
+/// Handles the machine's own part of a key.
 pub fn press_own(letter: u8) {
     if letter == b'*' {
         crate::print!("'*' pressed -> firing all diagnostic keyhandlers");
@@ -120,7 +120,7 @@ fn show_cpus() {
     }
 }
 
-/// How far each stack of a CPU was ever filled.
+/// The high-water mark of each stack of a CPU.
 struct Stacks(CpuId);
 
 impl fmt::Display for Stacks {

@@ -17,7 +17,7 @@ const HAS_REGISTERS: u32 = 1 << 12;
 /// [`CAPABILITIES`]: fixed ranges exist; the lowest byte counts the variable ones.
 const HAS_FIXED: u64 = 1 << 8;
 
-/// One of the registers, by its MSR, on the CPU that asks; 0 for one that is not there.
+/// Reads one of the registers, by its MSR, on the calling CPU; 0 for one that does not exist.
 #[must_use]
 pub fn read(msr: u32) -> u64 {
     if __cpuid(1).edx & HAS_REGISTERS == 0 {

@@ -1,4 +1,4 @@
-//! What stands around the CPUs: PCI, the IOMMU, clocks, power, the keys of the console.
+//! The platform around the CPUs: PCI, the IOMMU, clocks, power, debug keys.
 
 pub mod amd_vi;
 pub mod calibration;

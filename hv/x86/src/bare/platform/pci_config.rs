@@ -1,7 +1,7 @@
-//! PCI configuration: by memory where the firmware says so, and by the two ports elsewhere.
+//! PCI configuration space: by ECAM where the firmware describes it, and by the two ports elsewhere.
 //!
-//! Where memory leads to all of segment 0, the hypervisor needs the ports no more: the address port can be the control
-//! domain's alone, which then chooses without an exit.
+//! If ECAM covers all of segment 0, the hypervisor does not need the ports: the address port can be the control
+//! domain's alone, which then writes it without an exit.
 //!
 //! **Source:** PCI Local Bus specification 3.0, 3.2.2.3; PCI Firmware specification 3.2, 4.1.2.
 
@@ -37,8 +37,8 @@ static AREAS: Once<Vec<Area>> = Once::new();
 /// The two ports work together.
 static PORTS: SpinLock<(), rank::Interrupts> = SpinLock::new(());
 
-/// Notes where configuration is memory: what the firmware says, but for what is RAM, has no page tables, or does not
-/// show the same as the ports.
+/// Sets the ECAM areas: the firmware's, except areas that are RAM, have no page tables, or do not show the same as the
+/// ports.
 pub fn set_up(ranges: &[PciRange], info: &BootInfo) {
     let areas = ranges.iter().filter_map(|range| area(range, info)).filter(is_sound);
     let _ = AREAS.set(areas.collect());
@@ -56,7 +56,7 @@ fn area(range: &PciRange, info: &BootInfo) -> Option<Area> {
     Some(Area { range: *range, registers })
 }
 
-/// Whether an area shows the same devices as the ports, as far as both lead there.
+/// Returns whether an area shows the same devices as the ports, as far as both reach.
 fn is_sound(area: &Area) -> bool {
     let PciRange { segment, first_bus, .. } = area.range;
     if segment != 0 || first_bus != 0 {
@@ -78,7 +78,7 @@ impl Area {
         self.range.segment == function.segment && (self.range.first_bus..=self.range.last_bus).contains(&bus)
     }
 
-    /// The address of a register, which lies within its function.
+    /// Returns the address of a register, which is in its function's space.
     fn place(&self, function: PciFunction, register: u16) -> Option<u64> {
         let [low, bus] = function.bdf.to_le_bytes();
         let bus = bus.checked_sub(self.range.first_bus).filter(|_| self.holds(function))?;
@@ -87,26 +87,26 @@ impl Area {
     }
 }
 
-/// Whether memory leads to every bus of segment 0, so that nothing here uses the ports.
+/// Returns whether ECAM covers every bus of segment 0, so that the ports are not used here.
 #[must_use]
 pub fn leaves_ports() -> bool {
     let whole = |area: &Area| area.range.segment == 0 && area.range.first_bus == 0 && area.range.last_bus == u8::MAX;
     AREAS.get().is_some_and(|areas| areas.iter().any(whole))
 }
 
-/// What stands in the address port.
+/// Reads the address port.
 #[must_use]
 pub fn chosen() -> u32 {
     // SAFETY: reading the address register has no effect.
     unsafe { PortReadOnly::<u32>::new(ADDRESS_PORT).read() }
 }
 
-/// The address of a register in memory, where it is.
+/// Returns the ECAM address of a register, if an area covers it.
 fn in_memory(function: PciFunction, register: u16) -> Option<u64> {
     AREAS.get()?.iter().find_map(|area| area.place(function, register))
 }
 
-/// Reads configuration in memory. Some CPUs of AMD's demand that it goes by EAX.
+/// Reads ECAM. Some AMD CPUs require EAX as the register.
 fn read_memory(place: u64, size: IoSize) -> u32 {
     let value: u32;
     // SAFETY: the place lies in an area, which is mapped for ever; reading configuration does nothing to memory.
@@ -120,7 +120,7 @@ fn read_memory(place: u64, size: IoSize) -> u32 {
     value
 }
 
-/// Writes configuration in memory.
+/// Writes ECAM.
 fn write_memory(place: u64, size: IoSize, value: u32) {
     // SAFETY: the place lies in an area; what the write does to the device is the core's to allow, and the IOMMU's to
     // confine.
@@ -133,8 +133,8 @@ fn write_memory(place: u64, size: IoSize, value: u32) {
     }
 }
 
-/// Has the data port stand for a register, and gives the port. The caller holds [`PORTS`]. None where the ports do not
-/// lead.
+/// Selects a register through the address port, and returns the data port. The caller holds [`PORTS`]. None for
+/// registers that the ports do not reach.
 fn select(function: PciFunction, register: u16) -> Option<u16> {
     if function.segment != 0 || register >= PORT_REGISTERS {
         return None;
@@ -171,7 +171,7 @@ fn write_ports(function: PciFunction, register: u16, size: IoSize, value: u32) {
     }
 }
 
-/// Reads a part of a doubleword; ones where nothing answers.
+/// Reads part of a doubleword; all ones if nothing responds.
 pub fn read(function: PciFunction, register: u16, size: IoSize) -> u32 {
     match in_memory(function, register) {
         Some(place) => read_memory(place, size),
@@ -179,7 +179,7 @@ pub fn read(function: PciFunction, register: u16, size: IoSize) -> u32 {
     }
 }
 
-/// Writes a part of a doubleword.
+/// Writes part of a doubleword.
 pub fn write(function: PciFunction, register: u16, size: IoSize, value: u32) {
     match in_memory(function, register) {
         Some(place) => write_memory(place, size, value),

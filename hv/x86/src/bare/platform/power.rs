@@ -1,4 +1,4 @@
-//! Switching the machine off. **Source:** ACPI 6.5, 4.8.3.2.1, 7.4.2.6.
+//! Powering off (ACPI S5). **Source:** ACPI 6.5, 4.8.3.2.1, 7.4.2.6.
 
 use x86_64::instructions::port::PortWriteOnly;
 use xenolith_bootinfo::acpi::AcpiTables;
@@ -14,7 +14,7 @@ const SLEEP_TYPE_SHIFT: u16 = 10;
 /// What to write where: port and value, for one or two control registers.
 static SOFT_OFF: Once<[Option<(u16, u16)>; 2]> = Once::new();
 
-/// Notes how the firmware wants the machine to be switched off.
+/// Reads how the firmware powers off the machine.
 pub fn set_up(tables: &AcpiTables) {
     let (Some(fixed), Some((first, second))) = (tables.fixed, tables.soft_off) else { return };
     let write = |port: u16, kind: u8| {
@@ -24,7 +24,7 @@ pub fn set_up(tables: &AcpiTables) {
     let _ = SOFT_OFF.set([write(fixed.pm1a_control, first), write(fixed.pm1b_control, second)]);
 }
 
-/// Switches the machine off; where that cannot be done, stops it.
+/// Powers the machine off; stops it if that is not possible.
 pub fn off() -> ! {
     x86_64::instructions::interrupts::disable();
     console::drain();

@@ -9,7 +9,7 @@ use crate::bare::console::{self, input};
 /// How many bytes are taken from a port at once: it can hold sixteen, and one that never empties is broken.
 const AT_ONCE: usize = 64;
 
-/// Takes what the serial ports have received and passes it on. Called by the interrupt handler.
+/// Takes the input of the serial ports and passes it on. Called by the interrupt handler.
 pub fn receive() {
     for port in console::ports() {
         for byte in core::iter::from_fn(|| port.receive()).take(AT_ONCE) {

@@ -26,7 +26,7 @@ fn is_emulated() -> bool {
     [said.ebx, said.ecx, said.edx].map(u32::to_le_bytes).as_flattened() == EMULATOR
 }
 
-/// Decides, once all CPUs are up: as `guests_on_cpu0` says, else by what the CPU is. The only CPU runs guests always.
+/// Decides, once all CPUs are up: as `guests_on_cpu0` says, or else by the CPU. A single CPU always runs guests.
 pub fn decide(guests_on_cpu0: Option<bool>) {
     let kept = cpu_area::count() > 1 && !guests_on_cpu0.unwrap_or_else(|| !is_emulated());
     KEPT.store(kept, Ordering::Relaxed);
@@ -35,7 +35,7 @@ pub fn decide(guests_on_cpu0: Option<bool>) {
     }
 }
 
-/// True if no guest is to run on CPU 0.
+/// Returns true if no guest may run on CPU 0.
 pub fn is_kept() -> bool {
     KEPT.load(Ordering::Relaxed)
 }

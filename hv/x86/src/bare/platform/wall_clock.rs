@@ -1,4 +1,4 @@
-//! The date and time of day, from the battery-backed clock.
+//! Date and time of day, from the real-time clock (RTC).
 //!
 //! **Source:** the MC146818 data sheet.
 
@@ -36,7 +36,7 @@ fn read(register: u8) -> u8 {
     }
 }
 
-/// Two readings that agree, taken while the clock does not change.
+/// Reads the clock twice until both readings agree, so that no update came between.
 fn reading() -> Option<Reading> {
     let once = || {
         let idle = (0..100_000).any(|_| read(STATUS_A) & UPDATING == 0);
@@ -45,12 +45,12 @@ fn reading() -> Option<Reading> {
     (0..8).find_map(|_| once().filter(|first| once() == Some(*first)))
 }
 
-/// A number of the clock, which counts in decimal digits unless it says otherwise.
+/// Decodes a number of the clock, BCD unless it says otherwise.
 const fn decoded(value: u8, mode: u8) -> u64 {
     if mode & BINARY != 0 { value as u64 } else { (value >> 4) as u64 * 10 + (value & 0xf) as u64 }
 }
 
-/// Seconds since 1970 now; none when the clock gives no date.
+/// Returns seconds since 1970; None if the clock has no valid date.
 fn seconds_now() -> Option<u64> {
     let [seconds, minutes, hours, day, month, year] = reading()?;
     let mode = read(STATUS_B);
@@ -62,7 +62,7 @@ fn seconds_now() -> Option<u64> {
     (sound && year < 100).then(|| days(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minutes * 60 + seconds)
 }
 
-/// Reads the clock once and notes what the time was at boot.
+/// Reads the clock once and sets the time at boot.
 pub fn start() {
     let Some(seconds) = seconds_now() else {
         crate::log!(Warning, "the battery-backed clock gives no date: the year is 1970");
@@ -72,7 +72,7 @@ pub fn start() {
     AT_BOOT.store(now.saturating_sub(clock::nanoseconds()), Ordering::Relaxed);
 }
 
-/// Seconds and nanoseconds since 1970 at system time 0.
+/// Returns seconds and nanoseconds since 1970 at system time 0.
 #[must_use]
 pub fn at_boot() -> (u64, u32) {
     let nanoseconds = AT_BOOT.load(Ordering::Relaxed);

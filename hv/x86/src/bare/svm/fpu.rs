@@ -8,15 +8,15 @@ use xenolith_hal::PageWords;
 const CONTROL_WORD: u16 = 0x037f;
 const MXCSR: u32 = 0x1f80;
 
-/// Makes a page of zeros the state after a reset, for FXRSTOR and XRSTOR alike (an empty XSAVE header means that the
-/// legacy part is in its first state too, and what stands in it is then ignored but for MXCSR).
+/// Makes a page of zeros the state after reset, for FXRSTOR and XRSTOR alike (an empty XSAVE header means that the
+/// legacy part is in its initial state too; its contents are then ignored except for MXCSR).
 pub(super) fn reset(area: &PageWords) {
     // Offsets 0 and 24 lie in every page.
     let _ = area.store_u16(0, CONTROL_WORD);
     let _ = area.store_u32(24, MXCSR);
 }
 
-/// Writes the state to a page; `parts` is XCR0, or 0 for a CPU without XSAVE.
+/// Saves the state to a page; `parts` is XCR0, or 0 for a CPU without XSAVE.
 pub(super) fn save(area: &PageWords, parts: u64) {
     let area = core::ptr::from_ref(area);
     if parts == 0 {

@@ -1,4 +1,4 @@
-//! What the control block of the guest says that has this CPU: for reports.
+//! A report of the VMCB of the vCPU on this CPU.
 
 use crate::bare::base::cpu_area;
 use crate::bare::memory::ram;
@@ -27,7 +27,7 @@ pub struct GuestReport {
 }
 
 impl GuestReport {
-    /// Of the vCPU that has this CPU, if one has. May be asked for in an NMI's handler.
+    /// Reports the vCPU on this CPU, if there is one. May be called in an NMI handler.
     #[must_use]
     pub fn of_this_cpu() -> Option<Self> {
         let block = Vmcb::new(ram::page(CpuData::of(cpu_area::this_cpu())?.block()?)?);

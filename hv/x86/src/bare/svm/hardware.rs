@@ -1,4 +1,4 @@
-//! The physical CPU as the vCPUs see it, and how SVM is switched on there.
+//! The physical CPU as the vCPUs see it, and enabling SVM on it.
 
 use super::{fpu, switch};
 use crate::bare::base::cpu_area;
@@ -119,7 +119,7 @@ fn machine_address_of(pages: &'static [PageWords]) -> Option<Mpa> {
     layout::machine_address(pages.as_ptr() as u64).map(Mpa)
 }
 
-/// Where the permission maps lie.
+/// Returns the places of the permission maps.
 pub fn permission_maps() -> Option<PermissionMaps> {
     Some(PermissionMaps {
         ports: machine_address_of(&PORTS)?,
@@ -133,13 +133,13 @@ pub fn open_ports(open: impl Fn(u16) -> bool) {
     permissions::open_ports(&OPENED_PORTS, open);
 }
 
-/// What this machine's CPUs have; none before [`enable_cpu`] did its work once.
+/// Returns what this machine's CPUs have; None before the first [`enable_cpu`].
 #[must_use]
 pub fn features() -> Option<Features> {
     FEATURES.get().copied()
 }
 
-/// Lifts the firmware's veto against SVM, unless it is locked.
+/// Clears the firmware's SVM disable bit, unless it is locked.
 fn unlock() -> Result<(), Unfit> {
     let mut control = Msr::new(VM_CR);
     // SAFETY: every CPU with SVM has the register; reading it changes nothing.
@@ -155,7 +155,7 @@ fn unlock() -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Makes the FPU's instructions work for the hypervisor, which saves and loads guests' state with them.
+/// Enables FPU instructions for the hypervisor, which saves and loads guests' state with them.
 fn open_fpu(features: &Features) {
     // SAFETY: only makes FPU instructions legal, which compiled code of the hypervisor does not contain.
     unsafe {

@@ -1,4 +1,4 @@
-//! What the machine makes for the core: translations and virtual CPUs; and SVM on each CPU.
+//! Creation of nested page tables and vCPUs for the core; and SVM on each CPU.
 
 use super::hardware::{Hardware, enable_cpu, features, permission_maps};
 use crate::bare::base::cpu_area;
@@ -18,7 +18,7 @@ pub type Space = NestedTables<DirectMap>;
 /// A virtual CPU.
 pub type Vcpu = SvmVcpu<Hardware, DirectMap>;
 
-/// A page of zeros from the heap, never given back.
+/// Allocates a zeroed page from the heap, never freed.
 fn own_page() -> Option<Mpa> {
     let layout = Layout::from_size_align(PAGE as usize, PAGE as usize).ok()?;
     // SAFETY: the layout is not empty.
@@ -26,7 +26,7 @@ fn own_page() -> Option<Mpa> {
     if page.is_null() { None } else { layout::machine_address(page as u64).map(Mpa) }
 }
 
-/// Switches SVM on, on the CPU that calls. Each CPU does so once, before it runs its first guest.
+/// Enables SVM on the calling CPU. Each CPU does so once, before it runs its first guest.
 ///
 /// **Errors:** see [`Unfit`]. No guest can run on this CPU then.
 pub fn start_this_cpu() -> Result<(), Unfit> {
@@ -40,7 +40,7 @@ pub fn start_this_cpu() -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Makes an empty translation; none if memory is short or no CPU has SVM.
+/// Creates empty nested page tables; None if memory is short or no CPU has SVM.
 pub fn new_space(frames: &mut dyn FrameSource) -> Option<Space> {
     let features = features()?;
     let limits = TableLimits { address_bits: features.address_bits, huge_pages: features.huge_pages };
@@ -56,7 +56,7 @@ fn frame(frames: &mut dyn FrameSource) -> Option<Frame> {
     Some((mfn, page?))
 }
 
-/// Makes a vCPU in the state after INIT; none if memory is short or no CPU has SVM.
+/// Creates a vCPU in the state after INIT; None if memory is short or no CPU has SVM.
 pub fn new_vcpu(frames: &mut dyn FrameSource) -> Option<Vcpu> {
     features()?;
     let maps = permission_maps()?;

@@ -1,4 +1,4 @@
-//! The CPU behind [`crate::guest::svm`]: SVM switched on, the world switch, the registers that no control block has.
+//! The CPU behind [`crate::guest::svm`]: enabling SVM, the world switch, the registers outside the VMCB.
 
 mod fpu;
 mod guest_report;

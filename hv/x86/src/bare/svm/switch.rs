@@ -1,4 +1,4 @@
-//! The way into a guest and back.
+//! The world switch: VMRUN and back.
 //!
 //! **Source:** AMD manual volume 2, 15.5 (VMRUN), 15.6 (#VMEXIT), 15.14 (VMSAVE and VMLOAD), 15.17 (global interrupt
 //! flag).

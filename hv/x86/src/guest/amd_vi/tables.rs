@@ -1,7 +1,7 @@
-//! Page tables in the format of AMD's IOMMU: what devices reach of a domain's memory.
+//! Page tables in the format of AMD's IOMMU: the memory of a domain that devices reach.
 //!
-//! They follow the nested tables (see [`crate::guest::nested`]), whose lock the caller holds. A change becomes visible
-//! by one store of one word. Tables are never taken out while devices may walk them.
+//! They follow the nested page tables (see [`crate::guest::nested`]), whose lock the caller holds. A change becomes
+//! visible by one store of one word. Tables are never freed while devices may walk them.
 //!
 //! **Source:** AMD I/O Virtualization Technology specification 3.07, 2.2.3.
 
@@ -24,8 +24,7 @@ pub const ROOT_LEVEL: u32 = 4;
 /// Frames that four levels can name.
 const GFN_LIMIT: u64 = 1 << 36;
 
-/// Counts the translations that were taken away from devices: what they may have cached of them is wrong until they
-/// were told to forget.
+/// Counts the pages unmapped for devices: the IOMMUs' TLBs may hold them until they are flushed.
 pub static TAKEN_AWAY: AtomicU64 = AtomicU64::new(0);
 
 /// A four-level table.
@@ -62,19 +61,20 @@ const fn index(gfn: u64, level: u32) -> usize {
     ((gfn / span(level)) & 511) as usize
 }
 
-/// Whether devices may use what is mapped so: memory, whoever's it is, and no registers of other devices.
+/// Returns whether devices may use a mapping of this kind: memory, of whichever domain, but not registers of other
+/// devices.
 #[must_use]
 pub const fn is_for_devices(kind: PageKind) -> bool {
     matches!(kind, PageKind::Ram | PageKind::Foreign | PageKind::Grant)
 }
 
 impl<A: FrameAccess> IoTables<A> {
-    /// An empty table; none if the pool is empty.
+    /// Creates an empty table; none if the pool is empty.
     pub fn new(access: A, frames: &mut dyn FrameSource) -> Option<Self> {
         Some(Self { access, root: frames.take()? })
     }
 
-    /// Where the root lies.
+    /// Returns the address of the root table.
     #[must_use]
     pub const fn root(&self) -> Mpa {
         Mpa::from_mfn(self.root)
@@ -88,7 +88,8 @@ impl<A: FrameAccess> IoTables<A> {
         self.table(table)?.words().get(index(gfn, level)).ok_or(MapError::OutOfRange)
     }
 
-    /// The table below an entry of `level`: made if there is none, with the parts of the page that stands there.
+    /// Returns the table below an entry of `level`: created if there is none, with the parts of the page that was
+    /// mapped there.
     fn table_below(&self, slot: &AtomicU64, level: u32, frames: &mut dyn FrameSource) -> Result<Mfn, MapError> {
         let word = slot.load(Ordering::Acquire);
         if word & PRESENT != 0 && level_of(word) != 0 {
@@ -105,8 +106,8 @@ impl<A: FrameAccess> IoTables<A> {
         Ok(frame)
     }
 
-    /// Lets devices reach what a domain has at a frame, in place of what they reached there before. What is not for
-    /// devices is left out.
+    /// Maps for devices what a domain has at a frame, in place of what was mapped for them there. Kinds that are not
+    /// for devices are left out.
     ///
     /// **Errors:** `NoMemory`, `OutOfRange`, `Unaligned`. A part may be mapped then.
     pub fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
@@ -122,7 +123,7 @@ impl<A: FrameAccess> IoTables<A> {
         self.map_identity(gfn, mapping.mfn, level, mapping.rights, frames)
     }
 
-    /// As [`IoTables::map`], for a page of `level` whatever it is.
+    /// Maps like [`IoTables::map`], for a page of `level` of any kind.
     fn map_identity(
         &self,
         gfn: Gfn,
@@ -141,14 +142,14 @@ impl<A: FrameAccess> IoTables<A> {
         self.fill(self.slot(table, gfn.0, level)?, level, mfn.0, rights)
     }
 
-    /// Lets devices reach memory that the firmware says they use, at its own place.
+    /// Identity-maps memory that the firmware reserves for devices.
     ///
     /// **Errors:** as [`IoTables::map`].
     pub fn map_reserved(&self, frame: Mfn, rights: Rights, frames: &mut dyn FrameSource) -> Result<(), MapError> {
         self.map_identity(Gfn(frame.0), frame, 1, rights, frames)
     }
 
-    /// Puts a page into an entry; into each of the table below, where there is one.
+    /// Maps a page at an entry; at each entry of the table below, if there is one.
     fn fill(&self, slot: &AtomicU64, level: u32, frame: u64, rights: Rights) -> Result<(), MapError> {
         let word = slot.load(Ordering::Acquire);
         if word & PRESENT == 0 || level_of(word) == 0 {
@@ -162,9 +163,10 @@ impl<A: FrameAccess> IoTables<A> {
         Ok(())
     }
 
-    /// Takes a page of 4 KiB away from devices; true if they had it. They may have cached it: see [`TAKEN_AWAY`].
+    /// Unmaps a page of 4 KiB for devices; returns true if it was mapped. The IOMMUs' TLBs may hold it: see
+    /// [`TAKEN_AWAY`].
     ///
-    /// **Errors:** `NoMemory` if a larger page had to be split; nothing was changed.
+    /// **Errors:** `NoMemory` if a superpage had to be split; nothing was changed.
     pub fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<bool, MapError> {
         if gfn.0 >= GFN_LIMIT {
             return Ok(false);
@@ -184,8 +186,8 @@ impl<A: FrameAccess> IoTables<A> {
         Ok(had)
     }
 
-    /// Takes everything away that devices reach in the page of `level` around a frame, in which they reach no page that
-    /// is larger. The tables stay.
+    /// Unmaps everything for devices in the page of `level` around a frame, where they have no larger page. The tables
+    /// stay.
     pub fn take_away(&self, gfn: Gfn, level: u32) {
         let mut table = self.root;
         for above in (level + 1..=ROOT_LEVEL).rev() {
@@ -211,7 +213,7 @@ impl<A: FrameAccess> IoTables<A> {
         }
     }
 
-    /// Where a device's access to a frame goes, and what it may do there, as the hardware finds it.
+    /// Looks up the frame and the rights of a device's access, as the hardware does.
     #[must_use]
     pub fn walk(&self, gfn: Gfn) -> Option<(Mfn, Rights)> {
         let mut table = self.root;
@@ -250,7 +252,7 @@ impl<A: FrameAccess> IoTables<A> {
         frames.give_back(table);
     }
 
-    /// Gives every table back. No device may be sent through them any more.
+    /// Frees every table. No device may use them any more.
     pub fn tear_down(&self, frames: &mut dyn FrameSource) {
         self.give_back_below(self.root, ROOT_LEVEL, frames);
     }

@@ -1,4 +1,4 @@
-//! What is written to an IOMMU and read from it: entries of the device table, commands, events.
+//! Formats of AMD's IOMMU: device table entries, commands, events.
 //!
 //! **Source:** AMD I/O Virtualization Technology specification 3.07, 2.2.2 (device table), 2.4 (commands), 2.5 (event
 //! log).
@@ -23,8 +23,8 @@ const STORE: u64 = 1;
 /// Of an invalidation of pages: an address of ones after this bit means all pages; tables are forgotten too.
 const ALL_PAGES: u64 = 0x7fff_ffff_ffff_f000 | 0b11;
 
-/// The entry of a device whose accesses go through the tables at `root`, tagged with `domain`. Interrupts pass as they
-/// are.
+/// Builds the entry of a device whose accesses go through the tables at `root`, tagged with `domain`. Interrupts are
+/// not remapped.
 #[must_use]
 pub const fn device_entry(root: Mpa, domain: u16) -> [u64; 4] {
     let walk = VALID | TRANSLATION_VALID | (ROOT_LEVEL as u64) << MODE_SHIFT;
@@ -34,31 +34,31 @@ pub const fn device_entry(root: Mpa, domain: u16) -> [u64; 4] {
 /// A command.
 pub type Command = [u64; 2];
 
-/// Writes `data` to `at`, a multiple of 8, when everything before is done.
+/// Builds COMPLETION_WAIT: writes `data` to `at`, a multiple of 8, when all earlier commands are done.
 #[must_use]
 pub const fn completion_wait(at: Mpa, data: u64) -> Command {
     [COMPLETION_WAIT << OPCODE_SHIFT | at.0 & 0x000f_ffff_ffff_fff8 | STORE, data]
 }
 
-/// Forgets the entry of a device.
+/// Builds INVALIDATE_DEVTAB_ENTRY: flushes the entry of a device.
 #[must_use]
 pub const fn forget_device(bdf: u16) -> Command {
     [INVALIDATE_DEVICE << OPCODE_SHIFT | bdf as u64, 0]
 }
 
-/// Forgets all translations of a domain.
+/// Builds INVALIDATE_IOMMU_PAGES: flushes all translations of a domain.
 #[must_use]
 pub const fn forget_pages(domain: u16) -> Command {
     [INVALIDATE_PAGES << OPCODE_SHIFT | (domain as u64) << 32, ALL_PAGES]
 }
 
-/// Forgets everything, where the IOMMU can do that.
+/// Builds INVALIDATE_IOMMU_ALL: flushes everything, where the IOMMU supports it.
 #[must_use]
 pub const fn forget_everything() -> Command {
     [INVALIDATE_ALL << OPCODE_SHIFT, 0]
 }
 
-/// What an IOMMU complains of.
+/// An event of an IOMMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A device's access was refused.
@@ -68,7 +68,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// From an entry of the log.
+    /// Decodes an entry of the event log.
     #[must_use]
     pub const fn from_words([low, address]: [u64; 2]) -> Self {
         let code = (low >> 60) as u8;

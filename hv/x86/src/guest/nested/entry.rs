@@ -1,10 +1,10 @@
-//! One word of a nested page table.
+//! The format of a nested page table entry.
 
 use xenolith_hal::{Mapping, Mfn, PageKind, PageOrder, Rights};
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
-/// A nested walk counts as a user's, so without this bit nothing is allowed.
+/// A nested walk counts as a user access, so without this bit nothing is allowed.
 const USER: u64 = 1 << 2;
 const WRITE_THROUGH: u64 = 1 << 3;
 const CACHE_OFF: u64 = 1 << 4;
@@ -26,7 +26,7 @@ pub(super) const ENTRIES: u64 = 512;
 /// The level of a table or of the entry in it: 1 holds 4 KiB pages, 4 is the root.
 pub(super) type Level = u32;
 
-/// The order of a page that an entry at `level` maps.
+/// Returns the order of a page that an entry at `level` maps.
 pub(super) const fn order_at(level: Level) -> PageOrder {
     match level {
         1 => PageOrder::SIZE_4K,
@@ -39,7 +39,7 @@ pub(super) const fn order_at(level: Level) -> PageOrder {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Meaning {
     Empty,
-    /// A table of the next lower level, with so many of its entries in use.
+    /// A table of the next lower level, with the number of its entries in use.
     Table {
         frame: Mfn,
         used: u64,
@@ -55,12 +55,13 @@ pub(super) struct Entry(pub(super) u64);
 impl Entry {
     pub(super) const EMPTY: Self = Self(0);
 
-    /// A reference to a table. All rights: the page decides.
+    /// Returns a reference to a table. All rights: the page decides.
     pub(super) const fn table(frame: Mfn, used: u64) -> Self {
         Self(PRESENT | WRITE | USER | ACCESSED | ((frame.0 << 12) & ADDRESS) | ((used << COUNT_SHIFT) & COUNT_MASK))
     }
 
-    /// A page at `level`. A page that may not be read is not present to the hardware, which has no right to read.
+    /// Returns a page at `level`. A page that may not be read is not present to the hardware, which has no right to
+    /// read.
     pub(super) fn page(mfn: Mfn, level: Level, rights: Rights, kind: PageKind) -> Self {
         let mut word = USER | ACCESSED | DIRTY | ((mfn.0 << 12) & ADDRESS) | ((kind as u64) << KIND_SHIFT);
         if rights.contains(Rights::READ) {
@@ -95,23 +96,24 @@ impl Entry {
         Mfn((self.0 & ADDRESS) >> 12)
     }
 
-    /// A reference to a table with another count of used entries.
+    /// Returns the reference to a table with another count of used entries.
     pub(super) const fn with_used(self, used: u64) -> Self {
         Self((self.0 & !COUNT_MASK) | ((used << COUNT_SHIFT) & COUNT_MASK))
     }
 
-    /// The page of the next lower level that lies `index` pages into this page of `level`.
+    /// Returns the page of the next lower level that lies `index` pages into this page of `level`.
     pub(super) const fn part(self, level: Level, index: u64) -> Self {
         let moved = self.0.wrapping_add((index << (9 * (level - 2))) << 12);
         Self(if level == 2 { moved & !LARGE } else { moved })
     }
 
-    /// The page of `level` that 512 pages starting with this one (of the next lower level) make up, if it is aligned.
+    /// Returns the page of `level` that 512 pages starting with this one (of the next lower level) make up, if it is
+    /// aligned.
     pub(super) fn joined(self, level: Level) -> Option<Self> {
         order_at(level).aligned(self.frame().0).then_some(Self(self.0 | LARGE))
     }
 
-    /// What the page at `level` says about the frame `offset` 4 KiB pages behind its start.
+    /// Returns what the page at `level` says about the frame `offset` 4 KiB pages behind its start.
     pub(super) fn mapping(self, level: Level, offset: u64) -> Option<Mapping> {
         let mut rights = Rights::empty();
         rights.set(Rights::READ, self.0 & PRESENT != 0);

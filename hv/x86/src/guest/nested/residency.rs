@@ -1,4 +1,4 @@
-//! Which CPUs are inside a guest that uses a translation, and since which generation of it.
+//! The CPUs that are inside a guest of a p2m, and the TLB generation with which each entered.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub struct Residency {
 }
 
 impl Residency {
-    /// For the CPUs below `cpus`; none if memory is short.
+    /// Creates it for the CPUs below `cpus`; None if memory is short.
     #[must_use]
     pub fn new(cpus: usize) -> Option<Self> {
         let mut entered = Vec::new();
@@ -24,21 +24,21 @@ impl Residency {
         Some(Self { entered, generation: AtomicU64::new(1) })
     }
 
-    /// The present generation.
+    /// Returns the current generation.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Starts a new generation and gives it.
+    /// Starts a new generation and returns it.
     pub(crate) fn advance(&self) -> u64 {
         self.generation.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 
-    /// `cpu` is about to enter a guest; gives the generation whose translations it may keep. None for a CPU that the
-    /// space was not made for.
+    /// Notes that `cpu` is about to enter a guest; returns the generation whose translations it may keep. None for a
+    /// CPU that the space was not made for.
     ///
-    /// The number is published before it is read again: either this CPU sees a generation that starts now, or
-    /// whoever starts it sees this CPU inside.
+    /// The number is published before it is read again: either this CPU sees a generation that starts now, or the CPU
+    /// that starts it sees this one inside.
     pub fn enter(&self, cpu: CpuId) -> Option<u64> {
         let slot = self.entered.get(cpu.index())?;
         let mut generation = self.generation.load(Ordering::Relaxed);
@@ -52,14 +52,14 @@ impl Residency {
         }
     }
 
-    /// `cpu` is out of the guest again.
+    /// Notes that `cpu` has left the guest.
     pub fn leave(&self, cpu: CpuId) {
         if let Some(slot) = self.entered.get(cpu.index()) {
             slot.store(OUTSIDE, Ordering::Release);
         }
     }
 
-    /// True when no CPU is inside that entered before `generation`.
+    /// Returns true if no CPU is inside that entered before `generation`.
     pub fn all_since(&self, generation: u64) -> bool {
         self.entered.iter().all(|slot| slot.load(Ordering::SeqCst) >= generation)
     }

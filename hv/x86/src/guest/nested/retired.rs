@@ -1,4 +1,4 @@
-//! Frames that were tables and that a CPU inside the guest may still walk through.
+//! Deferred freeing of page tables that a CPU inside the guest may still walk.
 
 use super::Residency;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ const SLOTS: usize = 16;
 /// No frame has this number: it is beyond every physical address.
 const FREE: u64 = u64::MAX;
 
-/// A few frames that wait until every CPU has dropped what it cached of them. Only the holder of the domain's memory
-/// lock calls these; the atomics are for sharing, not for racing.
+/// A few frames that wait until every CPU has flushed what it cached of them. Only the holder of the domain's p2m lock
+/// calls these; the atomics are for sharing, not for racing.
 pub(super) struct Retired {
     slots: [(AtomicU64, AtomicU64); SLOTS],
 }
@@ -22,7 +22,7 @@ impl Retired {
         Self { slots: [const { (AtomicU64::new(FREE), AtomicU64::new(0)) }; SLOTS] }
     }
 
-    /// Gives back what no CPU can reach any more, and says whether there is room for one more.
+    /// Frees what no CPU can reach any more, and returns whether there is room for one more.
     pub(super) fn room(&self, residency: &Residency, frames: &mut dyn FrameSource) -> Option<Room> {
         let mut room = None;
         for (frame, since) in &self.slots {
@@ -38,7 +38,7 @@ impl Retired {
         room
     }
 
-    /// Takes a frame that nothing refers to since `generation` began; gives it back at once if no CPU can reach it.
+    /// Defers a frame that nothing refers to since `generation` began; frees it at once if no CPU can reach it.
     pub(super) fn put(
         &self,
         _room: Room,
@@ -60,7 +60,7 @@ impl Retired {
         }
     }
 
-    /// Gives everything back; no CPU is inside any more.
+    /// Frees everything; no CPU is inside any more.
     pub(super) fn drain(&self, frames: &mut dyn FrameSource) {
         for (frame, _) in &self.slots {
             let mfn = frame.swap(FREE, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The tables: walking, mapping, splitting, joining.
+//! The nested page tables: walk, map, split, merge.
 
 use super::Residency;
 use super::entry::{ENTRIES, Entry, Level, Meaning, order_at};
@@ -15,8 +15,8 @@ const ROOT: Level = 4;
 const GFN_LIMIT: u64 = 1 << 36;
 /// No root: the tables were torn down.
 const NO_ROOT: u64 = u64::MAX;
-/// How often a lookup begins again because a table was detached meanwhile. Detaching one costs hundreds of times what
-/// a walk does, so a few rounds are enough for anything but a broken machine.
+/// How often a lookup restarts because a table was detached meanwhile. Detaching one costs hundreds of times what a
+/// walk does, so a few rounds are enough for anything but a broken machine.
 const LOOKUP_ROUNDS: u32 = 1 << 16;
 
 /// What the CPU's tables can do.
@@ -36,10 +36,10 @@ impl TableLimits {
 
 /// A four-level nested page table.
 ///
-/// One thread at a time changes it (the holder of the domain's memory lock); any number look things up meanwhile,
-/// without a lock. Each change becomes visible by one store of one word, so a walk sees it wholly or not at all. The
-/// one danger is a table that is taken out and whose frame serves as another table before a slow walk has read it:
-/// `detached` counts such removals, and a walk trusts nothing that it read across one.
+/// One thread at a time changes it (the holder of the domain's p2m lock); any number look things up meanwhile, without
+/// a lock. Each change becomes visible by one store of one word, so a walk sees it wholly or not at all. The one danger
+/// is a table that is detached and whose frame serves as another table before a slow walk has read it: `detached`
+/// counts such removals (a sequence count), and a walk trusts nothing that it read across one.
 pub struct NestedTables<A> {
     access: A,
     root: AtomicU64,
@@ -118,7 +118,7 @@ const fn index(gfn: u64, level: Level) -> usize {
 }
 
 impl<A: FrameAccess> NestedTables<A> {
-    /// An empty translation that `cpus` CPUs may use; none if the pool or the heap is empty.
+    /// Creates an empty table that `cpus` CPUs may use; None if the pool or the heap is exhausted.
     pub fn new(access: A, limits: TableLimits, cpus: usize, frames: &mut dyn FrameSource) -> Option<Self> {
         let residency = Residency::new(cpus)?;
         let root = frames.take()?;
@@ -133,7 +133,7 @@ impl<A: FrameAccess> NestedTables<A> {
         })
     }
 
-    /// Where the root lies; none after [`NestedSpace::tear_down`].
+    /// Returns the address of the root table; None after [`NestedSpace::tear_down`].
     #[must_use]
     pub fn root(&self) -> Option<Mpa> {
         match self.root.load(Ordering::Acquire) {
@@ -142,8 +142,8 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
-    /// From now on, what is mapped is mapped for devices as well; gives their tables, which the caller points the
-    /// IOMMUs to. Nothing is mapped yet.
+    /// Makes the IOMMU page tables follow this table from now on; returns them, for the caller to point the IOMMUs to.
+    /// Nothing may be mapped yet.
     ///
     /// **Errors:** `NoMemory`; `Occupied` if something is mapped already, or if devices have tables already.
     pub fn follow_for_devices(&self, frames: &mut dyn FrameSource) -> Result<&IoTables<A>, MapError>
@@ -158,12 +158,12 @@ impl<A: FrameAccess> NestedTables<A> {
         self.devices.set(tables).map_err(|_| MapError::Occupied)
     }
 
-    /// The way to frames that the tables were made with.
+    /// Returns the access to frames that the tables were made with.
     pub const fn access(&self) -> &A {
         &self.access
     }
 
-    /// Who is inside.
+    /// Returns the CPUs that are inside.
     pub const fn residency(&self) -> &Residency {
         &self.residency
     }
@@ -176,7 +176,7 @@ impl<A: FrameAccess> NestedTables<A> {
         self.root().map(Mpa::mfn)
     }
 
-    /// One round of a lookup. What was read counts only if no table was detached before it was read.
+    /// Does one round of a lookup. What was read counts only if no table was detached before it was read.
     fn find(&self, gfn: u64) -> Result<Option<Mapping>, Stale> {
         let before = self.detached.load(Ordering::Acquire);
         let Some(mut table) = self.root_frame() else { return Ok(None) };
@@ -220,8 +220,8 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
-    /// Says in the entry above that the table which holds the path's entry at `level` uses `change` entries more.
-    /// Gives how many it uses then.
+    /// Adds `change` to the count of used entries of the table that holds the path's entry at `level`, in the entry
+    /// above. Returns the new count.
     fn count(path: &Path<'_>, level: Level, change: i64) -> Option<u64> {
         let above = path.slot(level + 1)?;
         let entry = above.get();
@@ -231,7 +231,7 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(used)
     }
 
-    /// True when nothing is mapped below this entry.
+    /// Returns true if nothing is mapped below this entry.
     fn vacant(&self, entry: Entry, level: Level) -> bool {
         match entry.meaning(level) {
             Meaning::Empty => true,
@@ -273,8 +273,8 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(words)
     }
 
-    /// Puts a page of `level` into a vacant entry: as one page, or as 512 smaller ones where the CPU has no such page
-    /// or where a table with nothing in it stands in the way. What stands there must be vacant.
+    /// Maps a page of `level` at a vacant entry: as one page, or as 512 smaller ones if the CPU has no such page or an
+    /// empty table is in the way. What is there must be vacant.
     fn place(&self, slot: Slot<'_>, page: Entry, level: Level, fresh: &mut Fresh<'_>) -> Result<(), MapError> {
         match slot.get().meaning(level) {
             Meaning::Table { frame, .. } => {
@@ -295,7 +295,7 @@ impl<A: FrameAccess> NestedTables<A> {
         Ok(())
     }
 
-    /// Takes a table out of the translation: `instead` stands where it stood. False if it must stay for now.
+    /// Detaches a table: replaces its entry by `instead`. Returns false if it must stay for now.
     fn detach(&self, slot: Slot<'_>, table: Mfn, instead: Entry, frames: &mut dyn FrameSource) -> bool {
         let Some(room) = self.retired.room(&self.residency, frames) else { return false };
         slot.set(instead);
@@ -307,7 +307,7 @@ impl<A: FrameAccess> NestedTables<A> {
         true
     }
 
-    /// Joins the table behind an entry of `level` to one page, if its entries make one.
+    /// Merges the table behind an entry of `level` into one page, if its entries make one.
     fn join(&self, slot: Slot<'_>, level: Level, frames: &mut dyn FrameSource) -> bool {
         let Meaning::Table { frame, used: ENTRIES } = slot.get().meaning(level) else { return false };
         if !self.page_allowed(level) {
@@ -321,7 +321,7 @@ impl<A: FrameAccess> NestedTables<A> {
             && self.detach(slot, frame, whole, frames)
     }
 
-    /// Puts a page into the vacant entry that a path leads to, with the tables that are missing in between.
+    /// Maps a page at the vacant entry that a path leads to, with the missing tables in between.
     fn insert(&self, gfn: u64, page: Entry, level: Level, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
         let target = path.slot(path.level)?;
         if path.level == level {
@@ -339,8 +339,8 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(())
     }
 
-    /// Takes the 4 KiB page out of a larger one: makes the tables below it, all but that page filled, and puts them
-    /// in its place.
+    /// Unmaps a 4 KiB page of a superpage: makes the tables below it, filled except for that page, and puts them in its
+    /// place.
     fn carve(&self, gfn: u64, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
         let target = path.slot(path.level)?;
         let (mut page, mut level) = (path.entry, path.level);
@@ -362,7 +362,7 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(())
     }
 
-    /// Takes out the tables above an entry that was just emptied, as far as they are empty now.
+    /// Frees the tables above an entry that was just emptied, as far as they are empty now.
     fn prune(&self, path: &Path<'_>, frames: &mut dyn FrameSource) {
         for level in path.level..ROOT {
             if Self::count(path, level, -1) != Some(0) {
@@ -376,8 +376,8 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
-    /// The first frame and the level of the first page at or above `from` in a table of `level` whose first frame is
-    /// `base`. A page that begins below `from` and reaches it counts.
+    /// Returns the first frame and the level of the first page at or above `from` in a table of `level` whose first
+    /// frame is `base`. A page that begins below `from` and reaches it counts.
     fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
         let pages = 1 << (9 * (level - 1));
         let begin = from.saturating_sub(base) / pages;

@@ -1,7 +1,7 @@
-//! Address space identifiers: the tags by which a CPU tells one guest's cached translations from another's.
+//! Address space identifiers (ASIDs): the tags by which a CPU tells one guest's TLB entries from another's.
 //!
-//! Each CPU hands out its own, one after the other. A vCPU that must not see what was cached for it gets the next
-//! one, so that nothing has to be flushed; when all are used up, everything is flushed and counting begins again.
+//! Each CPU assigns its own, one after the other. A vCPU that must not use its cached translations gets the next one,
+//! so that nothing has to be flushed; when all are used up, the whole TLB is flushed and counting begins again.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xenolith_hal::CpuId;
@@ -10,7 +10,7 @@ use xenolith_hal::CpuId;
 const FLUSH_ALL: u64 = 1 << 32;
 const FLUSH_THIS: u64 = 3 << 32;
 
-/// True if an ASID word makes the CPU drop something at the entry.
+/// Returns true if an ASID word makes the CPU flush at the entry.
 #[inline]
 pub(super) const fn flushes(word: u64) -> bool {
     word & (FLUSH_ALL | FLUSH_THIS) != 0
@@ -40,12 +40,12 @@ impl Asids {
         Self { next: AtomicU32::new(1), limit: AtomicU32::new(2), round: AtomicU64::new(1) }
     }
 
-    /// The CPU has `count` identifiers, the host's number 0 among them.
+    /// Starts with `count` identifiers, the host's number 0 among them.
     pub(super) fn start(&self, count: u32) {
         self.limit.store(count.max(2), Ordering::Relaxed);
     }
 
-    /// The ASID word of the control block for an entry on `cpu` into this generation of the translation at `root`.
+    /// Returns the ASID word of the VMCB for an entry on `cpu` with this generation of the p2m at `root`.
     pub(super) fn word(&self, tag: &mut Tag, cpu: CpuId, root: u64, generation: u64, flush_by_asid: bool) -> u64 {
         let ours = tag.cpu == cpu && tag.round == self.round.load(Ordering::Relaxed) && tag.root == root;
         if ours && tag.generation == generation {

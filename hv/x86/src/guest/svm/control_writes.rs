@@ -31,7 +31,7 @@ pub(super) enum Write {
 
 const MACHINE_STATUS: u64 = 0xf;
 
-/// Reads the instruction, and gives its length in bytes too. None for another one, and for LMSW from memory, which
+/// Decodes the instruction, and returns its length in bytes too. None for another one, and for LMSW from memory, which
 /// nothing has used since there are 32-bit systems.
 pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<(Write, u64)> {
     const PREFIXES: [u8; 10] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3];
@@ -59,7 +59,7 @@ pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<(Write, u64)> {
 }
 
 impl Write {
-    /// The value for the register, which holds `now`. `wide` is true in 64-bit code.
+    /// Returns the new value of the register, which holds `now`. `wide` is true in 64-bit code.
     pub(super) const fn value(self, now: u64, registers: &Registers, wide: bool) -> u64 {
         let mask = if wide { u64::MAX } else { 0xffff_ffff };
         match self {
@@ -72,7 +72,7 @@ impl Write {
     }
 }
 
-/// The value of a general register as it is encoded.
+/// Returns the value of a general register by its encoding.
 const fn general(registers: &Registers, number: u8) -> u64 {
     match number & 15 {
         0 => registers.rax,
@@ -94,7 +94,7 @@ const fn general(registers: &Registers, number: u8) -> u64 {
     }
 }
 
-/// What CR0 and EFER become when CR0 is written; none for #GP.
+/// Returns what CR0 and EFER become when CR0 is written; None for #GP.
 pub(super) fn cr0_after(value: u64, now: &PagingRegisters) -> Option<(u64, u64)> {
     let paging = value & cr0::PG != 0;
     let started = paging && now.cr0 & cr0::PG == 0;
@@ -111,7 +111,7 @@ pub(super) fn cr0_after(value: u64, now: &PagingRegisters) -> Option<(u64, u64)>
     Some(((value & cr0::KNOWN) | cr0::ET, (now.efer & !efer::LMA) | active))
 }
 
-/// True when CR4 may become this.
+/// Returns true if CR4 may be set to this value.
 pub(super) fn cr4_fits(value: u64, now: &PagingRegisters, features: &Features) -> bool {
     let long = now.efer & efer::LMA != 0;
     let new_identifiers = value & CR4_PCIDE != 0 && now.cr4 & CR4_PCIDE == 0;

@@ -1,6 +1,6 @@
-//! How often guests came back on each CPU, and why: what a slow guest spends its time on shows here first.
+//! Statistics of guest exits on each CPU, by exit code: what a slow guest spends its time on shows here first.
 //!
-//! Each CPU counts for itself in a page of its own, so that counting is one load and one store.
+//! Each CPU counts in a page of its own, so that counting is one load and one store.
 
 use super::exits::{IOIO, NESTED_FAULT};
 use super::per_cpu::CpuData;
@@ -55,7 +55,7 @@ const NAMES: [(usize, &str); 27] = [
 pub struct ExitCounts(&'static PageWords);
 
 impl ExitCounts {
-    /// Counters in a page of zeros that is nobody else's.
+    /// Creates counters in a page of zeros that is not used otherwise.
     pub const fn new(page: &'static PageWords) -> Self {
         Self(page)
     }
@@ -97,7 +97,7 @@ impl ExitCounts {
     }
 }
 
-/// Begins to count anew on all CPUs below `cpus`.
+/// Resets the counters of all CPUs below `cpus`.
 pub fn reset(cpus: usize) {
     all(cpus).for_each(ExitCounts::reset);
 }
@@ -112,7 +112,7 @@ fn all(cpus: usize) -> impl Iterator<Item = ExitCounts> {
 }
 
 impl Shown {
-    /// A line for a counter that is not 0: the sum, and the share of each CPU where there are several.
+    /// Writes a line for a counter that is not 0: the sum, and the share of each CPU if there are several.
     fn line(&self, f: &mut fmt::Formatter<'_>, kind: &str, name: &str, index: usize) -> fmt::Result {
         let total: u64 = all(self.cpus).map(|counts| counts.get(index)).sum();
         if total == 0 {

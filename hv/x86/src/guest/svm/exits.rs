@@ -1,4 +1,4 @@
-//! Exit codes, and what they mean to the core.
+//! Decoding of exit codes.
 //!
 //! **Source:** AMD manual volume 2, appendix C, and 15.9 to 15.13 for what comes with each.
 
@@ -43,7 +43,8 @@ const ALWAYS: u64 = first::INTR
 /// Intercepts for exceptions, events and the first word of instructions.
 pub(super) const INTERCEPTS: u64 = EXCEPTIONS | ALWAYS << 32;
 
-/// Intercepts for accesses to control registers (CR0 and CR4 written at most) and, if so wanted, debug registers.
+/// Returns the intercepts for accesses to control registers (writes of CR0 and CR4 at most) and, if `debug_registers`,
+/// debug registers.
 pub(super) const fn register_intercepts(features: &Features, debug_registers: bool) -> u64 {
     const WRITE_CR0_CR4: u64 = 1 << 16 | 1 << (16 + 4);
     let control = if features.watches_control_writes() { WRITE_CR0_CR4 } else { 0 };
@@ -55,16 +56,16 @@ pub(super) const INTERCEPT_IRET: u64 = first::IRET << 32;
 /// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; WBINVD, MONITOR, MWAIT twice, XSETBV, RDPRU; then INVLPGB,
 /// MCOMMIT and TLBSYNC.
 pub(super) const MORE_INTERCEPTS: u64 = 0x7f | 0x7e00 | (1 | 1 << 3 | 1 << 4) << 32;
-/// What to do about an exit.
+/// What an exit requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Meaning {
-    /// The core decides.
+    /// The core handles it.
     Core(Exit),
-    /// A host interrupt, NMI or the like waits.
+    /// A host interrupt, NMI or the like is pending.
     HostInterrupt,
     /// A machine check was raised while the guest ran.
     MachineCheck,
-    /// The guest gets this exception after all.
+    /// Inject this exception into the guest.
     Inject(Exception),
     /// The guest touches its debug registers.
     DebugRegisters,
@@ -99,7 +100,7 @@ fn port_access(info: u64) -> Option<IoAccess> {
     })
 }
 
-/// A port access, and where the next instruction begins; none for another exit.
+/// Returns a port access, and where the next instruction begins; None for another exit.
 #[inline]
 pub(super) fn port(vmcb: Vmcb) -> Option<(IoAccess, u64)> {
     if vmcb.get(Field::EXIT_CODE) != IOIO {
@@ -131,7 +132,7 @@ fn msr(write: u64, registers: &Registers) -> Exit {
     }
 }
 
-/// An exception that only passed by.
+/// Decodes an exception intercept.
 fn exception(vector: u8, error: u64) -> Meaning {
     const ALIGNMENT_CHECK: u8 = 17;
     const MACHINE_CHECK: u8 = 18;
@@ -142,7 +143,7 @@ fn exception(vector: u8, error: u64) -> Meaning {
     }
 }
 
-/// Reads an exit. `registers` are the guest's after it.
+/// Decodes an exit. `registers` are the guest's after it.
 pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     let (code, info) = (vmcb.get(Field::EXIT_CODE), vmcb.get(Field::EXIT_INFO_1));
     Meaning::Core(match code {
@@ -171,7 +172,7 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     })
 }
 
-/// Where the next instruction begins, for exits that belong to an instruction; none for others.
+/// Returns where the next instruction begins, for exits that belong to an instruction; none for others.
 ///
 /// A CPU that does not say it is an emulator (QEMU's before version 10): there the length is that of the instruction
 /// without prefixes, which none of these has a use for. A guest that writes some all the same is led into the middle

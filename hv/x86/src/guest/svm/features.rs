@@ -1,4 +1,4 @@
-//! What the CPU can do for a guest, and whether that is enough.
+//! The SVM features of the CPU, and whether they are enough.
 
 use core::fmt;
 use xenolith_hal::CpuidRegisters;
@@ -99,22 +99,23 @@ const EFER_BITS: [(u64, u32, usize, u32); 6] = [
 ];
 
 impl Features {
-    /// True for an emulated CPU, whose checks of control registers must be made up for. Every real CPU with nested
-    /// paging that is in use has decode assists; QEMU's, of any version, has not.
+    /// Returns true for an emulated CPU, whose checks of control registers must be made up for. Every real CPU with
+    /// nested paging that is in use has decode assists; QEMU's, of any version, has not.
     pub(super) const fn watches_control_writes(&self) -> bool {
         !self.decode_assists
     }
 
-    /// True for an emulated CPU, which forgets an interrupt that comes at the very moment of a world switch. QEMU, of any
-    /// version, changes the word that says what waits for a CPU without a lock when a guest is entered or left, so what
-    /// another thread puts into it meanwhile is lost. The local APIC still knows of it.
+    /// Returns true for an emulated CPU, which forgets an interrupt that comes at the very moment of a world switch.
+    /// QEMU, of any version, changes the word that says what waits for a CPU without a lock when a guest is entered or
+    /// left, so what another thread puts into it meanwhile is lost. The local APIC still knows of it.
     #[inline]
     pub(super) const fn forgets_interrupts(&self) -> bool {
         !self.decode_assists
     }
 
-    /// True for an emulated CPU, which has one page attribute table for the host and all guests, where a CPU with nested
-    /// paging keeps the guest's in the control block. QEMU, of any version; it makes nothing of what stands there.
+    /// Returns true for an emulated CPU, which has one page attribute table for the host and all guests, where a CPU
+    /// with nested paging keeps the guest's in the control block. QEMU, of any version; it makes nothing of what stands
+    /// there.
     #[inline]
     pub(super) const fn shares_page_attributes(&self) -> bool {
         !self.decode_assists && self.virtual_machine
@@ -166,7 +167,7 @@ impl Features {
     }
 }
 
-/// The parts of the FPU's state that fit into a page, more of them while they fit.
+/// Returns the parts of the FPU's state that fit into a page, more of them while they fit.
 fn fpu_features(cpuid: &impl Fn(u32, u32) -> CpuidRegisters) -> u64 {
     let supported = u64::from(cpuid(0xd, 0).eax) & XCR0_KNOWN;
     // Where each part ends, for the standard layout.
@@ -191,7 +192,7 @@ fn fpu_features(cpuid: &impl Fn(u32, u32) -> CpuidRegisters) -> u64 {
 mod tests {
     use super::*;
 
-    /// What QEMU 7.2 gives with `-cpu qemu64,+svm,+npt`, as far as it matters.
+    /// Returns what QEMU 7.2 gives with `-cpu qemu64,+svm,+npt`, as far as it matters.
     fn qemu(leaf: u32, _: u32) -> CpuidRegisters {
         let (eax, ebx, ecx, edx) = match leaf {
             0 => (0xd, 0, 0, 0),

@@ -1,7 +1,7 @@
-//! Reading a guest's instruction where the CPU does not hand it over.
+//! Fetching a guest's instruction where the CPU does not provide it.
 //!
-//! The guest may change its tables and its code meanwhile, from another vCPU; what is read is used only on this
-//! guest's own behalf, so it deceives nobody but itself.
+//! The guest may change its tables and its code meanwhile, from another vCPU; what is read is used only on this guest's
+//! own behalf, so it deceives only itself.
 //!
 //! **Source:** AMD manual volume 2, 5.2 (legacy page tables), 5.3 (long mode).
 
@@ -31,7 +31,7 @@ fn wide_entry<A: FrameAccess>(space: &NestedTables<A>, at: u64) -> Option<u64> {
     read(space, at).map(u64::from_le_bytes).filter(|entry| entry & PRESENT != 0)
 }
 
-/// Tables of 8-byte entries: four levels in long mode, else three of which the first has four entries.
+/// Walks tables of 8-byte entries: four levels in long mode, else three of which the first has four entries (PAE).
 fn walk_wide<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters, linear: u64) -> Option<u64> {
     let long = paging.efer & EFER_LMA != 0;
     let mut table = if long { paging.cr3 & ADDRESS } else { paging.cr3 & 0xffff_ffe0 };
@@ -49,7 +49,7 @@ fn walk_wide<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters, 
     None
 }
 
-/// Tables of 4-byte entries, two levels.
+/// Walks tables of 4-byte entries, two levels.
 fn walk_narrow<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters, linear: u64) -> Option<u64> {
     let entry = |table: u64, index: u64| {
         let word = read(space, (table & 0xffff_f000) | (index << 2)).map(u32::from_le_bytes)?;
@@ -63,7 +63,7 @@ fn walk_narrow<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters
     Some((page & 0xffff_f000) | (linear & 0xfff))
 }
 
-/// The guest physical address behind a linear one. Rights are not looked at: the CPU has just run code there.
+/// Translates a linear address to a guest physical one. Rights are not checked: the CPU has just run code there.
 fn translate<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters, linear: u64) -> Option<u64> {
     if paging.cr0 & CR0_PG == 0 {
         Some(linear & 0xffff_ffff)
@@ -74,7 +74,7 @@ fn translate<A: FrameAccess>(space: &NestedTables<A>, paging: &PagingRegisters, 
     }
 }
 
-/// The bytes from a linear address on; fewer than [`LONGEST`] where the next page is not there.
+/// Returns the bytes from a linear address on; fewer than [`LONGEST`] if the next page is not mapped.
 pub(super) fn instruction<A: FrameAccess>(
     space: &NestedTables<A>,
     paging: &PagingRegisters,
@@ -102,7 +102,7 @@ mod tests {
     use crate::guest::nested::TableLimits;
     use xenolith_hal::{FrameSource, Gfn, Mapping, Mfn, PageOrder, Rights};
 
-    /// A space with these guest frames, each a page of its own.
+    /// Returns a space with these guest frames, each a page of its own.
     fn space(gfns: &[u64]) -> (NestedTables<Pool>, Pool) {
         let mut pool = Pool::new(64);
         let limits = TableLimits { address_bits: 40, huge_pages: false };

@@ -1,4 +1,5 @@
-//! How interrupts, NMIs and exceptions enter a guest, and what becomes of one whose delivery was cut short.
+//! Event injection: how interrupts, NMIs and exceptions enter a guest, and what becomes of one whose delivery was
+//! interrupted by an exit.
 //!
 //! **Source:** AMD manual volume 2, 15.20 (event injection), 15.21 (virtual interrupts), 15.7.2 (EXITINTINFO).
 
@@ -25,9 +26,9 @@ const FIRST_INTERRUPT: u8 = 32;
 /// Breakpoint and overflow: raised by instructions, which raise them again when they run again.
 const BY_INSTRUCTION: [u8; 2] = [3, 4];
 
-/// The virtual interrupt word for an entry. The CPU compares the vector's upper half with V_TPR, so an interrupt that
-/// the task priority forbids waits inside the guest until it lowers it, with no exit. Vectors below 16 come from an
-/// old-style controller, which knows no priorities.
+/// Returns the virtual interrupt word for an entry. The CPU compares the vector's upper half with V_TPR, so an
+/// interrupt that the task priority forbids waits inside the guest until it lowers it, with no exit. Vectors below 16
+/// come from an 8259, which knows no priorities.
 pub(super) fn virtual_interrupt(control: RunControl) -> u64 {
     let word = V_INTR_MASKING | (u64::from(control.task_priority) & V_TPR);
     let Some(vector) = control.interrupt else { return word };
@@ -36,17 +37,17 @@ pub(super) fn virtual_interrupt(control: RunControl) -> u64 {
     word | V_IRQ | ignore | (priority << V_PRIORITY_SHIFT) | (u64::from(vector) << V_VECTOR_SHIFT)
 }
 
-/// The task priority that the guest has set.
+/// Returns the task priority that the guest has set.
 pub(super) const fn task_priority(word: u64) -> u8 {
     (word & V_TPR) as u8
 }
 
-/// True while the offered interrupt was not taken.
+/// Returns true while the offered interrupt was not taken.
 pub(super) const fn still_offered(word: u64) -> bool {
     word & V_IRQ != 0
 }
 
-/// False if the word is not what the CPU leaves there on the way out of a guest.
+/// Returns false if the word is not what the CPU leaves there on the way out of a guest.
 pub(super) const fn is_sound(word: u64) -> bool {
     word & V_INTR_MASKING != 0
 }
@@ -54,7 +55,7 @@ pub(super) const fn is_sound(word: u64) -> bool {
 /// EVENTINJ for an NMI.
 pub(super) const NMI: u64 = VALID | (TYPE_NMI << TYPE_SHIFT) | 2;
 
-/// EVENTINJ for an exception. In real mode no exception has an error code.
+/// Returns EVENTINJ for an exception. In real mode no exception has an error code.
 pub(super) fn exception(exception: &Exception, protected_mode: bool) -> u64 {
     let error = match exception.error_code {
         Some(code) if protected_mode => HAS_ERROR_CODE | (u64::from(code) << 32),
@@ -63,7 +64,7 @@ pub(super) fn exception(exception: &Exception, protected_mode: bool) -> u64 {
     VALID | (TYPE_EXCEPTION << TYPE_SHIFT) | u64::from(exception.vector) | error
 }
 
-/// EVENTINJ for an event that came from outside.
+/// Returns the EVENTINJ of an event that came from outside.
 pub(super) fn inject(event: EventInFlight) -> u64 {
     let kind = match event.kind {
         EventKind::Interrupt => TYPE_INTERRUPT,
@@ -75,7 +76,7 @@ pub(super) fn inject(event: EventInFlight) -> u64 {
     VALID | (kind << TYPE_SHIFT) | u64::from(event.vector) | error
 }
 
-/// The event behind an EVENTINJ; none for 0.
+/// Returns the event behind an EVENTINJ; none for 0.
 pub(super) fn in_flight(word: u64) -> Option<EventInFlight> {
     let kind = match (word >> TYPE_SHIFT) & 7 {
         _ if word & VALID == 0 => return None,

@@ -1,7 +1,7 @@
-//! AMD's virtualisation (SVM): how a guest is entered, and what an exit from it means.
+//! AMD's virtualisation (SVM): entering a guest, and decoding its exits.
 //!
-//! It works on control blocks as plain words and runs in tests on the host, with a scripted [`Processor`] in place of
-//! the CPU; the real one is `bare::svm`.
+//! It works on VMCBs as plain words and runs in tests on the host, with a scripted [`Processor`] in place of the CPU;
+//! the real one is `bare::svm`.
 
 pub mod asid;
 pub mod control_writes;

@@ -1,4 +1,4 @@
-//! What SVM keeps for each physical CPU.
+//! The SVM state of each physical CPU.
 
 use super::asid::Asids;
 use super::exit_counts::ExitCounts;
@@ -39,7 +39,7 @@ impl CpuData {
         CPUS.get(cpu.index())
     }
 
-    /// Where the host's state of this CPU is kept while a guest runs; none before SVM was enabled here.
+    /// Returns where the host's state of this CPU is saved while a guest runs; None before SVM was enabled here.
     pub(super) fn host(&self) -> Option<Mpa> {
         match self.host.load(Ordering::Relaxed) {
             NOT_STARTED => None,
@@ -52,22 +52,23 @@ impl CpuData {
         self.host.store(host.0, Ordering::Release);
     }
 
-    /// The counters of exits; none before [`CpuData::count_in`].
+    /// Returns the exit counters; None before [`CpuData::count_in`].
     pub(super) fn counts(&self) -> Option<ExitCounts> {
         self.counts.get().copied()
     }
 
-    /// Has exits counted here from now on.
+    /// Sets the exit counters.
     pub fn count_in(&self, counts: ExitCounts) {
         let _ = self.counts.set(counts);
     }
 
-    /// True when this vCPU's registers lie here.
+    /// Returns true if this vCPU's registers are loaded here.
     pub(super) fn holds(&self, vcpu: u64) -> bool {
         self.loaded.load(Ordering::Relaxed) == vcpu
     }
 
-    /// Makes this CPU a vCPU's, whose control block lies in this frame; false while another's registers lie here.
+    /// Claims this CPU for a vCPU, whose VMCB is in this frame; returns false while another vCPU's registers are loaded
+    /// here.
     pub(super) fn claim(&self, vcpu: u64, block: Mfn) -> bool {
         let claimed = self.loaded.compare_exchange(NOBODY, vcpu, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if claimed {
@@ -76,13 +77,14 @@ impl CpuData {
         claimed
     }
 
-    /// The control block of the vCPU that has this CPU. To be asked on this CPU, which else may give the vCPU away.
+    /// Returns the VMCB of the vCPU whose registers are loaded on this CPU. To be called on this CPU, which may
+    /// otherwise release it.
     pub fn block(&self) -> Option<Mfn> {
         let claimed = self.loaded.load(Ordering::Relaxed) != NOBODY;
         Some(Mfn(self.block.load(Ordering::Relaxed))).filter(|block| claimed && block.0 != 0)
     }
 
-    /// This vCPU's registers lie here no more, or do not matter any more.
+    /// Releases this CPU: the vCPU's registers are saved, or do not matter any more.
     pub(super) fn forget(&self, vcpu: u64) {
         let _ = self.loaded.compare_exchange(vcpu, NOBODY, Ordering::Release, Ordering::Relaxed);
     }

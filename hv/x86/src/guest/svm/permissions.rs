@@ -1,4 +1,4 @@
-//! Which ports and MSRs a guest reaches without an exit.
+//! The I/O and MSR permission maps: the ports and MSRs that a guest accesses without an exit.
 //!
 //! **Source:** AMD manual volume 2, 15.10 (I/O permission map) and 15.11 (MSR permission map).
 
@@ -13,9 +13,9 @@ pub const MSR_PAGES: usize = 2;
 /// Where the two maps lie, each in frames that follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PermissionMaps {
-    /// Every port exits.
+    /// Makes every port exit.
     pub ports: Mpa,
-    /// Those that the control domain has do not.
+    /// The ports of the control domain do not exit.
     pub opened_ports: Mpa,
     pub msrs: Mpa,
 }
@@ -39,12 +39,12 @@ fn fill(pages: &[PageWords]) {
     }
 }
 
-/// Every port exits.
+/// Makes every port exit.
 pub fn forbid_all_ports(map: &[PageWords; IO_PAGES]) {
     fill(map);
 }
 
-/// Only ports that are `open` do not exit. The map is in use by nobody, or forbids all.
+/// Makes only ports that are not `open` exit. The map is not in use, or forbids all.
 pub fn open_ports(map: &[PageWords; IO_PAGES], open: impl Fn(u16) -> bool) {
     let words = map.iter().flat_map(PageWords::words);
     for (word, first) in words.zip((0..=u16::MAX).step_by(64)) {
@@ -53,7 +53,7 @@ pub fn open_ports(map: &[PageWords; IO_PAGES], open: impl Fn(u16) -> bool) {
     }
 }
 
-/// Byte and bit of an MSR's first bit; none for those that always exit.
+/// Returns byte and bit of an MSR's first bit; None for MSRs that always exit.
 const fn place(msr: u32) -> Option<(usize, u32)> {
     let start = match msr >> 13 {
         0 => 0,
@@ -65,7 +65,7 @@ const fn place(msr: u32) -> Option<(usize, u32)> {
     Some((start + (index / 4) as usize, (index % 4) * 2))
 }
 
-/// Every MSR exits but those that the guest has for itself.
+/// Makes every MSR exit, except the ones that the guest owns.
 pub fn forbid_all_but_owned_msrs(map: &[PageWords; MSR_PAGES]) {
     fill(map);
     for (byte, bit) in GUEST_OWNED.into_iter().filter_map(place) {
@@ -81,7 +81,7 @@ pub fn forbid_all_but_owned_msrs(map: &[PageWords; MSR_PAGES]) {
 mod tests {
     use super::*;
 
-    /// How the CPU reads the map.
+    /// Returns whether reads and writes exit, as the CPU reads the map.
     fn exits(map: &[PageWords; MSR_PAGES], msr: u32) -> (bool, bool) {
         let Some((byte, bit)) = place(msr) else { return (true, true) };
         let value = map[byte / 4096].load_u8(byte % 4096).unwrap() >> bit;

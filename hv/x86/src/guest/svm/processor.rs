@@ -1,14 +1,14 @@
-//! What a vCPU asks of the physical CPU that it runs on; tests put a scripted one in its place.
+//! The physical CPU as a vCPU needs it; tests put a scripted one in its place.
 
 use super::features::Features;
 use xenolith_hal::{CpuId, Mpa, PageWords, Registers};
 
 /// A physical CPU.
 pub trait Processor: Send + 'static {
-    /// The CPU that asks.
+    /// Returns the calling CPU.
     fn this_cpu() -> CpuId;
 
-    /// What all CPUs have.
+    /// Returns the features that all CPUs have.
     fn features() -> Features;
 
     /// Runs the guest of a control block until it exits: loads the general registers, all but RAX and RSP, and stores
@@ -19,16 +19,16 @@ pub trait Processor: Send + 'static {
     /// whose intercepts are those of `svm::exits`. `host` was filled by `svm::enable_cpu` on this CPU.
     unsafe fn enter(registers: &mut Registers, guest: Mpa, host: Mpa);
 
-    /// Has the local APIC offer again what it holds, without letting it in.
+    /// Makes the local APIC signal its pending interrupts again, without taking one.
     fn recall_interrupts();
 
-    /// Lets waiting host interrupts in for a moment.
+    /// Enables interrupts for a moment, so that pending host interrupts are taken.
     fn open_interrupt_window();
 
-    /// Hands a machine check that ended a run to the host's handler.
+    /// Passes a machine check that ended a run to the host's handler.
     fn machine_check();
 
-    /// Writes the FPU's state to a page.
+    /// Saves the FPU's state to a page.
     fn save_fpu(area: &PageWords);
 
     /// Loads the FPU's state from a page that [`Processor::save_fpu`] or [`Processor::reset_fpu`] wrote.
@@ -37,13 +37,13 @@ pub trait Processor: Send + 'static {
     /// Makes a page of zeros the state after a reset.
     fn reset_fpu(area: &PageWords);
 
-    /// DR0 to DR3.
+    /// Reads DR0 to DR3.
     fn debug_addresses() -> [u64; 4];
 
-    /// The page attribute table.
+    /// Reads the page attribute table (PAT).
     fn page_attributes() -> u64;
 
-    /// Sets the page attribute table of an emulated CPU, which makes nothing of it.
+    /// Sets the page attribute table of an emulated CPU, which ignores it.
     fn set_page_attributes(value: u64);
 
     /// Sets DR0 to DR3.

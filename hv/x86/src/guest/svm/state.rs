@@ -1,4 +1,4 @@
-//! A guest's CPU state: which one the hardware can enter, and how it lies in the control block.
+//! A guest's CPU state: consistency checks, and its format in the VMCB.
 
 use super::features::Features;
 use super::vmcb::{Field, Vmcb};
@@ -29,7 +29,7 @@ const CR4_PCIDE: u64 = 1 << 17;
 const RFLAGS_FIXED: u64 = 2;
 const RFLAGS_KNOWN: u64 = 0x003f_7fd7;
 const RFLAGS_VM: u64 = 1 << 17;
-/// Bits of DR6 and DR7 that read as 1, and those that read as 0.
+/// Bits of DR6 and DR7 that read as 1, and bits that read as 0.
 const DR6_ONES: u64 = 0xffff_0ff0;
 const DR6_ZEROS: u64 = 1 << 12;
 const DR7_ONES: u64 = 1 << 10;
@@ -40,7 +40,7 @@ pub(super) const fn canonical(address: u64) -> bool {
     top == 0 || top == -1
 }
 
-/// True for a PAT that the CPU accepts: each byte one of the types 0, 1, 4 to 7.
+/// Returns true for a PAT that the CPU accepts: each byte one of the types 0, 1, 4 to 7.
 pub(super) fn pat_is_valid(pat: u64) -> bool {
     pat.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4..=7))
 }
@@ -49,7 +49,7 @@ const fn require(condition: bool) -> Result<(), InvalidState> {
     if condition { Ok(()) } else { Err(InvalidState) }
 }
 
-/// The state as the CPU would hold it: bits that are fixed are what they must be.
+/// Returns the state as the CPU would hold it: fixed bits have their values.
 fn with_fixed_bits(state: &CpuState) -> CpuState {
     let mut state = *state;
     state.registers.rflags |= RFLAGS_FIXED;
@@ -102,7 +102,7 @@ fn check_addresses(state: &CpuState) -> Result<(), InvalidState> {
     require([state.cs, state.ss, state.ds, state.es].iter().all(|segment| segment.base >> 32 == 0))
 }
 
-/// Checks a state that came from outside; gives it with fixed bits set right.
+/// Checks a state from outside; returns it with fixed bits corrected.
 ///
 /// **Errors:** [`InvalidState`] for what VMRUN would refuse (reserved bits, combinations that do not exist), and for
 /// what no running CPU can hold.
@@ -120,7 +120,7 @@ pub(super) fn checked(state: &CpuState, features: &Features) -> Result<CpuState,
     Ok(state)
 }
 
-/// The privilege level: that of the stack segment, but for the modes in which segments have none.
+/// Returns the privilege level (CPL): that of the stack segment, except in modes in which segments have none.
 fn privilege_level(state: &CpuState) -> u64 {
     if state.cr0 & cr0::PE == 0 {
         0
@@ -170,7 +170,7 @@ fn words(state: &CpuState) -> [(Field, u64); WORDS] {
     ]
 }
 
-/// Writes all but the general registers, RIP and RFLAGS, which are written on each entry.
+/// Writes all but the general registers, RIP and RFLAGS, which are written at each entry.
 pub(super) fn store(vmcb: Vmcb, state: &CpuState) {
     for (field, segment) in segments(state) {
         vmcb.set_segment(field, &segment);
@@ -182,7 +182,7 @@ pub(super) fn store(vmcb: Vmcb, state: &CpuState) {
     }
 }
 
-/// Reads what [`store`] writes; the general registers come from outside the block.
+/// Reads what [`store`] writes; the general registers are passed in.
 pub(super) fn load(vmcb: Vmcb, registers: &Registers) -> CpuState {
     CpuState {
         registers: *registers,

@@ -1,6 +1,6 @@
-//! The virtual machine control block: one page that says how a guest runs and why it stopped.
+//! The virtual machine control block (VMCB): one page that says how a guest runs and why it stopped.
 //!
-//! The page is looked at as an array of 64-bit words, because the CPU writes to it while a guest runs; so all of it is
+//! The page is accessed as an array of 64-bit words, because the CPU writes to it while a guest runs; so all of it is
 //! safe code. Fields that are narrower than a word are shifted out of theirs.
 //!
 //! **Source:** AMD manual volume 2, appendix B.
@@ -19,7 +19,7 @@ impl Field {
         Self(offset / 8)
     }
 
-    /// Of the state save area, by the offsets that the manual gives in it.
+    /// Returns a field of the state save area, by the offset that the manual gives in it.
     const fn saved(offset: usize) -> Self {
         Self::at(0x400 + offset)
     }
@@ -121,7 +121,7 @@ const fn attribute_bits(attributes: SegmentAttributes) -> u64 {
 pub struct Vmcb(&'static PageWords);
 
 impl Vmcb {
-    /// The block in this page, which is nothing else's.
+    /// Returns the block in this page, which is nothing else's.
     #[must_use]
     pub const fn new(page: &'static PageWords) -> Self {
         Self(page)
@@ -179,7 +179,7 @@ impl Vmcb {
         self.set(Field(field.0 + 1), table.base);
     }
 
-    /// The instruction bytes that the CPU fetched for the exit, and how many.
+    /// Returns the instruction bytes that the CPU fetched for the exit, and how many.
     #[must_use]
     pub fn instruction(self) -> ([u8; 15], usize) {
         let low = self.get(Field::INSTRUCTION_LOW).to_le_bytes();

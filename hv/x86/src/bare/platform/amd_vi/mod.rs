@@ -1,7 +1,7 @@
-//! AMD's IOMMU: what devices reach of memory, and what they are refused.
+//! AMD's IOMMU (AMD-Vi): DMA remapping and faults.
 //!
-//! All devices are the control domain's, so all entries of the one device table lead to the same tables, which follow
-//! the domain's nested tables. What was taken away is forgotten by the IOMMUs before its frame is used again, many
+//! All devices are the control domain's, so all entries of the one device table point to the same page tables, which
+//! follow the domain's p2m. Unmapped pages are flushed from the IOMMUs' TLBs before their frames are used again, many
 //! pages at a time ([`forget`]).
 
 mod unit;
@@ -27,7 +27,7 @@ use crate::plain::layout;
 const DEVICE_TABLE_BYTES: usize = 32 << 16;
 /// The tag of the one domain that has devices.
 const DOMAIN: u16 = 1;
-/// How many complaints are shown each time.
+/// How many events are logged each time.
 const SHOWN: usize = 8;
 
 const CAPABILITY_POINTER: u16 = 0x34;
@@ -37,10 +37,10 @@ const MSI_ENABLE: u32 = 1;
 const MESSAGES: u32 = 0xfee0_0000;
 
 static UNITS: SpinLock<Vec<Unit>, rank::Interrupts> = SpinLock::new(Vec::new());
-/// How much of [`TAKEN_AWAY`] all IOMMUs have forgotten.
+/// How much of [`TAKEN_AWAY`] has been flushed from all IOMMUs.
 static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
 
-/// Zeroed words of the heap, aligned to pages, never given back.
+/// Allocates zeroed words from the heap, page-aligned, never freed.
 fn own_words(bytes: usize) -> Option<(&'static [AtomicU64], Mpa)> {
     let layout = Layout::from_size_align(bytes, PAGE_SIZE).ok()?;
     // SAFETY: the layout is not empty.
@@ -61,7 +61,7 @@ fn own_page() -> Option<SharedPage> {
     Some(SharedPage { page, at })
 }
 
-/// Finds those that the firmware's tables describe, and switches them off.
+/// Finds the IOMMUs that the IVRS table describes, and disables them.
 pub fn find(described: &[Iommu]) {
     let mut found = Vec::new();
     for iommu in described {
@@ -77,14 +77,14 @@ pub fn find(described: &[Iommu]) {
     *UNITS.lock() = found;
 }
 
-/// Whether there is one that can be used.
+/// Returns whether there is a usable IOMMU.
 #[must_use]
 pub fn is_there() -> bool {
     !UNITS.lock().is_empty()
 }
 
-/// Sends every access of every device through the tables at `root` from now on. False if there is no IOMMU, or no
-/// memory for the table of devices.
+/// Makes every access of every device go through the page tables at `root` from now on. Returns false if there is no
+/// IOMMU, or no memory for the device table.
 pub fn confine(root: Mpa) -> bool {
     if UNITS.lock().is_empty() {
         return false;
@@ -102,7 +102,7 @@ pub fn confine(root: Mpa) -> bool {
     true
 }
 
-/// Has an IOMMU interrupt the boot CPU when it complains.
+/// Enables an IOMMU's event interrupt, at the boot CPU.
 fn listen(iommu: &Iommu) {
     let function = PciFunction { segment: iommu.segment, bdf: iommu.bdf };
     let read = |register| pci_config::read(function, register, IoSize::Dword);
@@ -132,8 +132,8 @@ fn listen(iommu: &Iommu) {
     write(2, IoSize::Word, header >> 16 & !0x70 | MSI_ENABLE);
 }
 
-/// Has all IOMMUs forget what was taken away before the call, and waits until they have. Does nothing when there was
-/// nothing.
+/// Flushes everything unmapped before the call from all IOMMUs' TLBs, and waits for completion. Does nothing if there
+/// was nothing.
 pub fn forget() {
     let taken = TAKEN_AWAY.load(Ordering::SeqCst);
     if FORGOTTEN.load(Ordering::SeqCst) >= taken {
@@ -146,7 +146,7 @@ pub fn forget() {
     }
 }
 
-/// Shows what the IOMMUs complain of. Called by the interrupt handler.
+/// Logs the IOMMUs' events. Called by the interrupt handler.
 pub fn report() {
     let mut shown = 0;
     for unit in UNITS.lock().iter_mut() {

@@ -1,4 +1,4 @@
-//! One IOMMU: its registers, its ring of commands, its log of events.
+//! One IOMMU: its registers, its command buffer, its event log.
 //!
 //! **Source:** AMD I/O Virtualization Technology specification 3.07, 3.4 (registers), 2.4, 2.5.
 
@@ -61,7 +61,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Finds the registers, and switches it off. None if they cannot be mapped.
+    /// Maps the registers, and disables it. None if they cannot be mapped.
     pub fn new(described: Iommu, [commands, events, done]: [SharedPage; 3]) -> Option<Self> {
         // SAFETY: the firmware's table says that an IOMMU's registers are there.
         let registers = unsafe { DeviceRegisters::map(described.registers, REGISTERS_LENGTH) }?;
@@ -78,7 +78,7 @@ impl Unit {
         self.registers.read_wide(register)
     }
 
-    /// Switches it on, with a table of 65536 devices.
+    /// Enables it, with a device table of 65536 devices.
     pub fn enable(&mut self, device_table: Mpa, device_table_bytes: u64) {
         let pages = device_table_bytes / PAGE_SIZE as u64;
         self.write(DEVICE_TABLE, device_table.0 | pages.saturating_sub(1));
@@ -100,7 +100,7 @@ impl Unit {
         self.wait();
     }
 
-    /// Has it forget all translations of a domain, and waits until it has.
+    /// Flushes all translations of a domain, and waits for completion.
     pub fn forget(&mut self, domain: u16) {
         self.send(forget_pages(domain));
         self.wait();
@@ -144,7 +144,7 @@ impl Unit {
         );
     }
 
-    /// Takes what it complains of, at most a log full.
+    /// Takes events out of the log, at most a log full.
     pub fn drain_events(&mut self, mut each: impl FnMut(Event)) {
         self.write(STATUS, EVENT_STATUS);
         let tail = self.read(EVENT_TAIL) / ENTRY_BYTES % ENTRIES;
@@ -159,7 +159,7 @@ impl Unit {
     }
 }
 
-/// A device table's entry as the IOMMU reads it.
+/// Writes a device table entry in the order that the IOMMU requires.
 pub fn store_device_entry(table: &[AtomicU64], bdf: u16, entry: [u64; 4]) {
     let first = usize::from(bdf) * entry.len();
     // The word that makes the entry valid comes last.

@@ -1,4 +1,4 @@
-//! Exits that are answered without leaving the guest for good.
+//! The fast path: exits that are answered without leaving the run loop.
 
 use super::*;
 use xenolith_hal::{IoAccess, IoSize, ShortAnswers};
@@ -45,7 +45,7 @@ fn then_port() {
     then(|_, vmcb| port_exit(vmcb));
 }
 
-/// The first run of a vCPU on a CPU flushes, so nothing is answered shortly then.
+/// Returns the first run of a vCPU on a CPU flushes, so nothing is answered shortly then.
 fn settled() -> (Space, Vcpu) {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
@@ -134,7 +134,7 @@ fn what_was_injected_or_is_to_be_traced_or_was_cut_short_takes_the_long_way() {
     assert!(!long_way_is_all_there_is());
 }
 
-/// Whether even a plain access is not answered shortly: then the test above says nothing.
+/// Returns whether even a plain access is not answered shortly: then the test above says nothing.
 fn long_way_is_all_there_is() -> bool {
     let (space, mut vcpu) = settled();
     then_port();

@@ -116,7 +116,7 @@ type Space = NestedTables<Pool>;
 
 const CPUS: u32 = 2;
 
-/// Two CPUs that no other test uses.
+/// Returns two CPUs that no other test uses.
 fn cpus() -> u32 {
     let first = NEXT_CPU.fetch_add(CPUS, Ordering::Relaxed);
     for cpu in first..first + CPUS {
@@ -126,7 +126,7 @@ fn cpus() -> u32 {
     first
 }
 
-/// The same two for every case of a property.
+/// Uses the same two CPUs for every case of a property.
 fn cpus_of_property() {
     thread_local! {
         static OURS: Cell<Option<u32>> = const { Cell::new(None) };
@@ -169,7 +169,7 @@ fn then_exit(code: u64) {
     then(move |_, vmcb| vmcb.set(Field::EXIT_CODE, code));
 }
 
-/// One run that the script ends with this exit.
+/// Returns one run that the script ends with this exit.
 fn run(vcpu: &mut Vcpu, space: &Space, control: RunControl, code: u64) -> Exit {
     then_exit(code);
     vcpu.run(space, control, &mut ())

@@ -1,4 +1,4 @@
-//! What an exit means, and those that are no concern of the core's.
+//! Decoding of an exit, and the exits that the core need not see.
 
 use super::{DEBUG_EXCEPTION, DR6_SINGLE_STEP, RFLAGS_RF, RFLAGS_TF, SHADOW, SvmVcpu};
 use crate::guest::frame_access::FrameAccess;
@@ -15,7 +15,7 @@ use xenolith_hal::{Exception, Exit, GuestCpu};
 const MISTAKEN_REFUSALS: u8 = 100;
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// What the exit means to the core; what is no concern of the core's is done here.
+    /// Returns the exit for the core; handles the others here.
     #[inline]
     pub(super) fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
         let meaning = exits::decode(self.vmcb, &self.registers);
@@ -50,8 +50,9 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         Exit::Interrupted
     }
 
-    /// QEMU 7.2 says that a guest's state was refused when the guest itself sets a reserved bit of a control or debug
-    /// register; a CPU raises #GP. So a refusal of a sound state is taken for that, but not without end.
+    /// Returns whether a refusal of the state counts as the guest's own fault. QEMU 7.2 says that a guest's state was
+    /// refused when the guest itself sets a reserved bit of a control or debug register; a CPU raises #GP. So a refusal
+    /// of a sound state is taken for that, but not without end.
     fn is_mistaken_refusal(&mut self) -> bool {
         self.refusals = self.refusals.saturating_add(1);
         self.refusals <= MISTAKEN_REFUSALS && state::checked(&self.state(), &self.features).is_ok()

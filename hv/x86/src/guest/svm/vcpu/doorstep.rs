@@ -1,4 +1,4 @@
-//! The doorstep: exits that are answered in the control block itself, and the guest goes on.
+//! The fast path: exits that are answered in the VMCB itself, after which the guest is entered again.
 
 use super::{RFLAGS_RF, RFLAGS_TF, SHADOW, SvmVcpu};
 use crate::guest::frame_access::FrameAccess;
@@ -10,7 +10,7 @@ use crate::guest::svm::processor::Processor;
 use crate::guest::svm::vmcb::Field;
 use xenolith_hal::ShortAnswers;
 
-/// What a run began with.
+/// The entry with which a run began.
 pub(super) struct Entry {
     /// The virtual interrupt word.
     pub(super) offered: u64,
@@ -20,8 +20,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether the guest can be entered once more with nothing new in the block but its registers: what was injected or
-    /// flushed was for one entry.
+    /// Returns whether the guest can be entered once more with nothing new in the VMCB but its registers: an injection
+    /// or a flush was for one entry.
     #[inline]
     const fn can_be_repeated(&self) -> bool {
         self.event == 0 && !self.nmi && !asid::flushes(self.asid)
@@ -29,8 +29,8 @@ impl Entry {
 }
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// Answers an exit that is the same whatever else is going on, in the block itself; false for any other, and nothing
-    /// was done.
+    /// Answers an exit that is the same whatever else is going on, in the VMCB itself; returns false for any other,
+    /// with nothing done.
     #[inline]
     pub(super) fn answer_shortly(&self, entry: &Entry, data: &CpuData, short: &mut impl ShortAnswers) -> bool {
         let vmcb = self.vmcb;

@@ -7,7 +7,7 @@ use crate::guest::svm::vmcb::{Field, clean};
 use crate::guest::svm::{exits, interrupt, state};
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// The event for EVENTINJ, or 0. An exception goes first; what was cut short goes before a new NMI.
+    /// Returns the event for EVENTINJ, or 0. An exception goes first; an interrupted delivery goes before a new NMI.
     #[inline]
     pub(super) fn next_event(&mut self, nmi_waits: bool) -> u64 {
         if let Some(exception) = self.pending.take() {
@@ -37,7 +37,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.change(Field::INTERCEPTS, exits::INTERCEPTS | also, clean::INTERCEPTS);
     }
 
-    /// EVENTINJ of the event that the next entry injects, or 0.
+    /// Returns EVENTINJ of the event that the next entry injects, or 0.
     pub(super) fn waiting_event(&self) -> u64 {
         let protected = self.vmcb.get(Field::CR0) & state::cr0::PE != 0;
         self.pending.as_ref().map_or(self.again, |pending| interrupt::exception(pending, protected))

@@ -1,4 +1,4 @@
-//! A virtual CPU: enters the guest, reads why it came back, keeps what the hardware does not.
+//! A virtual CPU of SVM: enters the guest, decodes its exits, keeps what the hardware does not.
 
 mod conclude;
 mod doorstep;
@@ -76,7 +76,7 @@ pub struct SvmVcpu<P, A> {
 }
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// A vCPU in the state after INIT.
+    /// Creates a vCPU in the state after INIT.
     ///
     /// # Safety
     /// Each page is the memory of its frame, zero, and nothing else's until [`GuestCpu::tear_down`]. The maps stay
@@ -118,7 +118,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         }
     }
 
-    /// Writes a word of the block that the CPU may have cached, if it is another than before.
+    /// Writes a word of the VMCB that the CPU may have cached, if it changes.
     #[inline]
     fn change(&mut self, field: Field, value: u64, part: u64) {
         if self.vmcb.get(field) != value {

@@ -1,4 +1,4 @@
-//! The MSRs that lie in the control block.
+//! The MSRs that are in the VMCB.
 
 use super::SvmVcpu;
 use crate::guest::frame_access::FrameAccess;
@@ -19,14 +19,14 @@ const fn field_of(msr: HardwareMsr) -> (Field, u64) {
 }
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// True when EFER may become this.
+    /// Returns true if EFER may be set to this value.
     fn efer_fits(&self, value: u64) -> bool {
         let paging = self.vmcb.get(Field::CR0) & state::cr0::PG != 0;
         let changed = value ^ self.vmcb.get(Field::EFER);
         value & !self.features.efer == 0 && !(paging && changed & state::efer::LME != 0)
     }
 
-    /// What the guest reads.
+    /// Returns what the guest reads.
     pub(super) fn read_msr(&self, msr: HardwareMsr) -> u64 {
         let value = self.vmcb.get(field_of(msr).0);
         match msr {
@@ -36,7 +36,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         }
     }
 
-    /// Writes it, if the value is one that the CPU takes.
+    /// Writes it, if the value is one that the CPU accepts.
     ///
     /// **Errors:** the CPU has no such value for this register.
     pub(super) fn write_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {

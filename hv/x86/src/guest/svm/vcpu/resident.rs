@@ -1,4 +1,5 @@
-//! What stays in the physical CPU from one run to the next: the FPU, DR0 to DR3, and on some CPUs the page attributes.
+//! Lazily switched state, which stays in the physical CPU from one run to the next: the FPU, DR0 to DR3, and on some
+//! CPUs the page attributes.
 
 use super::{DR7_ENABLED, SvmVcpu};
 use crate::guest::frame_access::FrameAccess;
@@ -11,12 +12,13 @@ use xenolith_hal::Mfn;
 /// Where an image of the FPU has MXCSR, and the bits that it can have. **Source:** AMD manual volume 1, 11.
 const MXCSR: usize = 24;
 const MXCSR_KNOWN: u32 = 0xffff;
-/// Where an XSAVE area says which parts it holds, and those that FXSAVE writes.
+/// Offset of XSTATE_BV in an XSAVE area, and the parts that FXSAVE writes.
 const XSTATE_PARTS: usize = 512;
 const LEGACY_PARTS: u64 = 3;
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// Brings the FPU and debug registers into this CPU. False while another vCPU's lie there: it was not parked.
+    /// Loads the FPU and debug registers into this CPU. Returns false while another vCPU's are loaded there: it was not
+    /// parked.
     pub(super) fn bring_in(&mut self, data: &CpuData, block: Mfn) -> bool {
         if self.loaded && data.holds(self.id) {
             return true;
@@ -33,7 +35,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         true
     }
 
-    /// Takes out of this CPU what [`Self::bring_in`] brought.
+    /// Saves what [`Self::bring_in`] loaded.
     pub(super) fn take_out(&mut self) {
         let Some(data) = CpuData::of(P::this_cpu()) else { return };
         if !self.loaded || !data.holds(self.id) {
@@ -52,8 +54,8 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         data.forget(self.id);
     }
 
-    /// The guest's page attribute table. An emulated CPU, which does not put it into the block, lets the guest write what
-    /// no CPU has.
+    /// Returns the guest's page attribute table. An emulated CPU, which does not put it into the block, lets the guest
+    /// write what no CPU has.
     #[inline]
     pub(super) fn page_attributes(&self) -> u64 {
         let of_block = self.vmcb.get(Field::G_PAT);
@@ -64,7 +66,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         if of_cpu != of_block && state::pat_is_valid(of_cpu) { of_cpu } else { of_block }
     }
 
-    /// What stands in the block is to be the guest's.
+    /// Notes that the page attributes in the VMCB are the guest's.
     #[inline]
     pub(super) fn page_attributes_changed(&self) {
         if self.loaded && self.features.shares_page_attributes() {
@@ -72,14 +74,14 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         }
     }
 
-    /// Whether DR0 to DR3 are the guest's while it runs, or another's and out of its reach.
+    /// Sets whether DR0 to DR3 are the guest's while it runs, or another's and intercepted.
     pub(super) fn use_debug_registers(&mut self, used: bool) {
         self.debug_in_use = used;
         let intercepts = exits::register_intercepts(&self.features, !used);
         self.change(Field::REGISTER_INTERCEPTS, intercepts, clean::INTERCEPTS);
     }
 
-    /// The FPU's state in the form of FXSAVE; only while it does not lie in the CPU.
+    /// Returns the FPU's state in the format of FXSAVE; only while it is not loaded in the CPU.
     pub(super) fn saved_fpu(&self) -> [u8; 512] {
         let mut image = [0; 512];
         // The image is a part of the page.

@@ -1,4 +1,4 @@
-//! A run: into the guest, and out again with the reason.
+//! A run: VMRUN, and back with the exit.
 
 use super::SvmVcpu;
 use super::doorstep::Entry;
@@ -20,7 +20,7 @@ enum Turn {
 }
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
-    /// See [`xenolith_hal::GuestCpu::run`].
+    /// Implements [`xenolith_hal::GuestCpu::run`].
     #[inline]
     pub(super) fn run_in(
         &mut self,
@@ -70,8 +70,8 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.conclude(space)
     }
 
-    /// Writes into the block what this entry needs, and gives the event that it injects, or 0. RIP, RSP, RAX and RFLAGS
-    /// are never cached by the CPU.
+    /// Writes into the VMCB what this entry needs, and returns the event that it injects, or 0. RIP, RSP, RAX and
+    /// RFLAGS are never cached by the CPU.
     #[inline]
     fn prepare(&mut self, cpu: CpuId, control: RunControl) -> u64 {
         if self.last_cpu != Some(cpu) {
@@ -90,13 +90,13 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         event
     }
 
-    /// What the CPU may believe after a run of what it has cached of the block.
+    /// Returns the clean bits after a run: what the CPU may reuse of the VMCB that it has cached.
     #[inline]
     fn all_clean(&self) -> u64 {
         if self.features.clean_bits { clean::ALL } else { 0 }
     }
 
-    /// Reads from the block what the run left there.
+    /// Reads from the VMCB what the run left there.
     #[inline]
     fn collect(&mut self, control: RunControl) {
         self.registers.rax = self.vmcb.get(Field::RAX);
