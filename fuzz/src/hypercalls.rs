@@ -21,7 +21,7 @@ type Guest = Arc<Domain<FakeMachine>>;
 const ARGUMENT_PAGES: u64 = 4;
 /// Long structures are no longer than this, in 8-byte words.
 const WORDS: usize = 24;
-/// A call that is not done after so many rounds never will be.
+/// A call that is not done after this many rounds never will be.
 const ROUNDS: u32 = 20_000;
 
 /// A number such as the interface is full of: ports, references, frames, domains, flags, edges.

@@ -36,7 +36,7 @@ pub struct MachineSpec {
     pub restarts: bool,
 }
 
-/// Returns how many CPUs the emulated machine needs for guests to have so many: with more than one, QEMU's emulator
+/// Returns how many CPUs the emulated machine needs for guests to have this many: with more than one, QEMU's emulator
 /// would lose guests on the first, so none run there (`docs/decisions/0007-cpu-0.md`).
 #[must_use]
 pub const fn cpus_for_guests(guests: u32) -> u32 {

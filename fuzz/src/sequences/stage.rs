@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A frame of RAM, one where something may be mapped, or one of those that hold arguments.
+    /// A frame of RAM, one where something may be mapped, or one of the frames that hold arguments.
     pub fn gfn(&mut self) -> u64 {
         match self.dice.u8(..8) {
             0..=2 => self.dice.u64(4..24),

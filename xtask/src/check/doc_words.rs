@@ -4,7 +4,8 @@ use super::source::{Line, Source};
 use super::tree::Tree;
 
 /// The directories whose docs follow the style guide.
-const HELD: &[&str] = &["abi/src", "hv/core", "hv/devices", "hv/fake", "hv/hal", "hv/sync"];
+const HELD: &[&str] =
+    &["abi/src", "fuzz", "guest", "hv/core", "hv/devices", "hv/fake", "hv/hal", "hv/sync", "hv/x86", "tests"];
 
 /// A phrase, and the rule of the style guide that it breaks.
 const PHRASES: &[(&str, &str)] = &[
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn directories_that_are_not_held_yet_are_left_alone() {
-        let sources = ["hv/core/src/a.rs", "guest/kit/src/a.rs"].map(|path| Source::new(path, "/// For whoever."));
+        let sources = ["hv/core/src/a.rs", "xtask/src/a.rs"].map(|path| Source::new(path, "/// For whoever."));
         assert_eq!(check(&Tree { sources: sources.into(), ..Tree::default() }).len(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! The core's features on a machine of vectors and maps, in one binary: `cargo test -p xenolith-core grant::` runs those
-//! whose names begin with `grant::`.
+//! The core's features on a machine of vectors and maps, in one binary: `cargo test -p xenolith-core grant::` runs the
+//! tests whose names begin with `grant::`.
 #![cfg(not(loom))]
 
 mod call_lists;

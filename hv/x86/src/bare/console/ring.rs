@@ -26,7 +26,7 @@ pub(super) fn append(text: &[u8]) {
     }
 }
 
-/// As `ByteRing::copy_from`: copies from `index` on, and returns how many bytes it copied and the index after them.
+/// Copies from `index` on like `ByteRing::copy_from`, and returns how many bytes it copied and the index after them.
 pub fn copy_from(index: u64, into: &mut [u8]) -> (usize, u64) {
     RING.lock().copy_from(index, into)
 }
