@@ -117,11 +117,16 @@ pub fn run(dice: &mut Rng) {
     let mut complaints = 0_usize;
     let options = Options::parse(&line, &mut |complaint| {
         complaints += 1;
-        let (Complaint::Unknown { name } | Complaint::BadValue { name, .. }) = complaint;
+        let (Complaint::Unknown { name }
+        | Complaint::BadValue { name, .. }
+        | Complaint::BadPart { name, .. }
+        | Complaint::NotBuilt { name }
+        | Complaint::PartNotBuilt { name, .. }) = complaint;
         assert!(line.contains(name), "a complaint about {name:?}, which nobody wrote");
         assert!(!complaint.to_string().is_empty());
     });
-    assert!(complaints <= line.split_ascii_whitespace().count(), "more complaints than words");
+    let parts = line.split(|c: char| c.is_ascii_whitespace() || c == ',').count();
+    assert!(complaints <= parts, "more complaints than parts");
     let again = Options::parse(&line, &mut |_| ());
     assert_eq!(format!("{options:?}"), format!("{again:?}"), "one line, two meanings");
 }
