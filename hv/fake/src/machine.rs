@@ -234,7 +234,7 @@ impl Machine for FakeMachine {
         locked(&self.console).written.extend_from_slice(bytes);
     }
 
-    /// Nobody types.
+    /// Reads nothing: nothing is typed on this console.
     fn console_read(&self, _into: &mut [u8]) -> usize {
         0
     }

@@ -58,7 +58,7 @@ bitflags! {
 }
 
 impl SegmentAttributes {
-    /// The privilege level (DPL), 0 to 3.
+    /// Returns the privilege level (DPL), 0 to 3.
     #[must_use]
     pub const fn privilege(self) -> u8 {
         (self.intersection(Self::PRIVILEGE).bits() >> 5) as u8

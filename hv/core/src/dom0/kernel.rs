@@ -127,7 +127,7 @@ fn pvh_entry(note: &Note<'_>) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A kernel of one segment, and a note that no segment of notes holds.
+    /// Returns a kernel of one segment, and a note that no segment of notes holds.
     fn kernel_with_a_note_in_a_section(kind: u32) -> Vec<u8> {
         let mut file = Vec::from([0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let mut put = |words: &[u32]| file.extend(words.iter().flat_map(|word| word.to_le_bytes()));

@@ -132,7 +132,7 @@ fn state_32(given: &VcpuHvmX8632) -> Result<CpuState, Errno> {
     Ok(state)
 }
 
-/// An access word has the descriptor's bits in the same order.
+/// Returns the attributes of an access word, which has the descriptor's bits in the same order.
 const fn attributes(access: u16) -> SegmentAttributes {
     SegmentAttributes::from_bits_truncate(access)
 }

@@ -90,7 +90,7 @@ pub(super) fn in_flight(word: u64) -> Option<EventInFlight> {
     Some(EventInFlight { vector: word as u8, kind, error_code })
 }
 
-/// What becomes of an event whose delivery an exit interrupted.
+/// The fate of an event whose delivery an exit interrupted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CutShort {
     /// There was none, or it comes again by itself when its instruction runs again.
@@ -101,7 +101,7 @@ pub(super) enum CutShort {
     Interrupt,
 }
 
-/// Reads EXITINTINFO.
+/// Decodes EXITINTINFO.
 ///
 /// QEMU's emulator reports an external interrupt as an exception with the interrupt's vector; no real exception has
 /// one as high.
