@@ -10,7 +10,7 @@ use xenolith_sync::{MAX_CPUS, Once};
 const NOBODY: u64 = 0;
 const NOT_STARTED: u64 = u64::MAX;
 
-/// One CPU's share; touched by that CPU alone, but for [`CpuData::forget`].
+/// One CPU's share; touched by that CPU alone, but for `CpuData::forget`.
 #[repr(align(64))]
 pub struct CpuData {
     host: AtomicU64,
