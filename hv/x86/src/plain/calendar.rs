@@ -8,6 +8,19 @@ pub const fn days(year: u64, month: u64, day: u64) -> u64 {
     365 * year + year / 4 - year / 100 + year / 400 + before + day - 1 - 719_468
 }
 
+/// Returns the date so many days after 1970-01-01: year, month, day.
+pub const fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March of the year 0, in periods of 400.
+    let days = days.saturating_add(719_468);
+    let (period, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, after) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (period * 400 + year + after, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,6 +35,12 @@ mod tests {
     }
 
     #[test]
+    fn the_first_day_is_the_first_of_1970() {
+        assert_eq!(date(0), (1970, 1, 1));
+        assert_eq!(date(47_482), (2100, 1, 1));
+    }
+
+    #[test]
     fn each_day_is_one_more_than_the_day_before() {
         const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let mut expected = days(0, 1, 1);
@@ -30,6 +49,7 @@ mod tests {
                 let length = if month == 2 && year % 4 == 0 { 29 } else { length };
                 for day in 1..=length {
                     assert_eq!(days(year, month, day), expected);
+                    assert_eq!(date(expected), (2000 + year, month, day));
                     expected += 1;
                 }
             }

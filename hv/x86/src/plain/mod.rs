@@ -5,3 +5,4 @@ pub mod calendar;
 pub mod layout;
 pub mod paging;
 pub mod symbol_table;
+pub mod timestamp;

@@ -36,6 +36,8 @@ pub(super) fn bring_up(booted: &Booted) {
     }
     local_apic::measure_timer();
     wall_clock::start();
+    let (seconds, nanoseconds) = wall_clock::at_boot();
+    console::set_date_at_boot(seconds, nanoseconds);
     show_apic();
     cpus::start_others(booted);
     spare_cpu::decide(booted.options.guests_on_cpu0);

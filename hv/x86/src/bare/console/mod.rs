@@ -1,19 +1,22 @@
 //! The console: lines with levels, to the serial ports and into the ring that `xl dmesg` reads.
 
+mod debug_port;
 pub mod input;
 mod rate;
 mod ring;
 pub mod serial;
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
-use xenolith_bootinfo::{ComPort, ConsoleTarget, Options, Thresholds};
+use xenolith_bootinfo::{ComPort, ConsoleTarget, Options, Thresholds, Timestamps};
 use xenolith_hal::LogLevel;
 use xenolith_sync::{Once, SpinLock, rank};
 
 use self::serial::SerialPort;
+use crate::bare::base::clock;
+use crate::plain::timestamp::Timestamp;
 
 pub use ring::{copy_from as copy_from_ring, grow as grow_ring};
 
@@ -28,6 +31,10 @@ static LINE: SpinLock<bool, rank::Console> = SpinLock::new(true);
 static SYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 /// Set while the machine goes down: the console no longer waits for anyone.
 static FORCED: AtomicBool = AtomicBool::new(false);
+static TIMESTAMPS: Once<Timestamps> = Once::new();
+/// Nanoseconds since 1970 at boot; 0 while the date is not known.
+static DATE_AT_BOOT: AtomicU64 = AtomicU64::new(0);
+static GUESTS_TO_RING: AtomicBool = AtomicBool::new(false);
 static LOG: LevelPair = LevelPair::new(Thresholds::HYPERVISOR);
 static GUEST_LOG: LevelPair = LevelPair::new(Thresholds::GUEST);
 
@@ -66,10 +73,34 @@ pub fn configure(options: &Options) {
         }
     }
     let _ = PORTS.set(ports);
+    // A guest of another hypervisor may have no port, and that is the place where its first words are looked for.
+    if self::ports().is_empty() && !options.consoles.is_empty() && cpu_is_virtual() {
+        debug_port::open();
+    }
+    let _ = TIMESTAMPS.set(options.timestamps);
+    GUESTS_TO_RING.store(options.guests_to_ring, Ordering::Relaxed);
     SYNCHRONOUS.store(options.sync_console, Ordering::Relaxed);
     LOG.set(options.log);
     GUEST_LOG.set(options.guest_log);
     input::configure(options);
+}
+
+/// Sets the date at boot, for the time stamps of lines.
+pub fn set_date_at_boot(seconds: u64, nanoseconds: u32) {
+    let at_boot = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds.into());
+    DATE_AT_BOOT.store(at_boot, Ordering::Relaxed);
+}
+
+/// Opens the debug port where no serial port shows the console.
+pub fn speak_up() {
+    if ports().is_empty() {
+        debug_port::open();
+    }
+}
+
+/// Returns true where CPUID says that a hypervisor runs this CPU.
+fn cpu_is_virtual() -> bool {
+    core::arch::x86_64::__cpuid(1).ecx & 1 << 31 != 0
 }
 
 fn open(settings: ComPort) -> Option<SerialPort> {
@@ -110,9 +141,13 @@ pub fn print(text: fmt::Arguments<'_>) {
     });
 }
 
-/// Writes a guest's bytes unchanged. They do not go into the ring, which is the hypervisor's.
+/// Writes a guest's bytes unchanged. They do not go into the ring, which is the hypervisor's, unless `console_to_ring`
+/// says so.
 pub fn write_raw(bytes: &[u8]) {
     with_console(|at_start| {
+        if GUESTS_TO_RING.load(Ordering::Relaxed) {
+            ring::append(bytes);
+        }
         for byte in bytes {
             for port in ports() {
                 if *byte == b'\n' {
@@ -154,6 +189,17 @@ fn with_console(write: impl FnOnce(&mut bool)) {
     write(&mut true);
 }
 
+/// Returns the time stamp of a line that begins now.
+fn timestamp() -> Timestamp {
+    let ticks = clock::ticks();
+    Timestamp {
+        form: TIMESTAMPS.get().copied().unwrap_or_default(),
+        ticks,
+        since_boot: clock::nanoseconds_at(ticks),
+        at_boot: DATE_AT_BOOT.load(Ordering::Relaxed),
+    }
+}
+
 /// Puts the prefix before each line and sends everything to the ports and the ring.
 struct LineWriter<'a> {
     at_start: &'a mut bool,
@@ -165,7 +211,18 @@ impl LineWriter<'_> {
             let mut port = *port;
             let _ = port.write_str(text);
         }
+        debug_port::write(text);
         ring::append(text.as_bytes());
+    }
+}
+
+/// Writes what stands before a line, which has no lines in it.
+struct StampWriter<'a, 'b>(&'a mut LineWriter<'b>);
+
+impl Write for StampWriter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.put(text);
+        Ok(())
     }
 }
 
@@ -174,6 +231,7 @@ impl Write for LineWriter<'_> {
         for piece in text.split_inclusive('\n') {
             if *self.at_start {
                 self.put(PREFIX);
+                let _ = write!(StampWriter(self), "{}", timestamp());
             }
             self.put(piece);
             *self.at_start = piece.ends_with('\n');

@@ -76,6 +76,12 @@ fn attempt(method: RebootMethod) {
             clock::wait_microseconds(50);
             write_port(RESET_CONTROL, 0x06);
         }
+        RebootMethod::Power => {
+            // The same with the bit that has the power go as well.
+            write_port(RESET_CONTROL, 0x0a);
+            clock::wait_microseconds(50);
+            write_port(RESET_CONTROL, 0x0e);
+        }
         RebootMethod::Keyboard => {
             for _ in 0..10 {
                 wait_for_keyboard();
