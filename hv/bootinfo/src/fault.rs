@@ -95,6 +95,8 @@ pub enum BootFault {
     NoMemoryMap,
     /// The memory map holds no RAM.
     NoRam,
+    /// No piece of RAM is large enough for what the hypervisor needs.
+    TooLittleRam,
     /// Two entries of the memory map claim the same bytes.
     MapOverlap {
         /// The one that starts first.
@@ -148,9 +150,15 @@ impl fmt::Display for BootFault {
             }
             Self::NoMemoryMap => f.write_str("the boot loader passed no memory map"),
             Self::NoRam => f.write_str("the memory map holds no RAM"),
+            Self::TooLittleRam => f.write_str("the machine has too little RAM for the hypervisor; give it more"),
             Self::MapOverlap { first, second } => write!(f, "memory map entries {first} and {second} overlap"),
             Self::ModuleOverlap { first, second } => write!(f, "modules {first} and {second} overlap"),
-            Self::ModuleOutsideRam { index, range } => write!(f, "module {index} at {range} lies outside RAM"),
+            Self::ModuleOutsideRam { index, range } => {
+                write!(
+                    f,
+                    "module {index} at {range} lies outside RAM: the boot loader put it there, or mem= leaves it out"
+                )
+            }
             Self::ModuleOnImage { index, range, image } => {
                 write!(f, "module {index} at {range} lies on top of the hypervisor's image at {image}")
             }

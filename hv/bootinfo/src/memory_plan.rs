@@ -41,14 +41,15 @@ pub fn heap_bytes(ram_bytes: u64) -> u64 {
 impl MemoryPlan {
     /// Plans for the machine that `info` describes, with the hypervisor at `image`.
     ///
-    /// **Errors:** `NoRam` when no piece is large enough for the heap or the first page tables.
+    /// **Errors:** `TooLittleRam` when no piece is large enough for the heap or the first page tables.
     pub fn new(info: &BootInfo, image: MachineRange) -> Result<Self, BootFault> {
         let mut pieces = Pieces::new(info, image)?;
         let top = info.memory.ram().last().map_or(0, |range| range.end);
         // A page table for each GiB, twice over for holes, and room for the stacks and the image's own tables.
         let early_bytes = MIB.saturating_add((top / GIB).saturating_mul(2 * PAGE));
-        let early = pieces.take_high(early_bytes, PAGE, BOOT_REACH).ok_or(BootFault::NoRam)?;
-        let heap = pieces.take_high(heap_bytes(info.memory.ram_bytes()), 2 * MIB, u64::MAX).ok_or(BootFault::NoRam)?;
+        let early = pieces.take_high(early_bytes, PAGE, BOOT_REACH).ok_or(BootFault::TooLittleRam)?;
+        let heap =
+            pieces.take_high(heap_bytes(info.memory.ram_bytes()), 2 * MIB, u64::MAX).ok_or(BootFault::TooLittleRam)?;
         Ok(Self { early, heap, start_page: start_page(info), free: pieces.0 })
     }
 
@@ -103,5 +104,9 @@ fn start_page(info: &BootInfo) -> Option<u64> {
     let is_free = |page: &MachineRange| {
         info.memory.is_ram(*page) && !info.modules().iter().any(|module| module.range.overlaps(*page))
     };
-    (1..160_u64).rev().filter_map(|number| MachineRange::new(number.checked_mul(PAGE)?, PAGE)).find(is_free).map(|page| page.start)
+    (1..160_u64)
+        .rev()
+        .filter_map(|number| MachineRange::new(number.checked_mul(PAGE)?, PAGE))
+        .find(is_free)
+        .map(|page| page.start)
 }

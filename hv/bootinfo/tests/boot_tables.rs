@@ -342,7 +342,7 @@ fn the_start_page_keeps_off_modules_in_low_memory() {
 #[test]
 fn a_machine_too_small_for_the_heap_is_told_so() {
     let info = multiboot1(&[(0x20_0000, 0x20_0000, 1)], &[]).parse(magic::MULTIBOOT1).unwrap();
-    assert_eq!(MemoryPlan::new(&info, IMAGE), Err(BootFault::NoRam));
+    assert_eq!(MemoryPlan::new(&info, IMAGE), Err(BootFault::TooLittleRam));
 }
 
 proptest! {

@@ -36,15 +36,22 @@ pub enum KernelFileError {
 impl fmt::Display for KernelFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("the kernel is neither an ELF file nor a bzImage nor a compressed ELF file"),
-            Self::TooOld => f.write_str("the kernel's bzImage is older than boot protocol 2.08"),
-            Self::Truncated => f.write_str("the kernel's file ends too early"),
+            Self::Unknown => f.write_str(
+                "the first module is no kernel: neither an ELF file nor a bzImage nor a compressed ELF file",
+            ),
+            Self::TooOld => f.write_str("the kernel's bzImage is older than boot protocol 2.08; take a newer kernel"),
+            Self::Truncated => f.write_str("the kernel's file ends too early; copy it anew"),
             Self::Unsupported(how) => {
                 write!(f, "the kernel is compressed with {how}; supported are none, gzip, xz, zstd and lz4")
             }
-            Self::Damaged(how) => write!(f, "the kernel's {how} data are damaged"),
-            Self::WrongLength => f.write_str("the kernel unpacks to another length than its file says"),
-            Self::NoMemory(how) => write!(f, "not enough memory to unpack the kernel's {how} data"),
+            Self::Damaged(how) => write!(f, "the kernel's {how} data are damaged; copy it anew"),
+            Self::WrongLength => f.write_str("the kernel unpacks to another length than its file says; copy it anew"),
+            Self::NoMemory(how) => {
+                write!(
+                    f,
+                    "not enough memory to unpack the kernel's {how} data; give the machine more, or the kernel unpacked"
+                )
+            }
         }
     }
 }

@@ -29,7 +29,9 @@ static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// Starts the other CPUs, as many as there are and as the command line allows.
 pub(super) fn start_others(booted: &Booted) {
-    start_virtualisation();
+    if let Err(unfit) = svm::start_this_cpu() {
+        crash::refuse(format_args!("{unfit}."));
+    }
     let this = local_apic::id();
     let wanted = booted.options.max_cpus.unwrap_or(u32::MAX) as usize;
     let found = booted.acpi.processors.usable.len();

@@ -16,6 +16,7 @@ use crate::bare::interrupts::descriptors;
 use crate::bare::memory::boot_memory::BootMemory;
 use crate::bare::memory::stacks::{self, StackUse};
 use crate::bare::memory::{address_space, heap};
+use crate::bare::svm;
 use crate::plain::layout::{self, DIRECT_MAP, DIRECT_MAP_BYTES, PAGE};
 use crate::plain::paging::{self, EntryFlags, PageTables, PagingError, Protections};
 
@@ -39,8 +40,16 @@ pub unsafe fn start(magic: u32, info: u32, then: fn(Booted) -> !) -> ! {
     let memory = unsafe { BootMemory::new() };
     let info = xenolith_bootinfo::parse(&memory, magic, info.into());
     let options = read_options(info.as_ref().ok());
-    let info: &'static BootInfo = INFO.get_or_init(|| must(info));
+    let info: &'static BootInfo = INFO.get_or_init(|| {
+        let mut info = must(info);
+        let bound = |asked: Option<u64>| asked.unwrap_or(u64::MAX);
+        info.memory.limit(bound(options.memory_end), bound(options.memory_bytes));
+        info
+    });
     introduce(info);
+    if let Err(unfit) = svm::look_for() {
+        crash::refuse(format_args!("{unfit}."));
+    }
     must(xenolith_bootinfo::validate(info, image::loaded()));
     let acpi = ACPI.get_or_init(|| read_acpi(&memory, info));
     let plan = PLAN.get_or_init(|| {
@@ -59,7 +68,7 @@ pub unsafe fn start(magic: u32, info: u32, then: fn(Booted) -> !) -> ! {
 fn must<T>(result: Result<T, BootFault>) -> T {
     match result {
         Ok(value) => value,
-        Err(fault) => panic!("Bad boot information: {fault}"),
+        Err(fault) => crash::refuse(format_args!("{fault}.")),
     }
 }
 
@@ -130,9 +139,11 @@ fn switch_tables(info: &BootInfo, options: &Options, plan: &mut MemoryPlan) {
         Some(frame)
     };
     // SAFETY: `take` gives such frames, and the boot page tables map them at offset 0.
-    let mut tables = unsafe { PageTables::new(0, &mut take) }.unwrap_or_else(|| panic!("no memory for page tables"));
-    if let Err(error) = fill(&mut tables, info, &mut take) {
-        panic!("the hypervisor's page tables cannot be built: {error:?}");
+    let mut tables = unsafe { PageTables::new(0, &mut take) }.unwrap_or_else(|| too_small());
+    match fill(&mut tables, info, &mut take) {
+        Ok(()) => {}
+        Err(PagingError::NoFrame) => too_small(),
+        Err(error) => panic!("the hypervisor's page tables cannot be built: {error:?}"),
     }
     let got = paging::set_up_this_cpu(Protections { smep: options.smep, smap: options.smap });
     // SAFETY: the tables map the image, in which code, data and the boot stack lie, with the rights each needs; and
@@ -160,6 +171,10 @@ fn switch_tables(info: &BootInfo, options: &Options, plan: &mut MemoryPlan) {
         let place = plan.free.partition_point(|range| range.start < left.start);
         let _ = plan.free.try_insert(place, left);
     }
+}
+
+fn too_small() -> ! {
+    crash::refuse(format_args!("the machine has too little memory for the hypervisor's page tables."))
 }
 
 const fn word(on: bool, word: &str) -> &str {

@@ -32,7 +32,10 @@ pub(super) fn bring_up(booted: &Booted) {
     this.online.store(true, Ordering::Release);
     interrupt_controllers::silence(processors);
     if !calibration::run(booted.acpi) {
-        panic!("no clock to measure the time stamp counter against (neither HPET nor PM timer)");
+        crash::refuse(format_args!(
+            "there is no clock to measure the time stamp counter against, neither an HPET nor ACPI's timer: switch one on \
+             in the firmware's setup."
+        ));
     }
     local_apic::measure_timer();
     wall_clock::start();
@@ -42,7 +45,7 @@ pub(super) fn bring_up(booted: &Booted) {
     cpus::start_others(booted);
     spare_cpu::decide(booted.options.guests_on_cpu0);
     if !ram::set_up(booted.info, booted.plan) {
-        panic!("the heap is too small to note which RAM is free");
+        crash::refuse(format_args!("the machine has too little memory to note which of it is free."));
     }
     interrupts::set_handler(vector::IOMMU, amd_vi::report);
     interrupts::set_handler(vector::SERIAL, serial_input::receive);
@@ -51,6 +54,9 @@ pub(super) fn bring_up(booted: &Booted) {
     pci_config::set_up(&booted.acpi.pci_ranges, booted.info);
     if booted.options.iommu {
         amd_vi::find(&booted.acpi.iommus.iommus);
+    }
+    if booted.options.iommu_required && !amd_vi::is_there() {
+        crash::refuse(format_args!("there is no IOMMU that works, and iommu=required asks for one."));
     }
     let usage = heap::usage();
     crate::log!(Info, "Heap: {} KiB used, {} KiB free", usage.used_bytes >> 10, usage.free_bytes >> 10);

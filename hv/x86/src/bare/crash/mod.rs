@@ -69,6 +69,16 @@ pub fn die(frame: &InterruptFrame, reason: fmt::Arguments<'_>) -> ! {
     finish();
 }
 
+/// Ends the start of the machine for something that is no fault of the hypervisor's: `reason` is one sentence with the
+/// cause and, where there is one, the remedy. Nothing else is told.
+pub fn refuse(reason: fmt::Arguments<'_>) -> ! {
+    interrupts::disable();
+    console::force();
+    console::speak_up();
+    crate::print!("\n{BANNER}\nXenolith does not start: {reason}\n{BANNER}\n");
+    finish();
+}
+
 fn finish() -> ! {
     if NO_REBOOT.load(Ordering::Relaxed) {
         crate::print!("Manual reset required ('noreboot' specified)");

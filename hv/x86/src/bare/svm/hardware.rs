@@ -15,6 +15,9 @@ use xenolith_hal::{CpuId, CpuidRegisters, Mpa, PageWords, Registers};
 use xenolith_sync::Once;
 
 const VM_CR: u32 = 0xc001_0114;
+/// CPUID: what SVM can do, and that it can be locked.
+const SVM_FEATURES: u32 = 0x8000_000a;
+const HAS_LOCK: u32 = 1 << 2;
 const VM_CR_LOCK: u64 = 1 << 3;
 const VM_CR_SVM_DISABLED: u64 = 1 << 4;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
@@ -139,10 +142,22 @@ pub fn features() -> Option<Features> {
     FEATURES.get().copied()
 }
 
+/// Checks by CPUID that the current CPU can run guests. Needs nothing to be set up.
+///
+/// **Errors:** as [`Features::detect`].
+pub fn look_for() -> Result<(), Unfit> {
+    Features::detect(cpuid).map(|_| ())
+}
+
 /// Clears the firmware's SVM disable bit, unless it is locked.
 fn unlock() -> Result<(), Unfit> {
+    // Emulators make CPUs without the register, and those have no lock either. The first CPUs with SVM had the register
+    // and no lock, and no nested paging.
+    if cpuid(SVM_FEATURES, 0).edx & HAS_LOCK == 0 {
+        return Ok(());
+    }
     let mut control = Msr::new(VM_CR);
-    // SAFETY: every CPU with SVM has the register; reading it changes nothing.
+    // SAFETY: every CPU whose SVM can be locked has the register; reading it changes nothing.
     let value = unsafe { control.read() };
     if value & VM_CR_SVM_DISABLED == 0 {
         return Ok(());

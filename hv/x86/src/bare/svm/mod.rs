@@ -7,5 +7,5 @@ mod machine;
 mod switch;
 
 pub use guest_report::GuestReport;
-pub use hardware::{Hardware, enable_cpu, features, open_ports, permission_maps};
+pub use hardware::{Hardware, enable_cpu, features, look_for, open_ports, permission_maps};
 pub use machine::{Space, Vcpu, new_space, new_vcpu, start_this_cpu};
