@@ -9,6 +9,26 @@ pub const XEN_MAJOR: u16 = 4;
 /// The minor version of Xen whose interface is implemented.
 pub const XEN_MINOR: u16 = 17;
 
+/// The upper bounds of a domain's grant table. **Source:** Xen's `gnttab_max_frames`, `gnttab_max_maptrack_frames`
+/// and `gnttab=max-ver`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GrantBounds {
+    pub frames: u32,
+    pub maptrack_frames: u32,
+    pub version: u32,
+}
+
+impl GrantBounds {
+    /// The bounds when no boot option names others.
+    pub const DEFAULT: Self = Self { frames: 64, maptrack_frames: 1024, version: 2 };
+}
+
+impl Default for GrantBounds {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// What a guest sees of the build, and the boot options that change the hypervisor's behaviour.
 #[derive(Default)]
 pub struct Settings {
@@ -23,7 +43,9 @@ pub struct Settings {
     pub change_set: &'static str,
     /// The build identifier; 20 bytes as real Xen has them.
     pub build_id: [u8; 20],
-    /// Wait instead of rebooting the machine when dom0 or the hypervisor crashes (`noreboot`).
+    /// The bounds of every grant table, dom0's among them.
+    pub grants: GrantBounds,
+    /// Wait instead of starting the machine anew when dom0 or the hypervisor ends.
     pub no_reboot: bool,
     /// The rate of the time stamp counters, in ticks per millisecond.
     pub tsc_khz: u32,

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use xenolith_bootinfo::acpi::{AcpiTables, PciRange};
-use xenolith_bootinfo::{ConsoleTarget, Dom0Memory, MachineRange, Module, Options, VcpuCount};
+use xenolith_bootinfo::{ConsoleTarget, MachineRange, Module, Options, VcpuCount};
 use xenolith_core::components::devices::{AddressRange, DevicePlan};
 use xenolith_core::dom0;
 use xenolith_core::dom0::{Dom0Plan, FirmwareTables, HostRegion};
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::memory::frames::Frames;
-use xenolith_core::settings::Settings;
+use xenolith_core::settings::{GrantBounds, Settings};
 use xenolith_devices::acpi::{InterruptOverride, IoApicEntry, Origin, is_passed_on};
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
@@ -23,7 +23,7 @@ use xenolith_x86::bare::boot::Booted;
 use xenolith_x86::bare::interrupts::interrupt_controllers;
 use xenolith_x86::bare::memory::heap;
 use xenolith_x86::bare::platform::{amd_vi, memory_types, microcode};
-use xenolith_x86::bare::{X86Machine, console};
+use xenolith_x86::bare::{X86Machine, console, crash};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -31,8 +31,6 @@ const EXTRA_VERSION: &str = ".0-xenolith";
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 const PAGE: u64 = 1 << PAGE_SHIFT;
 const MIB: u64 = 1 << 20;
-/// What dom0 leaves to the hypervisor and to other domains' bookkeeping when nobody says how much it gets.
-const LEFT_BY_DOM0: u64 = 64 * MIB;
 /// How much of the heap stays free when dom0 is there.
 const KEPT_FOR_HEAP: u64 = 4 * MIB;
 /// The most vCPUs that dom0 gets when nobody says how many.
@@ -86,6 +84,11 @@ fn settings(booted: &Booted) -> Settings {
         compile_date: "unknown",
         change_set: concat!("xenolith ", env!("CARGO_PKG_VERSION")),
         build_id: [0; 20],
+        grants: GrantBounds {
+            frames: booted.options.grants.frames,
+            maptrack_frames: booted.options.grants.maptrack_frames,
+            version: booted.options.grants.version,
+        },
         no_reboot: booted.options.no_reboot,
         tsc_khz: X86Machine.time_base().tsc_khz,
         microcode: microcode::level(),
@@ -109,19 +112,23 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     let command_line = booted.info.module_command_line(kernel);
     let (kernel, ramdisk) = match unpack(&hv.frames, booted, kernel, modules.get(1)) {
         Ok(found) => found,
-        Err(error) => panic!("Could not construct domain 0: {error}"),
+        Err(error) => crash::refuse(format_args!("could not construct domain 0: {error}.")),
     };
     let host_map = host_map(booted);
     let (io_apics, configuration, own) = (interrupt_controllers::places(), configuration(booted), kept_memory(booted));
-    let free = hv.frames.free_pages() << PAGE_SHIFT;
+    let vcpus = dom0_vcpus(booted.options.dom0_vcpus, hv.scheduler.online().iter().count());
+    let free = hv.frames.free_pages();
+    let free = free.saturating_sub(dom0::pages_beside(free, vcpus)) << PAGE_SHIFT;
+    let asked = booted.options.dom0_memory;
     let firmware = Firmware::new(booted.acpi);
     let plan = Dom0Plan {
         kernel: kernel.bytes(),
         command_line,
         ramdisk: ramdisk.as_ref().map(Room::bytes),
-        pages: dom0_bytes(booted.options.dom0_memory, free) >> PAGE_SHIFT,
-        most_pages: dom0_most_pages(booted.options.dom0_memory, free),
-        vcpus: dom0_vcpus(booted.options.dom0_vcpus, hv.scheduler.online().iter().count()),
+        pages: asked.at_boot(free) >> PAGE_SHIFT,
+        most_pages: asked.at_most(free).and_then(|most| u32::try_from(most >> PAGE_SHIFT).ok()).unwrap_or(u32::MAX),
+        vcpus,
+        vcpus_pinned: booted.options.dom0_vcpus_pinned,
         host_map: &host_map,
         firmware: firmware.tables(),
         ports: dom0_ports(booted.options, booted.acpi),
@@ -131,7 +138,7 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
         capabilities: hv.settings.capabilities,
     };
     if let Err(error) = dom0::build(hv, &plan) {
-        panic!("Could not construct domain 0: {error}");
+        crash::refuse(format_args!("could not construct domain 0: {error}."));
     }
     kernel.release(&hv.frames);
     if let Some(ramdisk) = ramdisk {
@@ -268,20 +275,6 @@ fn kept_memory(booted: &Booted) -> Vec<AddressRange> {
     let ram = booted.info.memory.ram().map(|range| AddressRange { start: range.start, end: range.end });
     let own = [booted.acpi.processors.local_apic].into_iter().chain(booted.acpi.hpet).map(AddressRange::page_of);
     ram.chain(own).collect()
-}
-
-/// How much memory dom0 gets, in bytes: what was asked for, within the bounds that were asked for, and no more than
-/// there is.
-fn dom0_bytes(asked: Dom0Memory, free: u64) -> u64 {
-    let amount = asked.amount.map_or(free.saturating_sub(LEFT_BY_DOM0), |amount| amount.of(free));
-    let amount = asked.min.map_or(amount, |min| amount.max(min.of(free)));
-    let amount = asked.max.map_or(amount, |max| amount.min(max.of(free)));
-    amount.min(free)
-}
-
-/// How many pages dom0 may ever have: no bound where none was asked for.
-fn dom0_most_pages(asked: Dom0Memory, free: u64) -> u32 {
-    asked.max.and_then(|max| u32::try_from(max.of(free) >> PAGE_SHIFT).ok()).unwrap_or(u32::MAX)
 }
 
 fn dom0_vcpus(asked: Option<VcpuCount>, cpus: usize) -> u32 {

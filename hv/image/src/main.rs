@@ -29,7 +29,7 @@ extern "C" fn xenolith_main(magic: u32, info: u32) -> ! {
 /// The machine is up: makes dom0, and has every CPU run.
 fn start(booted: boot::Booted) -> ! {
     if let Err(hv) = launch::hypervisor(&booted).and_then(|hv| HYPERVISOR.set(hv).map_err(|_| launch::NoMemory)) {
-        panic!("{hv}");
+        crash::refuse(format_args!("{hv}."));
     }
     if let Some(hv) = HYPERVISOR.get() {
         keys::add(MoreKeys { listed: &debug_keys::KEYS, press: press_key });

@@ -28,7 +28,13 @@ impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel(error) => error.fmt(f),
-            Self::NoRoom { bytes } => write!(f, "no {} MiB of free memory for the boot modules", bytes >> 20),
+            Self::NoRoom { bytes } => {
+                write!(
+                    f,
+                    "no {} MiB of free memory in one piece for the boot modules; give the machine more",
+                    bytes >> 20
+                )
+            }
         }
     }
 }

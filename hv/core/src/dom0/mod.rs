@@ -23,6 +23,7 @@ use crate::lifecycle::time::update_wall_clock;
 use crate::memory::frames::PagingPool;
 use crate::memory::guest_memory::write_physical;
 use crate::memory::physmap::{Memory, Physmap};
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 use kernel::{Kernel, Segment};
@@ -30,7 +31,8 @@ use start_info::Placed;
 use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::{Dom0Ports, PortOwner};
-use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
+use xenolith_hal::{CpuId, CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
+use xenolith_sched::{CpuSet, Settings};
 
 /// The parameters of dom0.
 pub struct Dom0Plan<'a> {
@@ -45,6 +47,8 @@ pub struct Dom0Plan<'a> {
     /// The most pages that it may ever have; it starts with no more.
     pub most_pages: u32,
     pub vcpus: u32,
+    /// Each vCPU runs on one CPU alone, in the order of the CPUs, over and over.
+    pub vcpus_pinned: bool,
     /// The machine's memory map, lowest first.
     pub host_map: &'a [HostRegion],
     /// The firmware's tables that dom0 is shown.
@@ -104,9 +108,6 @@ impl From<KernelError> for Dom0Error {
 /// The address port of PCI configuration. Narrower accesses to it reach other registers of the chipset, which are
 /// dom0's too.
 const ADDRESS_PORT: RangeInclusive<u16> = 0xcf8..=0xcfb;
-/// Grant frames and maptrack frames of dom0. **Source:** Xen's `gnttab_max_frames` and `gnttab_max_maptrack_frames`.
-const GRANT_FRAMES: u32 = 64;
-const MAPTRACK_FRAMES: u32 = 1024;
 /// The highest event channel port of dom0.
 const HIGHEST_PORT: u32 = i32::MAX as u32;
 /// Returns the pages of page tables: enough for all of dom0's memory in 4 KiB pages, and as much again for what it maps
@@ -114,6 +115,15 @@ const HIGHEST_PORT: u32 = i32::MAX as u32;
 const fn pool_pages(pages: u64) -> u32 {
     let tables = pages / 128 + 2048;
     if tables > u32::MAX as u64 { u32::MAX } else { tables as u32 }
+}
+
+/// Returns the pages to leave free beside a dom0 of `pages`: for page tables that map all of them as 4 KiB pages, once
+/// for CPUs and once for devices, for its vCPUs, and for what is allocated while it starts.
+#[must_use]
+pub const fn pages_beside(pages: u64, vcpus: u32) -> u64 {
+    const OTHERS: u64 = 1024;
+    const PER_VCPU: u64 = 16;
+    (pages / 256).saturating_add((vcpus as u64).saturating_mul(PER_VCPU)).saturating_add(OTHERS)
 }
 
 /// Builds dom0 and unpauses its first vCPU, which starts when a CPU enters its loop.
@@ -146,11 +156,25 @@ pub fn build<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Doma
     }
     hv.domains.insert(domain.clone()).map_err(|_| Dom0Error::NoMemory("entry in the list of domains"))?;
     update_wall_clock(hv, &domain);
+    if plan.vcpus_pinned {
+        pin_vcpus(hv, &domain);
+    }
     if let Some(first) = domain.vcpu(VcpuId(0)) {
         first.bring_up();
         hv.scheduler.wake(&hv.machine, &domain, first);
     }
     Ok(domain)
+}
+
+/// Pins each vCPU to one CPU: to the first CPU the first, and again from the first when there are no more.
+fn pin_vcpus<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    let online: Vec<CpuId> = hv.scheduler.online().iter().collect();
+    for (vcpu, cpu) in domain.vcpus.iter().zip(online.iter().copied().cycle()) {
+        let before = vcpu.schedule.settings();
+        if let Ok(pinned) = Settings::new(before.weight(), before.cap_percent(), CpuSet::only(cpu), before.soft()) {
+            hv.scheduler.set(&hv.machine, domain, vcpu, pinned);
+        }
+    }
 }
 
 fn domain_memory<'a, M: Machine>(hv: &'a Hypervisor<M>, domain: &'a Domain<M>) -> Memory<'a, M, M::Space> {
@@ -173,9 +197,9 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
     let vcpu_plan = VcpuPlan { count: plan.vcpus, owner: id, shared_info, mtrr: hv.settings.mtrr };
     let vcpus =
         physmap.with_pool(|pool| making::make(hv, &vcpu_plan, pool)).map_err(|_| Dom0Error::NoMemory("vCPUs"))?;
-    let limits = Limits { frames: GRANT_FRAMES, maptrack_frames: MAPTRACK_FRAMES, version: 2 };
     let source = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
-    let grants = GrantTable::new(limits, &source).map_err(|_| Dom0Error::NoMemory("grant table"))?;
+    let grants = GrantTable::new(Limits::at_most(hv.settings.grants), &source)
+        .map_err(|_| Dom0Error::NoMemory("grant table"))?;
     let host = |leaf, subleaf| hv.machine.cpuid(leaf, subleaf);
     let emulation_flags = EmulationFlags::LAPIC | EmulationFlags::IOAPIC | EmulationFlags::VPCI;
     let arch = ArchDomainconfig { emulation_flags, misc_flags: MiscFlags(0) };

@@ -5,6 +5,7 @@ use super::entry::Entry;
 use super::maptrack::Maptrack;
 use crate::memory::frames::{Frames, Pages, SharedFrame};
 use crate::memory::physmap::Memory;
+use crate::settings::GrantBounds;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_abi::grant_entry::{GRANT_ENTRIES_V1_PER_PAGE, GRANT_ENTRIES_V2_PER_PAGE, GRANT_STATUS_PER_PAGE};
@@ -24,7 +25,12 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of a domain for which none were set.
-    pub const DEFAULT: Self = Self { frames: 64, maptrack_frames: 1024, version: 2 };
+    pub const DEFAULT: Self = Self::at_most(GrantBounds::DEFAULT);
+
+    /// Returns the highest limits that `bounds` allow.
+    pub const fn at_most(bounds: GrantBounds) -> Self {
+        Self { frames: bounds.frames, maptrack_frames: bounds.maptrack_frames, version: bounds.version }
+    }
 }
 
 /// The version of the entries.

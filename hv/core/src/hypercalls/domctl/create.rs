@@ -44,7 +44,7 @@ pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     } else {
         hv.domains.free_number().ok_or(Errno::ENOMEM)?
     };
-    let limits = check(&wanted)?;
+    let limits = check(&wanted, Limits::at_most(hv.settings.grants))?;
     let domain = make(hv, id, &wanted, limits)?;
     if let Err(errno) = hv.domains.insert(domain.clone()) {
         give_back(hv, &domain);
@@ -59,8 +59,8 @@ fn require(condition: bool) -> Result<(), Errno> {
     if condition { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// Checks the options, and returns the limits of the grant table.
-fn check(wanted: &DomctlCreatedomain) -> Result<Limits, Errno> {
+/// Checks the options, and returns the limits of the grant table, which are `most` where the options name no lower ones.
+fn check(wanted: &DomctlCreatedomain, most: Limits) -> Result<Limits, Errno> {
     let known = CreateFlags::HVM | CreateFlags::HAP | CreateFlags::OOS_OFF | CreateFlags::XS_DOMAIN;
     require(wanted.flags.difference(known).is_empty())?;
     require(wanted.flags.contains(CreateFlags::HVM | CreateFlags::HAP))?;
@@ -69,18 +69,18 @@ fn check(wanted: &DomctlCreatedomain) -> Result<Limits, Errno> {
     require(wanted.arch.misc_flags.difference(MiscFlags::MSR_RELAXED).is_empty())?;
     require(wanted.arch.emulation_flags == EmulationFlags::LAPIC)?;
     require(wanted.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK == 0)?;
-    require((1..=Limits::DEFAULT.version).contains(&wanted.grant_opts))?;
+    require((1..=most.version).contains(&wanted.grant_opts))?;
     if !POOLS.contains(&wanted.cpupool_id) {
         return Err(Errno::ESRCH);
     }
     let or_default = |asked: i32, most: u32| u32::try_from(asked).unwrap_or(most);
     let limits = Limits {
-        frames: or_default(wanted.max_grant_frames, Limits::DEFAULT.frames),
-        maptrack_frames: or_default(wanted.max_maptrack_frames, Limits::DEFAULT.maptrack_frames),
+        frames: or_default(wanted.max_grant_frames, most.frames),
+        maptrack_frames: or_default(wanted.max_maptrack_frames, most.maptrack_frames),
         version: wanted.grant_opts,
     };
-    require((1..=Limits::DEFAULT.frames).contains(&limits.frames))?;
-    require(limits.maptrack_frames <= Limits::DEFAULT.maptrack_frames)?;
+    require((1..=most.frames).contains(&limits.frames))?;
+    require(limits.maptrack_frames <= most.maptrack_frames)?;
     Ok(limits)
 }
 

@@ -27,6 +27,8 @@ pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
     let (claimed, features) = (hv.frames.claimed_pages(), hv.host_policy().features());
     let mut hw_cap = [0; 8];
     hw_cap.iter_mut().zip(features.0).for_each(|(to, word)| *to = word);
+    let mut capabilities = PhysCapabilities::HVM | PhysCapabilities::HAP | PhysCapabilities::GNTTAB_V1;
+    capabilities.set(PhysCapabilities::GNTTAB_V2, hv.settings.grants.version >= 2);
     op.set_physinfo(SysctlPhysinfo {
         threads_per_core: 1,
         // Toolstacks divide one by the other to count the sockets.
@@ -36,10 +38,7 @@ pub(super) fn physinfo<M: Machine>(call: &Call<'_, M>, op: &mut Sysctl) -> Resul
         nr_nodes: 1,
         max_node_id: 0,
         cpu_khz: hv.settings.tsc_khz,
-        capabilities: PhysCapabilities::HVM
-            | PhysCapabilities::HAP
-            | PhysCapabilities::GNTTAB_V1
-            | PhysCapabilities::GNTTAB_V2,
+        capabilities,
         total_pages: hv.settings.ram_pages,
         free_pages: hv.frames.free_pages(),
         scrub_pages: 0,

@@ -4,6 +4,7 @@ use super::toolstack::*;
 use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::{DomId, Errno, VcpuId};
+use xenolith_core::settings::GrantBounds;
 
 #[test]
 fn a_new_domain_is_paused_and_has_nothing() {
@@ -88,6 +89,21 @@ fn the_grant_table_keeps_within_what_the_machine_allows() {
     let wanted = DomctlCreatedomain { max_grant_frames: 3, max_maptrack_frames: 0, grant_opts: 1, ..options() };
     let limits = domain(&world, create_with(&world, DomId(0), wanted).unwrap()).grants.limits();
     assert_eq!((limits.frames, limits.maptrack_frames, limits.version), (3, 0, 1));
+}
+
+#[test]
+fn the_bounds_of_the_grant_table_are_the_boot_options() {
+    let mut world = World::new(&[1]);
+    world.hv.settings.grants = GrantBounds { frames: 256, maptrack_frames: 2048, version: 1 };
+    let made = |wanted| create_with(&world, DomId(0), wanted);
+    let wanted = DomctlCreatedomain { max_grant_frames: 256, max_maptrack_frames: 2048, grant_opts: 1, ..options() };
+    let limits = domain(&world, made(wanted).unwrap()).grants.limits();
+    assert_eq!((limits.frames, limits.maptrack_frames, limits.version), (256, 2048, 1));
+    assert_eq!(made(DomctlCreatedomain { max_grant_frames: 257, ..wanted }), Err(Errno::EINVAL));
+    assert_eq!(made(DomctlCreatedomain { grant_opts: 2, ..wanted }), Err(Errno::EINVAL));
+    // What is not said is what the machine allows.
+    let unsaid = DomctlCreatedomain { max_grant_frames: -1, max_maptrack_frames: -1, ..wanted };
+    assert_eq!(domain(&world, made(unsaid).unwrap()).grants.limits().frames, 256);
 }
 
 #[test]
