@@ -1,7 +1,9 @@
 //! Debian's unmodified kernel as domain 0: brought by every boot loader, typed to, switched off, started anew, crashed.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, cpus_for_guests, places};
@@ -84,6 +86,53 @@ fn kernel() -> PathBuf {
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"));
     let mut kernels = entries.filter(is_kernel);
     kernels.next().unwrap_or_else(|| panic!("no kernel in {}; run: cargo xtask test", place.display()))
+}
+
+/// Runs a program on some bytes.
+fn piped(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{program} failed");
+        output.stdout
+    })
+}
+
+/// Debian's kernel packed anew, with the window that Linux's build has since it packs by `zstd -22`: 128 MiB, whatever
+/// comes out. How hard it is packed is another matter, and takes minutes at 22.
+fn kernel_with_a_wide_window(test: &str) -> PathBuf {
+    let packed = fs::read(kernel()).unwrap();
+    let word = |at: usize| u32::from_le_bytes(packed[at..at + 4].try_into().unwrap()) as usize;
+    let header = (usize::from(packed[0x1f1]) + 1) * 512;
+    let payload = &packed[header + word(0x248)..][..word(0x24c)];
+    let (data, length) = payload.split_at(payload.len() - 4);
+    let kernel = piped("xz", &["-dc"], data);
+    assert_eq!(kernel.len(), u32::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut payload = piped("zstd", &["-3", "--long=27", "-c"], &kernel);
+    payload.extend(length);
+    let mut file = packed[..header].to_vec();
+    file[0x248..0x24c].fill(0);
+    file[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    file.extend(payload);
+    let place = image::scratch(&format!("{test}-kernel")).join("vmlinuz");
+    fs::write(&place, file).unwrap();
+    place
+}
+
+#[test]
+fn a_kernel_packed_with_a_window_of_128_mib_starts_on_a_machine_of_1_gib() {
+    let test = "debian-kernel-wide-window";
+    let kernel = Module { file: kernel_with_a_wide_window(test), command_line: WORDS.into() };
+    let ramdisk = Module { file: ramdisk(&format!("{test}-ramdisk")), command_line: String::new() };
+    let options = format!("{} dom0=pvh dom0-iommu=none dom0_mem=256M dom0_vcpus_pin", image::OPTIONS);
+    let media = Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel, ramdisk] };
+    let timeout = Duration::from_secs(300);
+    let mut machine = Machine::start(&MachineSpec { timeout, ..MachineSpec::new(test, media) }).unwrap();
+    let ending = end_by(&mut machine, "off");
+    assert!(ending.is_good(), "{ending}\n{}", machine.report());
 }
 
 /// CTRL-a, three times.

@@ -34,6 +34,17 @@ fn domain_0_gets_the_amount_that_was_asked_for_within_its_bounds() {
 }
 
 #[test]
+fn domain_0_gets_what_there_is_where_more_was_asked_for() {
+    for (number, form) in ["1024M", "4G,max:8G", "99999G"].into_iter().enumerate() {
+        let mut machine = boot(&format!("dom0-memory-clamped-{number}"), form, "version");
+        let line = machine.expect("Dom0 has ").unwrap_or_else(|error| panic!("{error:#}"));
+        let mib = line.split("Dom0 has ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+        assert!(mib.is_some_and(|mib| (850..1000).contains(&mib)), "{line}");
+        expect(&mut machine, "TESTS END");
+    }
+}
+
+#[test]
 fn domain_0_may_grow_up_to_the_bound_and_without_one_as_far_as_there_is_memory() {
     for (test, form, unlimited) in [("bounded", "256M,max:256M", "no"), ("unbounded", "256M", "yes")] {
         let mut machine = boot(&format!("dom0-memory-{test}"), form, "memory/maximum-reservation");

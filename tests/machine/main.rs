@@ -16,5 +16,6 @@ mod image;
 mod iommu;
 mod memory;
 mod options;
+mod refusals;
 mod serial_line;
 mod spinning_kernel;

@@ -45,6 +45,8 @@ pub const WHOLE_MACHINES: &[&Need] = &[
     },
     &Need { why: "GRUB for BIOS", shown_by: &["/usr/lib/grub/i386-pc"], packages: &["grub-pc-bin"] },
     &Need { why: "GRUB for UEFI", shown_by: &["/usr/lib/grub/x86_64-efi"], packages: &["grub-efi-amd64-bin"] },
+    &Need { why: "unpacks Debian's kernel", shown_by: &["xz"], packages: &["xz-utils"] },
+    &Need { why: "packs it in another way", shown_by: &["zstd"], packages: &["zstd"] },
     &Need { why: "makes boot discs", shown_by: &["xorriso"], packages: &["xorriso"] },
     &Need { why: "makes the UEFI part of boot discs", shown_by: &["mformat"], packages: &["mtools"] },
 ];
