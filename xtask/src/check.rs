@@ -1,8 +1,8 @@
 //! `cargo xtask check`: the rules of the code that a program can hold. A rule that nothing checks gets broken.
 
-mod doc_words;
 mod circles;
 mod dead_items;
+mod doc_words;
 mod documentation;
 mod fence;
 mod imports;

@@ -127,7 +127,27 @@ fn install(packages: &[&str], reasons: &str) -> Result<()> {
     if apt("apt-get update".split(' ')).is_err() {
         eprintln!("apt could not fetch its lists; those that are here have to do");
     }
-    apt(words())
+    let Err(error) = apt(words()) else { return Ok(()) };
+    // QEMU's tools from another release keep out an emulator of this one: both must be of one version.
+    let Some(tools) = packages.contains(&"qemu-system-x86").then(tools_of_the_emulator).flatten() else {
+        return Err(error);
+    };
+    let with_tools = format!("{line} --allow-downgrades {tools}");
+    eprintln!("QEMU's tools are of another version than the emulator that apt has; they are replaced: {with_tools}");
+    apt(with_tools.split(' '))
+}
+
+/// Returns QEMU's tools in the version that the emulator has in apt's lists, as `apt-get` takes it; none if they are not
+/// installed.
+fn tools_of_the_emulator() -> Option<String> {
+    process::output(Command::new("dpkg-query").args(["--status", "qemu-utils"])).ok()?;
+    let policy = process::output(Command::new("apt-cache").args(["policy", "qemu-system-x86"])).ok()?;
+    candidate(&policy).map(|version| format!("qemu-utils={version}"))
+}
+
+/// Reads the version that would be installed from what `apt-cache policy` prints.
+fn candidate(policy: &str) -> Option<&str> {
+    policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).filter(|version| *version != "(none)")
 }
 
 /// Installs a need's packages though something of them is there: it is too old.
@@ -153,6 +173,13 @@ mod tests {
         assert!(find("sh").is_some());
         assert!(find("/bin/sh").is_some());
         assert!(find("no-such-program").is_none());
+    }
+
+    #[test]
+    fn the_version_that_apt_would_install_is_read() {
+        let policy = "qemu-system-x86:\n  Installed: (none)\n  Candidate: 1:7.2+dfsg-7\n  Version table:\n";
+        assert_eq!(candidate(policy), Some("1:7.2+dfsg-7"));
+        assert_eq!(candidate("x:\n  Candidate: (none)\n"), None);
     }
 
     #[test]
