@@ -2,16 +2,13 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --profile checked --test loom_block_and_wake`.
 #![cfg(loom)]
 
-#[path = "features/hypercall_world/mod.rs"]
-mod hypercall_world;
-
-use hypercall_world::World;
 use loom::sync::Arc;
 use loom::thread;
 use xen_abi::VcpuId;
 use xenolith_core::lifecycle::waking;
 use xenolith_core::run::CpuLoop;
 use xenolith_hal::{CpuId, GuestCpu};
+use xenolith_world::World;
 
 const VECTOR: u8 = 0xf3;
 const STACK_BYTES: usize = 1 << 20;

@@ -17,9 +17,10 @@ const RULES: &[Rule] = &[
     (
         "xenolith-core",
         &["xen-abi", "xenolith-hal", "xenolith-sync", "xenolith-sched", "xenolith-devices"],
-        &["xenolith-fake"],
+        &["xenolith-fake", "xenolith-world"],
     ),
     ("xenolith-fake", &["xen-abi", "xenolith-hal"], &["xenolith-core"]),
+    ("xenolith-world", &["xen-abi", "xenolith-hal", "xenolith-devices", "xenolith-core", "xenolith-fake"], &[]),
     ("xenolith-x86", &["xen-abi", "xenolith-hal", "xenolith-sync", "xenolith-bootinfo"], &[]),
     (
         "xenolith-image",
@@ -50,6 +51,7 @@ const RULES: &[Rule] = &[
             "xenolith-bootinfo",
             "xenolith-core",
             "xenolith-fake",
+            "xenolith-world",
         ],
         &[],
     ),

@@ -1,8 +1,8 @@
 //! Lists that a guest hands to a call, and how often the call looks at the clock on its way through one.
 
-use crate::hypercall_world::World;
 use xen_abi::Gfn;
 use xenolith_hal::{Machine, PAGE_SIZE};
+use xenolith_world::World;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Guest frames for lists; the guests' paging is off, so addresses are physical.

@@ -1,6 +1,5 @@
 //! The policy of CPUID that the toolstack gives a domain.
 
-use crate::hypercall_world::World;
 use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 use xen_abi::domctl::DomctlCpuPolicy;
 use xen_abi::{Errno, Gfn, GuestHandle, VcpuId};
@@ -8,6 +7,7 @@ use xenolith_core::domains::running::Running;
 use xenolith_core::hypercalls::domctl::cpu_policy::{get_cpu_policy, set_cpu_policy};
 use xenolith_core::x86::guest_cpuid;
 use xenolith_hal::{CpuidRegisters, PAGE_SIZE};
+use xenolith_world::World;
 use zerocopy::{FromZeros, IntoBytes};
 
 const LEAVES: Gfn = Gfn(10);

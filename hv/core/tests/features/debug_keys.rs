@@ -1,6 +1,5 @@
 //! What the hypervisor says of its domains when a key is pressed.
 
-use crate::hypercall_world::{SHARED_INFO, World};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, VCPU_INFO_UPCALL_PENDING};
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Port, VcpuId};
@@ -12,6 +11,7 @@ use xenolith_core::lifecycle::waking;
 use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, GuestCpu, Time};
+use xenolith_world::{SHARED_INFO, World};
 
 const MS: u64 = 1_000_000;
 
@@ -113,7 +113,7 @@ fn every_domain_is_told_with_its_pages() {
     let world = World::new(&[1, 1]);
     waking::pause_all(&world.hv, &world.domain(1));
     let lines = told(&world, b'q');
-    let pages = format!("nr_pages={0} max_pages={0} xenheap_pages=2", crate::hypercall_world::GUEST_PAGES);
+    let pages = format!("nr_pages={0} max_pages={0} xenheap_pages=2", xenolith_world::GUEST_PAGES);
     for domain in 0..2 {
         let general = between(&lines, &format!("General information for domain {domain}:"), "VCPU information");
         assert!(general.contains(&format!("life=Alive pause_count={domain}")), "{general}");

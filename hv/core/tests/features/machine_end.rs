@@ -1,9 +1,9 @@
 //! What becomes of the machine when its control domain ends.
 
-use crate::hypercall_world::World;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
 use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_hal::PowerAction;
+use xenolith_world::World;
 
 /// Shuts domain `id` down for `reason`: what the machine does, and the lines that say so.
 fn ends(no_reboot: bool, id: u16, reason: u32) -> (Option<PowerAction>, Vec<String>) {

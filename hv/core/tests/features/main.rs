@@ -3,7 +3,6 @@
 #![cfg(not(loom))]
 
 mod call_lists;
-mod hypercall_world;
 
 mod cpu_policy;
 mod debug_keys;

@@ -1,6 +1,5 @@
 //! Devices in the hands of the control domain, over a machine of numbers.
 
-use crate::hypercall_world::World;
 use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices};
 use xenolith_core::x86::interrupts::{end_of_interrupt, interrupts_arrived, with_owner, write_device};
 use xenolith_devices::interrupt::Trigger;
@@ -10,6 +9,7 @@ use xenolith_hal::{
     CpuId, Devices, Gfn, Gpa, IoAccess, IoApicPlace, IoSize, Machine, MessageAddress, Mpa, NestedSpace, PageKind,
     VcpuId,
 };
+use xenolith_world::World;
 
 /// A network card: registers at 0xfeb00000 (128 KiB), a table of message interrupts at 0xfeb40000, MSI at 0xd0.
 const CARD: u16 = 0x10;

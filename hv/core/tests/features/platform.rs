@@ -1,6 +1,5 @@
 //! `platform_op` and `physdev_op`, from the caller's registers to what it finds afterwards.
 
-use crate::hypercall_world::{Answer, World};
 use xen_abi::hypercall::{PHYSDEV_OP, PLATFORM_OP};
 use xen_abi::physdev::*;
 use xen_abi::platform::*;
@@ -9,6 +8,7 @@ use xenolith_core::components::devices::{DevicePlan, HostDevices};
 use xenolith_devices::pci::Ecam;
 use xenolith_fake::FakeFunction;
 use xenolith_hal::{Gpa, PAGE_SIZE};
+use xenolith_world::{Answer, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const ARGUMENT: Gfn = Gfn(5);

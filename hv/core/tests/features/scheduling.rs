@@ -1,6 +1,5 @@
 //! Real vCPUs under the scheduling policy, turn by turn.
 
-use crate::hypercall_world::World;
 use std::sync::Arc;
 use xen_abi::VcpuId;
 use xenolith_core::components::vcpu_timers::Timer;
@@ -10,6 +9,7 @@ use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, Machine, Time};
 use xenolith_sched::{CpuSet, Settings};
+use xenolith_world::World;
 
 const MS: u64 = 1_000_000;
 

@@ -1,6 +1,5 @@
 //! `sysctl` as the toolstack makes it.
 
-use crate::hypercall_world::{Answer, GUEST_PAGES, World};
 use xen_abi::cpu_features::FEATURESET_WORDS;
 use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry};
 use xen_abi::domctl::{DomainFlags, DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2};
@@ -10,6 +9,7 @@ use xen_abi::sysctl::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
 use xenolith_core::lifecycle::waking;
 use xenolith_hal::{CpuId, Machine, PAGE_SIZE, Time};
+use xenolith_world::{Answer, GUEST_PAGES, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where the structure lies, and two buffers; the guests' paging is off, so addresses are physical.

@@ -1,11 +1,11 @@
 //! Where vCPUs may run.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::hypercall::CtlBitmap;
 use xen_abi::{DomId, Errno, GuestHandle, VcpuId};
 use xenolith_hal::{CpuId, PAGE_SIZE};
+use xenolith_world::World;
 
 const fn map(at: u64, nr_bits: u32) -> CtlBitmap {
     CtlBitmap { bitmap: GuestHandle::new(at), nr_bits, pad: [0; 4] }
@@ -176,7 +176,7 @@ fn there_is_one_node() {
     assert_eq!(node(XEN_DOMCTL_SETNODEAFFINITY, address(FIRST_BUFFER), 64), Err(Errno::EINVAL));
     assert_eq!(node(XEN_DOMCTL_SETNODEAFFINITY, NOWHERE, 64), Err(Errno::EFAULT));
     // A map that ends at the end of what is mapped is not read past that.
-    let last = address(xen_abi::Gfn(crate::hypercall_world::GUEST_PAGES + 1)) - 8;
-    world.page(0, crate::hypercall_world::SHARED_INFO).store_u64(PAGE_SIZE - 8, 1);
+    let last = address(xen_abi::Gfn(xenolith_world::GUEST_PAGES + 1)) - 8;
+    world.page(0, xenolith_world::SHARED_INFO).store_u64(PAGE_SIZE - 8, 1);
     assert_eq!(node(XEN_DOMCTL_SETNODEAFFINITY, last, 64), Ok(0));
 }

@@ -1,10 +1,10 @@
 //! Making domains and their vCPUs.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_core::settings::GrantBounds;
+use xenolith_world::World;
 
 #[test]
 fn a_new_domain_is_paused_and_has_nothing() {

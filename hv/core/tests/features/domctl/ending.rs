@@ -1,7 +1,6 @@
 //! The end of domains, and where their pages go.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use proptest::prelude::*;
 use xen_abi::domctl::*;
 use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
@@ -15,6 +14,7 @@ use xenolith_core::lifecycle::destruction::{Progress, destroy as destroy_part};
 use xenolith_core::lifecycle::event_domain::HostedDomain;
 use xenolith_core::memory::physmap::PlaceError;
 use xenolith_hal::{CpuId, Machine, NestedSpace, PageKind, Rights};
+use xenolith_world::World;
 
 fn full_domain(world: &World, pages: u64) -> DomId {
     let id = create(world);

@@ -1,12 +1,12 @@
 //! The way in: versions, permissions, numbers.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Errno};
 use xenolith_core::hypercalls::domctl::commands;
 use xenolith_fake::FakeMachine;
+use xenolith_world::World;
 
 #[test]
 fn another_version_of_the_interface_is_refused_before_all_else() {

@@ -1,7 +1,6 @@
 //! What CPUID tells a domain, and which virtual interrupts of the machine it handles.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::cpu_policy::{CpuidLeaf, XEN_CPUID_NO_SUBLEAF};
 use xen_abi::domctl::*;
 use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
@@ -10,6 +9,7 @@ use xen_abi::virq::{VIRQ_CON_RING, VIRQ_DOM_EXC, VIRQ_TIMER};
 use xen_abi::{DomId, Errno, GuestHandle};
 use xenolith_core::components::event_channel::is_pending;
 use xenolith_core::lifecycle::event_domain::{HostedDomain, raise_for_handler};
+use xenolith_world::World;
 use zerocopy::IntoBytes;
 
 /// Sets one leaf; gives the answer with the leaf that is wrong.

@@ -1,7 +1,6 @@
 //! Pausing, letting go, buttons, and what is told of vCPUs.
 
 use super::toolstack::*;
-use crate::hypercall_world::{Answer, World};
 use xen_abi::domctl::*;
 use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_SUSPEND};
@@ -12,6 +11,7 @@ use xenolith_core::domains::vcpu::Vcpu;
 use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_core::lifecycle::waking;
 use xenolith_hal::{CpuId, EventInFlight, EventKind, GuestCpu, Machine};
+use xenolith_world::{Answer, World};
 use zerocopy::{FromZeros, IntoBytes};
 
 fn world() -> (World, DomId) {

@@ -1,9 +1,9 @@
 //! What the toolstack sets of a domain, and reads back.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::{DomId, Errno, GuestHandle};
+use xenolith_world::World;
 
 #[test]
 fn the_most_memory_is_counted_in_whole_pages() {

@@ -1,7 +1,6 @@
 //! Saved states: what is read, what is taken, and what is refused.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use proptest::prelude::*;
 use xen_abi::domctl::*;
 use xen_abi::hvm_save::*;
@@ -9,6 +8,7 @@ use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
 use xenolith_core::x86::hvm_context;
 use xenolith_hal::{CpuState, GuestCpu, HardwareMsr, PAGE_SIZE};
+use xenolith_world::World;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Guest frames for a state: from here on, as many as there are.

@@ -1,6 +1,5 @@
 //! `event_channel_op` from the caller's registers to the structure that it finds changed.
 
-use crate::hypercall_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
 use xen_abi::event_channel::*;
 use xen_abi::hypercall::{EVENT_CHANNEL_OP, EVENT_CHANNEL_OP_COMPAT};
 use xen_abi::shared_info::SHARED_INFO_EVTCHN_PENDING;
@@ -9,6 +8,7 @@ use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
 use xenolith_core::components::event_channel::{Progress, raise_vcpu, teardown};
 use xenolith_core::lifecycle::event_domain::HostedDomain;
 use xenolith_core::lifecycle::waking;
+use xenolith_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 fn evtchn<T: FromBytes + IntoBytes + Immutable>(world: &World, caller: u16, op: u32, value: &mut T) -> Answer {

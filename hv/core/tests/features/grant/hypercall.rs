@@ -1,7 +1,6 @@
 //! `grant_table_op` from the caller's registers to what it finds afterwards.
 
 use crate::call_lists::{LIST, SECOND_LIST, SLOW, address, looks, read_list, write_list};
-use crate::hypercall_world::{Answer, GUEST_PAGES, World};
 use xen_abi::grant_entry::*;
 use xen_abi::grant_table::*;
 use xen_abi::hypercall::{GRANT_TABLE_OP, MEMORY_OP};
@@ -10,6 +9,7 @@ use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GrantHandle, GrantRef, GuestHandle};
 use xenolith_core::components::grant::Part;
 use xenolith_hal::{Machine, PageWords};
+use xenolith_world::{Answer, GUEST_PAGES, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where the caller has no page.

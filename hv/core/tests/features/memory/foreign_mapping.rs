@@ -1,7 +1,6 @@
 //! Pages of other domains in the control domain's translation: what mapping and unmapping them costs the other CPUs,
 //! and what becomes of them when their owner goes.
 
-use crate::hypercall_world::{GUEST_PAGES, World};
 use xen_abi::hypercall::MEMORY_OP;
 use xen_abi::memory::*;
 use xen_abi::physmap::*;
@@ -11,6 +10,7 @@ use xenolith_core::hypercalls::make;
 use xenolith_core::outcome::Outcome;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Mfn, NestedSpace, PAGE_SIZE, PageKind, Time};
+use xenolith_world::{GUEST_PAGES, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where the structure and its lists lie.

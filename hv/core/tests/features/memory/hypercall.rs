@@ -1,7 +1,6 @@
 //! `memory_op` from the caller's registers to what it finds afterwards.
 
 use crate::call_lists::{LIST, SECOND_LIST, SLOW, address, looks, read_list, write_list};
-use crate::hypercall_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
 use xen_abi::grant_table::GNTTABOP_TRANSFER;
 use xen_abi::hypercall::{GRANT_TABLE_OP, MEMORY_OP};
 use xen_abi::memory::*;
@@ -11,6 +10,7 @@ use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle};
 use xenolith_core::components::grant::Part;
 use xenolith_hal::{Machine, NestedSpace, PageKind};
+use xenolith_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const THIRD_LIST: Gfn = Gfn(18);

@@ -1,6 +1,5 @@
 //! `vcpu_op` and other small hypercalls, from the caller's registers to what it finds afterwards.
 
-use crate::hypercall_world::{Answer, World};
 use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
 use xen_abi::hvm_op::{HVMMEM_MMIO_DM, HVMMEM_RAM_RW, HVMOP_GET_MEM_TYPE, HVMOP_XENTRACE, HvmGetMemType, HvmXentrace};
@@ -16,6 +15,7 @@ use xenolith_core::components::vcpu_timers::Timer;
 use xenolith_core::domains::running::Running;
 use xenolith_core::x86::guest_msr;
 use xenolith_hal::{GuestCpu, PAGE_SIZE, Time};
+use xenolith_world::{Answer, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where the structure of a call lies; the guests' paging is off.
@@ -38,7 +38,7 @@ fn timer_port(world: &World) -> Port {
 }
 
 fn is_pending(world: &World, port: Port) -> bool {
-    let pending = world.page(1, crate::hypercall_world::SHARED_INFO).load_u64(SHARED_INFO_EVTCHN_PENDING).unwrap();
+    let pending = world.page(1, xenolith_world::SHARED_INFO).load_u64(SHARED_INFO_EVTCHN_PENDING).unwrap();
     pending >> port.0 & 1 != 0
 }
 
@@ -161,7 +161,7 @@ fn a_one_shot_timer_for_a_moment_that_is_over_fires_at_once() {
         assert_eq!(vcpu_op(&world, VCPUOP_SET_SINGLESHOT_TIMER, 0, &mut past), Ok(0));
         assert!(is_pending(&world, port), "{timeout_abs_ns:#x}");
         assert_eq!(deadline(&world), Time::NEVER);
-        world.page(1, crate::hypercall_world::SHARED_INFO).store_u64(SHARED_INFO_EVTCHN_PENDING, 0).unwrap();
+        world.page(1, xenolith_world::SHARED_INFO).store_u64(SHARED_INFO_EVTCHN_PENDING, 0).unwrap();
         let mut close = xen_abi::event_channel::EvtchnClose { port };
         assert_eq!(world.call_with(1, EVENT_CHANNEL_OP, xen_abi::event_channel::EVTCHNOP_CLOSE, &mut close), Ok(0));
     }
@@ -193,7 +193,7 @@ fn a_vcpu_that_moves_its_counter_still_reads_the_time_by_it() {
     let before = guest_msr::read(running, TSC).unwrap();
     guest_msr::write(running, TSC, before + AHEAD).unwrap();
     let stamp = || {
-        let page = world.page(1, crate::hypercall_world::SHARED_INFO);
+        let page = world.page(1, xenolith_world::SHARED_INFO);
         page.load_u64(VCPU_INFO_TIME + TIME_TSC_TIMESTAMP).unwrap()
     };
     let soon = AHEAD..AHEAD + AHEAD / 2;

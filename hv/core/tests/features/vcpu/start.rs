@@ -1,12 +1,12 @@
 //! INIT and start-up IPIs, as a vCPU takes them.
 
-use crate::hypercall_world::World;
 use std::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xenolith_core::run::CpuLoop;
 use xenolith_core::x86::interrupts::take_requests;
 use xenolith_hal::{CpuId, Exit, TimeBase};
+use xenolith_world::World;
 
 const UPCALL: u8 = 0xf3;
 /// The spurious vector register, whose bit 8 turns the local APIC on.

@@ -1,5 +1,14 @@
-//! Domains on a machine of vectors and maps, whose hypercalls go through the one table.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! Domains on a machine of vectors and maps, whose hypercalls go through the one table: the world of the core's tests,
+//! of its models of concurrency and of the fuzzers.
+//!
+//! ```
+//! use xenolith_world::World;
+//!
+//! // A control domain with two vCPUs, and an ordinary one with one, on a machine of one CPU.
+//! let world = World::new(&[2, 1]);
+//! assert!(world.domain(0).privileged && !world.domain(1).privileged);
+//! ```
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use xen_abi::shared_info::VCPU_INFO_SIZE;
@@ -19,22 +28,56 @@ use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
-    CpuId, FrameSource, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, PageWords, Rights, Time,
+    CpuId, CpuState, FrameSource, GuestCpu, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder,
+    PageWords, Rights, SegmentAttributes, Time,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Frames of the machine, and how many of them each domain gets, from guest frame 0 on.
-const MACHINE_PAGES: usize = if cfg!(loom) { 8 } else { 1024 };
+/// What a world has.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub cpus: usize,
+    /// CPUs that are kept free of guests, from the first on.
+    pub spared_cpus: u32,
+    /// Frames of the machine.
+    pub machine_pages: usize,
+    /// Frames of each domain, from guest frame 0 on. The shared page stands behind them.
+    pub guest_pages: u64,
+    /// Frames that each domain may have beyond those.
+    pub spare_pages: u32,
+    /// One past the highest number of a domain.
+    pub domains: u16,
+    /// vCPUs are up and in long mode without paging: an address is where it points.
+    pub long_mode: bool,
+}
+
+impl Plan {
+    /// The world of the tests: 32 frames for each of at most 16 domains.
+    pub const TESTS: Self = Self {
+        cpus: 1,
+        spared_cpus: 0,
+        machine_pages: if cfg!(loom) { 8 } else { 1024 },
+        guest_pages: GUEST_PAGES,
+        spare_pages: 0,
+        domains: if cfg!(loom) { 1 } else { 16 },
+        long_mode: false,
+    };
+}
+
+/// Frames of each domain in the world of the tests.
 pub const GUEST_PAGES: u64 = if cfg!(loom) { 1 } else { 32 };
-/// One past the highest number of a domain.
-const DOMAINS: u16 = if cfg!(loom) { 1 } else { 16 };
 /// Guest frame of the shared page.
 pub const SHARED_INFO: Gfn = Gfn(GUEST_PAGES);
+/// Protection on, paging off.
+const CR0_PROTECTED: u64 = 0x11;
+const EFER_LONG: u64 = 1 << 10 | 1 << 8;
 /// Guest address of the structure that a call is given.
 const ARGUMENTS: u64 = 0x3000;
 
+/// What stands in RAX after a call.
 pub type Answer = Result<u64, Errno>;
 
+/// A hypervisor with its domains.
 pub struct World {
     pub hv: Hypervisor<FakeMachine>,
 }
@@ -50,66 +93,68 @@ impl FrameSource for NoTables {
     fn give_back(&mut self, _frame: Mfn) {}
 }
 
-fn settings() -> Settings {
+fn settings(plan: Plan) -> Settings {
     Settings {
+        command_line: "com1=115200".into(),
+        extra_version: ".0",
         no_reboot: true,
         tsc_khz: 1_000_000,
-        ram_pages: MACHINE_PAGES as u64,
+        ram_pages: plan.machine_pages as u64,
         capabilities: Capabilities { lfence_serializing: true, ..Capabilities::default() },
         ..Settings::default()
     }
 }
 
 impl World {
-    /// A world with one domain for each number of vCPUs; the first is the control domain.
+    /// Makes a world with one domain for each number of vCPUs; the first is the control domain.
     pub fn new(domains: &[u32]) -> Self {
         Self::on_cpus(1, domains)
     }
 
-    /// The same on a machine with more than one CPU.
+    /// Makes the same on a machine with more than one CPU.
     pub fn on_cpus(cpus: usize, domains: &[u32]) -> Self {
-        Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES), domains)
+        Self::planned(Plan { cpus, ..Plan::TESTS }, domains)
     }
 
-    /// Creates it on a machine with this many CPUs, of which the first is kept free of guests.
+    /// Makes the same on a machine whose first CPU is kept free of guests.
     pub fn sparing_cpu0(cpus: usize, domains: &[u32]) -> Self {
-        Self::on_machine(FakeMachine::new(cpus, MACHINE_PAGES).sparing(1), domains)
+        Self::planned(Plan { cpus, spared_cpus: 1, ..Plan::TESTS }, domains)
     }
 
-    fn on_machine(machine: FakeMachine, domains: &[u32]) -> Self {
-        let cpus = machine.cpu_count();
-        let ram = [Mfn(1)..Mfn(MACHINE_PAGES as u64)];
-        let frames = Frames::for_domains(Mfn(MACHINE_PAGES as u64), &ram, cpus, DOMAINS).unwrap();
-        let hv = Hypervisor::new(machine, frames, settings());
-        let world = Self { hv };
+    /// Makes a world after a plan.
+    pub fn planned(plan: Plan, domains: &[u32]) -> Self {
+        let machine = FakeMachine::new(plan.cpus, plan.machine_pages).sparing(plan.spared_cpus);
+        let limit = Mfn(plan.machine_pages as u64);
+        let frames = Frames::for_domains(limit, &[Mfn(1)..limit], plan.cpus, plan.domains).unwrap();
+        let world = Self { hv: Hypervisor::new(machine, frames, settings(plan)) };
         for (id, vcpus) in domains.iter().enumerate() {
-            world.add(DomId(id as u16), *vcpus);
+            world.add(plan, DomId(id as u16), *vcpus);
         }
         world
     }
 
-    fn add(&self, id: DomId, vcpus: u32) {
+    fn add(&self, plan: Plan, id: DomId, vcpus: u32) {
         let hv = &self.hv;
-        hv.frames.account(id).unwrap().set_max(GUEST_PAGES as u32);
+        hv.frames.account(id).unwrap().set_max(plan.guest_pages as u32 + plan.spare_pages);
         let space = FakeSpace::default();
         let map = |gfn, mfn, kind| {
             let mapping = Mapping { mfn, order: PageOrder::SIZE_4K, rights: Rights::ALL, kind };
             space.map(gfn, mapping, &mut NoTables).unwrap();
         };
-        for gfn in 0..GUEST_PAGES {
+        for gfn in 0..plan.guest_pages {
             let frame = hv.frames.allocate(&hv.machine, id, PageOrder::SIZE_4K, ANYWHERE).unwrap();
             map(Gfn(gfn), frame.into_mapping(), PageKind::Ram);
         }
         let shared_info = hv.frames.take_shared(&hv.machine, id).unwrap().mfn();
         let seen = hv.frames.reference(shared_info, id).unwrap();
-        map(SHARED_INFO, seen.into_mapping(), PageKind::Shared);
+        map(Gfn(plan.guest_pages), seen.into_mapping(), PageKind::Shared);
         let grants = Source { frames: &hv.frames, pages: &hv.machine, owner: id };
         let parts = DomainParts {
             events: EventChannels::new(id, vcpus, u32::MAX).unwrap(),
             physmap: Physmap::new(PagingPool::new(16)),
             grants: GrantTable::new(Limits::DEFAULT, &grants).unwrap(),
             privileged: id == DomId::DOM0,
-            vcpus: (0..vcpus).map(|vcpu| self.vcpu(VcpuId(vcpu), shared_info)).collect(),
+            vcpus: (0..vcpus).map(|vcpu| self.vcpu(plan, VcpuId(vcpu), shared_info)).collect(),
             space,
             shared_info,
             cpuid: hv.default_policy().clone(),
@@ -118,19 +163,29 @@ impl World {
         hv.domains.insert(Domain::new(parts)).unwrap();
     }
 
-    fn vcpu(&self, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
-        let mut core = VcpuCore::new(id, FakeVcpu::new(), Mtrr::default());
+    fn vcpu(&self, plan: Plan, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {
+        let mut hardware = FakeVcpu::new();
+        if plan.long_mode {
+            let mut state = CpuState { cr0: CR0_PROTECTED, efer: EFER_LONG, ..CpuState::at_pvh_entry(0, 0) };
+            state.cs.attributes |= SegmentAttributes::LONG;
+            hardware.set_state(&state).unwrap();
+        }
+        let mut core = VcpuCore::new(id, hardware, Mtrr::default());
         core.waits_for_startup = false;
         let vcpu = Vcpu::new(id, Box::new(core), CpuId(id.0 % self.hv.machine.cpu_count() as u32), Time(0));
         vcpu.set_info_place(shared_info, id.0 as usize * VCPU_INFO_SIZE);
+        if plan.long_mode {
+            vcpu.bring_up();
+        }
         vcpu
     }
 
+    /// Returns a domain that exists.
     pub fn domain(&self, id: u16) -> Arc<Domain<FakeMachine>> {
         self.hv.domains.get(DomId(id)).unwrap()
     }
 
-    /// A page of a domain's.
+    /// Returns a page of a domain's where one is mapped.
     pub fn page(&self, id: u16, gfn: Gfn) -> &PageWords {
         let mapping = self.domain(id).space.lookup(gfn).unwrap();
         self.hv.machine.page(mapping.mfn).unwrap()
@@ -154,7 +209,7 @@ impl World {
         answer
     }
 
-    /// Does something with a hypercall that a domain's vCPU 0 is making.
+    /// Works with a hypercall that a domain's vCPU 0 is making.
     pub fn with_call<T>(&self, id: u16, work: impl FnOnce(&mut Call<'_, FakeMachine>) -> T) -> T {
         let domain = self.domain(id);
         let vcpu = domain.vcpu(VcpuId(0)).unwrap();
