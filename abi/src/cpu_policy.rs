@@ -11,6 +11,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// What CPUID returns for one leaf.
     pub struct CpuidLeaf: "struct xen_cpuid_leaf" {
         /// The leaf, in `eax`.

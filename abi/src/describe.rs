@@ -4,6 +4,8 @@
 //! Each writes the type once and derives from that one text both the Rust item and the table that
 //! `tests/layout` compares with what the C compiler makes of the public headers.
 
+use crate::compat::CompatLayout;
+
 /// One field of a wire structure, as Rust lays it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -16,6 +18,10 @@ pub struct Field {
     pub offset: usize,
     /// Size in bytes.
     pub size: usize,
+    /// Distance from the start of the structure for a 32-bit caller, in bytes.
+    pub compat_offset: usize,
+    /// How a 32-bit caller lays it out; no elements for padding.
+    pub compat: CompatLayout,
 }
 
 /// A structure that crosses between a guest and the hypervisor.
@@ -54,14 +60,18 @@ pub trait FlagWord: bitflags::Flags {
     const C_PREFIX: &'static str;
 }
 
-/// Declares structures of the wire: `pub struct Name: "C type" { pub field: type = "C member", }`.
+/// Declares structures of the wire: `pub struct Name: "C type" { pub field: type as long = "C member", }`.
 ///
-/// Every structure has the C layout, may hold any bytes, and has no padding that is not a field.
+/// Every structure has the C layout, may hold any bytes, and has no padding that is not a field. For 32-bit callers each
+/// member is laid out as its type is ([`Wire`](crate::compat::Wire)), or as the word after `as` says (`layout!`). With
+/// `fixed;` before them, the structures are the same for all callers, as those with `uint64_aligned_t` and
+/// `XEN_GUEST_HANDLE_64` in C are.
 macro_rules! wire {
-    ($(
+    (fixed; $($rest:tt)*) => { $crate::describe::wire! { @structures fixed $($rest)* } };
+    (@structures $kind:ident $(
         $(#[$meta:meta])*
         pub struct $name:ident: $c_name:literal {
-            $( $(#[$field_meta:meta])* pub $field:ident: $ty:ty $(= $c_path:literal)? ),* $(,)?
+            $( $(#[$field_meta:meta])* pub $field:ident: $ty:ty $(as $width:ident)? $(= $c_path:literal)? ),* $(,)?
         }
     )*) => { $(
         $(#[$meta])*
@@ -75,14 +85,21 @@ macro_rules! wire {
         impl $crate::describe::WireStruct for $name {
             const C_NAME: &'static str = $c_name;
             const SIZE: usize = size_of::<$name>();
-            const FIELDS: &'static [$crate::describe::Field] = &[$(
-                $crate::describe::Field {
+            const FIELDS: &'static [$crate::describe::Field] = &{
+                let mut _place = $crate::compat::Placer::new();
+                [$( $crate::describe::wire!(@place $kind _place, $crate::describe::Field {
                     name: stringify!($field),
                     c_path: concat!($($c_path)?),
                     offset: core::mem::offset_of!($name, $field),
                     size: size_of::<$ty>(),
-                },
-            )*];
+                    compat_offset: core::mem::offset_of!($name, $field),
+                    compat: $crate::describe::wire!(@layout $kind $ty $(, $width)?),
+                }), )*]
+            };
+        }
+
+        impl $crate::compat::Wire for $name {
+            const COMPAT: $crate::compat::CompatLayout = $crate::describe::wire!(@whole $kind $name);
         }
 
         impl Default for $name {
@@ -91,6 +108,20 @@ macro_rules! wire {
             }
         }
     )* };
+    (@place natural $place:ident, $field:expr) => { $place.field($field) };
+    (@place fixed $place:ident, $field:expr) => { $field };
+    (@layout natural $($layout:tt)*) => { $crate::compat::layout!($($layout)*) };
+    (@layout fixed $ty:ty) => { $crate::compat::CompatLayout::same(size_of::<$ty>(), align_of::<$ty>()) };
+    (@whole natural $name:ident) => {
+        $crate::compat::CompatLayout::of_members(
+            <$name as $crate::describe::WireStruct>::FIELDS,
+            <$name as $crate::describe::WireStruct>::SIZE,
+        )
+    };
+    (@whole fixed $name:ident) => {
+        $crate::compat::CompatLayout::same(size_of::<$name>(), align_of::<$name>())
+    };
+    ($($rest:tt)*) => { $crate::describe::wire! { @structures natural $($rest)* } };
 }
 
 /// Declares numbers, and a table of them: `table NAME; pub const X: u32 = 1 => "C expression";`.
@@ -138,6 +169,10 @@ macro_rules! flags {
             impl $name: $ty {
                 $( $(#[$($flag_meta)*])* const $flag = $value; )*
             }
+        }
+
+        impl $crate::compat::Wire for $name {
+            const COMPAT: $crate::compat::CompatLayout = <$ty as $crate::compat::Wire>::COMPAT;
         }
 
         impl $crate::describe::FlagWord for $name {

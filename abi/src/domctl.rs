@@ -175,6 +175,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// An operation on a domain.
     pub struct Domctl: "struct xen_domctl" {
         /// In: an `XEN_DOMCTL_*`.

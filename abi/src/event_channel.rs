@@ -177,7 +177,7 @@ wire! {
     /// Arguments of [`EVTCHNOP_INIT_CONTROL`].
     pub struct EvtchnInitControl: "struct evtchn_init_control" {
         /// In: the frame that holds the control block.
-        pub control_gfn: Gfn,
+        pub control_gfn: Gfn as wide,
         /// In: offset of the control block in the frame, in bytes; a multiple of 8.
         pub offset: u32,
         /// In: the vCPU.
@@ -185,13 +185,13 @@ wire! {
         /// Out: how many bits a link in an event word has.
         pub link_bits: u8,
         /// Padding.
-        pub pad: [u8; 7],
+        pub pad: [u8; 7] = "_pad",
     }
 
     /// Arguments of [`EVTCHNOP_EXPAND_ARRAY`].
     pub struct EvtchnExpandArray: "struct evtchn_expand_array" {
         /// In: the frame that holds the next 1024 event words.
-        pub array_gfn: Gfn,
+        pub array_gfn: Gfn as wide,
     }
 
     /// Arguments of [`EVTCHNOP_SET_PRIORITY`].

@@ -75,7 +75,7 @@ wire! {
         /// Padding.
         pub pad0: u32,
         /// The frame.
-        pub frame: Gfn,
+        pub frame: Gfn as wide,
     }
 
     /// An entry of version 2 for a part of a page.
@@ -87,7 +87,7 @@ wire! {
         /// Its length in bytes.
         pub length: u16,
         /// The frame.
-        pub frame: Gfn,
+        pub frame: Gfn as wide,
     }
 
     /// An entry of version 2 that passes on a third domain's grant.

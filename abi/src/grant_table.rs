@@ -184,7 +184,7 @@ wire! {
     /// One end of a [`GnttabCopy`].
     pub struct GnttabCopyPtr: "struct gnttab_copy_ptr" {
         /// In: a grant reference or a frame.
-        pub u: Union<8>,
+        pub u: Union<8> as long,
         /// In: whose.
         pub domid: DomId,
         /// In: offset in the page, in bytes.

@@ -22,6 +22,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// General registers.
     pub struct CpuUserRegs: "struct cpu_user_regs" {
         /// Register.

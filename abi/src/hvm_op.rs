@@ -98,7 +98,7 @@ wire! {
         /// Padding.
         pub pad: [u16; 2],
         /// In: the frame.
-        pub pfn: Gfn,
+        pub pfn: Gfn as wide,
     }
 
     /// Arguments of [`HVMOP_SET_EVTCHN_UPCALL_VECTOR`].

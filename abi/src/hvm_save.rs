@@ -65,6 +65,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// What stands before each record.
     pub struct HvmSaveDescriptor: "struct hvm_save_descriptor" {
         /// The record's type.

@@ -13,6 +13,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// The registers of a vCPU.
     ///
     /// An access word `*_arbytes` holds type (bits 0 to 3), system (4), privilege (5 and 6), present (7), available

@@ -116,12 +116,16 @@ wire! {
     /// One call of a [`MULTICALL`]. **Source:** `xen.h`.
     pub struct MulticallEntry: "struct multicall_entry" {
         /// In: the hypercall's number.
-        pub op: u64,
+        pub op: u64 as long,
         /// Out: what the call returned.
-        pub result: u64,
+        pub result: u64 as long,
         /// In: its arguments; a preempted call leaves its progress here.
-        pub args: [u64; 6],
+        pub args: [u64; 6] as long,
     }
+}
+
+wire! {
+    fixed;
 
     /// A bitmap in the caller's memory, as the control calls pass it. **Source:** `xen.h`.
     pub struct CtlBitmap: "struct xenctl_bitmap" {

@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 pub mod callback;
+pub mod compat;
 pub mod console_io;
 pub mod cpu_features;
 pub mod cpu_policy;
@@ -59,6 +60,7 @@ pub mod platform;
 pub mod pmu;
 pub mod sched;
 pub mod shared_info;
+pub mod shared_info_compat;
 pub mod start_info;
 pub mod sysctl;
 pub mod union;

@@ -5,7 +5,7 @@
 //! [`crate::physmap`]; maps of all memory are in [`crate::memory_map`]. **Source:** `memory.h`.
 
 use crate::describe::{constants, flags, wire};
-use crate::{DomId, GuestHandle};
+use crate::{DomId, Gfn, GuestHandle};
 
 constants! {
     table CONSTANTS;
@@ -106,9 +106,9 @@ wire! {
     /// Extents of a domain's memory: `nr_extents` runs of `2^extent_order` pages, each aligned to its size.
     pub struct MemoryReservation: "struct xen_memory_reservation" {
         /// In or out: a frame number for each extent, by operation.
-        pub extent_start: GuestHandle<u64>,
+        pub extent_start: GuestHandle<Gfn>,
         /// In: how many.
-        pub nr_extents: u64,
+        pub nr_extents: u64 as long,
         /// In: their size.
         pub extent_order: u32,
         /// In: flags.
@@ -126,7 +126,7 @@ wire! {
         /// In: what comes.
         pub output: MemoryReservation = "out",
         /// In: zero, or progress. Out: how many extents of `input` were exchanged.
-        pub nr_exchanged: u64,
+        pub nr_exchanged: u64 as long,
     }
 
     /// A domain that something is asked about.
@@ -152,11 +152,11 @@ wire! {
     /// Arguments of [`XENMEM_MACHPHYS_MAPPING`].
     pub struct MachphysMapping: "struct xen_machphys_mapping" {
         /// Out: the first virtual address.
-        pub v_start: u64,
+        pub v_start: u64 as long,
         /// Out: the end.
-        pub v_end: u64,
+        pub v_end: u64 as long,
         /// Out: the highest frame that can be looked up.
-        pub max_mfn: u64,
+        pub max_mfn: u64 as long,
     }
 
     /// Arguments of [`XENMEM_SET_POD_TARGET`] and [`XENMEM_GET_POD_TARGET`]. All but `domid` count pages.

@@ -44,6 +44,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XENMEM_PAGING_OP`](crate::memory::XENMEM_PAGING_OP).
     pub struct MemPagingOp: "struct xen_mem_paging_op" {
         /// In: an `XENMEM_PAGING_OP_*`.
@@ -59,7 +61,9 @@ wire! {
         /// In: the page.
         pub gfn: Gfn,
     }
+}
 
+wire! {
     /// Arguments of [`XENMEM_ACCESS_OP`](crate::memory::XENMEM_ACCESS_OP).
     pub struct MemAccessOp: "struct xen_mem_access_op" {
         /// In: an `XENMEM_ACCESS_OP_*`.
@@ -71,7 +75,7 @@ wire! {
         /// In: how many pages.
         pub nr: u32,
         /// In: the first page; all ones for the domain's default.
-        pub pfn: Gfn,
+        pub pfn: Gfn as wide,
         /// In: the list of pages.
         pub pfn_list: GuestHandle<u64>,
         /// In: the rights of each.

@@ -101,7 +101,7 @@ wire! {
         /// The first frame.
         pub start_pfn: Gfn,
         /// How many.
-        pub nr_pages: u64,
+        pub nr_pages: u64 as long,
     }
 
     /// Arguments of [`XENMEM_RESERVED_DEVICE_MEMORY_MAP`](crate::memory::XENMEM_RESERVED_DEVICE_MEMORY_MAP).
@@ -143,11 +143,11 @@ wire! {
         /// In: the number of ranges that there is room for. Out: how many there are.
         pub nr_vmemranges: u32,
         /// Out: the distances between nodes.
-        pub vdistance: GuestHandle<u32>,
+        pub vdistance: GuestHandle<u32> as slot,
         /// Out: the node of each vCPU.
-        pub vcpu_to_vnode: GuestHandle<u32>,
+        pub vcpu_to_vnode: GuestHandle<u32> as slot,
         /// Out: the ranges.
-        pub vmemrange: GuestHandle<Vmemrange>,
+        pub vmemrange: GuestHandle<Vmemrange> as slot,
     }
 }
 

@@ -23,8 +23,8 @@ wire! {
     /// Arguments of [`XENNMI_REGISTER_CALLBACK`].
     pub struct XennmiCallback: "struct xennmi_callback" {
         /// In: guest virtual address.
-        pub handler_address: u64,
+        pub handler_address: u64 as long,
         /// Padding.
-        pub pad: u64,
+        pub pad: u64 as long,
     }
 }

@@ -130,7 +130,7 @@ wire! {
     /// Arguments of [`PHYSDEVOP_APIC_READ`] and [`PHYSDEVOP_APIC_WRITE`].
     pub struct PhysdevApic: "struct physdev_apic" {
         /// In: machine address of the I/O APIC.
-        pub apic_physbase: u64,
+        pub apic_physbase: u64 as long,
         /// In: the register.
         pub reg: u32,
         /// In or out: its value.

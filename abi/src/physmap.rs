@@ -2,6 +2,7 @@
 //!
 //! **Source:** `memory.h`.
 
+use crate::compat::Ulong;
 use crate::describe::{constants, wire};
 use crate::{DomId, Gfn, GuestHandle};
 
@@ -46,7 +47,7 @@ wire! {
         /// In: an `XENMAPSPACE_*`.
         pub space: u32,
         /// In: which of that kind.
-        pub idx: u64,
+        pub idx: u64 as long,
         /// In: where it is to appear.
         pub gpfn: Gfn,
     }
@@ -62,7 +63,7 @@ wire! {
         /// In: for [`XENMAPSPACE_GMFN_FOREIGN`] the other domain; else 0.
         pub foreign_domid: DomId = "u.foreign_domid",
         /// In: which of that kind, for each.
-        pub idxs: GuestHandle<u64>,
+        pub idxs: GuestHandle<Ulong>,
         /// In: where it is to appear, for each.
         pub gpfns: GuestHandle<Gfn>,
         /// Out: 0 or a negative errno, for each.

@@ -54,6 +54,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// What a PVH domain is told when it starts.
     pub struct HvmStartInfo: "struct hvm_start_info" {
         /// [`XEN_HVM_START_MAGIC_VALUE`].

@@ -75,6 +75,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// An operation on the machine.
     pub struct Sysctl: "struct xen_sysctl" {
         /// In: an `XEN_SYSCTL_*`.

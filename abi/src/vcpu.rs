@@ -75,7 +75,7 @@ wire! {
     /// Arguments of [`VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA`].
     pub struct VcpuRegisterRunstateMemoryArea: "struct vcpu_register_runstate_memory_area" {
         /// In: guest virtual address of a [`VcpuRunstateInfo`].
-        pub addr: GuestHandle<VcpuRunstateInfo>,
+        pub addr: GuestHandle<VcpuRunstateInfo> as slot,
     }
 
     /// Arguments of [`VCPUOP_SET_PERIODIC_TIMER`].
@@ -97,7 +97,7 @@ wire! {
     /// Arguments of [`VCPUOP_REGISTER_VCPU_INFO`].
     pub struct VcpuRegisterVcpuInfo: "struct vcpu_register_vcpu_info" {
         /// In: the frame, of the guest's own for a translated guest.
-        pub gfn: Gfn = "mfn",
+        pub gfn: Gfn as wide = "mfn",
         /// In: offset in it, in bytes; the information must not cross the end.
         pub offset: u32,
         /// Zero.
@@ -113,6 +113,6 @@ wire! {
     /// Arguments of [`VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA`].
     pub struct VcpuRegisterTimeMemoryArea: "struct vcpu_register_time_memory_area" {
         /// In: guest virtual address of a [`VcpuTimeInfo`].
-        pub addr: GuestHandle<VcpuTimeInfo>,
+        pub addr: GuestHandle<VcpuTimeInfo> as slot,
     }
 }

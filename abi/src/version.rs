@@ -58,7 +58,7 @@ wire! {
     /// Where the hypervisor lies in a PV guest's address space.
     pub struct PlatformParameters: "struct xen_platform_parameters" {
         /// The first virtual address.
-        pub virt_start: u64,
+        pub virt_start: u64 as long,
     }
 
     /// One word of features.

@@ -28,6 +28,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_DOMCTL_SETVCPUCONTEXT`](super::XEN_DOMCTL_SETVCPUCONTEXT) and its counterpart.
     pub struct DomctlVcpucontext: "struct xen_domctl_vcpucontext" {
         /// In: the vCPU.

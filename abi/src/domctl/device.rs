@@ -31,6 +31,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_DOMCTL_IRQ_PERMISSION`](super::XEN_DOMCTL_IRQ_PERMISSION).
     pub struct DomctlIrqPermission: "struct xen_domctl_irq_permission" {
         /// In: the caller's number of the interrupt.

@@ -130,6 +130,8 @@ impl DomainFlags {
 }
 
 wire! {
+    fixed;
+
     /// What the architecture adds to a domain's settings.
     pub struct ArchDomainconfig: "struct xen_arch_domainconfig" {
         /// What is emulated.

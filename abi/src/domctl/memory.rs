@@ -88,6 +88,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_DOMCTL_GETPAGEFRAMEINFO3`](super::XEN_DOMCTL_GETPAGEFRAMEINFO3).
     pub struct DomctlGetpageframeinfo3: "struct xen_domctl_getpageframeinfo3" {
         /// In: how many.

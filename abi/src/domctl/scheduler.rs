@@ -36,6 +36,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// For the credit scheduler.
     pub struct DomctlSchedCredit: "struct xen_domctl_sched_credit" {
         /// Share, 256 by default.

@@ -6,6 +6,8 @@ use crate::GuestHandle;
 use crate::describe::wire;
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_DOMCTL_GETHVMCONTEXT`](super::XEN_DOMCTL_GETHVMCONTEXT) and its counterpart; the records are
     /// in [`crate::hvm_save`].
     pub struct DomctlHvmcontext: "struct xen_domctl_hvmcontext" {

@@ -42,6 +42,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// A run of sectors in one granted page.
     pub struct BlkifRequestSegment: "struct blkif_request_segment" {
         /// The page.

@@ -5,6 +5,8 @@
 use crate::describe::wire;
 
 wire! {
+    fixed;
+
     /// The shared page of a console. Indexes count up and are masked by the size.
     pub struct XenconsInterface: "struct xencons_interface" {
         /// What the domain reads.

@@ -71,6 +71,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// A part of a packet to transmit. In the first part `size` is that of the whole packet.
     pub struct NetifTxRequest: "struct netif_tx_request" {
         /// The page.

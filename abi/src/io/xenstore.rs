@@ -79,6 +79,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// What stands before the body of each message.
     pub struct XsdSockmsg: "struct xsd_sockmsg" {
         /// An `XS_*`.

@@ -69,6 +69,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_SYSCTL_READCONSOLE`](super::XEN_SYSCTL_READCONSOLE).
     pub struct SysctlReadconsole: "struct xen_sysctl_readconsole" {
         /// In: not 0: what was read is dropped.

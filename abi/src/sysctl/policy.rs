@@ -69,6 +69,8 @@ flags! {
 }
 
 wire! {
+    fixed;
+
     /// Arguments of [`XEN_SYSCTL_PSR_CMT_OP`](super::XEN_SYSCTL_PSR_CMT_OP).
     pub struct SysctlPsrCmtOp: "struct xen_sysctl_psr_cmt_op" {
         /// In: an `XEN_SYSCTL_PSR_CMT_*`.

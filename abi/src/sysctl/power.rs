@@ -52,6 +52,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// Use of one performance state.
     pub struct PmPxVal: "struct pm_px_val" {
         /// Megahertz.

@@ -41,6 +41,8 @@ constants! {
 }
 
 wire! {
+    fixed;
+
     /// Answer of [`XEN_SYSCTL_SCHED_ID`](super::XEN_SYSCTL_SCHED_ID).
     pub struct SysctlSchedId: "struct xen_sysctl_sched_id" {
         /// Out: an `XEN_SCHEDULER_*`.

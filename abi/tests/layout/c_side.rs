@@ -104,11 +104,8 @@ fn run_c(name: &str, body: &str) -> String {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let source = directory.join(format!("{name}.c"));
     let program = directory.join(name);
-    let mut text = String::from("#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n");
-    text.push_str("#define __XEN_TOOLS__ 1\n");
-    for header in INCLUDED {
-        writeln!(text, "#include <xen/{header}>").expect("writing to a string");
-    }
+    let standard = "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n";
+    let mut text = with_headers(standard, "");
     write!(text, "int main(void) {{\n{body}return 0;\n}}\n").expect("writing to a string");
     std::fs::write(&source, text).expect("writing the C program");
     let compiled = Command::new("cc")
@@ -121,6 +118,49 @@ fn run_c(name: &str, body: &str) -> String {
     let output = Command::new(&program).output().expect("running the C program");
     assert!(output.status.success());
     String::from_utf8(output.stdout).expect("the C program prints ASCII")
+}
+
+/// Returns a C program that includes the headers, except `without`, after `before`.
+fn with_headers(before: &str, without: &str) -> String {
+    let mut text = String::from(before);
+    text.push_str("#define __XEN_TOOLS__ 1\n");
+    for header in INCLUDED.iter().filter(|header| **header != without) {
+        writeln!(text, "#include <xen/{header}>").expect("writing to a string");
+    }
+    text
+}
+
+/// Returns the layout of each C type as [`layouts`] does, but for a 32-bit guest. No program runs: the numbers are read
+/// from the assembly that the compiler writes, so neither a C library for 32 bits nor a linker is needed.
+pub fn compat_layouts(program: &str, types: &[(&str, Vec<String>)]) -> Vec<CStruct> {
+    let mut text = with_headers("#include <stddef.h>\n#include <stdint.h>\n", "arch-x86/xen-x86_64.h");
+    text.push_str("#define TELL(number) __asm__ volatile(\"\\n#number %c0\" : : \"i\"(number))\n");
+    for (index, (c_type, members)) in types.iter().enumerate() {
+        write!(text, "void type_{index}(void) {{ typedef {c_type} t; TELL(sizeof(t));").expect("writing to a string");
+        for member in members {
+            write!(text, " TELL(offsetof(t, {member})); TELL(sizeof(((t *)0)->{member}));")
+                .expect("writing to a string");
+        }
+        text.push_str(" }\n");
+    }
+    let source = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}.c"));
+    std::fs::write(&source, text).expect("writing the C program");
+    let compiled = Command::new("cc")
+        .args(["-m32", "-ffreestanding", "-std=gnu11", "-w", "-O0", "-fno-toplevel-reorder", "-S", "-o", "-"])
+        .arg(&source)
+        .output()
+        .expect("running cc");
+    assert!(compiled.status.success(), "{}\n{}", source.display(), String::from_utf8_lossy(&compiled.stderr));
+    let assembly = String::from_utf8(compiled.stdout).expect("assembly is ASCII");
+    let mut numbers = assembly
+        .lines()
+        .filter_map(|line| line.strip_prefix("#number "))
+        .map(|number| number.trim().parse::<usize>().expect("a number"));
+    let mut number = || numbers.next().expect("the compiler tells every number");
+    types
+        .iter()
+        .map(|(_, members)| CStruct { size: number(), members: members.iter().map(|_| (number(), number())).collect() })
+        .collect()
 }
 
 /// Returns the layout of each C type, with the members in the order in which they were asked for.

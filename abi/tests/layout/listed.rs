@@ -2,6 +2,7 @@
 //!
 //! `main.rs` fails if the source declares one that is not listed here.
 
+use xen_abi::compat::{CompatLayout, Wire};
 use xen_abi::describe::{Field, FlagWord, Table, WireStruct};
 use xen_abi::domctl::cpu as domctl_cpu;
 use xen_abi::domctl::device as domctl_device;
@@ -22,8 +23,8 @@ use xen_abi::sysctl::scheduler as sysctl_scheduler;
 use xen_abi::{
     callback, console_io, cpu_features, cpu_policy, cpuid, domctl, elfnote, event_channel, event_fifo, grant_entry,
     grant_table, guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, memory, memory_access,
-    memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl, vcpu, version, virq,
-    vm_assist, xsm,
+    memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, shared_info_compat, start_info, sysctl, vcpu,
+    version, virq, vm_assist, xsm,
 };
 
 /// A structure as Rust has it.
@@ -32,10 +33,18 @@ pub struct Structure {
     pub c_name: &'static str,
     pub size: usize,
     pub fields: &'static [Field],
+    /// Its layout for 32-bit callers.
+    pub compat: CompatLayout,
 }
 
-fn structure<T: WireStruct>() -> Structure {
-    Structure { rust_path: std::any::type_name::<T>(), c_name: T::C_NAME, size: T::SIZE, fields: T::FIELDS }
+fn structure<T: WireStruct + Wire>() -> Structure {
+    Structure {
+        rust_path: std::any::type_name::<T>(),
+        c_name: T::C_NAME,
+        size: T::SIZE,
+        fields: T::FIELDS,
+        compat: T::COMPAT,
+    }
 }
 
 /// A word of flags: its Rust path, and each flag's C name and value.
@@ -165,6 +174,13 @@ pub fn structures() -> Vec<Structure> {
         }
         version { CompileInfo, PlatformParameters, FeatureInfo, BuildId }
         xsm { FlaskOp, FlaskSidContext }
+    }
+}
+
+/// Returns the structures in the memory of 32-bit domains that have types of their own.
+pub fn compat_structures() -> Vec<Structure> {
+    list_structures! {
+        shared_info_compat { ArchVcpuInfoCompat, VcpuInfoCompat, ArchSharedInfoCompat, SharedInfoCompat }
     }
 }
 
