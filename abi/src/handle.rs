@@ -32,22 +32,22 @@ impl<T> GuestHandle<T> {
         self.address == 0
     }
 
-    /// Returns the handle of the element `count` elements further on, or none past the end of the address space.
-    #[must_use]
-    pub const fn checked_add(self, count: u64) -> Option<Self> {
-        match count.checked_mul(size_of::<T>() as u64) {
-            Some(bytes) => match self.address.checked_add(bytes) {
-                Some(address) => Some(Self::new(address)),
-                None => None,
-            },
-            None => None,
-        }
-    }
-
     /// Returns the same address, taken to point at another type.
     #[must_use]
     pub const fn cast<U>(self) -> GuestHandle<U> {
         GuestHandle::new(self.address)
+    }
+}
+
+impl GuestHandle<u8> {
+    /// The handle of the byte `count` bytes further on, or none past the end of the address space. How far it is to the
+    /// next element of another type depends on the guest.
+    #[must_use]
+    pub const fn checked_add(self, count: u64) -> Option<Self> {
+        match self.address.checked_add(count) {
+            Some(address) => Some(Self::new(address)),
+            None => None,
+        }
     }
 }
 
@@ -84,13 +84,13 @@ mod tests {
     use super::GuestHandle;
 
     #[test]
-    fn a_handle_counts_in_elements() {
-        assert_eq!(GuestHandle::<u64>::new(0x1000).checked_add(3), Some(GuestHandle::new(0x1018)));
+    fn a_handle_of_bytes_counts_in_bytes() {
+        assert_eq!(GuestHandle::<u8>::new(0x1000).checked_add(3), Some(GuestHandle::new(0x1003)));
     }
 
     #[test]
     fn a_handle_does_not_wrap_around() {
-        assert_eq!(GuestHandle::<u64>::new(8).checked_add(u64::MAX / 8), None);
-        assert_eq!(GuestHandle::<u64>::new(8).checked_add(u64::MAX), None);
+        assert_eq!(GuestHandle::<u8>::new(8).checked_add(u64::MAX - 8), Some(GuestHandle::new(u64::MAX)));
+        assert_eq!(GuestHandle::<u8>::new(8).checked_add(u64::MAX - 7), None);
     }
 }

@@ -21,6 +21,7 @@ use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::vcpu::{Vcpu, VcpuCore};
 use xenolith_core::hypercalls::{Call, make};
 use xenolith_core::memory::frames::{ANYWHERE, Frames, PagingPool};
+use xenolith_core::memory::guest_memory::Layout;
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::outcome::Outcome;
 use xenolith_core::settings::Settings;
@@ -196,8 +197,10 @@ impl World {
         let domain = self.domain(id);
         let vcpu = domain.vcpu(VcpuId(0)).unwrap();
         let mut core = vcpu.take_core().unwrap();
+        let layout = Layout::Native;
         let answer = loop {
-            let call = &mut Call { hv: &self.hv, domain: &domain, vcpu, core: &mut core, args, in_multicall: false };
+            let call =
+                &mut Call { hv: &self.hv, domain: &domain, vcpu, core: &mut core, args, layout, in_multicall: false };
             match make(u64::from(number), call) {
                 Ok(Outcome::Done(value)) => break Ok(value),
                 Ok(Outcome::Again(next)) => args = next,
@@ -214,8 +217,8 @@ impl World {
         let domain = self.domain(id);
         let vcpu = domain.vcpu(VcpuId(0)).unwrap();
         let mut core = vcpu.take_core().unwrap();
-        let (hv, args) = (&self.hv, [0; 6]);
-        let done = work(&mut Call { hv, domain: &domain, vcpu, core: &mut core, args, in_multicall: false });
+        let (hv, args, layout) = (&self.hv, [0; 6], Layout::Native);
+        let done = work(&mut Call { hv, domain: &domain, vcpu, core: &mut core, args, layout, in_multicall: false });
         vcpu.put_core(core);
         done
     }

@@ -17,6 +17,7 @@ pub mod port_rights;
 pub mod reference;
 pub mod requests;
 pub mod runstate;
+pub mod shared_form;
 pub mod slot;
 pub mod stage;
 pub mod sysctl_state;

@@ -69,6 +69,8 @@ pub struct Domain<M: Machine> {
     /// The reason that the guest gave before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for none.
     pub shutdown_code: AtomicU32,
     runstate_updates: AtomicBool,
+    /// True once the log has a line about a hypercall of its that does not exist.
+    pub told_of_unknown_hypercall: AtomicBool,
     /// References to its own pages that are held until it is destroyed.
     kept: SpinLock<Vec<PageRef>, rank::DomainPages>,
     /// The frame of `shared_info`, for domains that can be destroyed.
@@ -142,6 +144,7 @@ impl<M: Machine> Domain<M> {
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),
+            told_of_unknown_hypercall: AtomicBool::new(false),
             kept: SpinLock::new(Vec::new()),
             shared_page: SpinLock::new(None),
             destruction: SpinLock::new(Stage::FIRST),

@@ -5,10 +5,10 @@ use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
-use crate::memory::guest_memory::GuestView;
-use xen_abi::{DomId, Errno, GuestHandle};
+use crate::memory::guest_memory::{GuestView, Layout};
+use xen_abi::compat::Wire;
+use xen_abi::{DomId, Errno, GuestHandle, Union};
 use xenolith_hal::{GuestCpu, Machine};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The caller and its arguments. Copying from and to the guest goes by the page tables of the calling vCPU.
 pub struct Call<'a, M: Machine> {
@@ -19,20 +19,22 @@ pub struct Call<'a, M: Machine> {
     pub core: &'a mut VcpuCore<M>,
     /// The arguments as the guest passed them.
     pub args: [u64; 6],
+    /// The layout of the caller's structures.
+    pub layout: Layout,
     /// It is an entry of a multicall: it may not block, and it cannot be nested.
     pub in_multicall: bool,
 }
 
 impl<'a, M: Machine> Call<'a, M> {
     /// Makes a call of the running vCPU's own.
-    pub const fn new(running: &'a mut Running<'_, M>, args: [u64; 6]) -> Self {
+    pub const fn new(running: &'a mut Running<'_, M>, args: [u64; 6], layout: Layout) -> Self {
         let Running { hv, domain, vcpu, .. } = *running;
-        Self { hv, domain, vcpu, core: running.core, args, in_multicall: false }
+        Self { hv, domain, vcpu, core: running.core, args, layout, in_multicall: false }
     }
 
     /// Returns the caller's memory.
     pub fn memory(&self) -> GuestView<'a, M> {
-        GuestView::new(&self.hv.machine, &self.domain.space, self.core.hardware.paging())
+        GuestView::new(&self.hv.machine, &self.domain.space, self.core.hardware.paging(), self.layout)
     }
 
     /// Returns an argument; 0 past the sixth.
@@ -53,15 +55,26 @@ impl<'a, M: Machine> Call<'a, M> {
     /// Copies in the structure that an argument points to.
     ///
     /// **Errors:** `EFAULT`.
-    pub fn read_arg<T: FromBytes + IntoBytes>(&self, index: usize) -> Result<T, Errno> {
+    pub fn read_arg<T: Wire>(&self, index: usize) -> Result<T, Errno> {
         self.memory().read(self.handle(index))
     }
 
     /// Copies a structure out to where an argument points.
     ///
     /// **Errors:** `EFAULT`.
-    pub fn write_arg<T: IntoBytes + Immutable>(&self, index: usize, value: &T) -> Result<(), Errno> {
+    pub fn write_arg<T: Wire>(&self, index: usize, value: &T) -> Result<(), Errno> {
         self.memory().write(self.handle(index), value)
+    }
+
+    /// Returns a member of a union that was copied in with its structure: that was not translated, as a structure does
+    /// not say which member it holds.
+    pub fn union_member<T: Wire, const N: usize>(&self, union: &Union<N>) -> T {
+        if self.layout == Layout::Native || T::COMPAT.is_same() {
+            return union.read();
+        }
+        let mut value = T::new_zeroed();
+        T::COMPAT.widen(&union.0, value.as_mut_bytes());
+        value
     }
 
     /// Returns true if the number means the caller: `DOMID_SELF` or its own.

@@ -14,10 +14,10 @@ use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::outcome::{Answer, Outcome};
 use arrayvec::ArrayVec;
 use core::mem::offset_of;
+use xen_abi::compat::Wire;
 use xen_abi::grant_table::*;
 use xen_abi::{Errno, GuestHandle};
-use xenolith_hal::{DomId, Gpa, GrantHandle, Machine, Mpa};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use xenolith_hal::{DomId, Gfn, Gpa, GrantHandle, Machine, Mpa};
 
 /// Elements between two checks of the clock, and mappings that are unmapped together.
 const BATCH: usize = 32;
@@ -50,7 +50,7 @@ struct List<T> {
     budget: Budget,
 }
 
-impl<T> List<T> {
+impl<T: Wire> List<T> {
     /// Returns the list of a call.
     ///
     /// **Errors:** `EINVAL` for a length that is negative.
@@ -79,18 +79,14 @@ impl<T> List<T> {
         let [operation, _, _, rest @ ..] = call.args;
         let [d, e, f] = rest;
         // The address does not wrap: the elements before it were read there.
-        let at = self.at.address.wrapping_add(u64::from(done).wrapping_mul(size_of::<T>() as u64));
-        Outcome::Again([operation, at, u64::from(self.count.wrapping_sub(done)), d, e, f])
+        let at = call.memory().element(self.at, u64::from(done)).unwrap_or(self.at);
+        Outcome::Again([operation, at.address, u64::from(self.count.wrapping_sub(done)), d, e, f])
     }
 }
 
 /// Calls `step` with each element of a list, and writes the element back. Before each one `ready` is called, and the
 /// call is made again if it returns false.
-fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
-    call: &Call<'_, M>,
-    ready: impl Fn() -> bool,
-    step: impl Fn(&mut T),
-) -> Answer {
+fn each<M: Machine, T: Wire>(call: &Call<'_, M>, ready: impl Fn() -> bool, step: impl Fn(&mut T)) -> Answer {
     let list = List::<T>::of(call)?;
     for index in 0..list.count {
         if let Some(again) = list.preempted(call, index) {
@@ -107,11 +103,7 @@ fn each<M: Machine, T: FromBytes + IntoBytes + Immutable>(
 }
 
 /// Does the same as [`each`], but writes back only the status at this offset.
-fn each_status<M: Machine, T: FromBytes + IntoBytes + Immutable>(
-    call: &Call<'_, M>,
-    offset: usize,
-    step: impl Fn(&T) -> GrantStatus,
-) -> Answer {
+fn each_status<M: Machine, T: Wire>(call: &Call<'_, M>, offset: usize, step: impl Fn(&T) -> GrantStatus) -> Answer {
     let list = List::<T>::of(call)?;
     for index in 0..list.count {
         if let Some(again) = list.preempted(call, index) {
@@ -123,16 +115,15 @@ fn each_status<M: Machine, T: FromBytes + IntoBytes + Immutable>(
     Ok(Outcome::OK)
 }
 
-fn write_status<M: Machine, T>(
+fn write_status<M: Machine, T: Wire>(
     call: &Call<'_, M>,
     list: &List<T>,
     index: u32,
     offset: usize,
     status: GrantStatus,
 ) -> Result<(), Errno> {
-    let element = list.at.checked_add(u64::from(index)).ok_or(Errno::EFAULT)?;
-    let at = element.address.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
-    call.memory().write(GuestHandle::new(at), &status)
+    let element = call.memory().element(list.at, u64::from(index))?;
+    call.memory().write(call.memory().member(element, offset)?, &status)
 }
 
 fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -229,7 +220,7 @@ fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op = call.memory().read(list.at)?;
     let outcome = asked(call, op.dom).and_then(|domain| {
         domain.grants.grow(op.nr_frames, &call.hv.grant_source(domain.id)).map_err(|_| Failure::General)?;
-        write_frames(call, &domain, Part::Entries, op.nr_frames, op.frame_list.address)
+        write_frames(call, &domain, Part::Entries, op.nr_frames, op.frame_list)
     });
     write_status(call, &list, 0, offset_of!(GnttabSetupTable, status), status_of(&outcome))?;
     Ok(Outcome::OK)
@@ -241,14 +232,14 @@ fn write_frames<M: Machine>(
     domain: &Domain<M>,
     part: Part,
     count: u32,
-    at: u64,
+    list: GuestHandle<Gfn>,
 ) -> Result<(), Failure> {
     let memory = World::memory(call.hv, domain);
     let mut outcome = Ok(());
     for index in 0..count {
         let place = domain.grants.with_shape(|shape| shape.part(part).get(index as usize)?.mapped_at(&memory));
-        let gfn = place.map_or(u64::MAX, |gfn| gfn.0);
-        if call.memory().write_at(GuestHandle::<u64>::new(at), u64::from(index), &gfn).is_err() {
+        let gfn = place.unwrap_or(Gfn::INVALID);
+        if call.memory().write_at(list, u64::from(index), &gfn).is_err() {
             outcome = Err(Failure::BadAddress);
         }
     }

@@ -5,6 +5,7 @@ use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::{Call, Handler, Operation, operation, refused};
+use crate::lifecycle::time::latch_form;
 use crate::lifecycle::waking::notify_number;
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
@@ -62,6 +63,9 @@ fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     domain.params.set(wanted.index, wanted.value, domain.id == call.domain.id)?;
+    if wanted.index == HVM_PARAM_CALLBACK_IRQ && domain.id == call.domain.id {
+        latch_form(call.hv, domain, call.layout);
+    }
     if wanted.index == HVM_PARAM_CALLBACK_IRQ && wanted.value >> 56 == HVM_PARAM_CALLBACK_TYPE_VECTOR {
         for vcpu in domain.vcpus.iter().filter(|vcpu| vcpu.is_up()) {
             raise_upcall(call.hv, domain, vcpu);

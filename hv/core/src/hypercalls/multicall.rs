@@ -39,7 +39,7 @@ pub fn multicall<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             Err(errno) => entry.result = errno.as_return().cast_unsigned(),
         }
         call.memory().write(at, &entry)?;
-        at = at.checked_add(1).ok_or(Errno::EFAULT)?;
+        at = call.memory().element(at, 1)?;
         left -= 1;
     }
     Ok(Outcome::OK)

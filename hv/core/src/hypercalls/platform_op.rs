@@ -53,7 +53,7 @@ pub fn platform_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             call.write_arg(0, &op)?;
         }
         XENPF_FIRMWARE_INFO => return Err(firmware_info(op.u.read())),
-        XENPF_RESOURCE_OP => resource_op(call, op.u.read())?,
+        XENPF_RESOURCE_OP => resource_op(call, call.union_member(&op.u))?,
         _ => return Err(Errno::ENOSYS),
     }
     Ok(Outcome::OK)

@@ -7,9 +7,9 @@ use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::vcpu_down;
-use crate::lifecycle::time::{show_runstate, update_clock};
+use crate::lifecycle::time::{show_runstate_as, update_clock};
 use crate::lifecycle::waking::notify_number;
-use crate::memory::guest_memory::GuestView;
+use crate::memory::guest_memory::{GuestView, Layout};
 use crate::outcome::{Answer, Outcome};
 use core::sync::atomic::Ordering;
 use xen_abi::shared_info::{VCPU_INFO_SIZE, VcpuInfo};
@@ -118,7 +118,7 @@ fn register_runstate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let area: VcpuRegisterRunstateMemoryArea = call.read_arg(2)?;
     vcpu.runstate_area.store(area.addr.address, Ordering::SeqCst);
     if vcpu.id == call.vcpu.id {
-        show_runstate(call.hv, call.domain, vcpu, call.core);
+        show_runstate_as(call.hv, call.domain, vcpu, call.core, call.layout);
     } else {
         let info = vcpu.runstate.lock().info(call.hv.machine.now());
         let _ = call.memory().write(area.addr, &info);
@@ -167,7 +167,11 @@ fn set_singleshot_timer<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 ///
 /// **Errors:** none.
 pub fn set_timer_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let (now, wanted) = (call.hv.machine.now(), call.arg(0));
+    let wanted = match call.layout {
+        Layout::Native => call.arg(0),
+        Layout::Compat => u64::from(call.arg_u32(0)) | u64::from(call.arg_u32(1)) << u32::BITS,
+    };
+    let now = call.hv.machine.now();
     let deadline = match i64::try_from(wanted) {
         Ok(0) => Time::NEVER,
         Ok(_) if Time(wanted).since_ns(now) < FURTHEST_NS => Time(wanted),

@@ -9,13 +9,13 @@ use crate::domains::vcpu_ref::VcpuRef;
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::lifecycle::waking::notify;
-use crate::memory::guest_memory::GuestView;
+use crate::memory::guest_memory::{GuestView, Layout};
 use core::sync::atomic::Ordering;
 use xen_abi::GuestHandle;
 use xen_abi::sched::SHUTDOWN_WATCHDOG;
 use xen_abi::shared_info::{
-    PvclockFlags, SHARED_INFO_WC_NSEC, SHARED_INFO_WC_SEC, SHARED_INFO_WC_SEC_HI, SHARED_INFO_WC_VERSION,
-    TIME_SYSTEM_TIME, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME, VcpuTimeInfo,
+    PvclockFlags, TIME_SYSTEM_TIME, TIME_TSC_TIMESTAMP, TIME_TSC_TO_SYSTEM_MUL, TIME_VERSION, VCPU_INFO_TIME,
+    VcpuTimeInfo,
 };
 use xen_abi::vcpu::{
     RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VcpuRunstateInfo, XEN_RUNSTATE_UPDATE,
@@ -48,12 +48,23 @@ pub fn switch_out<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut
 
 /// Writes the run state to where the guest registered it, if anywhere. If the guest has unmapped the place, nothing is
 /// written.
-pub fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>) {
+fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, core: &VcpuCore<M>) {
+    show_runstate_as(hv, domain, vcpu, core, domain.events.form().layout());
+}
+
+/// Writes the run state in this layout, whatever that of the shared page is; see [`show_runstate`].
+pub fn show_runstate_as<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    vcpu: &Vcpu<M>,
+    core: &VcpuCore<M>,
+    layout: Layout,
+) {
     let address = vcpu.runstate_area.load(Ordering::SeqCst);
     if address == 0 {
         return;
     }
-    let view = GuestView::new(&hv.machine, &domain.space, core.hardware.paging());
+    let view = GuestView::new(&hv.machine, &domain.space, core.hardware.paging(), layout);
     let mut info = vcpu.runstate.lock().as_stored();
     let at = GuestHandle::<VcpuRunstateInfo>::new(address);
     if domain.shows_runstate_updates() {
@@ -91,6 +102,14 @@ fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> 
     page.store_u32(at + TIME_VERSION, version.wrapping_add(1))
 }
 
+/// Gives the domain's shared page this form from now on, and writes the date to its place in it.
+pub fn latch_form<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, layout: Layout) {
+    if domain.events.form().layout() != layout {
+        domain.events.form().latch(layout);
+        update_wall_clock(hv, domain);
+    }
+}
+
 /// Writes date and time at system time 0 to a domain's shared_info page.
 pub fn update_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     // The page of a domain that is going may be another's before this CPU is next quiet, but not sooner.
@@ -102,12 +121,13 @@ pub fn update_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
 fn write_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, page: &PageWords) -> Option<()> {
     let at_boot = hv.wall_clock();
     let seconds = at_boot.seconds.wrapping_add(domain.time_offset_seconds.load(Ordering::SeqCst));
-    let version = page.load_u32(SHARED_INFO_WC_VERSION)? | 1;
-    page.store_u32(SHARED_INFO_WC_VERSION, version)?;
-    page.store_u32(SHARED_INFO_WC_SEC, seconds as u32)?;
-    page.store_u32(SHARED_INFO_WC_SEC_HI, (seconds >> 32) as u32)?;
-    page.store_u32(SHARED_INFO_WC_NSEC, at_boot.nanoseconds)?;
-    page.store_u32(SHARED_INFO_WC_VERSION, version.wrapping_add(1))
+    let places = domain.events.form().places();
+    let version = page.load_u32(places.wc_version)? | 1;
+    page.store_u32(places.wc_version, version)?;
+    page.store_u32(places.wc_sec, seconds as u32)?;
+    page.store_u32(places.wc_sec_hi, (seconds >> 32) as u32)?;
+    page.store_u32(places.wc_nsec, at_boot.nanoseconds)?;
+    page.store_u32(places.wc_version, version.wrapping_add(1))
 }
 
 /// Fires the expired timers of a vCPU.

@@ -1,7 +1,7 @@
 //! Fetching the instruction at which a guest exited.
 
 use crate::domains::running::Running;
-use crate::memory::guest_memory::GuestView;
+use crate::memory::guest_memory::{GuestView, Layout};
 use xenolith_devices::mmio_decode::{CodeSize, MAX_LENGTH};
 use xenolith_hal::{GuestCpu, Machine};
 
@@ -17,6 +17,6 @@ pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, 
     let base = if paging.long_code { 0 } else { running.core.hardware.state().cs.base };
     let mut bytes = [0; MAX_LENGTH];
     let at = base.wrapping_add(running.core.hardware.registers().rip);
-    let length = GuestView::new(&hv.machine, &domain.space, paging).fetch(at, &mut bytes);
+    let length = GuestView::new(&hv.machine, &domain.space, paging, Layout::Native).fetch(at, &mut bytes);
     (bytes, length, size)
 }

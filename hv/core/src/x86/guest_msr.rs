@@ -3,8 +3,8 @@
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
-use crate::lifecycle::time::update_clock;
-use crate::memory::guest_memory::ram_page;
+use crate::lifecycle::time::{latch_form, update_clock};
+use crate::memory::guest_memory::{Layout, ram_page};
 use xenolith_devices::GeneralProtection;
 use xenolith_devices::lapic::Effect;
 use xenolith_devices::msr::{MsrContext, MsrRead, MsrWrite};
@@ -70,11 +70,15 @@ pub fn write<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) -> 
         }
         // No guest is shown RDTSCP or RDPID, which are all that read it.
         MsrWrite::TscAux(_) => return Err(GeneralProtection),
-        MsrWrite::HypercallPage(gfn) => write_hypercall_page(hv, domain, gfn)?,
+        MsrWrite::HypercallPage(gfn) => {
+            write_hypercall_page(hv, domain, gfn)?;
+            latch_form(hv, domain, Layout::of_caller(&running.core.hardware.paging()));
+        }
     }
     Ok(MsrAnswer::Done)
 }
 
+/// Writes the page through which the guest makes its hypercalls; its code is the same for all modes.
 fn write_hypercall_page<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> Result<(), GeneralProtection> {
     domain.space.lookup(gfn).filter(|mapping| mapping.kind == PageKind::Ram).ok_or(GeneralProtection)?;
     let page = ram_page(&hv.machine, &domain.space, Gpa::from_gfn(gfn), true).ok_or(GeneralProtection)?;

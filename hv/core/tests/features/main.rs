@@ -4,6 +4,7 @@
 
 mod call_lists;
 
+mod compat;
 mod cpu_policy;
 mod debug_keys;
 mod domctl;

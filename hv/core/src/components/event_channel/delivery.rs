@@ -5,7 +5,7 @@ use super::guest_words::test_and_set;
 use super::poll;
 use super::port_state::{Binding, Consumer, Kind, PortCell};
 use super::{fifo, two_level};
-use xen_abi::shared_info::{VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_PENDING};
+use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xen_abi::{Errno, Port, VcpuId};
 
 /// Implements `EVTCHNOP_send`: raises the event at the other end of a port.
@@ -125,8 +125,9 @@ pub(super) fn mark_upcall<D: EventDomain>(domain: &D, vcpu: VcpuId) {
 /// lost. The guest finds out for itself that there may be none.
 pub fn mark_everything<D: EventDomain>(domain: &D, vcpu: VcpuId) {
     let Some((page, offset)) = domain.vcpu_info(vcpu) else { return };
-    if let Some(selector) = offset.checked_add(VCPU_INFO_PENDING_SEL) {
-        for bit in 0..u64::BITS {
+    let places = domain.events().form().places();
+    if let Some(selector) = offset.checked_add(places.pending_sel) {
+        for bit in 0..1 << places.word_shift {
             test_and_set(page, selector, bit);
         }
     }

@@ -55,6 +55,7 @@ pub use report::{PortReport, QueuesReport, bound_ports, queue_report};
 pub use status::{PortStatus, status};
 pub use virq::{is_global, raise_global, raise_vcpu};
 
+use crate::components::shared_form::SharedForm;
 use alloc::vec::Vec;
 use allocation::Bindings;
 use event_array::EventArray;
@@ -78,6 +79,7 @@ pub struct EventChannels {
     vcpus: Vec<VcpuState>,
     /// The number of vCPUs that poll, so that sending need not check each.
     pollers: AtomicU32,
+    form: SharedForm,
 }
 
 impl EventChannels {
@@ -105,6 +107,7 @@ impl EventChannels {
             array: EventArray::new(),
             vcpus: states,
             pollers: AtomicU32::new(0),
+            form: SharedForm::default(),
         })
     }
 
@@ -124,6 +127,12 @@ impl EventChannels {
     #[must_use]
     pub fn is_fifo(&self) -> bool {
         self.array.is_active()
+    }
+
+    /// Returns the form of the shared page, and with it of the bits of the 2-level ABI.
+    #[must_use]
+    pub const fn form(&self) -> &SharedForm {
+        &self.form
     }
 
     const fn ports(&self) -> &PortTable {

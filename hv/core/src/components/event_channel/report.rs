@@ -5,12 +5,10 @@ use super::event_array::event_word;
 use super::guest_words::{Word32, test};
 use super::port_state::{Binding, Consumer, Kind, QueueId};
 use super::status::{PortStatus, status_of};
-use xen_abi::event_channel::EVTCHN_2L_NR_CHANNELS;
 use xen_abi::event_fifo::{
     CONTROL_BLOCK_HEAD, CONTROL_BLOCK_READY, EVTCHN_FIFO_LINKED, EVTCHN_FIFO_MASKED, EVTCHN_FIFO_MAX_QUEUES,
     EVTCHN_FIFO_PENDING,
 };
-use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING};
 use xen_abi::{Port, VcpuId};
 
 /// A port that is bound.
@@ -58,9 +56,10 @@ fn bits<D: EventDomain>(domain: &D, port: Port) -> (bool, bool, Option<bool>) {
         let bit = |number: u32| word & (1 << number) != 0;
         return (bit(EVTCHN_FIFO_PENDING), bit(EVTCHN_FIFO_MASKED), Some(bit(EVTCHN_FIFO_LINKED)));
     }
-    let page = domain.shared_info().filter(|_| port.0 < EVTCHN_2L_NR_CHANNELS);
+    let places = domain.events().form().places();
+    let page = domain.shared_info().filter(|_| port.0 < places.ports);
     let bit = |offset| page.is_some_and(|page| test(page, offset, port.0));
-    (bit(SHARED_INFO_EVTCHN_PENDING), bit(SHARED_INFO_EVTCHN_MASK), None)
+    (bit(places.evtchn_pending), bit(places.evtchn_mask), None)
 }
 
 /// Returns the queues of a vCPU; None if it has no control block.

@@ -27,7 +27,7 @@ pub(super) fn get_page_frame_info<M: Machine>(request: &mut Request<'_, '_, M>) 
         let own = found.is_some_and(|found| found.kind == PageKind::Ram);
         let kind = if own { XEN_DOMCTL_PFINFO_NOTAB } else { XEN_DOMCTL_PFINFO_XTAB };
         memory.write(list.array, &u64::from(kind))?;
-        list.array = list.array.checked_add(1).ok_or(Errno::EFAULT)?;
+        list.array = memory.element(list.array, 1)?;
         list.num -= 1;
         if list.num > 0 && budget.is_spent(machine) {
             request.op.set_getpageframeinfo3(list);

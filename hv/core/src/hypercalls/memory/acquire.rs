@@ -76,7 +76,8 @@ fn write_size<M: Machine>(call: &Call<'_, M>, op: &MemAcquireResource, done: u64
     if op.nr_frames != 0 || done != 0 {
         return Err(Errno::EINVAL);
     }
-    let at = call.arg(1).checked_add(offset_of!(MemAcquireResource, nr_frames) as u64).ok_or(Errno::EFAULT)?;
-    call.memory().write(GuestHandle::new(at), &most)?;
+    let asked: GuestHandle<MemAcquireResource> = call.handle(1);
+    let at = call.memory().member(asked, offset_of!(MemAcquireResource, nr_frames))?;
+    call.memory().write(at, &most)?;
     Ok(Outcome::OK)
 }

@@ -19,7 +19,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
             operation(XENMEM_MAXIMUM_RAM_PAGE, "XENMEM_maximum_ram_page", settings::maximum_ram_page),
             operation(XENMEM_CURRENT_RESERVATION, "XENMEM_current_reservation", settings::current_reservation),
             operation(XENMEM_MAXIMUM_RESERVATION, "XENMEM_maximum_reservation", settings::maximum_reservation),
-            refused(XENMEM_MACHPHYS_MFN_LIST, "XENMEM_machphys_mfn_list", Errno::ENOSYS),
+            operation(XENMEM_MACHPHYS_MFN_LIST, "XENMEM_machphys_mfn_list", settings::machphys_mfn_list),
             operation(XENMEM_POPULATE_PHYSMAP, "XENMEM_populate_physmap", reservation::populate),
             operation(XENMEM_ADD_TO_PHYSMAP, "XENMEM_add_to_physmap", place_calls::add_to_physmap),
             operation(XENMEM_MEMORY_MAP, "XENMEM_memory_map", settings::memory_map),

@@ -8,6 +8,7 @@ use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, named, no_progress, permitted};
 use crate::outcome::{Answer, Outcome};
+use xen_abi::compat::Ulong;
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Gfn, Machine};
@@ -90,7 +91,7 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
         if budget.is_spent(&call.hv.machine) || !is_flushed(call.hv, &*target) {
             return Ok(again(call, step));
         }
-        let index = call.memory().read_at(op.idxs, step)?;
+        let Ulong(index) = call.memory().read_at(op.idxs, step)?;
         let gfn = call.memory().read_at(op.gpfns, step)?;
         let item = Item { space, index, foreign: op.foreign_domid };
         let errno = match place(call.hv, call.domain, &target, item, gfn) {

@@ -14,7 +14,7 @@ use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remov
 use crate::outcome::{Answer, Outcome};
 use xen_abi::memory::{MemFlags, MemoryExchange, MemoryReservation};
 use xen_abi::{DomId, Errno};
-use xenolith_hal::{Gfn, Machine, Mfn, PageOrder};
+use xenolith_hal::{Machine, Mfn, PageOrder};
 
 /// The largest extent that a domain may ask for.
 const MAX_ORDER: u32 = 9;
@@ -86,7 +86,7 @@ fn below<M: Machine>(call: &Call<'_, M>, flags: MemFlags) -> Option<Mfn> {
 
 fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, index: u64) -> Option<Extent> {
     let gfn = call.memory().read_at(reservation.extent_start, index).ok()?;
-    Some(Extent { gfn: Gfn(gfn), order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
+    Some(Extent { gfn, order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
 }
 
 /// Handles a shortage of memory: if some waits for a grace period, expedites it, and the caller tries again.

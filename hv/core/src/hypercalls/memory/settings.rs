@@ -4,6 +4,7 @@ use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{named, no_progress, permitted};
 use crate::memory::frames::{Account, ClaimError};
+use crate::memory::guest_memory::Layout;
 use crate::outcome::{Answer, Outcome};
 use alloc::vec::Vec;
 use xen_abi::memory::{MemFlags, MemoryDomain, MemoryReservation, PodTarget};
@@ -22,7 +23,20 @@ const MOST_ENTRIES: u32 = 128;
 /// **Errors:** `EINVAL` for progress.
 pub(super) fn maximum_ram_page<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
-    Ok(Outcome::Done(call.hv.frames.limit().0))
+    Ok(pages(call, call.hv.frames.limit().0))
+}
+
+/// Returns a number of pages as a result. A 32-bit caller gets at most `i32::MAX`, so that no number looks like an error.
+fn pages<M: Machine>(call: &Call<'_, M>, count: u64) -> Outcome {
+    let most = if call.layout == Layout::Compat { i32::MAX.unsigned_abs().into() } else { u64::MAX };
+    Outcome::Done(count.min(most))
+}
+
+/// Implements `XENMEM_machphys_mfn_list`: there is no table of machine frames.
+///
+/// **Errors:** `ENOSYS`; `EOPNOTSUPP` for a 32-bit caller, as in real Xen.
+pub(super) fn machphys_mfn_list<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    Err(if call.layout == Layout::Compat { Errno::EOPNOTSUPP } else { Errno::ENOSYS })
 }
 
 fn account<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<&'a Account, Errno> {
@@ -35,7 +49,7 @@ fn account<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<&'a Account,
 pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
     let op: MemoryDomain = call.read_arg(1)?;
-    Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.total().into()))
+    Ok(pages(call, account(call, permitted(call, op.domid)?.id)?.total().into()))
 }
 
 /// Implements `XENMEM_maximum_reservation`.
@@ -44,7 +58,7 @@ pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer 
 pub(super) fn maximum_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
     let op: MemoryDomain = call.read_arg(1)?;
-    Ok(Outcome::Done(account(call, permitted(call, op.domid)?.id)?.max().into()))
+    Ok(pages(call, account(call, permitted(call, op.domid)?.id)?.max().into()))
 }
 
 /// Implements `XENMEM_maximum_gpfn`.
@@ -53,7 +67,7 @@ pub(super) fn maximum_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer 
 pub(super) fn maximum_gpfn<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
     let op: MemoryDomain = call.read_arg(1)?;
-    Ok(Outcome::Done(permitted(call, op.domid)?.physmap.highest().0))
+    Ok(pages(call, permitted(call, op.domid)?.physmap.highest().0))
 }
 
 /// Returns 0: there is no memory sharing between domains.
@@ -99,8 +113,12 @@ pub(super) fn set_memory_map<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 /// Implements `XENMEM_claim_pages`.
 ///
 /// **Errors:** `EINVAL` for progress, extents larger than a page, a list, flags, a domain that does not exist, and a
-/// claim that makes no sense; `EFAULT`; `EPERM`; `ENOMEM` if not enough memory is free.
+/// claim that makes no sense; `EFAULT`; `EPERM`; `ENOMEM` if not enough memory is free; `ENOSYS` for a 32-bit caller, as
+/// in real Xen.
 pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    if call.layout == Layout::Compat {
+        return Err(Errno::ENOSYS);
+    }
     no_progress(call)?;
     let op: MemoryReservation = call.read_arg(1)?;
     if !op.extent_start.is_null() || op.extent_order != 0 || op.mem_flags != MemFlags::default() {

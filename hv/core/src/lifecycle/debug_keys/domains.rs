@@ -8,9 +8,10 @@ use crate::domains::domain::{Domain, Shutdown};
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::lifecycle::event_domain::HostedDomain;
+use crate::memory::guest_memory::Layout;
 use core::fmt;
 use core::sync::atomic::Ordering;
-use xen_abi::shared_info::{VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_MASK, VCPU_INFO_UPCALL_PENDING};
+use xen_abi::shared_info::{VCPU_INFO_UPCALL_MASK, VCPU_INFO_UPCALL_PENDING};
 use xen_abi::vcpu::{RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
 use xenolith_hal::{GuestCpu, Machine, Time};
 
@@ -57,7 +58,11 @@ fn report_vcpu<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M
 
 fn report_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     let byte = |at: usize| vcpu.info(&hv.machine).and_then(|(page, offset)| page.load_u8(offset.checked_add(at)?));
-    let selector = vcpu.info(&hv.machine).and_then(|(page, offset)| page.load_u64(offset + VCPU_INFO_PENDING_SEL));
+    let at = domain.events.form().places().pending_sel;
+    let selector = vcpu.info(&hv.machine).and_then(|(page, offset)| match domain.events.form().layout() {
+        Layout::Native => page.load_u64(offset.checked_add(at)?),
+        Layout::Compat => page.load_u32(offset.checked_add(at)?).map(u64::from),
+    });
     let (pending, mask) = (byte(VCPU_INFO_UPCALL_PENDING).unwrap_or(0), byte(VCPU_INFO_UPCALL_MASK).unwrap_or(0));
     let vector = Some(vcpu.upcall_vector.load(Ordering::SeqCst)).filter(|vector| *vector != 0);
     let polled = poll::wish(&HostedDomain::new(hv, domain), vcpu.id);

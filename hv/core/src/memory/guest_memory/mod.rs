@@ -3,5 +3,5 @@
 mod view;
 mod walk;
 
-pub use view::{GuestView, write_physical};
+pub use view::{GuestView, Layout, write_physical};
 pub use walk::{Fault, Wanted, ram_page, translate};

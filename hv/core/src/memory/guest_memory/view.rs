@@ -1,9 +1,29 @@
 //! Copying from and to a guest's memory (Xen's `copy_from_guest` and `copy_to_guest`).
 
 use super::walk::{Lookups, Wanted, bytes_to_page_end, ram_page, translate};
+use xen_abi::compat::Wire;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{Gpa, Gva, Machine, PAGE_SIZE, PageWords, PagingRegisters};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The layout of structures in the guest that is copied from or to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// That of 64-bit guests.
+    Native,
+    /// That of 32-bit guests: each structure is translated by its table in `xen_abi`.
+    Compat,
+}
+
+const EFER_LMA: u64 = 1 << 10;
+
+impl Layout {
+    /// Returns the layout for code in this mode: 64-bit code is what runs in long mode with CS.L, all other code is
+    /// 32-bit code.
+    #[must_use]
+    pub const fn of_caller(mode: &PagingRegisters) -> Self {
+        if mode.efer & EFER_LMA != 0 && mode.long_code { Self::Native } else { Self::Compat }
+    }
+}
 
 /// A domain's memory as one of its vCPUs addresses it. Everything is copied, once; no reference into guest memory
 /// outlives a call.
@@ -11,6 +31,7 @@ pub struct GuestView<'a, M: Machine> {
     machine: &'a M,
     space: &'a M::Space,
     paging: PagingRegisters,
+    layout: Layout,
 }
 
 impl<M: Machine> Clone for GuestView<'_, M> {
@@ -23,9 +44,14 @@ impl<M: Machine> Copy for GuestView<'_, M> {}
 
 impl<'a, M: Machine> GuestView<'a, M> {
     /// Creates the view of the memory behind `space`, through the page tables that `paging` names. Accesses are those
-    /// of the guest's kernel.
-    pub const fn new(machine: &'a M, space: &'a M::Space, paging: PagingRegisters) -> Self {
-        Self { machine, space, paging }
+    /// of the guest's kernel; structures lie in it as `layout` says.
+    pub const fn new(machine: &'a M, space: &'a M::Space, paging: PagingRegisters, layout: Layout) -> Self {
+        Self { machine, space, paging, layout }
+    }
+
+    /// Returns true if a `T` lies in this memory in another form than the hypervisor has it.
+    fn translates<T: Wire>(&self) -> bool {
+        self.layout == Layout::Compat && !T::COMPAT.is_same()
     }
 
     /// Calls `step` for each page that `length` bytes at `at` touch, with the page, the offset in it, the offset in the
@@ -72,36 +98,63 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// Copies one value from the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::read_bytes`].
-    pub fn read<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
+    pub fn read<T: Wire>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
         let mut value = T::new_zeroed();
-        self.read_bytes(handle.address, value.as_mut_bytes())?;
+        if self.translates::<T>() {
+            // No form of a 32-bit guest is larger.
+            let mut passed = T::new_zeroed();
+            let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).ok_or(Errno::EFAULT)?;
+            self.read_bytes(handle.address, passed)?;
+            T::COMPAT.widen(passed, value.as_mut_bytes());
+        } else {
+            self.read_bytes(handle.address, value.as_mut_bytes())?;
+        }
         Ok(value)
+    }
+
+    /// Returns the element of a list at an index.
+    ///
+    /// **Errors:** `EFAULT` if it lies past the end of the address space.
+    pub fn element<T: Wire>(&self, list: GuestHandle<T>, index: u64) -> Result<GuestHandle<T>, Errno> {
+        let size = if self.translates::<T>() { T::COMPAT.size() } else { size_of::<T>() };
+        let offset = index.checked_mul(size as u64).ok_or(Errno::EFAULT)?;
+        Ok(GuestHandle::new(list.address.checked_add(offset).ok_or(Errno::EFAULT)?))
+    }
+
+    /// Returns the member of a structure that lies at `offset` in the hypervisor's form of it.
+    ///
+    /// **Errors:** `EFAULT` if it lies past the end of the address space, or no member begins there.
+    pub fn member<T: Wire, F>(&self, at: GuestHandle<T>, offset: usize) -> Result<GuestHandle<F>, Errno> {
+        let offset = if self.translates::<T>() { T::COMPAT.offset_of(offset) } else { Some(offset) };
+        let address = at.address.checked_add(offset.ok_or(Errno::EFAULT)? as u64).ok_or(Errno::EFAULT)?;
+        Ok(GuestHandle::new(address))
     }
 
     /// Copies the value at an index from the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::read_bytes`], and if the index leads past the address space.
-    pub fn read_at<T: FromBytes + IntoBytes>(&self, handle: GuestHandle<T>, index: u64) -> Result<T, Errno> {
-        self.read(handle.checked_add(index).ok_or(Errno::EFAULT)?)
+    pub fn read_at<T: Wire>(&self, handle: GuestHandle<T>, index: u64) -> Result<T, Errno> {
+        self.read(self.element(handle, index)?)
     }
 
     /// Copies one value to the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::write_bytes`].
-    pub fn write<T: IntoBytes + Immutable>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
-        self.write_bytes(handle.address, value.as_bytes())
+    pub fn write<T: Wire>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
+        if !self.translates::<T>() {
+            return self.write_bytes(handle.address, value.as_bytes());
+        }
+        let mut passed = T::new_zeroed();
+        let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).ok_or(Errno::EFAULT)?;
+        T::COMPAT.narrow(value.as_bytes(), passed);
+        self.write_bytes(handle.address, passed)
     }
 
     /// Copies the value at an index to the guest.
     ///
     /// **Errors:** `EFAULT` as [`GuestView::write_bytes`], and if the index leads past the address space.
-    pub fn write_at<T: IntoBytes + Immutable>(
-        &self,
-        handle: GuestHandle<T>,
-        index: u64,
-        value: &T,
-    ) -> Result<(), Errno> {
-        self.write(handle.checked_add(index).ok_or(Errno::EFAULT)?, value)
+    pub fn write_at<T: Wire>(&self, handle: GuestHandle<T>, index: u64, value: &T) -> Result<(), Errno> {
+        self.write(self.element(handle, index)?, value)
     }
 
     /// Copies instruction bytes in; returns how many could be read, fewer at the end of what is mapped.

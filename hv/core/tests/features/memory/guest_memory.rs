@@ -1,7 +1,8 @@
 //! Copies through a guest's page tables that lie in a large page of its own, and lead out of it.
 
+use xen_abi::sched::SchedPoll;
 use xen_abi::{Errno, GuestHandle};
-use xenolith_core::memory::guest_memory::GuestView;
+use xenolith_core::memory::guest_memory::{GuestView, Layout};
 use xenolith_fake::{FakeMachine, FakeSpace};
 use xenolith_hal::{
     FrameSource, Gfn, Machine, Mapping, Mfn, NestedSpace, PageKind, PageOrder, PagingRegisters, Rights,
@@ -63,7 +64,7 @@ fn a_copy_goes_from_page_to_page_wherever_each_lies() {
         page.store_u64(0, value).unwrap();
         page.store_u64(4088, value << 8).unwrap();
     }
-    let view = GuestView::new(&machine, &space, paging);
+    let view = GuestView::new(&machine, &space, paging, Layout::Native);
     let read = |at: u64| view.read::<[u64; 2]>(GuestHandle::new(at));
     assert_eq!(read(4088), Ok([0x1100, 0x22]));
     assert_eq!(read(2 * 4096 - 8), Ok([0x2200, 0x33]));
@@ -74,11 +75,77 @@ fn a_copy_goes_from_page_to_page_wherever_each_lies() {
 #[test]
 fn what_is_only_for_reading_is_not_written_after_a_page_that_may_be() {
     let (machine, space, paging) = guest();
-    let view = GuestView::new(&machine, &space, paging);
+    let view = GuestView::new(&machine, &space, paging, Layout::Native);
     let written = |at: u64| view.write(GuestHandle::new(at), &[7_u64, 8]);
     assert_eq!(written(4088), Ok(()));
     assert_eq!(machine.page(Mfn(1024 + 488)).unwrap().load_u64(4088), Some(7));
     assert_eq!(machine.page(Mfn(9)).unwrap().load_u64(0), Some(8));
     assert_eq!(written(2 * 4096 - 8), Err(Errno::EFAULT));
     assert_eq!(machine.page(Mfn(5)).unwrap().load_u64(0), Some(0));
+}
+
+/// The same memory as a 32-bit guest without paging, with two levels of tables, and with PAE has it. Its tables lie in the
+/// large page; virtual page 5 is frame 7, and 4 MiB (2 MiB with PAE) at 1 GiB are the first of its frames.
+fn guests_of_32_bits() -> (FakeMachine, FakeSpace, [PagingRegisters; 3]) {
+    let (machine, space, _) = guest();
+    let page = |gfn: u64| machine.page(Mfn(1024 + gfn - LARGE)).unwrap();
+    let [directory, table, pointers, pae_directory] = TABLES.map(|table| table + 16);
+    let pae_table = TABLES[0] + 32;
+    page(directory).store_u32(0, ((table << 12) | PRESENT | WRITABLE) as u32).unwrap();
+    page(directory).store_u32(256 * 4, (LARGE_ENTRY | PRESENT | WRITABLE) as u32).unwrap();
+    page(table).store_u32(5 * 4, ((7 << 12) | PRESENT | WRITABLE) as u32).unwrap();
+    // The four pointers stand at any multiple of 32, and have neither rights nor a large page.
+    page(pointers).store_u64(0x20, (pae_directory << 12) | PRESENT).unwrap();
+    page(pointers).store_u64(0x28, (pae_directory << 12) | PRESENT).unwrap();
+    page(pae_directory).store_u64(0, (pae_table << 12) | PRESENT | WRITABLE).unwrap();
+    page(pae_directory).store_u64(8, LARGE_ENTRY | PRESENT | WRITABLE).unwrap();
+    page(pae_table).store_u64(5 * 8, (7 << 12) | PRESENT | WRITABLE).unwrap();
+    let unpaged = PagingRegisters { cr0: 0x11, ..PagingRegisters::default() };
+    let paged = |cr3, cr4| PagingRegisters { cr0: 0x8001_0011, cr3, cr4, ..PagingRegisters::default() };
+    (machine, space, [unpaged, paged(directory << 12, 0x10), paged((pointers << 12) | 0x20, 0x20)])
+}
+
+const LARGE_ENTRY: u64 = 1 << 7;
+
+#[test]
+fn a_32_bit_guest_is_read_by_its_own_paging_mode() {
+    let (machine, space, [unpaged, two_levels, pae]) = guests_of_32_bits();
+    machine.page(Mfn(9)).unwrap().store_u64(0x18, 0x1234).unwrap();
+    machine.page(Mfn(5)).unwrap().store_u64(0x18, 0x5678).unwrap();
+    let read =
+        |paging, at: u64| GuestView::new(&machine, &space, paging, Layout::Compat).read::<u64>(GuestHandle::new(at));
+    assert_eq!(read(unpaged, 0x7018), Ok(0x1234), "an address is a physical one");
+    assert_eq!(read(unpaged, 0x9018), Err(Errno::EFAULT), "and nothing is at frame 9");
+    for (paging, large) in [(two_levels, 1 << 30), (pae, (1 << 30) + (2 << 20))] {
+        assert_eq!(read(paging, 0x5018), Ok(0x1234));
+        assert_eq!(read(paging, 0x6018), Err(Errno::EFAULT), "no entry is there");
+        assert_eq!(read(paging, large + 0x8018), Ok(0x5678), "a large page");
+    }
+    let without_pse = PagingRegisters { cr4: 0, ..two_levels };
+    assert_eq!(read(without_pse, (1 << 30) + 0x8018), Err(Errno::EFAULT), "the entry is a table then, in frame 0");
+    for paging in [unpaged, two_levels, pae] {
+        assert_eq!(read(paging, 1 << 32 | 0x5018), Err(Errno::EFAULT), "there is nothing above 4 GiB");
+        assert_eq!(read(paging, u64::from(u32::MAX)), Err(Errno::EFAULT));
+    }
+}
+
+#[test]
+fn a_32_bit_guest_passes_structures_in_its_own_form() {
+    let (machine, space, [_, two_levels, _]) = guests_of_32_bits();
+    let view = GuestView::new(&machine, &space, two_levels, Layout::Compat);
+    let list = GuestHandle::<Gfn>::new(0x5000);
+    for (index, frame) in [(0, 0x11), (1, 0x22)] {
+        view.write_at(list, index, &Gfn(frame)).unwrap();
+    }
+    assert_eq!(machine.page(Mfn(9)).unwrap().load_u64(0), Some(0x22_0000_0011));
+    assert_eq!(view.read_at(list, 1), Ok(Gfn(0x22)));
+    assert_eq!(view.element(list, 3), Ok(GuestHandle::new(0x500c)));
+    let poll =
+        SchedPoll { ports: GuestHandle::new(0xaaaa_bbbb), nr_ports: 3, timeout: 1 << 40, ..SchedPoll::default() };
+    view.write(GuestHandle::new(0x5100), &poll).unwrap();
+    let words = [0x100, 0x104, 0x108, 0x10c].map(|at| machine.page(Mfn(9)).unwrap().load_u32(at));
+    assert_eq!(words, [Some(0xaaaa_bbbb), Some(3), Some(0), Some(1 << 8)]);
+    assert_eq!(view.read(GuestHandle::new(0x5100)), Ok(poll));
+    let timeout = view.member::<SchedPoll, u64>(GuestHandle::new(0x5100), std::mem::offset_of!(SchedPoll, timeout));
+    assert_eq!(timeout, Ok(GuestHandle::new(0x5108)));
 }
