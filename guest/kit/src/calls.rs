@@ -1,10 +1,11 @@
 //! Hypercalls as test and benchmark kernels make them: safe, because all memory named in them is the pool's or the window's.
 
 use crate::hypercall;
-use crate::pages::Page;
+use crate::mode::{self, Mode};
+use crate::pages::{Page, read_at, write_at};
 use crate::processors::{self, MAX_PROCESSORS};
+use xen_abi::compat::Wire;
 use xen_abi::hypercall::{EVENT_CHANNEL_OP, GRANT_TABLE_OP, HVM_OP, MEMORY_OP, SCHED_OP, VCPU_OP};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Where arguments are put for the hypervisor to read and write: a page for each processor.
 static ARGUMENTS: [Page; MAX_PROCESSORS] = [const { Page::new() }; MAX_PROCESSORS];
@@ -16,25 +17,63 @@ fn argument_page() -> &'static Page {
 }
 
 /// What can be an argument: plain data.
-pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
-impl<T: FromBytes + IntoBytes + Immutable + Copy> Plain for T {}
+pub trait Plain: Wire + Copy {}
+impl<T: Wire + Copy> Plain for T {}
 
-/// Calls hypercall `number` in line; what is left out of the arguments is 0.
+/// Returns the size of an element of a list for callers in the current mode, in bytes.
+#[must_use]
+pub fn size<T: Plain>() -> usize {
+    if mode::current() == Mode::Long { size_of::<T>() } else { T::COMPAT.size() }
+}
+
+/// Writes element `index` of a list in the layout for callers in the current mode.
+pub fn put<T: Plain>(list: u64, index: usize, value: T) {
+    let at = list + (index * size::<T>()) as u64;
+    if mode::current() == Mode::Long {
+        return write_at(at, value);
+    }
+    let mut passed = T::new_zeroed();
+    let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).unwrap_or_default();
+    T::COMPAT.narrow(value.as_bytes(), passed);
+    (at..).zip(passed).for_each(|(at, byte)| write_at(at, *byte));
+}
+
+/// Reads element `index` of a list in the layout for callers in the current mode. Bits that 32-bit code does not have
+/// are 0.
+#[must_use]
+pub fn get<T: Plain>(list: u64, index: usize) -> T {
+    let at = list + (index * size::<T>()) as u64;
+    if mode::current() == Mode::Long {
+        return read_at(at);
+    }
+    let (mut passed, mut value) = (T::new_zeroed(), T::new_zeroed());
+    let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).unwrap_or_default();
+    (at..).zip(passed.iter_mut()).for_each(|(at, byte)| *byte = read_at(at));
+    T::COMPAT.widen(passed, value.as_mut_bytes());
+    value
+}
+
+/// Calls hypercall `number` in the current mode; what is left out of the arguments is 0.
 pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
     let mut all = [0; 5];
     for (slot, argument) in all.iter_mut().zip(arguments) {
         *slot = argument;
     }
     // SAFETY: the addresses that kernels pass for output are those of pool and window pages, or of nothing.
-    unsafe { hypercall::call(u64::from(number), all) }
+    unsafe {
+        match mode::current() {
+            Mode::Long => hypercall::call(u64::from(number), all),
+            mode => mode::call(mode, number, all).into(),
+        }
+    }
 }
 
 /// Calls an operation of hypercall `number` that takes a pointer to its arguments; they come back changed.
 pub fn operation<T: Plain>(number: u32, operation: u32, value: &mut T) -> i64 {
     let page = argument_page();
-    page.write(0, *value);
+    put(page.address(), 0, *value);
     let result = call(number, [u64::from(operation), page.address()]);
-    *value = page.read(0);
+    *value = get(page.address(), 0);
     result
 }
 
@@ -61,9 +100,9 @@ pub fn hvm<T: Plain>(number: u32, value: &mut T) -> i64 {
 /// Returns a vCPU operation with arguments.
 pub fn vcpu<T: Plain>(number: u32, vcpu: u32, value: &mut T) -> i64 {
     let page = argument_page();
-    page.write(0, *value);
+    put(page.address(), 0, *value);
     let result = call(VCPU_OP, [u64::from(number), u64::from(vcpu), page.address()]);
-    *value = page.read(0);
+    *value = get(page.address(), 0);
     result
 }
 
@@ -75,8 +114,8 @@ pub fn vcpu_plain(number: u32, vcpu: u32) -> i64 {
 /// Returns a grant table operation on one element.
 pub fn grant<T: Plain>(number: u32, value: &mut T) -> i64 {
     let page = argument_page();
-    page.write(0, *value);
+    put(page.address(), 0, *value);
     let result = call(GRANT_TABLE_OP, [u64::from(number), page.address(), 1]);
-    *value = page.read(0);
+    *value = get(page.address(), 0);
     result
 }

@@ -148,8 +148,10 @@ kit_starting_processor:
     .global kit_pml4
 kit_pml4:
     .skip 4096
+    .global kit_pdpt
 kit_pdpt:
     .skip 4096
+    .global kit_page_directories
 kit_page_directories:
     .skip 4 * 4096
 kit_stacks:

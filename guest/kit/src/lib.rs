@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod grants;
 pub mod hypercall;
 pub mod lapic;
+pub mod mode;
 pub mod pages;
 pub mod processors;
 pub mod stamps;

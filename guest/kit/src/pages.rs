@@ -5,7 +5,7 @@
 //! that is mapped so) frame addresses are one number.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use xen_abi::Gfn;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -46,6 +46,19 @@ pub fn take_many(count: usize, align: usize) -> &'static [Page] {
 #[must_use]
 pub fn take() -> &'static Page {
     take_many(1, 1).first().expect("one page was asked for")
+}
+
+/// Returns how many pages are taken, for [`give_back`].
+#[must_use]
+pub fn taken() -> usize {
+    TAKEN.load(Ordering::Relaxed)
+}
+
+/// Gives back what was taken since [`taken`] said `before`, and zeroes it. Nothing may use it any more, and all of it must
+/// still be RAM.
+pub fn give_back(before: usize) {
+    let after = TAKEN.swap(before, Ordering::Relaxed);
+    POOL.iter().take(after).skip(before).for_each(|page| page.fill(0));
 }
 
 impl Default for Page {
@@ -131,16 +144,27 @@ pub enum Access {
 
 #[repr(C, align(4096))]
 struct Table([AtomicU64; 512]);
-static DIRECTORY_POINTERS: Table = Table([const { AtomicU64::new(0) }; 512]);
-static DIRECTORY: Table = Table([const { AtomicU64::new(0) }; 512]);
 static ENTRIES: Table = Table([const { AtomicU64::new(0) }; 512]);
+/// The same for page tables of two levels.
+#[repr(C, align(4096))]
+struct NarrowTable([AtomicU32; 1024]);
+static NARROW_ENTRIES: NarrowTable = NarrowTable([const { AtomicU32::new(0) }; 1024]);
 
 unsafe extern "C" {
     static kit_pml4: [AtomicU64; 512];
+    static kit_pdpt: [AtomicU64; 512];
+    static kit_page_directories: [AtomicU64; 2048];
 }
 
-/// Where the window of 512 single pages begins; nothing is mapped around it.
-pub const WINDOW: u64 = 0x80_0000_0000;
+/// Where the window of 512 single pages begins: in the hole of every PC's map, and below 4 GiB, so that 32-bit code
+/// reaches it.
+pub const WINDOW: u64 = 0xd000_0000;
+
+/// Returns the address of the table for the 4 MiB of the window in page tables of two levels.
+#[must_use]
+pub fn two_level_table() -> u64 {
+    &raw const NARROW_ENTRIES as u64
+}
 
 /// Returns the virtual address of page `slot` (0..512) of the window.
 #[must_use]
@@ -170,14 +194,20 @@ pub fn unmap(slot: u64) -> u64 {
 }
 
 fn set(slot: u64, entry: u64) -> u64 {
-    // SAFETY: the symbol is the static top table; atomics may be changed while the processor walks them.
-    let top = unsafe { &kit_pml4 };
-    let [_, second, ..] = top;
-    second.store(&raw const DIRECTORY_POINTERS as u64 | 7, Ordering::Relaxed);
-    let ([pointer, ..], [directory, ..]) = (&DIRECTORY_POINTERS.0, &DIRECTORY.0);
-    pointer.store(&raw const DIRECTORY as u64 | 7, Ordering::Relaxed);
+    // SAFETY: the symbols are the static tables; atomics may be changed while the processor walks them.
+    let (top, pointers, directories) = unsafe { (&kit_pml4, &kit_pdpt, &kit_page_directories) };
+    let directory = directories.get((WINDOW >> 21) as usize).expect("the window lies below 4 GiB");
     directory.store(&raw const ENTRIES as u64 | 7, Ordering::Relaxed);
+    // What is not for CPL 3 says so further down.
+    let ([first, ..], [_, _, _, fourth, ..]) = (top, pointers);
+    for above in [first, fourth] {
+        above.fetch_or(4, Ordering::Relaxed);
+    }
     ENTRIES.0.get(slot as usize).expect("the window has 512 pages").store(entry, Ordering::Release);
+    if let Some(narrow) = NARROW_ENTRIES.0.get(slot as usize) {
+        // A frame that two levels cannot name is not there for them.
+        narrow.store(u32::try_from(entry).unwrap_or(0), Ordering::Release);
+    }
     cpu::forget_translation(window(slot));
     window(slot)
 }

@@ -75,12 +75,14 @@ impl Report {
 pub struct Runner<'a> {
     only: Option<&'a str>,
     count: u32,
+    /// What the names of the cases begin with.
+    prefix: &'static str,
 }
 
 impl<'a> Runner<'a> {
     /// Creates a runner of the cases whose name begins with `only`, or of all.
     pub fn new(only: Option<&'a str>) -> Self {
-        Self { only, count: 0 }
+        Self { only, count: 0, prefix: "" }
     }
 
     /// Runs one case and prints its line. An exception in it ends it, and is reported as `uncaught`.
@@ -92,7 +94,7 @@ impl<'a> Runner<'a> {
     pub fn case_of(&mut self, name: fmt::Arguments<'_>, run: impl FnOnce(&mut Report)) {
         let mut named = Line::new();
         // A name that is too long is cut, which is no error.
-        let _ = named.write_fmt(name);
+        let _ = named.write_fmt(format_args!("{}{name}", self.prefix));
         let name = named.text();
         if self.only.is_some_and(|only| !name.starts_with(only)) {
             return;
@@ -104,6 +106,11 @@ impl<'a> Runner<'a> {
         }
         traps::LEAVE_IN_SERVICE.store(false, core::sync::atomic::Ordering::Relaxed);
         console::line(format_args!("CASE {name} = {}", report.0.text()));
+    }
+
+    /// Names cases with `prefix` before their names from now on.
+    pub const fn begin_names_with(&mut self, prefix: &'static str) {
+        self.prefix = prefix;
     }
 
     /// Returns how many cases ran.

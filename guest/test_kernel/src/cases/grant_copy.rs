@@ -7,7 +7,7 @@ use xen_abi::physmap::XENMAPIDX_GRANT_TABLE_STATUS;
 use xen_abi::{DomId, Gfn, GrantRef};
 use xenolith_guest_kit::pages::{self, Page};
 
-use crate::calls::{call, grant};
+use crate::calls::{self, call, grant};
 use crate::domain::*;
 use crate::grants::*;
 use crate::runner::{Report, Runner};
@@ -181,32 +181,28 @@ fn arrays(t: &mut Runner) {
     t.case("grant-copy/goes-on-after-a-bad-one", |r| {
         let (_, to) = pair();
         let list = pages::take();
-        let size = size_of::<GnttabCopy>();
         let good = element(End::Grant(ME, FROM, 0), End::Grant(ME, TO, 0), 8);
         let bad = element(End::Grant(ME, FROM, 4095), End::Grant(ME, TO, 0), 8);
         let last = element(End::Grant(ME, FROM, 16), End::Grant(ME, TO, 16), 8);
         for (index, element) in [good, bad, last].into_iter().enumerate() {
-            list.write(index * size, element);
+            calls::put(list.address(), index, element);
         }
         r.result(call(GRANT_TABLE_OP, [GNTTABOP_COPY.into(), list.address(), 3]));
         for index in 0..3 {
-            r.field(name(list.read::<GnttabCopy>(index * size).status));
+            r.field(name(calls::get::<GnttabCopy>(list.address(), index).status));
         }
         r.hex(to.read(0)).hex(to.read(16));
     });
     t.case("grant-copy/sixty-in-one-call", |r| {
         let (_, to) = pair();
         let list = pages::take();
-        let size = size_of::<GnttabCopy>();
         for index in 0..60_u16 {
             let offset = index * 64;
-            list.write(
-                usize::from(index) * size,
-                element(End::Grant(ME, FROM, offset), End::Grant(ME, TO, offset), 64),
-            );
+            let element = element(End::Grant(ME, FROM, offset), End::Grant(ME, TO, offset), 64);
+            calls::put(list.address(), index.into(), element);
         }
         r.result(call(GRANT_TABLE_OP, [GNTTABOP_COPY.into(), list.address(), 60]));
-        let okay = (0..60).filter(|i| list.read::<GnttabCopy>(i * size).status == GNTST_OKAY).count();
+        let okay = (0..60).filter(|i| calls::get::<GnttabCopy>(list.address(), *i).status == GNTST_OKAY).count();
         r.named("okay", okay).hex(to.read(59 * 64)).hex(to.read(60 * 64));
     });
     revoke(FROM);

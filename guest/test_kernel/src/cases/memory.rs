@@ -1,5 +1,6 @@
 //! Memory operations: reservations, maps, and which page lies where.
 
+use xen_abi::compat::Ulong;
 use xen_abi::hypercall::MEMORY_OP;
 use xen_abi::memory::*;
 use xen_abi::memory_map::*;
@@ -7,7 +8,7 @@ use xen_abi::physmap::*;
 use xen_abi::{DomId, Gfn, GuestHandle};
 use xenolith_guest_kit::pages::{self, Page, read_at};
 
-use crate::calls::{call, memory};
+use crate::calls::{self, call, memory};
 use crate::domain::*;
 use crate::runner::{Report, Runner};
 
@@ -217,8 +218,8 @@ fn batch_of(r: &mut Report, space: u32, foreign: DomId, entries: &[(u64, Gfn)]) 
     let page = pages::take();
     page.fill(0xa5);
     for (index, (idx, gpfn)) in entries.iter().enumerate() {
-        page.write(index * 8, *idx);
-        page.write(1024 + index * 8, *gpfn);
+        calls::put(page.address(), index, Ulong(*idx));
+        calls::put(page.address() + 1024, index, *gpfn);
     }
     let mut a = AddToPhysmapBatch {
         domid: DomId::SELF,
@@ -316,7 +317,7 @@ fn remove(t: &mut Runner) {
 /// Returns a reservation operation over a list of frames: the call's result; the list stays in `page`.
 fn reserve(number: u32, page: &Page, frames: &[u64], order: u32, flags: u32, domid: DomId) -> i64 {
     for (index, frame) in frames.iter().enumerate() {
-        page.write(index * 8, *frame);
+        calls::put(page.address(), index, Gfn(*frame));
     }
     let mut a = MemoryReservation {
         extent_start: GuestHandle::new(page.address()),

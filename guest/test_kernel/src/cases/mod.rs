@@ -2,6 +2,7 @@
 
 use crate::runner::Runner;
 
+mod compat;
 mod control;
 mod cpuid;
 mod device;
@@ -50,6 +51,7 @@ pub fn run(t: &mut Runner) {
     multicall::run(t);
     pointer::run(t);
     memory::run(t);
+    compat::run(t);
     vcpu::run_last(t);
     smp::run(t);
     domains::run(t);

@@ -10,7 +10,7 @@ use xen_abi::version::*;
 use xen_abi::{DomId, Port};
 use xenolith_guest_kit::pages::{self, Access, Page, write_at};
 
-use crate::calls::call;
+use crate::calls::{self, call};
 use crate::domain::{SPARE, close};
 use crate::runner::Runner;
 
@@ -89,10 +89,12 @@ struct Call {
 
 fn of<T: crate::calls::Plain>(name: &'static str, number: u32, operation: u32, value: T, third: u64) -> Call {
     let mut argument = [0; 48];
-    for (slot, byte) in argument.iter_mut().zip(value.as_bytes()) {
-        *slot = *byte;
+    let page = pages::take();
+    calls::put(page.address(), 0, value);
+    for (at, slot) in argument.iter_mut().enumerate() {
+        *slot = page.read(at);
     }
-    Call { name, number, operation, argument, size: size_of::<T>(), third }
+    Call { name, number, operation, argument, size: calls::size::<T>(), third }
 }
 
 /// Runs the cases.

@@ -1,0 +1,214 @@
+//! The mode in which the processor makes hypercalls: 64-bit mode, or one of the modes in which 32-bit kernels run. For one
+//! call the processor switches to it and back.
+//!
+//! In each of them the first 4 GiB are mapped as in 64-bit mode, the window of single pages included; without paging there
+//! is no window.
+
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crate::pages;
+
+/// A mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Mode {
+    /// 64-bit code.
+    Long = 0,
+    /// 32-bit code in long mode.
+    Compatibility = 1,
+    /// Protected mode without paging.
+    Unpaged = 2,
+    /// Protected mode with three levels of page tables.
+    Pae = 3,
+    /// Protected mode with two levels of page tables, and pages of 4 MiB.
+    TwoLevels = 4,
+}
+
+static CURRENT: AtomicU8 = AtomicU8::new(Mode::Long as u8);
+
+/// Chooses the mode in which [`crate::calls`] makes hypercalls from now on, on every processor.
+pub fn set(mode: Mode) {
+    fill_tables();
+    CURRENT.store(mode as u8, Ordering::Relaxed);
+}
+
+/// Returns the mode in which hypercalls are made.
+#[must_use]
+pub fn current() -> Mode {
+    match CURRENT.load(Ordering::Relaxed) {
+        1 => Mode::Compatibility,
+        2 => Mode::Unpaged,
+        3 => Mode::Pae,
+        4 => Mode::TwoLevels,
+        _ => Mode::Long,
+    }
+}
+
+#[repr(C, align(4096))]
+struct Pointers([AtomicU64; 512]);
+#[repr(C, align(4096))]
+struct Directory([AtomicU32; 1024]);
+
+#[unsafe(no_mangle)]
+static KIT_PAE_POINTERS: Pointers = Pointers([const { AtomicU64::new(0) }; 512]);
+#[unsafe(no_mangle)]
+static KIT_TWO_LEVELS: Directory = Directory([const { AtomicU32::new(0) }; 1024]);
+
+unsafe extern "C" {
+    static kit_page_directories: [AtomicU64; 2048];
+    fn kit_call_32(block: *mut Block) -> u64;
+}
+
+/// Fills both kinds of top table: with PAE the directories are those of long mode, with two levels there are pages of
+/// 4 MiB and the window's own table.
+fn fill_tables() {
+    let directories = &raw const kit_page_directories as u64;
+    for (pointer, at) in KIT_PAE_POINTERS.0.iter().take(4).zip((directories..).step_by(4096)) {
+        pointer.store(at | 1, Ordering::Relaxed);
+    }
+    for (entry, at) in KIT_TWO_LEVELS.0.iter().zip((0_u32..).step_by(1 << 22)) {
+        entry.store(at | 0x83, Ordering::Relaxed);
+    }
+    let [window, table] = [pages::WINDOW >> 22, pages::two_level_table()];
+    if let Some(entry) = KIT_TWO_LEVELS.0.get(window as usize) {
+        entry.store(table as u32 | 3, Ordering::Relaxed);
+    }
+}
+
+/// The instruction that the processor executes in the other mode.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Instruction {
+    Vmmcall = 0,
+    Wrmsr = 1,
+}
+
+/// The registers EAX, EBX, ECX, EDX, ESI, EDI, EBP, in the low halves, and what to do with them. EAX comes back.
+#[repr(C)]
+struct Block {
+    registers: [u64; 7],
+    mode: u64,
+    instruction: u64,
+}
+
+/// Calls hypercall `number` in this mode, which is not [`Mode::Long`], with the low halves of the arguments.
+///
+/// # Safety
+/// As for [`crate::hypercall::call`].
+pub unsafe fn call(mode: Mode, number: u32, arguments: [u64; 5]) -> i32 {
+    let [a1, a2, a3, a4, a5] = arguments;
+    let registers = [u64::from(number), a1, a2, a3, a4, a5, 0];
+    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Vmmcall as u64 };
+    // SAFETY: the caller answers for memory; the way there and back keeps what Rust relies on.
+    unsafe { kit_call_32(&raw mut block) as i32 }
+}
+
+/// Writes a model-specific register in this mode, which is not [`Mode::Long`].
+///
+/// # Safety
+/// As for [`crate::cpu::write_msr`]; and the register must be there, as nothing catches a fault.
+pub unsafe fn write_msr(mode: Mode, register: u32, value: u64) {
+    let registers = [value & 0xffff_ffff, 0, register.into(), value >> 32, 0, 0, 0];
+    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Wrmsr as u64 };
+    // SAFETY: as above.
+    unsafe { kit_call_32(&raw mut block) };
+}
+
+global_asm!(
+    r#"
+    .text
+    .global kit_call_32
+kit_call_32:                        // rdi = the block
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    pushfq
+    push rdi
+    cmp qword ptr [rdi + 56], 1
+    je 2f
+    cli                             // the table of interrupts is one of long mode
+2:  push 0x08
+    lea rax, [rip + 3f]
+    push rax
+    retfq
+
+    .code32
+3:  mov ecx, [edi + 56]
+    cmp ecx, 1
+    je 5f
+    mov eax, cr0
+    and eax, 0x7fffffff
+    mov cr0, eax                    // long mode is over
+    cmp ecx, 2
+    je 5f
+    mov esi, ecx
+    mov ecx, 0xc0000080             // EFER
+    rdmsr
+    and eax, 0xfffffeff             // LME
+    wrmsr
+    mov eax, offset KIT_PAE_POINTERS
+    cmp esi, 3
+    je 4f
+    mov eax, cr4
+    and eax, 0xffffffdf             // PAE
+    or eax, 0x10                    // PSE
+    mov cr4, eax
+    mov eax, offset KIT_TWO_LEVELS
+4:  mov cr3, eax
+    mov eax, cr0
+    or eax, 0x80000000
+    mov cr0, eax
+    jmp 5f
+5:  cmp dword ptr [edi + 64], 0
+    mov eax, [edi]
+    mov ebx, [edi + 8]
+    mov ecx, [edi + 16]
+    mov edx, [edi + 24]
+    mov esi, [edi + 32]
+    mov ebp, [edi + 48]
+    mov edi, [edi + 40]
+    jne 6f
+    vmmcall
+    jmp 7f
+6:  wrmsr
+7:  mov edi, [esp]
+    mov [edi], eax
+    cmp dword ptr [edi + 56], 1
+    je 8f
+    mov eax, cr0
+    and eax, 0x7fffffff
+    mov cr0, eax
+    mov eax, cr4
+    and eax, 0xffffffef
+    or eax, 0x20
+    mov cr4, eax
+    mov eax, offset kit_pml4
+    mov cr3, eax
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x100
+    wrmsr
+    mov eax, cr0
+    or eax, 0x80000000
+    mov cr0, eax
+8:  .byte 0xea                      // far jump to the 64-bit segment
+    .long 9f
+    .word 0x10
+
+    .code64
+9:  pop rdi
+    popfq
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    mov eax, dword ptr [rdi]
+    ret
+"#
+);
