@@ -62,6 +62,12 @@ fn guests_that_misbehave_end_as_they_were_told_to_and_nobody_else_notices() {
 }
 
 #[test]
+fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc() {
+    let mut machine = start("debian-grub", "daemons+grub", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
 fn memory_comes_back_from_guests_and_from_dom0_whose_user_reaches_a_guests_shell() {
     let mut machine = start("debian-memory", "daemons+rounds+balloon+ram", "rounds=5");
     expect_jobs_done(&mut machine);

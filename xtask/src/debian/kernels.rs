@@ -1,5 +1,5 @@
-//! More kernels for guests, as a second part of dom0's initial RAM disc: Debian's standard kernel, and ours that
-//! misbehaves.
+//! More kernels for guests, as a second part of dom0's initial RAM disc: Debian's standard kernel, GRUB's own image for PVH,
+//! and ours that misbehaves.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use xenolith_tests::places;
 
 use super::product;
-use super::{Debian, initramfs, root};
+use super::{Debian, initramfs, packages, root};
 
 /// Where our kernel lies once it was built.
 #[must_use]
@@ -17,17 +17,24 @@ pub fn misfit() -> PathBuf {
     places::images().join("misfit")
 }
 
-/// Dom0's kernel and initial RAM disc in `target/debian/dom0-kernels/`, the latter with `standard` and `misfit` in /boot/guest/ besides what it holds already.
+/// GRUB's image in its package.
+const GRUB: &str = "root/usr/lib/grub-xen/grub-i386-xen_pvh.bin";
+
+/// Dom0's kernel and initial RAM disc in `target/debian/dom0-kernels/`, the latter with `standard`, `grub` and `misfit` in
+/// /boot/guest/ besides what it holds already.
 ///
 /// **Errors:** our kernel was not built; a file cannot be read or written.
 pub fn with_more(debian: &Debian) -> Result<Debian> {
     let misfit = misfit();
     let source = debian.initrd.parent().context("dom0's initial RAM disc lies nowhere")?;
     let from = fs::read_to_string(source.join("made-from")).context("dom0's initial RAM disc is of no known making")?;
-    let product = product::made("dom0-kernels", "adding kernels for guests", &[&from], &[&misfit], |place| {
+    let grub = packages::unpacked("grub-xen-host", &["grub-xen-host"], &["usr/share"])?;
+    let parts = [from.as_str(), grub.digest.as_str()];
+    let grub = grub.directory.join(GRUB);
+    let product = product::made("dom0-kernels", "adding kernels for guests", &parts, &[&misfit], |place| {
         let system = place.join("system");
         fs::create_dir_all(system.join("boot/guest")).context("cannot make /boot/guest")?;
-        for (from, name) in [(&debian.kernel, "standard"), (&misfit, "misfit")] {
+        for (from, name) in [(&debian.kernel, "standard"), (&grub, "grub"), (&misfit, "misfit")] {
             let to = system.join("boot/guest").join(name);
             fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
