@@ -1,4 +1,4 @@
-//! What is wrong with the command line, said to whoever wrote it.
+//! What is wrong with the command line, as a line of the boot log.
 
 use core::fmt;
 

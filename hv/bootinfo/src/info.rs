@@ -1,4 +1,4 @@
-//! What every boot protocol comes to.
+//! Boot information, in the one form that every boot protocol is read into.
 
 use arrayvec::{ArrayString, ArrayVec};
 
@@ -7,7 +7,7 @@ use crate::memory_map::MemoryMap;
 use crate::physical::PhysicalMemory;
 use crate::range::MachineRange;
 
-/// How many modules a loader may pass.
+/// The most modules that a loader may pass.
 const MODULES: usize = 16;
 /// The room for all texts together, in bytes.
 const TEXT: usize = 8192;
@@ -23,7 +23,7 @@ pub enum Protocol {
     Pvh,
 }
 
-/// Who started the hypervisor, as far as it changes what the command lines mean.
+/// The kind of boot loader, as far as it changes what the command lines mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loader {
     /// Puts the file's name before each command line.
@@ -34,7 +34,7 @@ pub enum Loader {
     Unknown,
 }
 
-/// Where the firmware's root table is.
+/// Where the firmware's ACPI root pointer (RSDP) is. **Source:** ACPI 6.5, 5.2.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RsdpSource {
     /// At this machine address.
@@ -50,24 +50,24 @@ pub struct Framebuffer {
     pub address: u64,
     /// Bytes from one line to the next.
     pub pitch: u32,
-    /// Pixels, or letters for a text screen, across.
+    /// Width in pixels; of a text screen in characters.
     pub width: u32,
-    /// Lines.
+    /// Height in pixels; of a text screen in lines.
     pub height: u32,
     /// Bits of a pixel.
     pub bits_per_pixel: u8,
-    /// The protocol's number for its kind: 0 indexed, 1 RGB, 2 EGA text.
+    /// Its kind: 0 indexed, 1 RGB, 2 EGA text. **Source:** Multiboot2 specification 2.0, 3.6.12.
     pub kind: u8,
 }
 
-/// A piece of the text store.
+/// A range of [`BootInfo`]'s text, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TextSpan {
     start: usize,
     end: usize,
 }
 
-/// One module.
+/// A file that the boot loader put into memory: dom0's kernel is the first, its initial RAM disk the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Module {
     /// Where its bytes lie.
@@ -84,9 +84,9 @@ pub struct BootInfo {
     pub memory: MemoryMap,
     /// The ACPI root, where the protocol passes one.
     pub rsdp: Option<RsdpSource>,
-    /// The screen, where one is on.
+    /// The framebuffer, where the loader left one on.
     pub framebuffer: Option<Framebuffer>,
-    /// The machine address of EFI's system table.
+    /// The machine address of EFI's system table; none on BIOS.
     pub efi_system_table: Option<u64>,
     pub(crate) modules: ArrayVec<Module, MODULES>,
     pub(crate) command_line: TextSpan,
@@ -139,13 +139,13 @@ impl BootInfo {
         self.text.get(span.start..span.end).unwrap_or_default()
     }
 
-    /// The boot loader's name, empty when it gave none.
+    /// Returns the boot loader's name, empty when it gave none.
     #[must_use]
     pub fn loader_name(&self) -> &str {
         self.text(self.loader_name)
     }
 
-    /// What the loader is known to do with command lines.
+    /// Returns what the loader is known to do with command lines.
     #[must_use]
     pub fn loader(&self) -> Loader {
         let name = self.loader_name();
@@ -158,26 +158,26 @@ impl BootInfo {
         }
     }
 
-    /// The hypervisor's options, without the name of its file.
+    /// Returns the hypervisor's options, without the name of its file.
     #[must_use]
     pub fn command_line(&self) -> &str {
         without_file_name(self.loader(), self.text(self.command_line))
     }
 
-    /// The modules, in the loader's order.
+    /// Returns the modules, in the loader's order.
     #[must_use]
     pub fn modules(&self) -> &[Module] {
         &self.modules
     }
 
-    /// A module's arguments, without the name of its file.
+    /// Returns a module's arguments, without the name of its file.
     #[must_use]
     pub fn module_command_line(&self, module: &Module) -> &str {
         without_file_name(self.loader(), self.text(module.command_line))
     }
 }
 
-/// Takes the first word off when it is the file's name and no argument.
+/// Removes the first word when it is the file's name and not an argument.
 ///
 /// Some loaders put the name there always, some never, so the loader decides where it is known. Where it is not, a
 /// first word that looks like a path and not like an option goes. GRUB's own script for Xen writes the word

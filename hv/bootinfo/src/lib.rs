@@ -1,8 +1,23 @@
-//! What the boot loader and the firmware say about the machine, read once and made one thing of.
+//! Boot information: reads what the boot loader and the firmware say about the machine, once, into one form.
 //!
-//! Three boot protocols, one [`BootInfo`]; the command line as typed [`Options`]; the firmware's ACPI tables as
-//! far as a hypervisor needs them. All of it is parsed from bytes that [`PhysicalMemory`] hands out, and none of
-//! those bytes is trusted: every fault has a name ([`BootFault`]), nothing panics.
+//! Three boot protocols (multiboot1, multiboot2, PVH) become one [`BootInfo`]; the command line as typed [`Options`];
+//! the firmware's ACPI tables as far as a hypervisor needs them. All of it is parsed from bytes that [`PhysicalMemory`]
+//! hands out, and none of those bytes is trusted: every fault has a name ([`BootFault`]), nothing panics.
+//!
+//! ```
+//! use xenolith_bootinfo::{BootFault, ByteSlice, Dom0Amount, Options, Table, magic, parse};
+//!
+//! let mut complaints = Vec::new();
+//! let options = Options::parse("dom0_mem=1G maxcpus=4 colour", &mut |one| complaints.push(one.to_string()));
+//! assert_eq!(options.dom0_memory.amount, Some(Dom0Amount::Of { bytes: 1 << 30, percent: 0 }));
+//! assert_eq!(options.max_cpus, Some(4));
+//! assert_eq!(complaints, ["parameter \"colour\" unknown!"]);
+//!
+//! // A structure that lies where no memory is.
+//! let memory = ByteSlice { base: 0, bytes: &[0; 64] };
+//! let fault = BootFault::Unreadable { table: Table::Information, address: 0x9000 };
+//! assert_eq!(parse(&memory, magic::MULTIBOOT2, 0x9000), Err(fault));
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use crate::fault::{BootFault, Table};
 use crate::range::MachineRange;
 
-/// How many entries a memory map may have.
+/// The most entries that a memory map may have.
 pub const MAP_ENTRIES: usize = 512;
 
 /// What a stretch of the address space is. **Source:** ACPI 6.5, 15.1 (the numbers of E820).
@@ -26,7 +26,7 @@ pub enum MemoryKind {
 }
 
 impl MemoryKind {
-    /// The kind with E820's number.
+    /// Returns the kind that E820 gives this number; `Reserved` for a number that ACPI does not name.
     #[must_use]
     pub const fn from_e820(number: u32) -> Self {
         match number {
@@ -39,7 +39,7 @@ impl MemoryKind {
         }
     }
 
-    /// E820's number for the kind.
+    /// Returns E820's number for the kind.
     #[must_use]
     pub const fn to_e820(self) -> u32 {
         match self {
@@ -52,7 +52,7 @@ impl MemoryKind {
         }
     }
 
-    /// The word that Xen's boot log uses for the kind.
+    /// Returns the word that Xen's boot log uses for the kind.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,13 +69,13 @@ impl MemoryKind {
 /// One entry of the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryRegion {
-    /// Which bytes.
+    /// Its machine addresses.
     pub range: MachineRange,
-    /// What they are.
+    /// What it is used for.
     pub kind: MemoryKind,
 }
 
-/// The whole map.
+/// A memory map of at most [`MAP_ENTRIES`] entries, lowest first once [`MemoryMap::finish`] has run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryMap {
     regions: ArrayVec<MemoryRegion, MAP_ENTRIES>,
@@ -83,7 +83,7 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// A map without entries.
+    /// Returns a map without entries.
     #[must_use]
     pub const fn new() -> Self {
         Self { regions: ArrayVec::new_const(), seen: 0 }
@@ -136,8 +136,8 @@ impl MemoryMap {
         if self.ram().next().is_none() { Err(BootFault::NoRam) } else { Ok(()) }
     }
 
-    /// Leaves RAM alone that starts at machine address `end` or above, and what is above the lowest `bytes` of RAM. It is
-    /// unusable from then on: nobody puts a device where memory answers.
+    /// Leaves RAM alone that starts at machine address `end` or above, and RAM above the lowest `bytes` of it. Such RAM
+    /// becomes [`MemoryKind::Unusable`], not a hole: no device may be placed where memory answers.
     pub fn limit(&mut self, end: u64, bytes: u64) {
         let mut left = bytes;
         let mut limited = ArrayVec::new();
@@ -160,24 +160,24 @@ impl MemoryMap {
         self.regions = limited;
     }
 
-    /// The entries, lowest first.
+    /// Returns the entries, lowest first.
     #[must_use]
     pub fn regions(&self) -> &[MemoryRegion] {
         &self.regions
     }
 
-    /// The ranges of ordinary memory, lowest first.
+    /// Returns the ranges of ordinary memory, lowest first.
     pub fn ram(&self) -> impl Iterator<Item = MachineRange> {
         self.regions.iter().filter(|region| region.kind == MemoryKind::Ram).map(|region| region.range)
     }
 
-    /// How many bytes of ordinary memory there are.
+    /// Returns how many bytes of ordinary memory there are.
     #[must_use]
     pub fn ram_bytes(&self) -> u64 {
         self.ram().fold(0, |sum, range| sum.saturating_add(range.length()))
     }
 
-    /// True when every byte of `range` is ordinary memory.
+    /// Returns whether every byte of `range` is ordinary memory.
     #[must_use]
     pub fn is_ram(&self, range: MachineRange) -> bool {
         // Touching entries are joined, so a range of RAM lies in one entry or has a hole.

@@ -1,5 +1,5 @@
-//! Who gets which RAM at boot: the first page tables, the hypervisor's heap, the page where other CPUs start, and the
-//! rest for everyone.
+//! Which RAM serves what at boot: the first page tables, the hypervisor's heap, the page where other CPUs start, and
+//! the rest for domains.
 
 use arrayvec::ArrayVec;
 
@@ -16,12 +16,12 @@ const BOOT_REACH: u64 = 4 * GIB;
 /// Pieces of free RAM: each range that is taken out can split one entry in two.
 const PIECES: usize = MAP_ENTRIES + 32;
 
-/// The plan. All ranges are whole pages of RAM, and no two of them overlap.
+/// Which RAM serves what. All ranges are whole pages of RAM, and no two of them overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// For page tables and the boot CPU's stacks, below 4 GiB; given out from its start.
     pub early: MachineRange,
-    /// For the heap.
+    /// The hypervisor's heap; [`heap_bytes`] long.
     pub heap: MachineRange,
     /// A page below 640 KiB, where a CPU in real mode can start; none when the loader has left no such page.
     pub start_page: Option<u64>,
@@ -29,8 +29,8 @@ pub struct MemoryPlan {
     pub free: ArrayVec<MachineRange, PIECES>,
 }
 
-/// How large the heap is during boot on a machine with so much RAM, in bytes: the tables of frames take a part in 240,
-/// and unpacking dom0's kernel takes room for a while. What is left over is given back.
+/// Returns how large the heap is during boot on a machine with `ram_bytes` of RAM, in bytes: the tables of frames take
+/// a part in 240, and unpacking dom0's kernel takes room for a while. What is left over is given back.
 #[must_use]
 pub fn heap_bytes(ram_bytes: u64) -> u64 {
     let share = (ram_bytes / 32).clamp(72 * MIB, GIB).max(ram_bytes / 128);
@@ -53,7 +53,7 @@ impl MemoryPlan {
         Ok(Self { early, heap, start_page: start_page(info), free: pieces.0 })
     }
 
-    /// How many bytes of RAM are left for everyone.
+    /// Returns how many bytes of RAM are left for domains.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.free.iter().fold(0, |sum, range| sum.saturating_add(range.length()))
@@ -77,7 +77,8 @@ impl Pieces {
         Ok(pieces)
     }
 
-    /// Takes `hole` out of all pieces. A piece that would need more room than there is, is lost.
+    /// Removes `hole` from all pieces. A piece that would need an entry more than there are is lost: that RAM is not
+    /// used.
     fn cut(&mut self, hole: MachineRange) {
         let mut left = ArrayVec::new();
         for piece in self.0.iter().flat_map(|piece| piece.without(hole)).flatten() {
@@ -99,7 +100,7 @@ impl Pieces {
     }
 }
 
-/// The highest page of RAM below 640 KiB that no module lies on. Page 0 holds the firmware's vectors.
+/// Returns the highest page of RAM below 640 KiB that no module lies on. Page 0 holds the firmware's vectors.
 fn start_page(info: &BootInfo) -> Option<u64> {
     let is_free = |page: &MachineRange| {
         info.memory.is_ram(*page) && !info.modules().iter().any(|module| module.range.overlaps(*page))

@@ -31,7 +31,7 @@ struct Tag {
 }
 
 impl Tag {
-    /// Where the tag's own data from `offset` on lies and how much of it there is.
+    /// Returns the machine address and the length in bytes of the tag's data from `offset` on.
     fn tail(self, offset: u64) -> Result<(u64, u64), BootFault> {
         let length = self.size.checked_sub(offset).ok_or(self.malformed())?;
         Ok((self.address.saturating_add(offset), length))
@@ -41,7 +41,7 @@ impl Tag {
         BootFault::BadStructure { table: Table::Information, address: self.address }
     }
 
-    /// The number at `offset`, which must lie inside the tag.
+    /// Reads the number at `offset`, which must lie inside the tag.
     fn u32_at(self, memory: &impl PhysicalMemory, offset: u64) -> Result<u32, BootFault> {
         let fits = offset.checked_add(4).is_some_and(|end| end <= self.size);
         if fits { memory.u32_at(Table::Information, self.address, offset) } else { Err(self.malformed()) }

@@ -88,7 +88,7 @@ fn parse_timestamps(word: Word<'_>) -> Result<Timestamps, Refusal> {
     }
 }
 
-/// The largest power of two in it.
+/// Reads a size and rounds it down to a power of two.
 fn parse_ring(value: &str) -> Option<usize> {
     let bytes = usize::try_from(parse_size(value)?).ok()?;
     RING_BYTES.contains(&bytes).then(|| 1_usize.checked_shl(bytes.ilog2()))?

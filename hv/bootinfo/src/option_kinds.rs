@@ -1,6 +1,6 @@
-//! What an option chooses between.
+//! Options that choose between a few values.
 
-/// Something that shows the console.
+/// A device that shows the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsoleTarget {
     /// The first serial port.
@@ -27,7 +27,7 @@ pub enum Timestamps {
     Raw,
 }
 
-/// What is asked of the IOMMU for dom0.
+/// What `dom0-iommu=` asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dom0Iommu {
     /// `none`: start without one, whatever that leaves unprotected.
@@ -51,7 +51,7 @@ pub enum RebootMethod {
     Triple,
 }
 
-/// A fault to provoke once the machine is up, for those who test how it is reported.
+/// A fault to provoke once the machine is up, to test how it is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashTest {
     /// A panic of the program itself.

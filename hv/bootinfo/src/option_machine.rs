@@ -1,4 +1,4 @@
-//! Options of the machine, and those that only this hypervisor has.
+//! Options of the machine, and options that Xen does not have.
 
 use crate::option_kinds::{RebootMethod, parse_crash_test};
 use crate::option_names;
@@ -41,7 +41,7 @@ impl Options {
         Ok(())
     }
 
-    /// Takes one option of those that Xen has not.
+    /// Takes one option that Xen does not have.
     pub(crate) fn take_own(&mut self, word: Word<'_>) -> Result<(), Refusal> {
         const CRASH_TEST: &str = "panic, page-fault, write-text, run-data, stack-overflow or other-cpu";
         match word.name {
@@ -95,7 +95,7 @@ impl Options {
         Ok(())
     }
 
-    /// Takes `reboot=`. Of each word the first letter counts.
+    /// Takes `reboot=`. Only the first letter of each word counts.
     pub(crate) fn take_reboot<'a>(
         &mut self,
         word: Word<'a>,
@@ -120,12 +120,12 @@ impl Options {
     }
 }
 
-/// None where it is no bound at all.
+/// Turns 0, which bounds nothing, into none.
 fn positive(bytes: u64) -> Option<u64> {
     Some(bytes).filter(|bytes| *bytes > 0)
 }
 
-/// A protection that the hypervisor uses itself, or leaves to guests alone.
+/// Reads the value of a protection: a boolean for the hypervisor's own use of it, or `hvm` to leave it to guests alone.
 fn protection(word: Word<'_>) -> Result<bool, Refusal> {
     if word.value == Some("hvm") { Ok(false) } else { word.boolean() }
 }

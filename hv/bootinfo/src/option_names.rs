@@ -1,7 +1,7 @@
 //! The options of Xen 4.17 for x86 that nothing here takes.
 //!
-//! Who asks for one of them is told so in one line, by its name: that it does nothing here is no typing error. Where the
-//! build behaves anyway as it is asked to, nothing is said.
+//! Each of them on a command line gives one line in the log that says it is not in this build, so that it is not taken
+//! for a typing error. Where the build behaves as the option asks anyway, nothing is said.
 //!
 //! **Source:** `docs/misc/xen-command-line.pandoc` of 4.17.
 
@@ -21,7 +21,7 @@ enum Is {
 }
 use Is::{Nothing, Off, On, Value};
 
-/// Every one, by its name.
+/// The options by name, sorted.
 const OPTIONS: &[(&str, Is)] = &[
     ("acpi", On),
     ("acpi_apic_instance", Nothing),

@@ -4,7 +4,7 @@
 
 use crate::option_word::{Refusal, Word};
 
-/// What is left to the hypervisor and to other domains at most when nobody says how much dom0 gets.
+/// The most bytes that stay for the hypervisor and other domains where no option says how much dom0 gets.
 const RESERVE: u64 = 128 << 20;
 
 /// Which messages of one source are printed.
@@ -17,9 +17,9 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// What the hypervisor's own messages have when nothing is said.
+    /// The default for the hypervisor's own messages.
     pub const HYPERVISOR: Self = Self { always: 2, limited: 2 };
-    /// What messages that a guest can cause have when nothing is said.
+    /// The default for messages that a guest can cause.
     pub const GUEST: Self = Self { always: 0, limited: 2 };
 
     /// Reads `level` or `level/rate-limited level`.
@@ -44,7 +44,7 @@ fn threshold(word: &str) -> Option<u8> {
     }
 }
 
-/// A number: decimal, or hexadecimal after `0x`.
+/// Reads a number: decimal, or hexadecimal after `0x`.
 #[must_use]
 pub fn parse_number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
@@ -53,12 +53,12 @@ pub fn parse_number(text: &str) -> Option<u64> {
     }
 }
 
-/// Digits alone: `from_str_radix` would take a sign as well.
+/// Reads digits alone: `from_str_radix` would take a sign as well.
 fn parse_digits(text: &str, radix: u32) -> Option<u64> {
     if text.chars().all(|letter| letter.is_digit(radix)) { u64::from_str_radix(text, radix).ok() } else { None }
 }
 
-/// A size in bytes: a number with one of B, K, M, G, T behind it, KiB when nothing is.
+/// Reads a size and returns it in bytes: a number followed by one of B, K, M, G, T; in KiB where no letter follows.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     let (digits, shift) = match text.char_indices().last()? {
@@ -73,7 +73,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     parse_number(digits)?.checked_mul(1 << shift)
 }
 
-/// A boolean value as a word.
+/// Reads a boolean: yes, no, on, off, true, false, enable, disable, 1 or 0.
 #[must_use]
 pub fn parse_boolean(text: &str) -> Option<bool> {
     match text {
@@ -86,14 +86,14 @@ pub fn parse_boolean(text: &str) -> Option<bool> {
 /// An amount of the machine's memory, which may depend on how much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dom0Amount {
-    /// So many bytes, and this share of all memory on top, in percent.
+    /// A number of bytes, and a share of all memory in percent on top.
     Of {
         /// Bytes.
         bytes: u64,
         /// Percent of all memory, 0 to 99.
         percent: u8,
     },
-    /// All memory but so many bytes.
+    /// All memory except a number of bytes.
     AllBut {
         /// Bytes.
         bytes: u64,
@@ -116,7 +116,7 @@ impl Dom0Amount {
         Some(Self::Of { bytes, percent })
     }
 
-    /// The amount in bytes on a machine with `all` bytes.
+    /// Returns the amount in bytes on a machine with `all` bytes.
     #[must_use]
     pub fn of(self, all: u64) -> u64 {
         match self {
@@ -132,9 +132,9 @@ impl Dom0Amount {
 pub struct Dom0Memory {
     /// What it gets at boot; none leaves the choice to the hypervisor.
     pub amount: Option<Dom0Amount>,
-    /// It gets at least this much.
+    /// The lower bound at boot.
     pub min: Option<Dom0Amount>,
-    /// It gets no more, and may never grow above it.
+    /// The upper bound at boot and for as long as dom0 runs.
     pub max: Option<Dom0Amount>,
 }
 
@@ -156,9 +156,9 @@ impl Dom0Memory {
         Ok(())
     }
 
-    /// How many bytes dom0 gets at boot where `free` bytes can be had: what was asked for, within the bounds that were
-    /// asked for, and no more than there is. Where nothing was asked for, all but a sixteenth, or all but 128 MiB where
-    /// that is less.
+    /// Returns how many bytes dom0 gets at boot where `free` bytes can be had: what was asked for, within the bounds
+    /// that were asked for, and no more than there is. Where nothing was asked for, all but a sixteenth, or all but 128
+    /// MiB where that is less.
     #[must_use]
     pub fn at_boot(self, free: u64) -> u64 {
         let amount = self.amount.map_or(free.saturating_sub(RESERVE.min(free / 16)), |amount| amount.of(free));
@@ -167,7 +167,8 @@ impl Dom0Memory {
         amount.min(free)
     }
 
-    /// How many bytes it may ever have where `free` bytes can be had; none where no bound was asked for.
+    /// Returns how many bytes dom0 may have at any time where `free` bytes can be had; none where no bound was asked
+    /// for.
     #[must_use]
     pub fn at_most(self, free: u64) -> Option<u64> {
         self.max.map(|max| max.of(free))
@@ -177,9 +178,9 @@ impl Dom0Memory {
 /// The limits of all domains' grant tables, dom0's among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantLimits {
-    /// Frames of a table.
+    /// The most frames of a grant table.
     pub frames: u32,
-    /// Frames of what keeps track of mappings.
+    /// The most frames of a domain's maptrack: handles of the grants that it has mapped.
     pub maptrack_frames: u32,
     /// The newest version of tables, 1 or 2.
     pub version: u32,
@@ -223,7 +224,7 @@ impl GrantLimits {
     }
 }
 
-/// A limit that the toolstack can name: its numbers have a sign.
+/// Reads a limit from `lowest` to 2^31 - 1: the toolstack's numbers have a sign.
 fn parse_limit(text: &str, lowest: u32) -> Option<u32> {
     let limit = u32::try_from(parse_number(text)?).ok()?;
     (lowest..=i32::MAX.unsigned_abs()).contains(&limit).then_some(limit)
@@ -232,9 +233,9 @@ fn parse_limit(text: &str, lowest: u32) -> Option<u32> {
 /// How many virtual CPUs dom0 gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VcpuCount {
-    /// At least this many.
+    /// The lower bound.
     pub min: u32,
-    /// At most this many.
+    /// The upper bound.
     pub max: u32,
 }
 
@@ -254,7 +255,7 @@ impl VcpuCount {
 /// The settings of one serial port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComPort {
-    /// The speed; none leaves it as the firmware set it.
+    /// The speed in baud; none leaves it as the firmware set it.
     pub baud: Option<u32>,
     /// The frame, as a 16550's line control register holds it.
     pub line_control: u8,
@@ -287,7 +288,7 @@ impl ComPort {
         Ok(())
     }
 
-    /// Takes one part; false where its value makes no sense.
+    /// Takes one part; returns false where its value makes no sense.
     fn take_part(&mut self, name: &str, value: &str) -> Result<bool, Refusal> {
         let set_bits = |control: &mut u8, mask: u8, bits: Option<u8>| {
             bits.is_some_and(|bits| {
@@ -337,7 +338,7 @@ const STOP: u8 = 0b100;
 const PARITY: u8 = 0b11_1000;
 const FRAME: u8 = DATA | STOP | PARITY;
 
-/// The only byte of a text.
+/// Returns the only byte of a text; none where it has none or more.
 fn single(text: &str) -> Option<u8> {
     match text.as_bytes() {
         [byte] => Some(*byte),
@@ -345,7 +346,7 @@ fn single(text: &str) -> Option<u8> {
     }
 }
 
-/// A frame such as `8n1`: data bits, parity, stop bits.
+/// Reads a frame such as `8n1` (data bits, parity, stop bits) and returns it as the line control register has it.
 fn parse_frame(text: &str) -> Option<u8> {
     let &[data, parity, stop] = text.as_bytes() else { return None };
     Some(data_bits(data)? | parity_bits(parity)? | stop_bits(stop)?)

@@ -9,7 +9,7 @@ pub(crate) enum Refusal {
     Unknown,
     /// The value makes no sense. What may stand there.
     BadValue(&'static str),
-    /// Xen has it, and this build has not.
+    /// Xen has it, and this build does not.
     NotBuilt,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Word<'a> {
         Self::split(text, '=')
     }
 
-    /// A word that has its value behind `sign`.
+    /// Splits a word into its name and the value behind `sign`.
     pub fn split(text: &'a str, sign: char) -> Self {
         let (name, value) = match text.split_once(sign) {
             Some((name, value)) => (name, Some(value)),
@@ -41,7 +41,7 @@ impl<'a> Word<'a> {
         }
     }
 
-    /// The value as a boolean: none at all means yes.
+    /// Reads the value as a boolean: none at all means yes.
     pub fn boolean(self) -> Result<bool, Refusal> {
         match self.value {
             _ if self.negated => Ok(false),
@@ -50,7 +50,7 @@ impl<'a> Word<'a> {
         }
     }
 
-    /// The value as `read` reads it, or a refusal that says what is `allowed`.
+    /// Reads the value by `read`, or refuses it and says what is `allowed`.
     pub fn value<T>(self, allowed: &'static str, read: impl FnOnce(&'a str) -> Option<T>) -> Result<T, Refusal> {
         match self.value {
             Some(value) if !self.negated => read(value).ok_or(Refusal::BadValue(allowed)),
@@ -58,7 +58,7 @@ impl<'a> Word<'a> {
         }
     }
 
-    /// Fails where this asks for what is not there.
+    /// Accepts a boolean that asks for `state`, which this build always has, and refuses the other as not built.
     pub fn must_be(self, state: bool) -> Result<(), Refusal> {
         if self.boolean()? == state { Ok(()) } else { Err(Refusal::NotBuilt) }
     }

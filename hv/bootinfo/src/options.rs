@@ -9,7 +9,7 @@ use crate::option_kinds::{ConsoleTarget, CrashTest, Dom0Iommu, RebootMethod, Tim
 use crate::option_values::{ComPort, Dom0Memory, GrantLimits, Thresholds, VcpuCount};
 use crate::option_word::{Refusal, Word};
 
-/// The options, each at what it is when nothing is said.
+/// The options of the command line; [`Default`] has what each is when it is not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// `com1=`.
@@ -44,7 +44,7 @@ pub struct Options {
     pub dom0_verbose: bool,
     /// `iommu=`: an IOMMU is used where there is one.
     pub iommu: bool,
-    /// `iommu=required`: without one nothing is started.
+    /// `iommu=required`: the machine does not start without one.
     pub iommu_required: bool,
     /// `dom0-iommu=`.
     pub dom0_iommu: Dom0Iommu,
@@ -54,7 +54,7 @@ pub struct Options {
     pub reboot: Option<RebootMethod>,
     /// `mem=`: RAM from this machine address on is left alone.
     pub memory_end: Option<u64>,
-    /// `availmem=`: so many bytes of RAM are used, the lowest.
+    /// `availmem=`: how many bytes of RAM are used, from the lowest on.
     pub memory_bytes: Option<u64>,
     /// `gnttab=`, `gnttab_max_frames=` and `gnttab_max_maptrack_frames=`.
     pub grants: GrantLimits,
@@ -114,8 +114,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads a command line up to its end or a lone `--`, which starts what belongs to dom0's kernel. Each word that
-    /// is not understood is given to `complain`; the others count all the same.
+    /// Reads a command line up to its end or a lone `--`, behind which dom0's kernel's own options begin. Calls
+    /// `complain` for each word that is not understood; the other words count all the same.
     #[must_use]
     pub fn parse(line: &str, complain: &mut dyn FnMut(Complaint<'_>)) -> Self {
         let mut options = Self::default();

@@ -1,16 +1,17 @@
-//! Reading physical memory, whoever holds it.
+//! Reading physical memory: of the machine at boot, of a slice in a test.
 
 use arrayvec::ArrayString;
 
 use crate::fault::{BootFault, Table};
 
-/// Something that can copy bytes out of physical memory: the machine itself, or a slice in a test.
+/// Copies bytes out of physical memory. The machine implements it, and [`ByteSlice`] for tests.
 pub trait PhysicalMemory {
-    /// Copies `into.len()` bytes from `address` on. False, with `into` in any state, when a byte cannot be read.
+    /// Copies `into.len()` bytes from `address` on. Returns false, and leaves `into` in any state, when a byte cannot
+    /// be read.
     #[must_use]
     fn read(&self, address: u64, into: &mut [u8]) -> bool;
 
-    /// `N` bytes at `address`.
+    /// Reads the `N` bytes at `address`.
     ///
     /// **Errors:** [`BootFault::Unreadable`], which names `table`.
     fn bytes<const N: usize>(&self, table: Table, address: u64) -> Result<[u8; N], BootFault> {
@@ -18,20 +19,20 @@ pub trait PhysicalMemory {
         if self.read(address, &mut buffer) { Ok(buffer) } else { Err(BootFault::Unreadable { table, address }) }
     }
 
-    /// The little-endian number at `address + offset`. **Errors:** as [`Self::bytes`].
+    /// Reads the little-endian number at `address + offset`. **Errors:** as [`Self::bytes`].
     fn u32_at(&self, table: Table, address: u64, offset: u64) -> Result<u32, BootFault> {
         let place = address.checked_add(offset).ok_or(BootFault::Unreadable { table, address })?;
         Ok(u32::from_le_bytes(self.bytes(table, place)?))
     }
 
-    /// The little-endian number at `address + offset`. **Errors:** as [`Self::bytes`].
+    /// Reads the little-endian number at `address + offset`. **Errors:** as [`Self::bytes`].
     fn u64_at(&self, table: Table, address: u64, offset: u64) -> Result<u64, BootFault> {
         let place = address.checked_add(offset).ok_or(BootFault::Unreadable { table, address })?;
         Ok(u64::from_le_bytes(self.bytes(table, place)?))
     }
 
-    /// The text at `address`, up to its NUL or `limit` bytes, whichever comes first, added to `text`. Bytes that are
-    /// not printable ASCII become `?`, so that nothing a loader passes can upset the console.
+    /// Appends the text at `address` to `text`, up to its NUL or to `limit` bytes, whichever comes first. Bytes that
+    /// are not printable ASCII become `?`, so that nothing a loader passes can upset the console.
     ///
     /// **Errors:** `Unreadable`; `TextTooLong` when `text` is full.
     fn append_text<const N: usize>(

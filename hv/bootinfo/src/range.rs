@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-/// The bytes from `start` up to, not including, `end`. Never empty and never wrapped when made by [`Self::new`].
+/// The bytes from `start` up to, not including, `end`. Never empty and never wrapped when made by [`Self::new`] or
+/// [`Self::between`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineRange {
     /// The first byte's machine address.
@@ -12,7 +13,8 @@ pub struct MachineRange {
 }
 
 impl MachineRange {
-    /// The range of `length` bytes from `start`; none when it is empty or runs past the end of the address space.
+    /// Returns the range of `length` bytes from `start`; none when it is empty or runs past the end of the address
+    /// space.
     #[must_use]
     pub const fn new(start: u64, length: u64) -> Option<Self> {
         match start.checked_add(length) {
@@ -21,37 +23,37 @@ impl MachineRange {
         }
     }
 
-    /// The bytes of `start..end`; none when there are none.
+    /// Returns the bytes of `start..end`; none when there are none.
     #[must_use]
     pub const fn between(start: u64, end: u64) -> Option<Self> {
         if start < end { Some(Self { start, end }) } else { None }
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub const fn length(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// True when the two share a byte.
+    /// Returns whether the two share a byte.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
         self.start < other.end && other.start < self.end
     }
 
-    /// True when every byte of `other` is in this range.
+    /// Returns whether every byte of `other` is in this range.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.start <= other.start && other.end <= self.end
     }
 
-    /// What the two share, if anything.
+    /// Returns what the two share, if anything.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::between(self.start.max(other.start), self.end.min(other.end))
     }
 
-    /// The largest range of whole blocks of `block` bytes (a power of two) inside this one.
+    /// Returns the largest range of whole blocks of `block` bytes (a power of two) inside this one.
     #[must_use]
     pub const fn shrink_to(self, block: u64) -> Option<Self> {
         let mask = block.wrapping_sub(1);
@@ -61,8 +63,8 @@ impl MachineRange {
         }
     }
 
-    /// The smallest range of whole blocks of `block` bytes (a power of two) around this one, cut off at the end of
-    /// the address space.
+    /// Returns the smallest range of whole blocks of `block` bytes (a power of two) around this one, cut off at the end
+    /// of the address space.
     #[must_use]
     pub const fn grow_to(self, block: u64) -> Self {
         let mask = block.wrapping_sub(1);
@@ -73,7 +75,7 @@ impl MachineRange {
         Self { start: self.start & !mask, end }
     }
 
-    /// What is left of this range when `hole` is taken out: the part below and the part above.
+    /// Returns what is left of this range when `hole` is taken out: the part below and the part above.
     #[must_use]
     pub fn without(self, hole: Self) -> [Option<Self>; 2] {
         if !self.overlaps(hole) {

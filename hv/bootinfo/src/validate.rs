@@ -1,4 +1,4 @@
-//! Whether the loader's tables fit each other and the image.
+//! Checks of the loader's tables against each other and the hypervisor's image.
 
 use crate::fault::BootFault;
 use crate::info::BootInfo;

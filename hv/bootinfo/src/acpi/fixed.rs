@@ -7,7 +7,7 @@ use crate::physical::PhysicalMemory;
 const FLAG_RESET_REGISTER: u32 = 1 << 10;
 const FLAG_WIDE_TIMER: u32 = 1 << 8;
 
-/// Where a register lies.
+/// Where a register lies (ACPI's generic address structure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegisterSpace {
     /// In memory, at this machine address.
@@ -26,7 +26,8 @@ pub enum RegisterSpace {
 }
 
 impl RegisterSpace {
-    /// From the space's number and the address of a generic address structure.
+    /// Makes it of the address space's number and the address in a generic address structure; none for other spaces.
+    /// **Source:** ACPI 6.5, 5.2.3.2.
     fn new(space: u8, address: u64) -> Option<Self> {
         let [offset_low, offset_high, function, _, device, ..] = address.to_le_bytes();
         match space {
@@ -44,7 +45,7 @@ impl RegisterSpace {
 pub struct ResetRegister {
     /// Where to write.
     pub register: RegisterSpace,
-    /// What to write.
+    /// The value to write.
     pub value: u8,
 }
 

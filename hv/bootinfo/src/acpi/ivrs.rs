@@ -6,7 +6,7 @@ use super::{HEADER, TableLocation};
 use crate::fault::{BootFault, Table};
 use crate::physical::PhysicalMemory;
 
-/// How many are kept.
+/// The most IOMMUs, and the most ranges of memory, that are kept.
 const IOMMUS: usize = 16;
 const RESERVED: usize = 32;
 
@@ -42,7 +42,7 @@ pub struct DeviceMemory {
     pub write: bool,
 }
 
-/// All of the table.
+/// What the IVRS says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Iommus {
     pub iommus: ArrayVec<Iommu, IOMMUS>,

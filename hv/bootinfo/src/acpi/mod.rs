@@ -20,9 +20,9 @@ pub use ivrs::{DeviceMemory, Iommu, Iommus};
 pub use processors::{InterruptOverride, IoApic, LocalNmi, Processor, Processors};
 pub use root::find_rsdp;
 
-/// How many tables are looked at.
+/// The most tables that are looked at.
 const TABLES: usize = 64;
-/// How many ranges of PCI buses with memory-mapped configuration are kept.
+/// The most ranges of PCI buses with memory-mapped configuration that are kept.
 const PCI_RANGES: usize = 16;
 /// The length of the header that all tables share, in bytes.
 const HEADER: u64 = 36;
@@ -41,7 +41,7 @@ pub struct TableLocation {
 }
 
 impl TableLocation {
-    /// The number at `offset` of the table. **Errors:** `Unreadable`; `BadStructure` when it does not lie inside.
+    /// Reads the number at `offset` of the table. **Errors:** `Unreadable`; `BadStructure` when it does not lie inside.
     fn u32_at(&self, memory: &impl PhysicalMemory, offset: u64) -> Result<u32, BootFault> {
         self.check(offset, 4)?;
         memory.u32_at(Table::Acpi, self.address, offset)
@@ -76,7 +76,7 @@ pub struct TableMaker {
     pub oem_revision: u32,
 }
 
-/// A range of PCI buses whose configuration space is memory.
+/// A range of PCI buses whose configuration space is memory (ECAM, an entry of the MCFG).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PciRange {
     /// The machine address where bus 0 of the segment would begin.
@@ -89,7 +89,7 @@ pub struct PciRange {
     pub last_bus: u8,
 }
 
-/// All of it.
+/// What the tables say, of each what a hypervisor needs before dom0 runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AcpiTables {
     /// Every table that the root names, the DSDT included.
@@ -120,7 +120,7 @@ impl AcpiTables {
         Ok(found)
     }
 
-    /// The first table with this signature.
+    /// Returns the first table with this signature.
     #[must_use]
     pub fn table(&self, signature: &[u8; 4]) -> Option<&TableLocation> {
         self.tables.iter().find(|location| &location.signature == signature)

@@ -6,7 +6,7 @@ use super::{HEADER, TableLocation};
 use crate::fault::{BootFault, Table};
 use crate::physical::PhysicalMemory;
 
-/// How many processors are kept; more are counted.
+/// The most processors that are kept; further ones are counted.
 const PROCESSORS: usize = 256;
 const IO_APICS: usize = 32;
 const OVERRIDES: usize = 48;
@@ -56,7 +56,7 @@ pub struct LocalNmi {
     pub flags: u16,
 }
 
-/// All of the table.
+/// What the MADT says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Processors {
     /// The machine address of each CPU's local APIC.
@@ -137,7 +137,7 @@ impl Processors {
         Ok(())
     }
 
-    /// Firmware may name one processor in both forms: the first counts.
+    /// Adds a processor that is enabled. Firmware may name one processor in both forms: the first counts.
     fn add_processor(&mut self, apic_id: u32, acpi_id: u32, flags: u32) {
         if flags & ENABLED == 0 || self.usable.iter().any(|processor| processor.apic_id == apic_id) {
             return;
@@ -157,7 +157,7 @@ struct Entry<'a, M> {
 }
 
 impl<M: PhysicalMemory> Entry<'_, M> {
-    /// The bytes at `offset` of the entry, which must lie inside it.
+    /// Reads the bytes at `offset` of the entry, which must lie inside it.
     fn bytes<const N: usize>(&self, offset: u64) -> Result<[u8; N], BootFault> {
         if offset.saturating_add(N as u64) > self.length {
             return Err(BootFault::BadStructure { table: Table::Acpi, address: self.table.address });

@@ -9,7 +9,7 @@ const RSDP_SIGNATURE: [u8; 8] = *b"RSD PTR ";
 /// The part of the RSDP that its first checksum covers, in bytes.
 const RSDP_OLD: usize = 20;
 
-/// Looks for the RSDP where a BIOS puts it: the first KiB of the extended BIOS data area, and 0xe0000 to 0xfffff, on
+/// Searches for the RSDP where a BIOS puts it: the first KiB of the extended BIOS data area, and 0xe0000 to 0xfffff, on
 /// paragraphs.
 #[must_use]
 pub fn find_rsdp(memory: &impl PhysicalMemory) -> Option<RsdpSource> {
@@ -26,7 +26,7 @@ pub fn find_rsdp(memory: &impl PhysicalMemory) -> Option<RsdpSource> {
         .map(RsdpSource::At)
 }
 
-/// Gives every table below the root, with a good checksum, to `take`.
+/// Calls `take` for every table below the root that has a good checksum.
 pub(super) fn for_each_table(
     memory: &impl PhysicalMemory,
     source: RsdpSource,
@@ -47,7 +47,7 @@ pub(super) fn for_each_table(
     Ok(())
 }
 
-/// Where the root table is, and how long its entries are.
+/// Returns the root table's machine address and the length of its entries: 8 bytes (XSDT) or 4 (RSDT).
 fn root_table(memory: &impl PhysicalMemory, source: RsdpSource) -> Result<(u64, u64), BootFault> {
     let (address, rsdp) = match source {
         RsdpSource::Copy(copy) => (0, copy),
@@ -73,7 +73,7 @@ fn root_table(memory: &impl PhysicalMemory, source: RsdpSource) -> Result<(u64, 
     if revision >= 2 && sum(&rsdp) == 0 && xsdt != 0 { Ok((xsdt, 8)) } else { Ok((rsdt, 4)) }
 }
 
-/// The table at `address`: none at address 0, or when its checksum is wrong.
+/// Returns the table at `address`; none for address 0, and when its checksum is wrong.
 pub(super) fn table_at(memory: &impl PhysicalMemory, address: u64) -> Result<Option<TableLocation>, BootFault> {
     if address == 0 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The one thing of AML that is needed before dom0 runs: what is written to switch the machine off.
+//! Soft-off (ACPI's S5): what is written to switch the machine off, the one thing of AML that is needed here.
 //!
 //! The DSDT holds it as a constant package of the name `_S5_`; it is looked for as bytes, without an interpreter.
 //! **Source:** ACPI 6.5, 7.4.2, 20.2.3 and 20.2.5.4 (encoding of names, numbers and packages).
@@ -13,7 +13,7 @@ const BYTE: u8 = 0x0a;
 const ZERO: u8 = 0x00;
 const ONE: u8 = 0x01;
 
-/// The two sleep types of `_S5_` in `table`; none when there is no such package in it.
+/// Returns the two sleep types of `_S5_` in `table`; none when there is no such package in it.
 ///
 /// **Errors:** `Unreadable`.
 pub(super) fn find(memory: &impl PhysicalMemory, table: &TableLocation) -> Result<Option<(u8, u8)>, BootFault> {
@@ -33,7 +33,7 @@ pub(super) fn find(memory: &impl PhysicalMemory, table: &TableLocation) -> Resul
     Ok(None)
 }
 
-/// The first two numbers of the package at `offset`.
+/// Returns the first two numbers of the package at `offset`.
 fn package(memory: &impl PhysicalMemory, table: &TableLocation, offset: u64) -> Option<(u8, u8)> {
     let byte = |at: u64| table.bytes_at(memory, at).ok().map(|[byte]| byte);
     if byte(offset)? != PACKAGE {

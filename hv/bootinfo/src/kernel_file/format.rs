@@ -1,4 +1,4 @@
-//! Telling what a kernel's file is.
+//! Formats of a kernel's file: ELF, bzImage, and the compressed forms.
 
 use core::fmt;
 
@@ -20,7 +20,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// What data that begin so are.
+    /// Tells the form of `data` by its first bytes.
     pub(super) fn of(data: &[u8]) -> Option<Self> {
         let known: [(&[u8], Self); 8] = [
             (ELF, Self::None),
@@ -55,7 +55,7 @@ fn bytes<const N: usize>(file: &[u8], at: usize) -> Option<[u8; N]> {
     file.get(at..)?.first_chunk::<N>().copied()
 }
 
-/// What a bzImage carries; none if the file is no bzImage.
+/// Returns the payload of a bzImage; none if the file is no bzImage.
 ///
 /// **Errors:** `TooOld`, `Truncated`.
 pub(super) fn bz_image_payload(file: &[u8]) -> Result<Option<&[u8]>, KernelFileError> {

@@ -83,19 +83,19 @@ impl<'a> KernelFile<'a> {
         Ok(Self { payload: data, compression, unpacked_bytes })
     }
 
-    /// How it is packed.
+    /// Returns how it is packed.
     #[must_use]
     pub const fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// The kernel's ELF file if it is not compressed.
+    /// Returns the kernel's ELF file if it is not compressed.
     #[must_use]
     pub fn plain(&self) -> Option<&'a [u8]> {
         (self.compression == Compression::None).then_some(self.payload)
     }
 
-    /// How many bytes it unpacks to, as the file says. Nothing vouches for that number.
+    /// Returns how many bytes it unpacks to, as the file says; the number is not trusted.
     #[must_use]
     pub const fn unpacked_bytes(&self) -> usize {
         self.unpacked_bytes

@@ -11,7 +11,7 @@ const XZ_TABLES: usize = 1 << 20;
 /// The blocks of LZ4's old format unpack to at most this much.
 const LZ4_BLOCK: usize = 8 << 20;
 
-/// Unpacks `data` and gives how many bytes that made.
+/// Unpacks `data` and returns how many bytes that made.
 ///
 /// Each form has a function that is never inlined: together their tables would not fit the hypervisor's stack.
 pub(super) fn unpack(
@@ -36,7 +36,7 @@ fn copy(data: &[u8], into: &mut [u8]) -> Option<usize> {
     Some(data.len())
 }
 
-/// **Source:** RFC 1952, 2.3.
+/// Unpacks gzip's format. **Source:** RFC 1952, 2.3.
 #[inline(never)]
 fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
     const HEADER_CHECKSUM: u8 = 2;
@@ -97,8 +97,8 @@ fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFi
     }
 }
 
-/// How long a window may become with so much of the heap: it is doubled while it grows, so there are one and a half of it
-/// for a while.
+/// Returns how long a window may become where `heap_bytes` of the heap may be used: it is doubled while it grows, so
+/// there are one and a half of it for a while.
 const fn window_limit(heap_bytes: usize) -> usize {
     (heap_bytes.saturating_sub(XZ_TABLES) / 3).saturating_mul(2)
 }
@@ -107,8 +107,8 @@ fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
 }
 
-/// The old format, which Linux's build makes: blocks with their length before them.
-/// **Source:** LZ4's `lz4_Frame_format.md`, "Legacy frame".
+/// Unpacks LZ4's legacy format, which Linux's build makes: blocks with their length before them. **Source:** LZ4's
+/// `lz4_Frame_format.md`, "Legacy frame".
 #[inline(never)]
 fn lz4(data: &[u8], into: &mut [u8]) -> Option<usize> {
     let mut rest = data.get(4..)?;

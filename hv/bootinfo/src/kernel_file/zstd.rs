@@ -69,7 +69,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Unpacks the frame in `data` to `into`, which it must fill, and gives how many bytes that made. The heap lends a
+/// Unpacks the frame in `data` to `into`, which it must fill, and returns how many bytes that made. The heap lends a
 /// constant few hundred KiB, whatever the frame says of its window.
 ///
 /// **Errors:** `Damaged`; `WrongLength`; `NoMemory` where not even that can be had, or may be (`heap_bytes`).
@@ -119,7 +119,7 @@ fn fault(error: StreamError<KernelFileError>) -> KernelFileError {
     }
 }
 
-/// So many values.
+/// Allocates a vector of `length` copies of `value`.
 ///
 /// **Errors:** `NoMemory`.
 fn filled<T: Clone>(length: usize, value: T) -> Result<Vec<T>, KernelFileError> {
