@@ -18,7 +18,7 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=--build-id=sha1");
 }
 
-/// The compiler's name and version, as guests may ask for it.
+/// Returns the compiler's name and version, as guests may ask for it.
 fn compiler() -> String {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = Command::new(rustc).arg("--version").output().ok();

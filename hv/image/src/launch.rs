@@ -1,4 +1,4 @@
-//! From a machine that is up to a dom0 that can run.
+//! Builds the hypervisor and dom0 from what the boot left.
 
 use super::modules::{self, Kept, ModuleError, Room};
 use alloc::string::String;
@@ -31,9 +31,9 @@ const EXTRA_VERSION: &str = ".0-xenolith";
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 const PAGE: u64 = 1 << PAGE_SHIFT;
 const MIB: u64 = 1 << 20;
-/// How much of the heap stays free when dom0 is there.
+/// Bytes of the heap that stay free once dom0 is built; the rest goes to domains.
 const KEPT_FOR_HEAP: u64 = 4 * MIB;
-/// The most vCPUs that dom0 gets when nobody says how many.
+/// The most vCPUs that dom0 gets where `dom0_max_vcpus=` is not given.
 const MOST_VCPUS: u32 = 128;
 
 /// The heap is too small for the hypervisor's own tables.
@@ -46,7 +46,7 @@ impl fmt::Display for NoMemory {
     }
 }
 
-/// Makes the hypervisor, which owns all RAM that is left.
+/// Creates the hypervisor, which owns all RAM that the boot left.
 ///
 /// **Errors:** [`NoMemory`].
 pub fn hypervisor(booted: &Booted) -> Result<Hypervisor<X86Machine>, NoMemory> {
@@ -62,13 +62,13 @@ fn whole_frames(range: &MachineRange) -> Range<Mfn> {
     Mfn(range.start.div_ceil(PAGE))..Mfn(range.end >> PAGE_SHIFT)
 }
 
-/// RAM below 1 MiB but for page 0.
+/// Returns the frames of RAM below 1 MiB except page 0.
 fn low_memory(booted: &Booted) -> impl Iterator<Item = Range<Mfn>> {
     let low = MachineRange { start: PAGE, end: MIB };
     booted.info.memory.ram().filter_map(move |range| Some(whole_frames(&range.intersection(low)?)))
 }
 
-/// Whole frames of a range.
+/// Counts the whole frames in a range.
 fn pages_of(range: &MachineRange) -> u64 {
     let frames = whole_frames(range);
     frames.end.0.saturating_sub(frames.start.0)
@@ -98,7 +98,7 @@ fn settings(booted: &Booted) -> Settings {
     }
 }
 
-/// Makes dom0 of the first module, with the second as its ramdisk.
+/// Builds dom0 of the first module, with the second as its initial RAM disk.
 pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     hv.frames.before_release(amd_vi::forget);
     hv.set_housekeeping(super::let_heap_grow);
@@ -152,7 +152,8 @@ pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
     console::input::hand_to_dom0();
 }
 
-/// The kernel's ELF file and the ramdisk in high memory. The modules' own memory is free afterwards.
+/// Unpacks the kernel's ELF file and copies the initial RAM disk to high memory. The modules' own memory is free
+/// afterwards.
 ///
 /// **Errors:** [`ModuleError`].
 fn unpack(
@@ -216,7 +217,7 @@ impl Firmware {
     }
 }
 
-/// What of dom0's ports depends on the machine.
+/// Returns what of dom0's I/O ports depends on the machine.
 fn dom0_ports(options: &Options, acpi: &AcpiTables) -> Dom0Ports {
     let lines = options.consoles.iter().filter_map(|target| match target {
         ConsoleTarget::Com1 => Some(options.com1.io_base),
@@ -226,7 +227,7 @@ fn dom0_ports(options: &Options, acpi: &AcpiTables) -> Dom0Ports {
     Dom0Ports { pm_timer: acpi.fixed.and_then(|fixed| fixed.pm_timer), console: lines.into_iter().next() }
 }
 
-/// The pages of devices that the hypervisor keeps to itself: interrupt controllers and its timer.
+/// Returns the pages of devices that the hypervisor keeps to itself: interrupt controllers and its timer.
 fn hidden_pages(acpi: &AcpiTables) -> Vec<Mfn> {
     let io_apics = acpi.processors.io_apics.iter().map(|io_apic| io_apic.address);
     let local = [acpi.processors.local_apic, 0xfee0_0000];
@@ -240,7 +241,7 @@ fn host_map(booted: &Booted) -> Vec<HostRegion> {
         .collect()
 }
 
-/// Whether dom0's devices are to be confined; says loudly what it means when they are not.
+/// Returns whether dom0's devices are to be confined; warns in the log of what it means when they are not.
 fn confines_devices(hv: &Hypervisor<X86Machine>, booted: &Booted) -> bool {
     let asked = &booted.options.dom0_iommu;
     if !asked.none && !asked.passthrough {
@@ -258,7 +259,7 @@ fn confines_devices(hv: &Hypervisor<X86Machine>, booted: &Booted) -> bool {
     false
 }
 
-/// Where PCI configuration is memory.
+/// Returns the areas of memory-mapped PCI configuration (ECAM).
 fn configuration(booted: &Booted) -> Vec<Ecam> {
     let area = |range: &PciRange| Ecam {
         base: Gpa(range.address),
@@ -269,8 +270,8 @@ fn configuration(booted: &Booted) -> Vec<Ecam> {
     booted.acpi.pci_ranges.iter().map(area).collect()
 }
 
-/// What no device of dom0's can make its own: RAM, the local APICs' page, and the timer that the clock was measured
-/// by.
+/// Returns the addresses at which no device of dom0's may be placed: RAM, the local APICs' page, and the HPET, by which
+/// the clock was measured.
 fn kept_memory(booted: &Booted) -> Vec<AddressRange> {
     let ram = booted.info.memory.ram().map(|range| AddressRange { start: range.start, end: range.end });
     let own = [booted.acpi.processors.local_apic].into_iter().chain(booted.acpi.hpet).map(AddressRange::page_of);

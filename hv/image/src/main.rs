@@ -19,14 +19,14 @@ use xenolith_x86::bare::{X86Machine, boot, crash};
 
 static HYPERVISOR: Once<Hypervisor<X86Machine>> = Once::new();
 
-/// Where the entry code jumps once it has reached the high half, on the boot stack with interrupts off.
+/// Starts the hypervisor: the entry code jumps here from the high half, on the boot stack, with interrupts off.
 #[unsafe(no_mangle)]
 extern "C" fn xenolith_main(magic: u32, info: u32) -> ! {
     // SAFETY: the entry code calls this once, on the boot CPU, with what the loader left in the registers.
     unsafe { boot::start(magic, info, start) }
 }
 
-/// The machine is up: makes dom0, and has every CPU run.
+/// Builds dom0 on a machine that is up, and starts the run loop of every CPU.
 fn start(booted: boot::Booted) -> ! {
     if let Err(hv) = launch::hypervisor(&booted).and_then(|hv| HYPERVISOR.set(hv).map_err(|_| launch::NoMemory)) {
         crash::refuse(format_args!("{hv}."));
@@ -38,10 +38,10 @@ fn start(booted: boot::Booted) -> ! {
     boot::run_on_every_cpu(work)
 }
 
-/// How many blocks the heap gets at once at the most: enough to be low no longer.
+/// The most blocks of 2 MiB that the heap gets at once: enough to be low no longer.
 const BLOCKS_AT_ONCE: usize = 2;
 
-/// Gives the heap blocks more if little of it is free. Nothing holds a lock.
+/// Gives the heap more blocks if little of it is free. Called where no lock is held.
 fn let_heap_grow() {
     let Some(hv) = HYPERVISOR.get() else { return };
     for _ in 0..BLOCKS_AT_ONCE {
@@ -55,7 +55,7 @@ fn let_heap_grow() {
     }
 }
 
-/// A key was typed: the core says its part.
+/// Passes a typed debug key on to the core.
 fn press_key(key: u8) {
     if let Some(hv) = HYPERVISOR.get() {
         debug_keys::press(hv, key);

@@ -1,4 +1,4 @@
-//! What the boot loader brought along, moved out of the way and unpacked.
+//! Boot modules (dom0's kernel and initial RAM disk), moved out of the way and unpacked.
 //!
 //! Loaders put modules where they like, which is often where dom0's kernel wants to lie. So what dom0 needs is copied
 //! to the highest memory there is, and the modules' own memory is free before dom0 gets any.
@@ -11,7 +11,7 @@ use xenolith_core::memory::frames::{Frames, FreeFrame};
 use xenolith_hal::{Mfn, PAGE_SHIFT, PAGE_SIZE, PageOrder};
 use xenolith_x86::plain::layout;
 
-/// The blocks of which room is made.
+/// Bytes of each block that a [`Room`] is made of.
 const BLOCK: u64 = PAGE_SIZE as u64 * PageOrder::SIZE_2M.pages();
 
 /// Why a module cannot be used.
@@ -39,22 +39,22 @@ impl fmt::Display for ModuleError {
     }
 }
 
-/// The frames that a module touches.
+/// Returns the numbers of the frames that a module touches.
 fn frames_of(range: MachineRange) -> core::ops::Range<u64> {
     range.start >> PAGE_SHIFT..range.end.div_ceil(PAGE_SIZE as u64)
 }
 
-/// The same as frame numbers.
+/// Returns the frames that a module touches.
 pub fn frame_range(range: MachineRange) -> core::ops::Range<Mfn> {
     let frames = frames_of(range);
     Mfn(frames.start)..Mfn(frames.end)
 }
 
-/// The frames of modules, kept from everybody else for as long as the modules are read.
+/// The frames of modules, kept out of the allocator for as long as the modules are read.
 pub struct Kept(Vec<FreeFrame>);
 
 impl Kept {
-    /// Takes the frames of all modules out of what is free.
+    /// Takes the frames of all modules from the allocator.
     pub fn take(frames: &Frames, modules: &[Module]) -> Self {
         let mut kept = Vec::new();
         for frame in modules.iter().flat_map(|module| frames_of(module.range)) {
@@ -64,7 +64,7 @@ impl Kept {
         Self(kept)
     }
 
-    /// The bytes of a module.
+    /// Returns the bytes of a module.
     fn bytes(&self, module: &Module) -> &[u8] {
         let length = module.range.end.saturating_sub(module.range.start) as usize;
         let start = layout::direct(module.range.start) as *const u8;
@@ -73,7 +73,7 @@ impl Kept {
         unsafe { core::slice::from_raw_parts(start, length) }
     }
 
-    /// A copy of a module in high memory.
+    /// Copies a module to high memory.
     ///
     /// **Errors:** `NoRoom`.
     pub fn copied(&self, frames: &Frames, free: &[MachineRange], module: &Module) -> Result<Room, ModuleError> {
@@ -83,7 +83,7 @@ impl Kept {
         Ok(room)
     }
 
-    /// The kernel that a module holds, as an ELF file in high memory. Up to `heap_bytes` of the heap may be used.
+    /// Unpacks the kernel that a module holds to an ELF file in high memory. Uses up to `heap_bytes` of the heap.
     ///
     /// **Errors:** [`ModuleError`].
     pub fn kernel(
@@ -107,7 +107,7 @@ impl Kept {
     }
 }
 
-/// A stretch of memory that nobody else reaches.
+/// A stretch of contiguous frames, taken from the allocator and owned by this value.
 pub struct Room {
     blocks: Vec<FreeFrame>,
     /// The machine address of the first byte.
@@ -141,7 +141,7 @@ impl Room {
         Err(ModuleError::NoRoom { bytes })
     }
 
-    /// What it holds.
+    /// Returns its bytes.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the blocks were taken one after the other downwards, so they are one stretch of at least `length`
         // bytes from `start` on; they are RAM, which the direct map holds, and out of the allocator for as long as
