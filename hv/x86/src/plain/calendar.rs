@@ -8,7 +8,7 @@ pub const fn days(year: u64, month: u64, day: u64) -> u64 {
     365 * year + year / 4 - year / 100 + year / 400 + before + day - 1 - 719_468
 }
 
-/// Returns the date this many days after 1970-01-01: year, month, day.
+/// Returns the date `days` days after 1970-01-01: year, month, day.
 pub const fn date(days: u64) -> (u64, u64, u64) {
     // Years are counted from March of the year 0, in periods of 400.
     let days = days.saturating_add(719_468);
