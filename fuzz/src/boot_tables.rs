@@ -18,7 +18,7 @@ struct Tables {
 }
 
 impl Tables {
-    /// Bytes past the end are dropped: a table that is cut short is worth trying too.
+    /// Writes `bytes` at `address`. Bytes past the end are dropped: a table that is cut short is worth trying too.
     fn put(&mut self, address: u64, bytes: &[u8]) {
         let at = usize::try_from(address.saturating_sub(BASE)).unwrap_or(SIZE);
         let place = self.bytes.get_mut(at..).unwrap_or_default();
@@ -34,7 +34,7 @@ impl Tables {
     }
 }
 
-/// Entries of a memory map: mostly one after the other, RAM first so that the image has a place.
+/// Makes entries of a memory map: mostly one after the other, RAM first so that the image has a place.
 fn map(dice: &mut Rng) -> Vec<(u64, u64, u32)> {
     let mut entries = vec![(0, 0x9_fc00, 1), (0x10_0000, 0x4000_0000, 1)];
     let mut next = 0x4010_0000;
@@ -47,7 +47,7 @@ fn map(dice: &mut Rng) -> Vec<(u64, u64, u32)> {
     entries
 }
 
-/// Modules: mostly one after the other behind the image.
+/// Makes modules: mostly one after the other behind the image.
 fn modules(dice: &mut Rng) -> Vec<(u64, u64)> {
     let mut next = 0x40_0000_u64;
     let mut module = |dice: &mut Rng| {
@@ -130,7 +130,7 @@ fn pvh(tables: &mut Tables, map: &[(u64, u64, u32)], modules: &[(u64, u64)]) {
     }
 }
 
-/// One set of tables: parsed, and what was accepted must be sound.
+/// Parses one set of tables; panics where what was accepted is not sound.
 pub fn run(dice: &mut Rng) {
     let protocol = [magic::MULTIBOOT1, magic::MULTIBOOT2, magic::PVH][dice.usize(..3)];
     let mut tables = tables(dice, protocol);

@@ -111,7 +111,7 @@ fn line(dice: &mut Rng) -> String {
     line
 }
 
-/// One line: parsed, its complaints written, and parsed again with the same result.
+/// Parses one line twice and writes its complaints; panics where the results differ.
 pub fn run(dice: &mut Rng) {
     let line = line(dice);
     let mut complaints = 0_usize;

@@ -11,7 +11,7 @@ use xenolith_hal::{IoSize, Time, TimeBase, WallClock};
 
 const ACCESSES: usize = 200;
 
-/// One input: a run of accesses to each device.
+/// Makes one input: a run of accesses to each device.
 pub fn run(dice: &mut Rng) {
     local_apic(dice);
     io_apic(dice);
@@ -19,7 +19,7 @@ pub fn run(dice: &mut Rng) {
     pci(dice);
 }
 
-/// Often small steps, now and then a leap.
+/// Moves the clock on: often a small step, now and then a leap.
 fn later(now: &mut u64, dice: &mut Rng) -> TimeBase {
     let by = match dice.u8(..8) {
         0 => dice.u64(..),

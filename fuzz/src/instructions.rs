@@ -56,7 +56,7 @@ const OPCODES: &[&[u8]] = &[
 ];
 const PREFIXES: &[u8] = &[0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x64, 0x40, 0x41, 0x44, 0x48, 0x4c, 0x4f];
 
-/// One input.
+/// Decodes one input; panics where what was decoded is not sound.
 pub fn run(dice: &mut Rng) {
     let mut code = Vec::new();
     if dice.u8(..4) != 0 {

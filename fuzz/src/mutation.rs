@@ -22,7 +22,7 @@ const EDGES: [u64; 16] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// A number from the edges, near one, or any.
+/// Returns a number from the edges, near one, or any.
 pub fn number(dice: &mut Rng) -> u64 {
     let edge = EDGES.get(dice.usize(..EDGES.len())).copied().unwrap_or(0);
     match dice.u8(..4) {

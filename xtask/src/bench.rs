@@ -60,7 +60,7 @@ pub struct BenchArguments {
     /// Run everything twice, and fail where a figure is another the second time
     #[arg(long)]
     pub twice: bool,
-    /// Lower the ceilings of bench/budgets.toml to what was measured, and add those that it lacks
+    /// Lower the ceilings of bench/budgets.toml to what was measured, and add the ceilings that it lacks
     #[arg(long)]
     pub lower: bool,
     /// Take the images as they lie in target/image/
@@ -68,7 +68,7 @@ pub struct BenchArguments {
     pub no_build: bool,
 }
 
-/// The command.
+/// Runs `cargo xtask bench`.
 ///
 /// **Errors:** a machine did not come to its end, a row is above its ceiling, a figure differs in a second run.
 pub fn command(arguments: &BenchArguments) -> Result<()> {
@@ -85,7 +85,7 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
     if arguments.short { short() } else { compare(arguments) }
 }
 
-/// The part of the tests: a dozen rows of the image that lies in target/image/, against their ceilings.
+/// Measures a dozen rows of the image in target/image/ against their ceilings: the part of `cargo xtask test`.
 ///
 /// **Errors:** as of [`command`].
 pub fn short() -> Result<()> {

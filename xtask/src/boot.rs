@@ -30,7 +30,7 @@ impl Hypervisor {
         }
     }
 
-    /// The image the emulator loads.
+    /// Returns the image the emulator loads.
     ///
     /// **Errors:** Xenolith is not built, or Xen cannot be fetched.
     pub fn image(self) -> Result<PathBuf> {
@@ -71,7 +71,7 @@ pub struct BootArguments {
     /// More arguments for the emulator, parted by spaces
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub qemu: String,
-    /// Stop the machine after so many seconds
+    /// Stop the machine after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
     /// Stop the machine, content, when a line with this text came
@@ -92,7 +92,7 @@ pub struct BootArguments {
 }
 
 impl BootArguments {
-    /// The defaults of the command line, for a boot that another command makes.
+    /// Makes the defaults of the command line, for a boot that another command makes.
     #[must_use]
     pub fn new(hypervisor: Hypervisor) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl BootArguments {
         }
     }
 
-    /// The machine these arguments describe; `name` names its log.
+    /// Returns the machine these arguments describe; `name` names its log.
     ///
     /// **Errors:** the hypervisor's image cannot be had.
     pub fn spec(&self, name: &str) -> Result<MachineSpec> {
@@ -143,7 +143,7 @@ pub fn boot(arguments: &BootArguments, name: &str) -> Result<(Ending, Machine)> 
     Ok((ending, machine))
 }
 
-/// The command.
+/// Runs `cargo xtask boot`.
 ///
 /// **Errors:** the machine could not be started, or did not end well.
 pub fn command(arguments: &BootArguments) -> Result<()> {

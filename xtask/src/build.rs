@@ -33,7 +33,7 @@ const KERNELS: [(&str, &str); 3] =
 const OF_HYPERVISOR: &str = "hypervisor";
 const OF_KERNELS: &str = "release";
 
-/// The command.
+/// Runs `cargo xtask build`.
 ///
 /// **Errors:** no compiler can be had, a crate does not build, the image breaks a rule of its boot loaders.
 pub fn command(arguments: BuildArguments) -> Result<()> {
@@ -48,18 +48,18 @@ pub fn command(arguments: BuildArguments) -> Result<()> {
     compress(&places::images().join(HYPERVISOR.1))
 }
 
-/// The hypervisor's program as the linker left it, with what tells functions and lines of its code.
+/// Returns the hypervisor's program as the linker left it, with what tells functions and lines of its code.
 #[must_use]
 pub fn linked_hypervisor() -> PathBuf {
     linked(HYPERVISOR.1, OF_HYPERVISOR)
 }
 
-/// The profiles of the hypervisor and of the small kernels.
+/// Returns the profiles of the hypervisor and of the small kernels.
 const fn profiles(debug: bool) -> (&'static str, &'static str) {
     if debug { ("dev", "dev") } else { (OF_HYPERVISOR, OF_KERNELS) }
 }
 
-/// Where cargo leaves a program.
+/// Returns where cargo leaves a program.
 fn linked(program: &str, profile: &str) -> PathBuf {
     let directory = if profile == "dev" { "debug" } else { profile };
     toolchain::target_directory().join(TARGET).join(directory).join(program)
@@ -126,7 +126,7 @@ fn write(place: &PathBuf, bytes: &[u8]) -> Result<()> {
     fs::write(place, bytes).with_context(|| format!("cannot write {}", place.display()))
 }
 
-/// A path as one sees it from the root of the tree.
+/// Returns a path as one sees it from the root of the tree.
 fn shown(path: &Path) -> String {
     path.strip_prefix(places::root()).unwrap_or(path).display().to_string()
 }

@@ -37,7 +37,7 @@ pub struct CheckArguments {
     pub host_is_linted: bool,
 }
 
-/// How much of the tree at `root` stands on each side of the fence around `unsafe`.
+/// Returns how much of the tree at `root` stands on each side of the fence around `unsafe`.
 ///
 /// **Errors:** the tree cannot be read.
 pub fn fence(root: &Path) -> Result<Fence> {
@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
     ("no public item that nothing names", dead_items::check),
 ];
 
-/// The command.
+/// Runs `cargo xtask check`.
 ///
 /// **Errors:** a rule is broken; the places were printed.
 pub fn command(arguments: CheckArguments) -> Result<()> {

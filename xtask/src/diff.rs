@@ -33,7 +33,7 @@ pub struct DiffArguments {
     pub no_build: bool,
 }
 
-/// The command.
+/// Runs `cargo xtask diff`.
 ///
 /// **Errors:** a difference that nothing explains, a reason for none, too few cases, a run that did not end.
 pub fn command(arguments: &DiffArguments) -> Result<()> {
@@ -81,7 +81,7 @@ fn on_xen(arguments: &DiffArguments) -> Result<Transcript> {
     bail!("the test kernel did not get through on real Xen in {XEN_TRIES} tries: {faults}")
 }
 
-/// One run. Its transcript stays in `target/logs/` too.
+/// Runs the test kernel once. Its transcript stays in `target/logs/` too.
 fn run(hypervisor: Hypervisor, arguments: &DiffArguments) -> Result<Transcript> {
     let step = Step::begin(format!("the test kernel on {}", hypervisor.name()));
     let machine = BootArguments {

@@ -29,7 +29,7 @@ pub struct FuzzArguments {
     pub input: Option<u64>,
 }
 
-/// The command.
+/// Runs `cargo xtask fuzz`.
 ///
 /// **Errors:** an input failed (the message says how to run it again), or there is no such target.
 pub fn command(arguments: &FuzzArguments) -> Result<()> {
@@ -76,7 +76,7 @@ fn build() -> Result<PathBuf> {
     Ok(places::target().join("checked/xenolith-fuzz"))
 }
 
-/// What compiles the fuzzers.
+/// Returns what compiles the fuzzers.
 #[must_use]
 pub fn build_command() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

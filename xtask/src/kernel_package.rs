@@ -57,7 +57,7 @@ fn kernel_of_the_day() -> Result<String> {
     dependency(&said).with_context(|| format!("apt knows no kernel that {PACKAGE} depends on"))
 }
 
-/// The kernel in what `apt-cache depends` says.
+/// Returns the kernel in what `apt-cache depends` says.
 fn dependency(said: &str) -> Option<String> {
     let named = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     named.map(str::trim).find(|name| name.starts_with("linux-image-")).map(str::to_owned)

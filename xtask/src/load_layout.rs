@@ -14,7 +14,7 @@ pub struct Segment {
     pub memory_size: u64,
 }
 
-/// The segments that are loaded, as they stand in the file.
+/// Returns the segments that are loaded, as they stand in the file.
 ///
 /// **Errors:** the file is no ELF64 file, or loads nothing.
 pub fn segments(image: &[u8]) -> Result<Vec<Segment>> {
@@ -62,7 +62,7 @@ pub fn check(segments: &[Segment]) -> Result<()> {
     Ok(())
 }
 
-/// The image with nothing in it but what is loaded: no debug information, symbols or section headers.
+/// Returns the image with nothing in it but what is loaded: no debug information, symbols or section headers.
 ///
 /// **Errors:** the file is no ELF64 file.
 pub fn bare_copy(image: &[u8]) -> Result<Vec<u8>> {

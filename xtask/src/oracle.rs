@@ -15,7 +15,7 @@ use crate::progress::Step;
 const PACKAGE: &str = "xen-hypervisor-4.17-amd64";
 const IMAGE: &str = "boot/xen-4.17-amd64.gz";
 
-/// The hypervisor as an image that the emulator loads. Fetched the first time.
+/// Returns Debian's Xen as an image that the emulator loads. Fetches it the first time.
 ///
 /// **Errors:** apt is not there or does not know the package; the package holds something else.
 pub fn image() -> Result<PathBuf> {

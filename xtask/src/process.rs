@@ -28,7 +28,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// The command as one would type it.
+/// Returns the command as one would type it.
 #[must_use]
 pub fn spelled(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -50,7 +50,7 @@ pub struct RunCommand {
 }
 
 impl RunCommand {
-    /// The mode; nothing for the main job.
+    /// Returns the mode; nothing for the main job.
     ///
     /// **Errors:** what was said excludes each other.
     fn mode(&self) -> Result<Option<Mode>> {
@@ -89,13 +89,13 @@ pub struct RunArguments {
     /// More options for the hypervisor
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true, global = true)]
     pub options: String,
-    /// Stop the machine after so many seconds; a step has limits of its own
+    /// Stop the machine after this many seconds; a step has limits of its own
     #[arg(long, value_name = "SECONDS", default_value_t = 1500, global = true)]
     pub timeout: u64,
 }
 
 impl RunArguments {
-    /// How dom0 runs, where it was not said.
+    /// Returns how dom0 runs, PV or PVH; where no option says so, as the hypervisor's default is.
     fn dom0(&self) -> Dom0 {
         let usual = match self.hypervisor {
             Hypervisor::Xenolith => Dom0::Pvh,
@@ -104,15 +104,15 @@ impl RunArguments {
         self.dom0.unwrap_or(usual)
     }
 
-    /// Dom0's vCPUs. Real Xen interrupts every other vCPU of a PVH dom0 for each page that a tool unmaps, so there
-    /// one is the usual number.
+    /// Returns the number of dom0's vCPUs. Real Xen interrupts every other vCPU of a PVH dom0 for each page that a tool
+    /// unmaps, so there one is the usual number.
     fn dom0_vcpus(&self) -> u32 {
         let crowded = self.hypervisor == Hypervisor::Xen && self.dom0() == Dom0::Pvh;
         self.dom0_vcpus.unwrap_or(if crowded { 1 } else { self.cpus })
     }
 }
 
-/// The machine as it is after these words.
+/// Returns the machine as it is after these words.
 fn typed(words: &[&str]) -> Result<RunArguments> {
     #[derive(clap::Parser)]
     struct Line {
@@ -122,21 +122,21 @@ fn typed(words: &[&str]) -> Result<RunArguments> {
     Ok(<Line as clap::Parser>::try_parse_from(std::iter::once(&"run").chain(words))?.run)
 }
 
-/// What `cargo xtask run --check` does, for the tests.
+/// Does what `cargo xtask run --check` does, for the tests.
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
 pub fn check() -> Result<()> {
     if job::check(&typed(&["--no-build"])?) { Ok(()) } else { bail!("the main job failed; its last line says where") }
 }
 
-/// What `cargo xtask run devices` does, with little data, for the tests.
+/// Does what `cargo xtask run devices` does, with little data, for the tests.
 ///
 /// **Errors:** as [`command`].
 pub fn devices_quickly() -> Result<()> {
     devices::with(&typed(&["--no-build"])?, &[], devices::QUICK)
 }
 
-/// Does the main job `count` times with so many vCPUs of dom0, and gives the logs of those that were lost.
+/// Does the main job `count` times with this number of dom0's vCPUs, and returns the logs of the lost ones.
 ///
 /// **Errors:** something cannot be built or fetched.
 pub fn main_jobs(count: u32, dom0_vcpus: u32) -> Result<Vec<String>> {
@@ -144,7 +144,7 @@ pub fn main_jobs(count: u32, dom0_vcpus: u32) -> Result<Vec<String>> {
     rounds::lost(&typed(&["--cpus", &vcpus, "--dom0-vcpus", &vcpus])?, count)
 }
 
-/// The command.
+/// Runs `cargo xtask run`.
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed.
 pub fn command(command: &RunCommand) -> Result<()> {

@@ -157,7 +157,7 @@ pub fn renew(need: &Need) -> Result<()> {
     install(need.packages, &format!("  {}: {}, in a newer version", need.packages.join(" "), need.why))
 }
 
-/// True for the superuser.
+/// Returns true for the superuser.
 pub fn is_root() -> bool {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));

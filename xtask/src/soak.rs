@@ -40,7 +40,7 @@ pub struct SoakArguments {
     pub dom0_vcpus: u32,
 }
 
-/// The command.
+/// Runs `cargo xtask soak`.
 ///
 /// **Errors:** a machine could not be started, or a boot was lost; their logs are named.
 pub fn command(arguments: &SoakArguments) -> Result<()> {

@@ -50,7 +50,7 @@ pub fn lay_into(image: &mut [u8]) -> Result<Option<Laid>> {
     Ok(Some(Laid { functions: functions.len(), used_bytes: table.len(), reserved_bytes: reserved }))
 }
 
-/// The functions of the higher half, by address; of several names for one address the first.
+/// Returns the functions of the higher half, by address; of several names for one address the first.
 fn functions(file: &object::File<'_>) -> Vec<(u32, String)> {
     let wanted = |symbol: &object::Symbol<'_, '_>| symbol.is_definition() && symbol.kind() == SymbolKind::Text;
     let named = |symbol: object::Symbol<'_, '_>| {
@@ -83,7 +83,7 @@ mod tests {
     use object::write::{Object as Output, StandardSection, Symbol, SymbolSection};
     use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolScope};
 
-    /// An ELF file with one function of the higher half, one below it, and a section of `reserved` bytes.
+    /// Makes an ELF file with one function of the higher half, one below it, and a section of `reserved` bytes.
     fn image(reserved: usize) -> Vec<u8> {
         let mut output = Output::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let text = output.section_id(StandardSection::Text);

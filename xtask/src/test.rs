@@ -74,7 +74,7 @@ enum Outcome {
     LeftOut,
 }
 
-/// The command.
+/// Runs `cargo xtask test`.
 ///
 /// **Errors:** a part failed; which ones, and why, stands in the account.
 pub fn command(arguments: &TestArguments) -> Result<()> {
@@ -162,7 +162,7 @@ fn two_at_a_time(parts: &'static [Part], images: bool) -> Account {
     account.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A line for each part; of an error its first line.
+/// Returns a line for each part; of an error its first line.
 fn spelled(account: &[(&str, Outcome, Duration)]) -> String {
     let width = account.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
     let line = |(name, outcome, took): &(&str, Outcome, Duration)| {
@@ -176,7 +176,7 @@ fn spelled(account: &[(&str, Outcome, Duration)]) -> String {
     account.iter().map(line).collect()
 }
 
-/// The tests' runner.
+/// Returns the command of the tests' runner, nextest.
 fn nextest() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["nextest", "run", "--cargo-quiet"]).current_dir(places::root());
@@ -216,7 +216,7 @@ fn host_command() -> Result<Command> {
 }
 
 /// Compiles in the background what later parts run: building the images leaves half of the CPUs idle for minutes, and so
-/// does fuzzing. Whoever needs it waits for cargo's own lock; what does not compile is said there.
+/// does fuzzing. The part that needs it waits for cargo's own lock, and says what does not compile.
 fn compile_ahead() {
     let quietly = |command: Result<Command>| {
         if let Ok(mut command) = command {
@@ -241,12 +241,12 @@ fn fetch() -> Result<debian::Debian> {
     debian::make()
 }
 
-/// What the compiler of the host's tests did not see to.
+/// Checks the rules of the code that the build of the host's tests did not check.
 fn rules() -> Result<()> {
     check::command(CheckArguments { host_is_linted: true, ..CheckArguments::default() })
 }
 
-/// Every interleaving of small models, in the crates that have `tests/loom*.rs`.
+/// Runs every interleaving of small models, in the crates that have `tests/loom*.rs`.
 fn models() -> Result<()> {
     run_tests(&mut models_command()?, "fail")
 }
@@ -286,7 +286,7 @@ fn compare() -> Result<()> {
     diff::command(&DiffArguments { no_build: true, ..DiffArguments::default() })
 }
 
-/// Debian's dom0, its xl, and a guest that serves a page.
+/// Runs the main job: Debian's dom0, its xl, and a guest that serves a page.
 fn main_job() -> Result<()> {
     run::check()
 }

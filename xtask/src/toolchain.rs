@@ -99,7 +99,7 @@ impl BareMetal {
         Ok(found)
     }
 
-    /// A cargo command for the bare-metal target, in a target directory of its own.
+    /// Returns a cargo command for the bare-metal target, in a target directory of its own.
     #[must_use]
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = match self.compiler {
@@ -117,7 +117,7 @@ impl BareMetal {
         command
     }
 
-    /// In words, for the one who waits.
+    /// Describes it in words, for the line that `cargo xtask` prints.
     #[must_use]
     pub fn described(&self) -> String {
         let compiler = match self.compiler {
@@ -129,13 +129,13 @@ impl BareMetal {
     }
 }
 
-/// Where bare-metal crates are built: apart from the host's, whose compiler may be another.
+/// Returns the directory where bare-metal crates are built: apart from the host's, whose compiler may be another.
 #[must_use]
 pub fn target_directory() -> PathBuf {
     places::target().join("metal")
 }
 
-/// The system's cargo, with nothing left in its environment that leads back to another compiler.
+/// Returns the system's cargo, with nothing left in its environment that leads back to another compiler.
 fn system_cargo() -> Command {
     let mut command = Command::new(SYSTEM_CARGO);
     let mut path = std::ffi::OsString::from("/usr/bin:");
@@ -159,7 +159,7 @@ fn choose(active: Option<Kit>, system: Option<Kit>) -> Option<BareMetal> {
     with(|kit| kit.core, false).or_else(|| with(|kit| kit.source, true))
 }
 
-/// What the compiler `rustc` brings, if it is there and new enough.
+/// Returns what the compiler `rustc` brings, if it is there and new enough.
 fn kit(rustc: &str) -> Option<Kit> {
     let ask = |words: &[&str]| {
         let mut command = Command::new(rustc);
@@ -186,7 +186,7 @@ fn has_core(libraries: &Path) -> bool {
     files.map(|file| file.file_name()).any(|name| name.to_string_lossy().starts_with("libcore-"))
 }
 
-/// "rustc 1.96.0 (...)" is release (1, 96).
+/// Parses the release of "rustc 1.96.0 (...)": (1, 96).
 fn release(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split_whitespace().nth(1)?.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -105,7 +105,7 @@ impl Stage<'_> {
         self.call(guest, number, [ARGUMENT, 0, 0, 0, 0, 0]).map(drop)
     }
 
-    /// One step of a toolstack.
+    /// Makes one step of a toolstack; none where the vCPU makes calls no more.
     pub fn use_control(&mut self, guest: &Guest) -> Option<()> {
         let domain = self.domain();
         let mut wanted = Domctl { interface_version: XEN_DOMCTL_INTERFACE_VERSION, domain, ..Domctl::default() };

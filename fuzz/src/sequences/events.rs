@@ -25,7 +25,7 @@ impl Stage<'_> {
         self.op(guest, EVENT_CHANNEL_OP, operation, value, 0)
     }
 
-    /// Ports are forgotten at random, so that lists stay short.
+    /// Remembers a port. Ports are forgotten at random, so that lists stay short.
     fn know(&mut self, port: Option<Port>) {
         if self.ports.len() > 64 {
             self.ports.swap_remove(self.dice.usize(..64));
@@ -75,7 +75,7 @@ impl Stage<'_> {
         self.write(guest, at, &word.to_le_bytes());
     }
 
-    /// One step with event channels.
+    /// Makes one step with event channels; none where the vCPU makes calls no more.
     pub fn use_events(&mut self, guest: &Guest) -> Option<()> {
         match self.dice.u8(..32) {
             0..=9 => self.bind(guest)?,

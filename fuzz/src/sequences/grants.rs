@@ -88,7 +88,7 @@ impl Stage<'_> {
         self.op(guest, GRANT_TABLE_OP, GNTTABOP_COPY, &value, 1).map(drop)
     }
 
-    /// One step with grants.
+    /// Makes one step with grants; none where the vCPU makes calls no more.
     pub fn use_grants(&mut self, guest: &Guest) -> Option<()> {
         match self.dice.u8(..32) {
             0..=8 => {

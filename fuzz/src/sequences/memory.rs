@@ -55,7 +55,7 @@ impl Stage<'_> {
         self.op(guest, MEMORY_OP, operation, &value, 0).map(drop)
     }
 
-    /// One step with memory; a control domain works on others too.
+    /// Makes one step with memory, a control domain on others too; none where the vCPU makes calls no more.
     pub fn use_memory(&mut self, guest: &Guest) -> Option<()> {
         let target = if guest.privileged { self.domain() } else { DomId::SELF };
         match self.dice.u8(..8) {

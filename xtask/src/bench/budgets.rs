@@ -108,12 +108,12 @@ impl Budgets {
         Ok(())
     }
 
-    /// Whether the image of the table was made by the compiler of the ceilings.
+    /// Returns whether the image of the table was made by the compiler of the ceilings.
     fn is_of(&self, table: &Table) -> bool {
         self.compiler == table.compiler
     }
 
-    /// Every row above its ceiling, and every row of Xenolith's without one.
+    /// Returns every row above its ceiling, and every row of Xenolith's without one.
     #[must_use]
     pub fn broken(&self, table: &Table) -> Vec<String> {
         let slack = if self.is_of(table) { SLACK } else { SLACK_OF_OTHERS };

@@ -61,7 +61,7 @@ fn draw<'a>(place: &'a Path, groups: &[Group], curves: &[curves::Curve]) -> Draw
     page.present()
 }
 
-/// What the page shows, and what the colours mean.
+/// Draws what the page shows, and what the colours mean.
 fn head(page: &Area) -> Drawn<'static> {
     text(
         page,

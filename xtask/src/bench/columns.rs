@@ -44,9 +44,9 @@ const CRASH: &str = "Dom0 crashed";
 impl Column {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Bare, Self::Xen, Self::XenPlain, Self::Xenolith];
-    /// Those that stand side by side in the table.
+    /// The columns that stand side by side in the table.
     pub const SHOWN: [Self; 3] = [Self::Xen, Self::XenPlain, Self::Xenolith];
-    /// Those that need nothing but what this project builds.
+    /// The columns that need nothing but what this project builds.
     pub const OWN: [Self; 2] = [Self::Bare, Self::Xenolith];
 
     /// Its name in files.
@@ -60,7 +60,7 @@ impl Column {
         }
     }
 
-    /// What stands above it in the table.
+    /// Returns what stands above it in the table.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Column {
         Ok(Media::Kernel { image: hypervisor.image()?, options, modules })
     }
 
-    /// The machine, with these words on the benchmark kernel's command line.
+    /// Returns the machine, with these words on the benchmark kernel's command line.
     ///
     /// **Errors:** something that it boots cannot be had.
     pub fn spec(self, words: &str) -> Result<MachineSpec> {

@@ -27,8 +27,8 @@ const TRAFFIC_GUEST: &str = "traffic";
 const TRAFFIC_ROWS: usize = 4;
 const NS_PER_MS: i64 = 1_000_000;
 
-/// The rows of one machine. Dom0 waits for its disk and its timers meanwhile, and its clock is read to a hundredth of a
-/// second, a guest's to a thousandth: so they are not exact.
+/// Returns the rows of one machine. Dom0 waits for its disk and its timers meanwhile, and its clock is read to a
+/// hundredth of a second, a guest's to a thousandth: so they are not exact.
 ///
 /// **Errors:** a step failed.
 pub fn rows(column: Column) -> Result<Vec<(String, Figure)>> {
@@ -50,7 +50,7 @@ pub fn rows(column: Column) -> Result<Vec<(String, Figure)>> {
     Ok(ROWS.iter().filter_map(row).chain(moved).collect())
 }
 
-/// A run that may be tried again on real Xen.
+/// Runs a job, which may be tried again on real Xen.
 fn tried(column: Column, what: &str, run: impl Fn() -> Result<Timed>) -> Result<Timed> {
     let mut attempt = 1;
     loop {
@@ -67,8 +67,8 @@ fn tried(column: Column, what: &str, run: impl Fn() -> Result<Timed>) -> Result<
     }
 }
 
-/// The row of a line `TRAFFIC name KiB milliseconds` that a step told: instructions, which are nanoseconds, for a KiB. The
-/// guest's own console, which may stop showing in the middle, begins its lines with the guest's name.
+/// Returns the row of a line `TRAFFIC name KiB milliseconds` that a step told: instructions, which are nanoseconds, for
+/// a KiB. The guest's own console, which may stop showing in the middle, begins its lines with the guest's name.
 fn per_kib(line: &str) -> Option<(String, Figure)> {
     let (before, said) = line.split_once("| TRAFFIC ")?;
     if before.ends_with(TRAFFIC_GUEST) {

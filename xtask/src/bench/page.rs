@@ -48,7 +48,7 @@ fn rows(text: &str) -> Table {
     Table::new(std::iter::once((Column::Bare, bare)).chain(runs).collect())
 }
 
-/// A count with commas between its thousands, and a `~` before one that may differ from run to run.
+/// Returns a count with commas between its thousands, and a `~` before one that may differ from run to run.
 fn figure(cell: &str) -> Option<Figure> {
     let digits = cell.trim_start_matches('~').replace(',', "");
     let count = digits.parse().ok()?;

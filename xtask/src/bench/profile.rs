@@ -86,13 +86,13 @@ impl Monitor {
     }
 }
 
-/// The address in a line such as `Trace 0: 0x7f1 [00000000/ffff82d0/0040/ff0200] name`.
+/// Returns the address in a line such as `Trace 0: 0x7f1 [00000000/ffff82d0/0040/ff0200] name`.
 fn address(line: &str) -> Option<u64> {
     let (_, rest) = line.strip_prefix("Trace ")?.split_once('[')?;
     u64::from_str_radix(rest.split('/').nth(1)?, 16).ok()
 }
 
-/// The shortest stretch of the trace from one round of the guest's loop to the next.
+/// Returns the shortest stretch of the trace from one round of the guest's loop to the next.
 fn shortest_round(addresses: &[u64]) -> Option<&[u64]> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
     for address in addresses.iter().filter(|address| **address < HYPERVISOR) {
@@ -107,7 +107,7 @@ fn shortest_round(addresses: &[u64]) -> Option<&[u64]> {
     marks.windows(2).filter_map(|pair| addresses.get(*pair.first()?..*pair.last()?)).min_by_key(|round| round.len())
 }
 
-/// The functions by how many instructions they take themselves, inlined ones apart.
+/// Returns the functions by how many instructions they take themselves, inlined ones apart.
 fn told(operation: &[u64], column: Column) -> Result<String> {
     let guest = operation.iter().filter(|address| **address < HYPERVISOR).count();
     let mut text = format!("{} instructions, {guest} of them the guest's\n", operation.len());
@@ -137,7 +137,7 @@ impl Names {
         loader.map(Self).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", image.display()))
     }
 
-    /// The innermost function at an address, and the one that it was inlined into.
+    /// Returns the innermost function at an address, and the one that it was inlined into.
     fn of(&self, address: u64) -> String {
         let symbol = self.0.find_symbol(address).map(|name| format!("{:#}", rustc_demangle::demangle(name)));
         let mut frames = match self.0.find_frames(address) {
@@ -157,7 +157,7 @@ impl Names {
     }
 }
 
-/// A name without the crates and modules of its type arguments.
+/// Returns a name without the crates and modules of its type arguments.
 fn short(name: &str) -> String {
     let plain = name.split_once("::h").map_or(name, |(plain, hash)| if hash.len() == 16 { plain } else { name });
     plain.split('<').next().filter(|head| !head.is_empty()).unwrap_or(plain).to_owned()

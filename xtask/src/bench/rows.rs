@@ -12,7 +12,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// The count, if there is one.
+    /// Returns the count, if there is one.
     #[must_use]
     pub fn count(&self) -> Option<i64> {
         match self {
@@ -21,7 +21,7 @@ impl Figure {
         }
     }
 
-    /// What is left when another count is taken off; the first of the two that is none, if one is.
+    /// Returns what is left when another count is taken off; the first of the two that is none, if one is.
     #[must_use]
     pub fn less(&self, other: &Self) -> Self {
         match (self, other) {

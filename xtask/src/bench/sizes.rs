@@ -16,7 +16,7 @@ use crate::check::{Fence, fence};
 
 type Row = (String, Figure);
 
-/// The rows of one machine, those whose names are wanted.
+/// Returns the rows of one machine, those whose names are wanted.
 ///
 /// **Errors:** an image or a source cannot be read.
 pub fn rows(column: Column, wanted: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
@@ -38,7 +38,7 @@ fn row(name: &str, count: u64) -> Row {
     (name.to_owned(), Figure::Exact(count.try_into().unwrap_or(i64::MAX)))
 }
 
-/// The image as a boot loader gets it, packed by the same packer, and as it lies in memory.
+/// Returns the image as a boot loader gets it, packed by the same packer, and as it lies in memory.
 fn image(hypervisor: Hypervisor) -> Result<Vec<Row>> {
     let place = hypervisor.image()?;
     let bytes = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
@@ -49,7 +49,7 @@ fn image(hypervisor: Hypervisor) -> Result<Vec<Row>> {
     Ok(vec![row("image/packed", packed.finish()?.len() as u64), row("image/in-memory", loaded)])
 }
 
-/// The instructions; Debian's image of Xen does not tell them from the rest.
+/// Returns the instructions; Debian's image of Xen does not tell them from the rest.
 fn text() -> Result<Row> {
     let place = build::linked_hypervisor();
     let bytes = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;

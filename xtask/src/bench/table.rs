@@ -11,26 +11,26 @@ pub struct Line {
 }
 
 impl Line {
-    /// What it came to on one machine.
+    /// Returns what it came to on one machine.
     #[must_use]
     pub fn figure(&self, column: Column) -> Option<&Figure> {
         self.cells.iter().find(|(of, _)| *of == column).map(|(_, figure)| figure)
     }
 
-    /// The same as a count.
+    /// Returns that figure as a count.
     #[must_use]
     pub fn count(&self, column: Column) -> Option<i64> {
         self.figure(column).and_then(Figure::count)
     }
 
-    /// Xenolith's part of what Xen takes without its defences against speculation.
+    /// Returns Xenolith's figure divided by that of Xen without its mitigations of speculative execution.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         let (xen, own) = (self.count(Column::XenPlain)?, self.count(Column::Xenolith)?);
         (xen > 0 && own > 0).then(|| own as f64 / xen as f64)
     }
 
-    /// True where a figure may differ from run to run.
+    /// Returns whether a figure may differ from run to run.
     #[must_use]
     pub fn is_about(&self) -> bool {
         self.cells.iter().any(|(_, figure)| matches!(figure, Figure::About(_)))
@@ -64,14 +64,14 @@ impl Table {
         table
     }
 
-    /// Without the rows that were recorded of Xen and not asked for now.
+    /// Removes the rows that were recorded of Xen and not asked for now.
     #[must_use]
     pub fn without_absent(mut self) -> Self {
         self.lines.retain(|line| line.figure(Column::Xenolith).or(line.figure(Column::Bare)).is_some());
         self
     }
 
-    /// As text, aligned.
+    /// Formats the table as text, aligned.
     #[must_use]
     pub fn shown(&self, columns: &[Column]) -> String {
         let titles = columns.iter().map(|column| column.title().to_owned());
@@ -91,7 +91,7 @@ impl Table {
         aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
     }
 
-    /// How many rows have a ratio, how many are above Xen's, and the geometric mean of all ratios.
+    /// Returns how many rows have a ratio, how many are above Xen's, and the geometric mean of all ratios.
     #[must_use]
     pub fn summary(&self) -> String {
         let ratios: Vec<f64> = self.lines.iter().filter_map(Line::ratio).collect();
@@ -103,7 +103,7 @@ impl Table {
         format!("bench: {} rows, {above} above Xen, geometric mean {mean:.3}", self.lines.len())
     }
 
-    /// Every figure that is to be exact and is another in `again`.
+    /// Returns every figure that is to be exact and is another in `again`.
     #[must_use]
     pub fn differences(&self, again: &Self) -> Vec<String> {
         let pairs =
@@ -122,7 +122,7 @@ impl Table {
     }
 }
 
-/// The first column to the left, the others to the right.
+/// Returns the first column to the left, the others to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
@@ -141,7 +141,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 pub mod tests {
     use super::*;
 
-    /// A table of one row.
+    /// Makes a table of one row.
     pub fn of(name: &str, xen: i64, own: i64) -> Table {
         let run = |count| Run { rows: vec![(name.to_owned(), Figure::Exact(count))], ..Run::default() };
         Table::new(vec![(Column::XenPlain, run(xen)), (Column::Xenolith, run(own))])

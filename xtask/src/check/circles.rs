@@ -8,10 +8,10 @@ use super::tree::{Member, Tree};
 /// The crates that are judged.
 const JUDGED: &str = "hv";
 
-/// So many files may import each other, and no more: a concept in a few files, such as a table and its entries.
+/// The most files that may import each other: a concept in a few files, such as a table and its entries.
 const MOST: usize = 6;
 
-/// Every circle of more than [`MOST`] files in the hypervisor's crates.
+/// Returns every circle of more than [`MOST`] files in the hypervisor's crates.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     tree.members
@@ -42,7 +42,7 @@ fn of(tree: &Tree, member: &Member) -> Vec<String> {
         .collect()
 }
 
-/// The groups of nodes that reach each other, largest first; a node that reaches only itself is none.
+/// Returns the groups of nodes that reach each other, largest first; a node that reaches only itself is none.
 fn circles(edges: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
     let reached: Vec<BTreeSet<usize>> = (0..edges.len()).map(|from| reach(edges, from)).collect();
     let mut circles: Vec<Vec<usize>> = Vec::new();
@@ -58,7 +58,7 @@ fn circles(edges: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
     circles
 }
 
-/// All that a node leads to; itself if it leads back.
+/// Returns all that a node leads to; itself if it leads back.
 fn reach(edges: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     let mut ahead = vec![from];
@@ -77,7 +77,7 @@ mod tests {
     use super::super::source::Source;
     use super::*;
 
-    /// A crate of `count` files, each of which imports the next, the last the first.
+    /// Returns a crate of `count` files, each of which imports the next, the last the first.
     fn ring(directory: &str, count: usize, is_closed: bool) -> Vec<String> {
         let source = |at: usize| {
             let next = (at + 1) % count;

@@ -14,7 +14,7 @@ const INTERFACE: &[&str] = &["abi"];
 /// The words behind which a name is declared.
 const KEYWORDS: &[&str] = &["fn", "struct", "enum", "union", "trait", "const", "static", "type"];
 
-/// Every `pub` item that is dead.
+/// Returns every `pub` item that is dead.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     let used = uses(&tree.sources);
@@ -32,7 +32,7 @@ pub fn check(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// How often each name is used: not counted are declarations, and what `use` brings in or passes on.
+/// Returns how often each name is used: not counted are declarations, and what `use` brings in or passes on.
 fn uses(sources: &[Source]) -> HashMap<&str, usize> {
     let mut used = HashMap::new();
     for source in sources {
@@ -75,14 +75,14 @@ fn is_import(code: &str) -> bool {
     code.starts_with("use ")
 }
 
-/// The names that a line of an import gives others to.
+/// Returns the names that a line of an import gives others to.
 fn renamed(code: &str) -> impl Iterator<Item = &str> {
     let all: Vec<&str> = words(code).collect();
     let pairs: Vec<&str> = all.windows(2).filter(|pair| pair[1] == "as").map(|pair| pair[0]).collect();
     pairs.into_iter()
 }
 
-/// The names that a line declares.
+/// Returns the names that a line declares.
 fn declared(code: &str) -> impl Iterator<Item = &str> {
     let mut rest = code;
     std::iter::from_fn(move || {
@@ -105,12 +105,12 @@ fn declared(code: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What may stand between `const` and the name of a function.
+/// Returns whether `word` may stand between `const` and the name of a function.
 fn is_modifier(word: &str) -> bool {
     matches!(word, "fn" | "unsafe" | "extern" | "async" | "mut" | "_")
 }
 
-/// The names in braces of a message.
+/// Returns the names in braces of a message.
 fn formatted(line: &Line) -> impl Iterator<Item = &str> {
     line.text.split('{').skip(1).filter_map(|rest| words(rest).next())
 }

@@ -10,7 +10,7 @@ use crate::toolchain::{BareMetal, Use};
 /// Libraries whose parts for the machine itself exist on bare metal alone, and the links to them.
 const BARE_METAL_LIBRARIES: [&str; 2] = ["xenolith-guest-kit", "xenolith-x86"];
 
-/// rustdoc for what runs on the host.
+/// Returns the command that runs rustdoc for what runs on the host.
 #[must_use]
 pub fn host() -> Command {
     let mut command = style::cargo("doc");
@@ -21,7 +21,7 @@ pub fn host() -> Command {
     strict(command)
 }
 
-/// rustdoc for what runs on bare metal.
+/// Returns the command that runs rustdoc for what runs on bare metal.
 ///
 /// **Errors:** no compiler for it can be had.
 pub fn bare_metal() -> Result<Command> {

@@ -45,7 +45,7 @@ impl Fence {
     }
 }
 
-/// A file that holds tests and nothing else.
+/// Returns whether a file holds tests and nothing else.
 pub fn is_test(path: &Path) -> bool {
     path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "build.rs")))
 }

@@ -46,7 +46,7 @@ struct Index<'a> {
 }
 
 impl Index<'_> {
-    /// The file that declares what a path names.
+    /// Returns the file that declares what a path names.
     fn find(&self, path: &Path) -> Option<usize> {
         let mut path = path.clone();
         for _ in 0..MOST_STEPS {
@@ -64,7 +64,7 @@ impl Index<'_> {
     }
 }
 
-/// The module that a file is.
+/// Returns the module that a file is.
 fn module(file: &Source, src: &str) -> Path {
     let inside = file.path.strip_prefix(src).unwrap_or(&file.path).with_extension("");
     let mut names: Path = inside.iter().map(|name| name.to_string_lossy().into_owned()).collect();
@@ -74,7 +74,7 @@ fn module(file: &Source, src: &str) -> Path {
     names
 }
 
-/// The code of a file in one piece, without what is compiled for tests.
+/// Returns the code of a file in one piece, without what is compiled for tests.
 fn without_tests(file: &Source) -> String {
     let mut text = String::new();
     let mut lines = file.lines.iter().map(|line| line.code.as_str());
@@ -93,7 +93,7 @@ fn without_tests(file: &Source) -> String {
     text
 }
 
-/// What a file names of its crate, from the crate's root.
+/// Returns what a file names of its crate, from the crate's root.
 fn paths(text: &str, own: &Path) -> Vec<Path> {
     let heads = ["crate", "super", "self"];
     let mut found = Vec::new();
@@ -109,7 +109,7 @@ fn paths(text: &str, own: &Path) -> Vec<Path> {
     found.iter().filter_map(|path| from_root(path, own)).collect()
 }
 
-/// The names that a file's imports bring into it, and what they stand for.
+/// Returns the names that a file's imports bring into it, and what they stand for.
 fn passed_on(text: &str, own: &Path) -> BTreeMap<String, Path> {
     let mut names = BTreeMap::new();
     for (at, _) in text.match_indices("use ") {
@@ -129,7 +129,7 @@ fn passed_on(text: &str, own: &Path) -> BTreeMap<String, Path> {
     names
 }
 
-/// A path that begins with `crate`, `super` or `self`, from the crate's root.
+/// Returns a path that begins with `crate`, `super` or `self`, from the crate's root.
 fn from_root(path: &Path, own: &Path) -> Option<Path> {
     let ups = path.iter().take_while(|name| *name == "super").count();
     let rest = || path.iter().skip(ups.max(1)).cloned();
@@ -141,7 +141,7 @@ fn from_root(path: &Path, own: &Path) -> Option<Path> {
     }
 }
 
-/// The paths that begin here, of a group in braces each, with the name under which it is known.
+/// Returns the paths that begin here, of a group in braces each, with the name under which it is known.
 fn tree(text: &str) -> Vec<(Path, String)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -196,7 +196,7 @@ fn elements(rest: &mut &str, stem: &Path, found: &mut Vec<(Path, String)>) {
 mod tests {
     use super::*;
 
-    /// What the first file imports.
+    /// Returns what the first file imports.
     fn imported(files: &[(&str, &str)]) -> Vec<String> {
         let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
         let imports = Imports::read(&sources, "src");

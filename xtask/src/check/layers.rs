@@ -1,4 +1,4 @@
-//! Which folder of a crate may name which: each only those that stand below it.
+//! Which folder of a crate may name which: each only folders that stand below it.
 
 use std::iter::Peekable;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use super::source::Source;
 use super::tree::Tree;
 
-/// A crate's `src/` or a folder in it, and what lies there from the lowest up. Those of one row do not name each other.
+/// A crate's `src/` or a folder in it, and what lies there from the lowest up. The folders of one row do not name
+/// each other.
 type Layers = (&'static str, &'static [&'static [&'static str]]);
 
 const CORE: Layers = (
@@ -67,7 +68,7 @@ fn check_source(source: &Source, (root, rows): &Layers) -> Vec<String> {
     found
 }
 
-/// The path of a file's module, or of a folder's, from the root of its crate.
+/// Returns the path of a file's module, or of a folder's, from the root of its crate.
 fn module(path: &Path) -> Vec<String> {
     let parts = path.iter().map(|part| part.to_string_lossy().trim_end_matches(".rs").to_owned());
     parts.skip_while(|part| part != "src").skip(1).filter(|part| part != "mod" && part != "lib").collect()
@@ -83,7 +84,7 @@ struct Named {
     relative: bool,
 }
 
-/// What stands behind each `crate::` and `super::`: of a group in braces every element.
+/// Returns what stands behind each `crate::` and `super::`: of a group in braces every element.
 fn named(source: &Source, file: &[String]) -> Vec<Named> {
     let mut found = Vec::new();
     for (line, text) in source.lines.iter().enumerate() {

@@ -40,7 +40,7 @@ impl Figures {
     }
 }
 
-/// The table, and after it the files that are too large.
+/// Returns the table, and after it the files that are too large.
 #[must_use]
 pub fn report(tree: &Tree) -> String {
     let mut all = Figures { name: "all".into(), ..Figures::default() };
@@ -61,7 +61,7 @@ pub fn report(tree: &Tree) -> String {
     format!("{}{notes}", aligned(&rows))
 }
 
-/// The first column to the left, the figures to the right.
+/// Returns the first column to the left, the figures to the right.
 fn aligned(rows: &[[String; 7]]) -> String {
     let mut widths = [0; 7];
     for row in rows {

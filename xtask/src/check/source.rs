@@ -12,26 +12,26 @@ pub struct Line {
 }
 
 impl Line {
-    /// True where code stands on it.
+    /// Returns whether code stands on it.
     #[must_use]
     pub fn has_code(&self) -> bool {
         !self.code.trim().is_empty()
     }
 
-    /// True where a comment, and no code, stands on it.
+    /// Returns whether a comment, and no code, stands on it.
     #[must_use]
     pub fn is_comment(&self) -> bool {
         !self.has_code() && !self.comment.trim().is_empty()
     }
 
-    /// True where `word` stands in the code as a whole word.
+    /// Returns whether `word` stands in the code as a whole word.
     #[must_use]
     pub fn has_word(&self, word: &str) -> bool {
         words(&self.code).any(|found| found == word)
     }
 }
 
-/// The words of a piece of code.
+/// Returns the words of a piece of code.
 pub fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
@@ -51,13 +51,13 @@ impl Source {
         Self { path: path.as_ref().to_path_buf(), lines: part(text) }
     }
 
-    /// True for a file below one of these directories.
+    /// Returns true for a file below one of these directories.
     #[must_use]
     pub fn lies_in(&self, directories: &[&str]) -> bool {
         directories.iter().any(|directory| self.path.starts_with(directory))
     }
 
-    /// "path:line", counted from 1, for the line with this index.
+    /// Returns "path:line", counted from 1, for the line with this index.
     #[must_use]
     pub fn place(&self, index: usize) -> String {
         format!("{}:{}", self.path.display(), index.saturating_add(1))
@@ -144,13 +144,14 @@ fn part(text: &str) -> Vec<Line> {
     lines
 }
 
-/// A raw string's `r` must not be the end of a name such as `for`; a byte string's `br` is fine.
+/// Returns whether the code ends in a word: a raw string's `r` must not be the end of a name such as `for`; a byte
+/// string's `br` is fine.
 fn ends_in_word(code: &str) -> bool {
     let word: String = code.chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     !word.is_empty() && word != "b" && word != "c"
 }
 
-/// How many characters a character literal takes; 1 for a lifetime's apostrophe.
+/// Returns how many characters a character literal takes; 1 for a lifetime's apostrophe.
 fn character_literal(rest: &[char]) -> usize {
     match rest {
         [_, '\\', _, tail @ ..] => {

@@ -15,7 +15,8 @@ use crate::toolchain::{BareMetal, Use};
 pub const BARE_METAL: [&str; 4] =
     ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
 
-/// What was found, each with what the tool said. `host_is_linted` where [`lint_what_it_compiles`] saw to the host's.
+/// Returns what was found, each with what the tool said. `host_is_linted` where [`lint_what_it_compiles`] saw to the
+/// host's.
 ///
 /// **Errors:** no compiler for the bare-metal crates can be had.
 pub fn check(host_is_linted: bool) -> Result<Vec<String>> {
@@ -45,7 +46,7 @@ pub fn check(host_is_linted: bool) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Clippy for the bare-metal crates.
+/// Returns the command that runs Clippy for the bare-metal crates.
 ///
 /// **Errors:** no compiler for them can be had.
 pub fn bare_metal() -> Result<Command> {
@@ -79,7 +80,7 @@ pub fn lint_what_it_compiles(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Cargo, at the root of the tree.
+/// Returns a cargo command, at the root of the tree.
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).current_dir(places::root());

@@ -44,25 +44,25 @@ const TIERS: [(&str, Tier); 6] = [
     ("program", Tier::Program),
 ];
 
-/// True for a crate under `tools/` that may hold `unsafe`.
+/// Returns true for a crate under `tools/` that may hold `unsafe`.
 #[must_use]
 pub fn may_hold_unsafe(member: &Member) -> bool {
     matches!(tier(member), Some(Tier::System | Tier::Client))
 }
 
-/// True for a crate under `tools/`.
+/// Returns true for a crate under `tools/`.
 #[must_use]
 pub fn is_tool(member: &Member) -> bool {
     member.directory.starts_with(FOLDER)
 }
 
-/// The tier of a crate under `tools/`, where its manifest says one that there is.
+/// Returns the tier of a crate under `tools/`, where its manifest says one that there is.
 fn tier(member: &Member) -> Option<Tier> {
     let said = member.tier.as_deref()?;
     TIERS.iter().find_map(|(word, tier)| (is_tool(member) && *word == said).then_some(*tier))
 }
 
-/// Every edge from a crate under `tools/` that does not lead down.
+/// Returns every edge from a crate under `tools/` that does not lead down.
 #[must_use]
 pub fn check(tree: &Tree, member: &Member) -> Vec<String> {
     let Some(own) = tier(member) else {
@@ -89,7 +89,7 @@ pub fn check(tree: &Tree, member: &Member) -> Vec<String> {
         .collect()
 }
 
-/// The crate under `tools/` with this name.
+/// Returns the crate under `tools/` with this name.
 pub fn tool<'a>(tree: &'a Tree, name: &str) -> Option<&'a Member> {
     tree.members.iter().find(|member| member.name == name && is_tool(member))
 }
@@ -98,7 +98,7 @@ pub fn tool<'a>(tree: &'a Tree, name: &str) -> Option<&'a Member> {
 pub mod tests {
     use super::*;
 
-    /// A crate under `tools/` of such a tier.
+    /// Makes a crate under `tools/` of such a tier.
     pub fn tool(name: &str, tier: &str, dependencies: &[&str]) -> Member {
         Member {
             name: name.into(),

@@ -44,7 +44,7 @@ impl Tree {
         Ok(Self { members, sources })
     }
 
-    /// The crate whose directory holds the file; of nested ones the innermost.
+    /// Returns the crate whose directory holds the file; of nested ones the innermost.
     #[must_use]
     pub fn owner(&self, source: &Source) -> Option<&Member> {
         let holders = self.members.iter().filter(|member| source.path.starts_with(&member.directory));

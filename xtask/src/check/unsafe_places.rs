@@ -11,7 +11,7 @@ fn may_hold(tree: &Tree, source: &Source) -> bool {
     source.lies_in(MAY_HOLD) || tree.owner(source).is_some_and(tiers::may_hold_unsafe)
 }
 
-/// Every crate where no `unsafe` may live without `#![forbid(unsafe_code)]`, and every use of `unsafe` there.
+/// Returns every crate where no `unsafe` may live without `#![forbid(unsafe_code)]`, and every use of `unsafe` there.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     let outside = || tree.sources.iter().filter(|source| !may_hold(tree, source));
@@ -30,8 +30,8 @@ fn forbids(source: &Source) -> bool {
     source.lines.iter().any(|line| line.code.replace(' ', "").contains("#![forbid(unsafe_code"))
 }
 
-/// Every `unsafe` block or implementation without a `SAFETY:` comment, and every `unsafe fn` without a `# Safety`
-/// section.
+/// Returns every `unsafe` block or implementation without a `SAFETY:` comment, and every `unsafe fn` without a
+/// `# Safety` section.
 #[must_use]
 pub fn check_reasons(tree: &Tree) -> Vec<String> {
     tree.sources.iter().flat_map(reasonless).collect()
@@ -53,7 +53,7 @@ fn reasonless(source: &Source) -> Vec<String> {
     found
 }
 
-/// True for a function inside `impl Trait for Type`: the trait has said what its caller owes.
+/// Returns true for a function inside `impl Trait for Type`: the trait has said what its caller owes.
 fn implements_a_trait(source: &Source, index: usize) -> bool {
     let indent = |code: &str| code.len() - code.trim_start().len();
     let Some(own) = source.lines.get(index).map(|line| indent(&line.code)) else { return false };
@@ -70,7 +70,7 @@ enum Kind {
     Declaration,
 }
 
-/// How many unsafe blocks and implementations begin on a line.
+/// Returns how many unsafe blocks and implementations begin on a line.
 #[must_use]
 pub fn blocks(code: &str) -> usize {
     uses(code).filter(|kind| *kind == Kind::Block).count()

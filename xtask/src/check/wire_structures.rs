@@ -15,7 +15,7 @@ const WITHOUT_COUNTERPART: &[&str] = &[
     "MemmapEntry",
 ];
 
-/// Every type with C layout in `abi/` that `wire!` does not declare.
+/// Returns every type with C layout in `abi/` that `wire!` does not declare.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     let judged =

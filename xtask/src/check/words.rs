@@ -18,7 +18,7 @@ const IN_COMMENTS: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 /// Files that hold one concept are named after it; these names hold anything.
 const DRAWERS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc"];
 
-/// Every such word and name.
+/// Returns every such word and name.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     // The rule's own file spells what it looks for.

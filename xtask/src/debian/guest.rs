@@ -146,7 +146,7 @@ fn boot(userland: &Product) -> Result<Product> {
     })
 }
 
-/// A disk with what these products hold, and then what these directories of the tree hold.
+/// Makes a disk with what these products hold, and then what these directories of the tree hold.
 fn disk(name: &str, what: &str, from: &[&Product], ours: &[&Path], bytes: u64) -> Result<PathBuf> {
     let digests: Vec<&str> = from.iter().map(|product| product.digest.as_str()).collect();
     let product = product::made(name, what, &digests, ours, |place| {

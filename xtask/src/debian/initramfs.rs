@@ -87,7 +87,7 @@ impl<W: Write> Write for Packer<W> {
     }
 }
 
-/// Every path below `root`, directories before what is in them.
+/// Returns every path below `root`, directories before what is in them.
 fn below(root: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -1,4 +1,4 @@
-//! A kernel's modules: those that are wanted, with what they depend on, and the table by which modprobe finds them.
+//! A kernel's modules: the wanted ones, with what they depend on, and the table by which modprobe finds them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::packages::Kernel;
 
-/// Copies the modules `wanted`, and those they depend on, into `root`, with a `modules.dep` for them.
+/// Copies the modules `wanted`, and the modules they depend on, into `root`, with a `modules.dep` for them.
 ///
 /// A name that is not there as a module is passed over: the kernel has it built in, or modprobe will say that it lacks.
 ///
@@ -34,12 +34,12 @@ pub fn copy(kernel: &Kernel, wanted: &[&str], root: &Path) -> Result<()> {
     fs::write(to.join("modules.dep"), table).context("cannot write modules.dep")
 }
 
-/// A module's name as the kernel spells it.
+/// Returns a module's name as the kernel spells it.
 fn plain(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Each module's path below `root`, by its name.
+/// Returns each module's path below `root`, by its name.
 fn find(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     let mut left = vec![root.to_path_buf()];
@@ -71,7 +71,7 @@ fn choose(name: &str, all: &BTreeMap<String, PathBuf>, chosen: &mut BTreeMap<Str
     needs.iter().try_for_each(|need| choose(need, all, chosen))
 }
 
-/// What a module says it depends on.
+/// Returns what a module says it depends on.
 fn dependencies(module: &[u8]) -> Vec<String> {
     const MARK: &[u8] = b"\0depends=";
     let Some(at) = module.windows(MARK.len()).position(|window| window == MARK) else { return Vec::new() };
@@ -81,7 +81,7 @@ fn dependencies(module: &[u8]) -> Vec<String> {
     names.split(',').filter(|name| !name.is_empty()).map(plain).collect()
 }
 
-/// All that `needs` come to, in the order that modprobe wants: each before what it depends on itself.
+/// Returns all that `needs` come to, in the order that modprobe wants: each before what it depends on itself.
 fn closure(needs: &[String], chosen: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut order: Vec<String> = Vec::new();
     let mut left: Vec<String> = needs.to_vec();

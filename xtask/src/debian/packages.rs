@@ -15,7 +15,7 @@ pub struct Kernel {
     pub product: Product,
 }
 
-/// The kernel that `package`, which only depends on the kernel of the day, stands for.
+/// Returns the kernel that `package`, which only depends on the kernel of the day, stands for.
 ///
 /// **Errors:** apt does not know it, or it cannot be fetched.
 pub fn kernel(package: &str) -> Result<Kernel> {
@@ -39,7 +39,7 @@ impl Kernel {
         only_entry(&boot, "vmlinuz-")
     }
 
-    /// The directory of its modules, named by its release.
+    /// Returns the directory of its modules, named by its release.
     ///
     /// **Errors:** the package holds none.
     pub fn modules(&self) -> Result<PathBuf> {
@@ -47,7 +47,7 @@ impl Kernel {
     }
 }
 
-/// The entry of `directory` whose name begins with `prefix`.
+/// Returns the entry of `directory` whose name begins with `prefix`.
 fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(directory).with_context(|| format!("there is no {}", directory.display()))?;
     let mut found = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
@@ -63,13 +63,14 @@ fn kernel_of_the_day(package: &str) -> Result<String> {
     dependency(&said).with_context(|| format!("apt says no kernel that {package} depends on"))
 }
 
-/// The kernel in what `apt-cache depends` says.
+/// Returns the kernel in what `apt-cache depends` says.
 fn dependency(said: &str) -> Option<String> {
     let named = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     named.map(str::trim).find(|name| name.starts_with("linux-image-")).map(str::to_owned)
 }
 
-/// The root that these packages make, without what they depend on; `trimmed` away are paths that nothing there uses.
+/// Makes the root that these packages make, without what they depend on, and without the paths `trimmed`, which nothing
+/// there uses.
 ///
 /// **Errors:** a package cannot be fetched or unpacked.
 pub fn unpacked(name: &str, packages: &[&str], trimmed: &[&str]) -> Result<Product> {
@@ -79,7 +80,7 @@ pub fn unpacked(name: &str, packages: &[&str], trimmed: &[&str]) -> Result<Produ
     })
 }
 
-/// The same with all that the packages depend on, as apt finds it for an empty system.
+/// Makes the root that these packages make with all that they depend on, as apt finds it for an empty system.
 ///
 /// **Errors:** as [`unpacked`].
 pub fn unpacked_with_dependencies(name: &str, packages: &[&str], trimmed: &[&str]) -> Result<Product> {

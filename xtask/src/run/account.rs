@@ -41,7 +41,7 @@ pub fn step(line: &str) -> Option<(&str, Said)> {
     Some((name, said))
 }
 
-/// The steps in a table, the seconds aligned, with their sum.
+/// Returns the steps in a table, the seconds aligned, with their sum.
 #[must_use]
 pub fn table(timings: &[Timing]) -> String {
     let width = timings.iter().map(|timing| timing.step.len()).max().unwrap_or(0).max("whole job".len());
@@ -64,13 +64,13 @@ impl Memory {
         Self { place, remembered: text.lines().filter_map(remembered).collect() }
     }
 
-    /// What a step may be expected to take: the last time, or `usual`.
+    /// Returns what a step may be expected to take: the last time, or `usual`.
     #[must_use]
     pub fn expected(&self, step: &str, usual: Duration) -> Duration {
         self.remembered.iter().find(|timing| timing.step == step).map_or(usual, |timing| timing.took)
     }
 
-    /// True when nothing is remembered.
+    /// Returns whether nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remembered.is_empty()

@@ -53,8 +53,8 @@ pub fn command(arguments: &RunArguments, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-/// What each step took at least, from what it took so far and this time. What else the machine does, such as its host
-/// giving it less of a processor, makes a step longer and never shorter.
+/// Returns what each step took at least, from what it took so far and this time. What else the machine does, such as
+/// its host giving it less of a processor, makes a step longer and never shorter.
 fn lesser(so_far: &[Timing], taken: Vec<Timing>) -> Vec<Timing> {
     let before = |step: &str| so_far.iter().find(|timing| timing.step == step).map(|timing| timing.took);
     let least =
@@ -62,7 +62,7 @@ fn lesser(so_far: &[Timing], taken: Vec<Timing>) -> Vec<Timing> {
     taken.into_iter().map(least).collect()
 }
 
-/// The times of one column, or the last failure.
+/// Returns the times of one column, or the last failure.
 fn column(arguments: &RunArguments, tries: u32) -> Result<Vec<Timing>, String> {
     let mut last = String::new();
     for attempt in 1..=tries {
@@ -88,7 +88,7 @@ fn once(arguments: &RunArguments) -> Result<Vec<Timing>, Failure> {
     Ok(shown(&run.timings))
 }
 
-/// The rows of the table from the times of all stages.
+/// Returns the rows of the table from the times of all stages.
 fn shown(timings: &[Timing]) -> Vec<Timing> {
     let parts: Vec<&str> = RAM.iter().map(|stage| stage.shown).collect();
     let is_part = |timing: &&Timing| parts.contains(&timing.step.as_str());
@@ -97,7 +97,7 @@ fn shown(timings: &[Timing]) -> Vec<Timing> {
     rows.cloned().chain([Timing { step: WHOLE.into(), took: whole }]).collect()
 }
 
-/// A row for each step, a column for each run; a run that failed has dashes.
+/// Formats a table: a row for each step, a column for each run; a run that failed has dashes.
 fn table(columns: &[(&str, Result<Vec<Timing>, String>)]) -> String {
     let steps: Vec<&str> =
         [UP[0].shown].into_iter().chain(RAM.iter().map(|stage| stage.shown)).chain([WHOLE]).collect();

@@ -94,7 +94,7 @@ const WORK: [Work; 5] = [
 ];
 
 impl Work {
-    /// The device in the emulator's words.
+    /// Returns the device in the emulator's words.
     fn arguments(&self, image: &Path) -> Vec<String> {
         let drive =
             format!("if=none,id={},format=raw,file={}", self.name, image.display().to_string().replace(',', ",,"));
@@ -118,14 +118,14 @@ impl Work {
     }
 }
 
-/// The command: each device of `list`, or all.
+/// Runs `cargo xtask run devices` for each device of `list`, or for all.
 ///
 /// **Errors:** a step failed, or other bytes arrived than were sent.
 pub fn command(arguments: &RunArguments, list: &[Device]) -> Result<()> {
     with(arguments, list, WHOLE)
 }
 
-/// The same with so many bytes.
+/// Runs them with these amounts of data.
 ///
 /// **Errors:** as [`command`].
 pub fn with(arguments: &RunArguments, list: &[Device], amounts: Amounts) -> Result<()> {
@@ -157,7 +157,7 @@ pub fn with(arguments: &RunArguments, list: &[Device], amounts: Amounts) -> Resu
     Ok(())
 }
 
-/// The stages: up, the disks, up again, the disks once more, the cards.
+/// Goes through the stages: boot, the disks, boot again, the disks once more, the cards.
 fn go(run: &mut Run, chosen: &[&Work]) -> Result<(), job::Failure> {
     const AGAIN: Stage = stage("restart to dom0's userspace", "userspace", 15, 600);
     run.go_through(&UP[..1])?;
@@ -200,7 +200,7 @@ fn empty_disk(image: &PathBuf) -> Result<()> {
     made.with_context(|| format!("cannot make {}", image.display()))
 }
 
-/// What dom0 said that passed: the lines `SUM name digest`.
+/// Returns what dom0 said that passed: the lines `SUM name digest`.
 fn sums(console: &str) -> Vec<(&str, &str)> {
     let said = console.lines().filter_map(|line| {
         let mut words = line.split_once("SUM ")?.1.split_whitespace();

@@ -11,12 +11,13 @@ use super::{Dom0, RunArguments, standstill};
 use crate::boot::Hypervisor;
 use crate::explained;
 
-/// The main job, a while in which backends give up what guests no longer use, and then all that the kernel said.
+/// Returns dom0's jobs: the main job, a while in which backends give up what guests no longer use, and then the
+/// kernel's log.
 fn jobs() -> String {
     format!("{}+idle+warnings", job::MAIN_JOBS)
 }
 
-/// The warnings that are meant, each with its reason, by a part of the line without its numbers.
+/// Returns the warnings that are meant, each with its reason, by a part of the line without its numbers.
 ///
 /// **Errors:** the list cannot be read.
 pub fn reasons() -> Result<BTreeMap<String, String>> {
@@ -97,14 +98,15 @@ fn read(console: &str) -> Result<Warnings> {
     Ok(lines(console).into_iter().map(|line| (without_numbers(&line), line)).collect())
 }
 
-/// The warnings in a console, and what is worse, in order.
+/// Returns the warnings in a console, and what is worse, in order.
 #[must_use]
 pub fn lines(console: &str) -> Vec<String> {
     let records = console.lines().filter_map(record);
     records.filter(|(level, _)| *level <= WARNING).map(|(_, words)| words.to_owned()).collect()
 }
 
-/// The level and the words of a record of the kernel's log, as a step of dom0 shows it: `| <4>[    1.000000] words`.
+/// Returns the level and the words of a record of the kernel's log, as a step of dom0 shows it:
+/// `| <4>[    1.000000] words`.
 fn record(line: &str) -> Option<(u32, &str)> {
     let (level, said) = line.split_once("| <")?.1.split_once('>')?;
     let words = said.split_once("] ").map_or(said, |(_, words)| words).trim_end();
@@ -112,7 +114,7 @@ fn record(line: &str) -> Option<(u32, &str)> {
     Some((level.parse::<u32>().ok()? & 7, words))
 }
 
-/// The words with `#` for each number, decimal or hexadecimal after `0x`: they differ from run to run.
+/// Returns the words with `#` for each number, decimal or hexadecimal after `0x`: they differ from run to run.
 fn without_numbers(words: &str) -> String {
     let mut plain = String::new();
     let mut letters = words.chars().peekable();
@@ -128,14 +130,14 @@ fn without_numbers(words: &str) -> String {
     plain
 }
 
-/// True where a reason is given for a line.
+/// Returns whether a reason is given for a line.
 #[must_use]
 pub fn is_explained(line: &str, reasons: &BTreeMap<String, String>) -> bool {
     let key = without_numbers(line);
     reasons.keys().any(|text| key.contains(text.as_str()))
 }
 
-/// The lines that came on Xenolith alone, and that no explained text is in.
+/// Returns the lines that came on Xenolith alone, and that no explained text is in.
 fn alone(ours: &Warnings, xens: &Warnings, reasons: &BTreeMap<String, String>) -> BTreeSet<String> {
     let strange = ours.iter().filter(|(key, line)| !xens.contains_key(*key) && !is_explained(line, reasons));
     strange.map(|(_, line)| line.clone()).collect()

@@ -1,7 +1,7 @@
 //! A server on this machine's loopback with which dom0's cards exchange bytes.
 //!
-//! A connection begins with a line: `get COUNT` is answered with so many bytes, `put COUNT` is followed by so many, and
-//! answered with a line that holds their SHA-256. What went either way is kept, to be compared with what dom0 says.
+//! A connection begins with a line: `get COUNT` is answered with COUNT bytes, `put COUNT` is followed by COUNT bytes,
+//! and answered with a line that holds their SHA-256. What went either way is kept, to be compared with what dom0 says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -54,7 +54,7 @@ impl Exchange {
         Ok(Self { port, passed })
     }
 
-    /// What passed so far.
+    /// Returns what passed so far.
     #[must_use]
     pub fn passed(&self) -> Vec<Passed> {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -112,7 +112,7 @@ fn take(input: &mut impl Read, bytes: u64) -> Result<Passed> {
     Ok(Passed { way: Way::Put, bytes, sum: spelled(hash) })
 }
 
-/// The next number of a sequence that does not repeat in any run. **Source:** Marsaglia, "Xorshift RNGs", 2003.
+/// Returns the next number of a sequence that does not repeat in any run. **Source:** Marsaglia, "Xorshift RNGs", 2003.
 fn rolled(dice: &mut u64) -> u64 {
     *dice ^= *dice << 13;
     *dice ^= *dice >> 7;

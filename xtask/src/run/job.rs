@@ -218,7 +218,7 @@ impl Run {
         Ok(page)
     }
 
-    /// Remembers how long the stages took, for those who wait for the next run.
+    /// Remembers how long the stages took, to tell the next run how long to expect.
     pub fn remember(&self) {
         if let Err(error) = self.memory.keep(&self.timings) {
             eprintln!("the times of this run are not kept: {error:#}");

@@ -63,7 +63,7 @@ impl Mode {
         }
     }
 
-    /// True where `--hypervisor` has nothing to choose.
+    /// Returns whether `--hypervisor` has nothing to choose.
     fn chooses_hypervisor(&self) -> bool {
         matches!(self, Self::Compare { .. } | Self::Tools | Self::Dmesg | Self::TestKernel)
     }
@@ -110,7 +110,7 @@ pub struct OldFlags {
 }
 
 impl OldFlags {
-    /// The modes that the flags name, each with its flag.
+    /// Returns the modes that the flags name, each with its flag.
     fn modes(&self) -> Vec<(String, Mode)> {
         let named = [
             self.compare.then(|| Mode::Compare { rounds: self.rounds.unwrap_or(1) }),
@@ -124,7 +124,7 @@ impl OldFlags {
         named.into_iter().flatten().map(|mode| (format!("--{}", mode.name()), mode)).collect()
     }
 
-    /// The first flag that says more of a mode which is not chosen by a flag, and that mode's name.
+    /// Returns the first flag that says more of a mode which is not chosen by a flag, and that mode's name.
     fn astray(&self) -> Option<(&'static str, &'static str)> {
         let of_modes = [
             ("--rounds", "compare", self.rounds.is_some() && !self.compare),
@@ -135,7 +135,7 @@ impl OldFlags {
     }
 }
 
-/// The mode that was chosen, by its name or by its flag of old; nothing for the main job.
+/// Returns the mode that was chosen, by its name or by its flag of old; nothing for the main job.
 ///
 /// **Errors:** two modes are named, or something is said that the mode has no use for; the message is one line.
 pub fn chosen(named: Option<&Mode>, old: &OldFlags, check: bool, hypervisor: Hypervisor) -> Result<Option<Mode>> {

@@ -60,7 +60,7 @@ fn read(answer: &str) -> Result<Page> {
     Ok(Page { server: server.to_owned(), body: body.to_owned() })
 }
 
-/// The port to forward: the one that was asked for, or `usual`, or any that is free.
+/// Returns the port to forward: the one of the command line, or `usual`, or any that is free.
 ///
 /// **Errors:** the port that was asked for is taken.
 pub fn port(asked: Option<u16>, usual: u16) -> Result<u16> {

@@ -15,7 +15,7 @@ use crate::boot::Hypervisor;
 
 /// The line that ends the jobs.
 const END: &str = "JOBS END";
-/// A step that says nothing for so long may stand still.
+/// A step that says nothing for this long may stand still.
 const SILENCE: Duration = Duration::from_secs(20);
 /// The key by which Xen shows its clocks, for which it asks every CPU.
 const CLOCKS: &[u8] = b"t";
@@ -28,12 +28,13 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// On a machine of this hypervisor that has said nothing yet.
+    /// Watches a machine of this hypervisor that has said nothing yet.
     pub const fn of(hypervisor: Hypervisor) -> Self {
         Self { hypervisor, seen: 0 }
     }
 
-    /// Until when to wait for what is to come by `until`: if it has not come then, [`Silence::passed`] is called.
+    /// Returns until when to wait for what is to come by `until`: if it has not come then, [`Silence::passed`] is
+    /// called.
     pub fn until(&self, until: Instant) -> Instant {
         match self.hypervisor {
             Hypervisor::Xen => until.min(Instant::now() + SILENCE),
@@ -41,7 +42,7 @@ impl Silence {
         }
     }
 
-    /// So long was waited in vain: if nothing at all was said meanwhile, Xen is made to interrupt its CPUs.
+    /// Acts on a wait in vain: if nothing at all was said meanwhile, makes Xen interrupt its CPUs.
     pub fn passed(&mut self, machine: &mut Machine) {
         if machine.console.position() == self.seen {
             // One that does not answer will not go on either, and shows when its time is up.

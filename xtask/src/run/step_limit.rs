@@ -26,7 +26,7 @@ impl Scratch {
         said
     }
 
-    /// True if the process runs whose number a step left in a file.
+    /// Returns whether the process runs whose number a step left in a file.
     fn runs(&self, file: &str) -> bool {
         let number = fs::read_to_string(self.0.join(file)).unwrap();
         let state = fs::read_to_string(Path::new("/proc").join(number.trim()).join("stat")).unwrap_or_default();
@@ -42,7 +42,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Whether a line of a step's end stands in what was said, its time left out.
+/// Returns whether a line of a step's end stands in what was said, its time left out.
 fn ends(said: &str, step: &str, result: &str, cause: &str) -> bool {
     said.lines().any(|line| {
         let words: Vec<&str> = line.splitn(5, ' ').collect();

@@ -27,7 +27,7 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
     ended(run, &arguments)
 }
 
-/// The same on a machine with two disks for a guest whose traffic is measured.
+/// Returns the same on a machine with two disks for a guest whose traffic is measured.
 ///
 /// **Errors:** as of [`timed`].
 pub fn timed_with_traffic(words: &[&str], jobs: &str) -> Result<Timed> {
@@ -53,7 +53,7 @@ fn ended(mut run: Run, arguments: &RunArguments) -> Result<Timed> {
     Ok(Timed { steps, console: text })
 }
 
-/// The seconds at the end of such a line.
+/// Returns the seconds at the end of such a line.
 fn took(line: &str) -> Option<Duration> {
     let (_, seconds) = line.rsplit_once(" ok ")?;
     Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()

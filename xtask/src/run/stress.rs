@@ -25,7 +25,7 @@ const ENDS: [Stage; 3] = [
 /// What rounds the guests do, and what each moves, in MiB.
 const ROUNDS: [(&str, u64); 3] = [("disk", 8), ("fetch", 4), ("iperf", 8)];
 
-/// Keeps two guests under load for so many minutes of dom0's clock.
+/// Keeps two guests under load for this number of minutes of dom0's clock.
 ///
 /// **Errors:** a byte was lost, a kernel warned, nothing came of the load, or something could not be made.
 pub fn command(arguments: &RunArguments, minutes: u64) -> Result<()> {
@@ -72,8 +72,8 @@ pub fn command(arguments: &RunArguments, minutes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Two disks like this one, the second by such a device; what is written to them is dropped at the end. And a card that
-/// dom0's bridge is made on.
+/// Returns the emulator's words for two disks like this one, the second by a device of the kind `second`, and for a card
+/// on which dom0's bridge is made. What is written to the disks is dropped at the end.
 pub fn devices(disk: &Path, second: &str) -> Vec<String> {
     let drive = |id: &str| {
         format!("if=none,id={id},format=raw,snapshot=on,file={}", disk.display().to_string().replace(',', ",,"))
@@ -89,7 +89,7 @@ pub fn devices(disk: &Path, second: &str) -> Vec<String> {
     words.into_iter().flatten().collect()
 }
 
-/// How many rounds of a kind came out well in both guests.
+/// Returns how many rounds of a kind came out well in both guests.
 fn rounds(console: &str, what: &str) -> u64 {
     let well = |line: &&str| {
         let said = line.split_once("| LOAD ").map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
@@ -98,7 +98,8 @@ fn rounds(console: &str, what: &str) -> u64 {
     console.lines().filter(well).count() as u64
 }
 
-/// What the guests' kernels and dom0's warned of during the load, but for what `tests/explained-dmesg.toml` gives a reason for.
+/// Returns what the guests' kernels and dom0's warned of during the load, but for what `tests/explained-dmesg.toml`
+/// gives a reason for.
 fn unexplained(console: &str) -> Result<Vec<String>> {
     let reasons = dmesg::reasons()?;
     let (_, during) = console.rsplit_once("STEP stress-dom0 begin").context("dom0 did not say what its kernel said")?;
@@ -114,7 +115,8 @@ fn unexplained(console: &str) -> Result<Vec<String>> {
     Ok(other)
 }
 
-/// A line of the hypervisor's that speaks of a fault. What it quotes are others' words, as `panic=5` for dom0's kernel.
+/// Returns a line of the hypervisor's that speaks of a fault. What it quotes are others' words, as `panic=5` for dom0's
+/// kernel.
 fn complaint(console: &str) -> Option<&str> {
     const WORDS: [&str; 6] = ["crash", "fault", "panic", "BadAccess", "refused", "lost"];
     let speaks = |line: &str| line.split('"').step_by(2).any(|own| WORDS.iter().any(|word| own.contains(word)));

@@ -86,7 +86,7 @@ struct Difference {
     shown: String,
 }
 
-/// Each step that differs.
+/// Returns each step that differs.
 fn compare(xen: &Transcript, xenolith: &Transcript) -> Vec<Difference> {
     let nothing = Told { lines: Vec::new(), end: "(not reached)".into() };
     let side = |name: &str, told: &Told| {

@@ -18,7 +18,7 @@ const FIGURES: i32 = 40;
 /// Where a bar ends at the latest: one that would reach further is cut, and its figure tells.
 const MOST: f64 = 1.1;
 
-/// How high groups are below each other, in pixels.
+/// Returns how high groups are below each other, in pixels.
 #[must_use]
 pub fn height(groups: &[Group]) -> i32 {
     groups.iter().map(|group| HEADING + SPACE + BAR * i32::try_from(group.rows.len()).unwrap_or(i32::MAX)).sum()

@@ -28,7 +28,7 @@ pub struct Curve {
     points: Vec<(f64, f64, f64)>,
 }
 
-/// The curves in the order in which the table has them.
+/// Returns the curves in the order in which the table has them.
 #[must_use]
 pub fn of(table: &Table) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
@@ -45,7 +45,8 @@ pub fn of(table: &Table) -> Vec<Curve> {
     curves
 }
 
-/// The operation, the others and their count in a row's name: `growth/domains/version-10` or `growth/version/domains-10`.
+/// Returns the operation, the others and their count in a row's name: `growth/domains/version-10` or
+/// `growth/version/domains-10`.
 fn named(row: &str) -> Option<(&str, &str, f64)> {
     let (name, count) = row.strip_prefix(GROWTH)?.rsplit_once('-')?;
     let (first, second) = name.split_once('/')?;
@@ -53,7 +54,7 @@ fn named(row: &str) -> Option<(&str, &str, f64)> {
     Some(if matches!(first, "domains" | "timers") { (second, first, count) } else { (first, second, count) })
 }
 
-/// How high all panels are, in pixels.
+/// Returns how high all panels are, in pixels.
 #[must_use]
 pub fn height(curves: &[Curve]) -> i32 {
     let rows = i32::try_from(curves.len().div_ceil(PANELS_IN_A_ROW)).unwrap_or(i32::MAX);
@@ -108,7 +109,7 @@ fn panel(page: &Area, curve: &Curve, (left, top): (i32, i32), width: i32) -> Dra
     Ok(())
 }
 
-/// A count in three digits or so.
+/// Returns a count in three digits or so.
 fn short(count: f64) -> String {
     match count {
         1e6.. => format!("{:.1} M", count / 1e6),

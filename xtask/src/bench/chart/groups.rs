@@ -27,7 +27,7 @@ pub struct Group {
     pub rows: Vec<(String, f64)>,
 }
 
-/// The groups that have rows, in their order.
+/// Returns the groups that have rows, in their order.
 #[must_use]
 pub fn of(table: &Table) -> Vec<Group> {
     let mut groups = HEADINGS.map(|(heading, _)| Group { heading, rows: Vec::new() });
@@ -41,7 +41,7 @@ pub fn of(table: &Table) -> Vec<Group> {
     groups.into_iter().filter(|group| !group.rows.is_empty()).collect()
 }
 
-/// The groups parted so that the higher of two columns is as low as can be.
+/// Parts the groups so that the higher of two columns is as low as can be.
 #[must_use]
 pub fn in_two_columns(groups: &[Group]) -> (&[Group], &[Group]) {
     let higher = |at: &usize| {
