@@ -4,8 +4,21 @@ use super::source::{Line, Source};
 use super::tree::Tree;
 
 /// The directories whose docs follow the style guide.
-const HELD: &[&str] =
-    &["abi/src", "fuzz", "guest", "hv/core", "hv/devices", "hv/fake", "hv/hal", "hv/sync", "hv/x86", "tests"];
+const HELD: &[&str] = &[
+    "abi/src",
+    "fuzz",
+    "guest",
+    "hv/bootinfo",
+    "hv/core",
+    "hv/devices",
+    "hv/fake",
+    "hv/hal",
+    "hv/image",
+    "hv/sync",
+    "hv/x86",
+    "tests",
+    "xtask/src",
+];
 
 /// A phrase, and the rule of the style guide that it breaks.
 const PHRASES: &[(&str, &str)] = &[
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn directories_that_are_not_held_yet_are_left_alone() {
-        let sources = ["hv/core/src/a.rs", "xtask/src/a.rs"].map(|path| Source::new(path, "/// For whoever."));
+        let sources = ["hv/core/src/a.rs", "elsewhere/src/a.rs"].map(|path| Source::new(path, "/// For whoever."));
         assert_eq!(check(&Tree { sources: sources.into(), ..Tree::default() }).len(), 1);
     }
 }
