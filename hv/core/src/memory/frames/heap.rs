@@ -52,6 +52,23 @@ impl Heap {
         Some(mfn)
     }
 
+    fn claim(&mut self, account: &Account, pages: u64) -> Result<(), ClaimError> {
+        if pages == 0 {
+            self.claims = self.claims.saturating_sub(u64::from(account.claimed()));
+            account.set_claimed(0);
+            return Ok(());
+        }
+        let total = account.total();
+        let wanted = u32::try_from(pages).ok().filter(|pages| *pages > total && *pages <= account.max());
+        let more = wanted.filter(|_| account.claimed() == 0).ok_or(ClaimError::Invalid)?.saturating_sub(total);
+        if u64::from(more) > self.unclaimed() {
+            return Err(ClaimError::NoMemory);
+        }
+        self.claims = self.claims.saturating_add(u64::from(more));
+        account.set_claimed(more);
+        Ok(())
+    }
+
     pub(super) fn note_dirty(&mut self, frames: Range<u64>) {
         let first = frames.start >> PageOrder::SIZE_2M.0;
         let last = frames.end.saturating_sub(1) >> PageOrder::SIZE_2M.0;
@@ -67,23 +84,10 @@ impl Frames {
     /// **Errors:** [`ClaimError`].
     pub fn claim(&self, domain: DomId, pages: u64) -> Result<(), ClaimError> {
         let account = self.accounts.get(domain).ok_or(ClaimError::Invalid)?;
-        let mut heap = self.heap.lock();
-        if pages == 0 {
-            heap.claims = heap.claims.saturating_sub(u64::from(account.claimed()));
-            account.set_claimed(0);
-            return Ok(());
+        let attempt = || self.heap.lock().claim(account, pages);
+        match attempt() {
+            Err(ClaimError::NoMemory) if self.put_unfinished_back() => attempt(),
+            claimed => claimed,
         }
-        let total = account.total();
-        let wanted = u32::try_from(pages).ok().filter(|pages| *pages > total && *pages <= account.max());
-        let more = wanted.filter(|_| account.claimed() == 0).ok_or(ClaimError::Invalid)?.saturating_sub(total);
-        if u64::from(more) > heap.unclaimed() {
-            self.put_unfinished_back(&mut heap);
-        }
-        if u64::from(more) > heap.unclaimed() {
-            return Err(ClaimError::NoMemory);
-        }
-        heap.claims = heap.claims.saturating_add(u64::from(more));
-        account.set_claimed(more);
-        Ok(())
     }
 }

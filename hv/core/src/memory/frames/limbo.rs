@@ -40,16 +40,28 @@ pub struct Sealed {
     pub kicked: bool,
 }
 
-/// The deferred frees of one CPU.
+/// A chain whose epoch has passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DueChain {
+    pub chain: Chain,
+    /// Devices have forgotten what they cached of its frames.
+    pub forgotten: bool,
+}
+
+/// What one CPU gave up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limbo {
     open: Chain,
     pub sealed: Option<Sealed>,
+    due: DueChain,
+    /// Somebody has what is due, frees a part of it, and puts the rest back.
+    taken: bool,
 }
 
 impl Limbo {
     pub const fn new() -> Self {
-        Self { open: Chain::EMPTY, sealed: None }
+        let due = DueChain { chain: Chain::EMPTY, forgotten: false };
+        Self { open: Chain::EMPTY, sealed: None, due, taken: false }
     }
 
     /// Appends a frame for which [`note`] returned true.
@@ -70,11 +82,26 @@ impl Limbo {
         }
     }
 
-    /// Takes the sealed chain out if its grace period is over.
-    pub fn take_due(&mut self, passed: impl FnOnce(Epoch) -> bool) -> Option<Chain> {
-        let sealed = self.sealed.filter(|sealed| passed(sealed.epoch))?;
-        self.sealed = None;
-        Some(sealed.chain)
+    /// Takes what is due out, of which the caller puts the rest back: what somebody left, else the waiting chain if its
+    /// epoch has passed. None while another CPU has it.
+    pub fn take_due(&mut self, passed: impl FnOnce(Epoch) -> bool) -> Option<DueChain> {
+        if self.taken {
+            return None;
+        }
+        let mut due = self.due;
+        if due.chain.is_empty() {
+            let sealed = self.sealed.filter(|sealed| passed(sealed.epoch))?;
+            self.sealed = None;
+            due = DueChain { chain: sealed.chain, forgotten: false };
+        }
+        self.taken = true;
+        Some(due)
+    }
+
+    /// Puts back what is left of what [`Limbo::take_due`] gave.
+    pub fn put_due_back(&mut self, rest: DueChain) {
+        self.due = rest;
+        self.taken = false;
     }
 }
 

@@ -32,7 +32,7 @@ use epoch::Epochs;
 use heap::Heap;
 use level_bitmap::LevelBitmap;
 use limbo::Limbo;
-use table::FrameTable;
+use table::{FrameTable, disjoint};
 use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
 use xenolith_sync::atomic::{AtomicU64, Ordering};
 use xenolith_sync::{Once, Padded, SpinLock, rank};
@@ -76,7 +76,7 @@ pub struct Frames {
     /// Free frames that must be scrubbed before use.
     dirty: AtomicU64,
     /// See [`Frames::before_release`].
-    before_release: Once<fn()>,
+    before_release: Once<fn() -> bool>,
 }
 
 impl Frames {
@@ -182,12 +182,18 @@ impl Frames {
         if order.0 > MAX_ORDER {
             return None;
         }
-        let attempt = || {
-            let mut heap = self.heap.lock();
-            let got = heap.take(order, below, claimant);
-            got.or_else(|| if self.put_unfinished_back(&mut heap) { heap.take(order, below, claimant) } else { None })
-        };
-        attempt().or_else(|| if self.collect_all() { attempt() } else { None })
+        let attempt = || self.heap.lock().take(order, below, claimant);
+        let mut got = attempt();
+        if got.is_none() && self.put_unfinished_back() {
+            got = attempt();
+        }
+        for _ in 0..reclaim::PARTS_FOR_ONE {
+            if got.is_some() || !self.collect_parts() {
+                break;
+            }
+            got = attempt();
+        }
+        got
     }
 
     /// Allocates this block, unscrubbed, if all of it is free: for memory whose address matters.
@@ -195,10 +201,8 @@ impl Frames {
         if order.0 > MAX_ORDER {
             return None;
         }
-        let mut heap = self.heap.lock();
-        let got = heap.buddy.take_block(start, order)
-            || (self.put_unfinished_back(&mut heap) && heap.buddy.take_block(start, order));
-        drop(heap);
+        let attempt = || self.heap.lock().buddy.take_block(start, order);
+        let got = attempt() || (self.put_unfinished_back() && attempt());
         got.then(|| self.taken(start, order))
     }
 
@@ -366,21 +370,6 @@ impl Frames {
         }
     }
 
-    /// Releases every frame that a dead domain still owns and that is not in its p2m; looks at no more than `budget`
-    /// frames from `from` on. Returns where to go on, or None when all were looked at or nothing is left.
-    pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
-        if self.account(dead)?.total() == 0 {
-            return None;
-        }
-        for (mfn, frame) in self.table.run(from, budget) {
-            let state = frame.state();
-            if state.owner == dead && state.used_as == FrameUse::Guest {
-                self.release(mfn, dead);
-            }
-        }
-        from.checked_add(budget).filter(|next| *next < self.limit())
-    }
-
     fn free_block(&self, mfn: Mfn, order: PageOrder) {
         let mut soiled: u64 = 0;
         for frame in self.table.block(mfn, order.pages()) {
@@ -392,21 +381,4 @@ impl Frames {
         heap.note_dirty(mfn.0..mfn.0.saturating_add(order.pages()));
         heap.buddy.give(mfn, order);
     }
-}
-
-/// Returns the ranges in order, with overlapping and adjacent ones merged.
-fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
-    let mut sorted: Vec<Range<u64>> = Vec::new();
-    sorted.try_reserve_exact(ram.len())?;
-    sorted.extend(ram.iter().map(|range| range.start.0..range.end.0).filter(|range| !range.is_empty()));
-    sorted.sort_unstable_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    joined.try_reserve_exact(sorted.len())?;
-    for range in sorted {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    Ok(joined)
 }

@@ -2,18 +2,45 @@
 
 use super::Frames;
 use super::epoch::Epoch;
-use super::limbo::{self, Chain, Due, Limbo, Sealed};
-use super::state::FrameState;
+use super::limbo::{self, Chain, Due, DueChain, Limbo, Sealed};
+use super::state::{FrameState, FrameUse};
 use super::table::Frame;
 use core::ops::ControlFlow;
 use xenolith_hal::{CpuId, DomId, Machine, Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
+use xenolith_sync::{SpinLock, rank};
 
 /// A CPU that delays a chain for longer than this is kicked.
 pub const PATIENCE_NS: u64 = 1_000_000;
 
 /// The most deferral slots: enough that CPUs seldom share one, few enough to scan all of them quickly.
 pub const MOST_SLOTS: usize = 8;
+
+/// How much of what is due is freed at a time: so many single frames, or a ninth as many blocks of 2 MiB. A domain that
+/// ends may leave any number of them.
+const WORK_A_PART: u64 = 256;
+/// Frames of a block that take as long as the rest of freeing it.
+const FRAMES_A_WORK: u64 = 64;
+/// How soon the next part is freed, in nanoseconds: guests run meanwhile.
+const NEXT_PART_NS: u64 = 100_000;
+/// How many parts at most are freed for somebody who finds no memory.
+pub const PARTS_FOR_ONE: u32 = 16;
+
+/// How far freeing what is due has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// That was all.
+    Last,
+    MoreIsDue,
+    /// Nothing was freed: a device does not answer.
+    Refused,
+}
+
+impl Part {
+    fn is_done(self) -> bool {
+        self == Self::Last
+    }
+}
 
 impl Frames {
     /// Announces a quiescent state (as in RCU): this CPU holds nothing that it looked up in a p2m, and before it enters
@@ -93,6 +120,21 @@ impl Frames {
         }
     }
 
+    /// Gives up every frame that a dead domain still owns and that stands nowhere in its translation: looks at most at
+    /// `budget` frames from `from` on. Gives where to go on, or none when all were looked at or nothing is left.
+    pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
+        if self.account(dead)?.total() == 0 {
+            return None;
+        }
+        for (mfn, frame) in self.table.run(from, budget) {
+            let state = frame.state();
+            if state.owner == dead && state.used_as == FrameUse::Guest {
+                self.release(mfn, dead);
+            }
+        }
+        from.checked_add(budget).filter(|next| *next < self.limit())
+    }
+
     fn push(&self, mfn: Mfn) {
         // Any will do: the epoch decides.
         if let Some(slot) = self.limbo.iter().cycle().nth(mfn.0 as usize % MOST_SLOTS) {
@@ -100,8 +142,8 @@ impl Frames {
         }
     }
 
-    /// Frees what is due and seals the rest under an epoch. Called at the top of the vCPU loop after [`Frames::quiet`],
-    /// and before idling.
+    /// Frees a part of what is due and lets the rest wait under an epoch. Called at the top of the vCPU loop after
+    /// [`Frames::quiet`], and before idling.
     ///
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
     /// `PATIENCE_NS` is kicked once.
@@ -123,8 +165,10 @@ impl Frames {
                 again = Some(now.after_ns(PATIENCE_NS));
             }
             drop(limbo);
-            if let Some(due) = due {
-                self.drop_chain(due);
+            if let Some(due) = due
+                && !self.free_part(&slot.0, due).is_done()
+            {
+                again = Some(now.after_ns(NEXT_PART_NS));
             }
         }
         again
@@ -142,8 +186,8 @@ impl Frames {
         }
     }
 
-    /// Frees everything that is due; returns true if there was something.
-    pub(super) fn collect_all(&self) -> bool {
+    /// Frees a part of what is due in each place; true when there was something.
+    pub(super) fn collect_parts(&self) -> bool {
         let mut freed = false;
         for slot in &*self.limbo {
             if self.waiting() == 0 {
@@ -151,15 +195,14 @@ impl Frames {
             }
             let due = slot.0.lock().take_due(|epoch| self.epochs.passed(epoch));
             if let Some(due) = due {
-                self.drop_chain(due);
-                freed = true;
+                freed |= self.free_part(&slot.0, due) != Part::Refused;
             }
         }
         freed
     }
 
-    /// Takes out what is due, and seals what has been deferred since.
-    fn advance(&self, limbo: &mut Limbo, now: Time) -> Option<Chain> {
+    /// Takes out what is due, and seals what has come since.
+    fn advance(&self, limbo: &mut Limbo, now: Time) -> Option<DueChain> {
         let due = limbo.take_due(|epoch| self.epochs.passed(epoch));
         limbo.seal(now, || self.epochs.next());
         due
@@ -175,25 +218,43 @@ impl Frames {
         }
     }
 
-    /// Sets what must be done, besides the CPUs' flushes, before an unmapped frame is free again: it flushes the
-    /// devices' TLB. Once, before any guest runs.
-    pub fn before_release(&self, forget: fn()) {
+    /// Names what must have been done before a frame that was taken out of a translation is free again, besides the
+    /// CPUs' own part: it has devices forget what they cached, and says whether they did. Until then nothing is freed.
+    /// Once, before any guest runs.
+    pub fn before_release(&self, forget: fn() -> bool) {
         let _ = self.before_release.set(forget);
     }
 
-    fn drop_chain(&self, chain: Chain) {
-        if let Some(forget) = self.before_release.get() {
-            forget();
-        }
-        let mut chain = chain;
-        while let ControlFlow::Continue(()) = self.drop_first(&mut chain) {}
+    /// Has devices forget what they cached of translations; false if one of them does not answer.
+    pub fn devices_forget(&self) -> bool {
+        self.before_release.get().is_none_or(|forget| forget())
     }
 
-    fn drop_first(&self, chain: &mut Chain) -> ControlFlow<()> {
+    /// Frees a constant part of what is due, and puts the rest back.
+    fn free_part(&self, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
+        let DueChain { mut chain, forgotten } = due;
+        let forgotten = forgotten || self.devices_forget();
+        let mut work = 0_u64;
+        while forgotten && work < WORK_A_PART {
+            let ControlFlow::Continue(frames) = self.drop_first(&mut chain) else { break };
+            work = work.saturating_add(1).saturating_add(frames / FRAMES_A_WORK);
+        }
+        slot.lock().put_due_back(DueChain { chain, forgotten });
+        match (forgotten, chain.is_empty()) {
+            (false, _) => Part::Refused,
+            (true, false) => Part::MoreIsDue,
+            (true, true) => Part::Last,
+        }
+    }
+
+    /// Frees what comes first in a chain; gives how many frames it was.
+    fn drop_first(&self, chain: &mut Chain) -> ControlFlow<(), u64> {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
+        let mut frames = 1;
         match due {
             Due::Again => self.push(mfn),
             Due::Free(order) => {
+                frames = order.pages();
                 self.waiting.fetch_sub(order.pages(), Ordering::AcqRel);
                 self.free_block(mfn, order);
             }
@@ -204,6 +265,6 @@ impl Frames {
                 }
             }
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(frames)
     }
 }

@@ -8,6 +8,16 @@ use xenolith_sync::atomic::Ordering;
 
 /// The block that an idle CPU scrubs at a time: 64 KiB.
 const A_LITTLE: PageOrder = PageOrder(4);
+/// How many regions of 2 MiB are looked through at most before somebody else gets his turn.
+const REGIONS_A_SEARCH: u32 = 64;
+
+/// What came of looking for something to clear.
+enum Found {
+    Block(Mfn, PageOrder),
+    /// Nothing so far; there is more to be looked through.
+    NothingYet,
+    Nothing,
+}
 
 impl Heap {
     /// Returns a block to the allocator after it was scrubbed in whole or in part. Its region may be clean by now.
@@ -17,6 +27,25 @@ impl Heap {
         }
         self.being_cleared = self.being_cleared.saturating_sub(block.order.pages());
         self.buddy.give(block.mfn, block.order);
+    }
+
+    /// The first frame of a region that may hold dirty frames. It does not count as such any more.
+    fn take_dirty_region(&mut self) -> Option<Mfn> {
+        let region = self.dirty_regions.highest_below(usize::MAX)?;
+        self.dirty_regions.remove(region);
+        Some(Mfn((region as u64) << PageOrder::SIZE_2M.0))
+    }
+
+    /// Takes the free block that a frame lies in, or the part of the size `most` of a larger one, to be cleared.
+    fn take_part(&mut self, frame: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
+        let (_, order) = self.buddy.containing(frame)?;
+        let order = PageOrder(order.min(most.0));
+        let start = Mfn(frame.0 >> order.0 << order.0);
+        if !self.buddy.take_block(start, order) {
+            return None;
+        }
+        self.being_cleared = self.being_cleared.saturating_add(order.pages());
+        Some((start, order))
     }
 }
 
@@ -95,8 +124,14 @@ impl Frames {
     /// it: merging it with its neighbours would take too long for the work that interrupted it.
     fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
         let unfinished = self.heap.lock().unfinished.pop();
-        let next = || self.take_dirty_block(most).map(|(start, order)| (self.taken(start, order), 0));
-        let Some((block, clear_words)) = unfinished.or_else(next) else { return false };
+        let (block, clear_words) = match unfinished {
+            Some(unfinished) => unfinished,
+            None => match self.take_dirty_block(most, &enough) {
+                Found::Block(start, order) => (self.taken(start, order), 0),
+                Found::NothingYet => return true,
+                Found::Nothing => return false,
+            },
+        };
         let stopped = self.scrub_frames_until(pages, block.mfn, block.order.pages(), clear_words, enough);
         let mut heap = self.heap.lock();
         match stopped {
@@ -105,22 +140,28 @@ impl Frames {
             }
             _ => {
                 drop(heap);
-                let dirty = self.mark_free(&block);
-                self.heap.lock().restore(block, dirty);
+                self.put_scrubbed_back(block);
             }
         }
         true
     }
 
-    /// Returns the blocks whose scrubbing was interrupted to the allocator; false if there was none.
-    pub(super) fn put_unfinished_back(&self, heap: &mut Heap) -> bool {
+    /// Gives the blocks back whose clearing was broken off, one for each CPU at most; false if there was none.
+    pub(super) fn put_unfinished_back(&self) -> bool {
         let mut any = false;
-        while let Some((block, _)) = heap.unfinished.pop() {
-            let dirty = self.mark_free(&block);
-            heap.restore(block, dirty);
+        loop {
+            // In a statement of its own, so that the lock is not held while the block is looked through.
+            let unfinished = self.heap.lock().unfinished.pop();
+            let Some((block, _)) = unfinished else { return any };
+            self.put_scrubbed_back(block);
             any = true;
         }
-        any
+    }
+
+    /// Gives a block back to the allocator, cleared or not.
+    fn put_scrubbed_back(&self, block: FreeFrame) {
+        let dirty = self.mark_free(&block);
+        self.heap.lock().restore(block, dirty);
     }
 
     /// Marks the frames of a block as free, and dirty ones as dirty; returns true if there is a dirty one.
@@ -134,37 +175,41 @@ impl Frames {
         any
     }
 
-    fn take_dirty_block(&self, most: PageOrder) -> Option<(Mfn, PageOrder)> {
-        let mut heap = self.heap.lock();
-        loop {
-            let region = heap.dirty_regions.highest_below(usize::MAX)?;
-            let start = Mfn((region as u64) << PageOrder::SIZE_2M.0);
-            if let Some((block, order)) = self.dirty_block_of(&heap, start, most)
-                && heap.buddy.take_block(block, order)
-            {
-                heap.being_cleared = heap.being_cleared.saturating_add(order.pages());
-                return Some((block, order));
+    /// Looks through regions that may hold dirty frames, a constant number of them, until one does or `enough` says that
+    /// there is something better to do. The lock is held for one region's name and for one block, never for a search.
+    fn take_dirty_block(&self, most: PageOrder, enough: &impl Fn() -> bool) -> Found {
+        for _ in 0..REGIONS_A_SEARCH {
+            let region = self.heap.lock().take_dirty_region();
+            let Some(region) = region else { return Found::Nothing };
+            if let Some((block, order)) = self.take_dirty_block_of(region, most) {
+                return Found::Block(block, order);
             }
-            heap.dirty_regions.remove(region);
+            if enough() {
+                break;
+            }
         }
+        Found::NothingYet
     }
 
-    /// Finds a free block of at most `most` in a region of 2 MiB that holds a dirty frame, or such a part of a larger
-    /// block.
-    fn dirty_block_of(&self, heap: &Heap, region: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
-        let end = region.0.saturating_add(PageOrder::SIZE_2M.pages());
-        let mut next = region.0;
-        while next < end {
-            let Some((_, order)) = heap.buddy.containing(Mfn(next)) else {
-                next = next.saturating_add(1);
-                continue;
-            };
-            let order = PageOrder(order.min(most.0));
-            let start = next & !(order.pages() - 1);
-            if self.table.block(Mfn(start), order.pages()).iter().any(|frame| frame.state().dirty) {
-                return Some((Mfn(start), order));
+    /// Takes a block of at most `most` with a dirty frame in it out of a region of 2 MiB that starts at `region`, or such
+    /// a part of a larger block.
+    ///
+    /// The region's frames are looked at without the lock. Whoever frees a frame marks it first and names its region
+    /// afterwards, under the lock; here the name was taken away first. So a frame that is not seen has its region named
+    /// again.
+    fn take_dirty_block_of(&self, region: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
+        let frames = self.table.block(region, PageOrder::SIZE_2M.pages());
+        let dirty = |frame: &Frame| {
+            let state = frame.state();
+            state.dirty && state.used_as == FrameUse::Free
+        };
+        for (_, mfn) in frames.iter().zip(region.0..).filter(|(frame, _)| dirty(frame)) {
+            let mut heap = self.heap.lock();
+            if let Some(taken) = heap.take_part(Mfn(mfn), most) {
+                // It may have others.
+                heap.note_dirty(region.0..mfn.saturating_add(1));
+                return Some(taken);
             }
-            next = start.saturating_add(order.pages());
         }
         None
     }

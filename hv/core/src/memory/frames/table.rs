@@ -149,6 +149,23 @@ fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, T
     Ok(section.into_boxed_slice())
 }
 
+/// The ranges in order, with those that overlap or touch made one.
+pub fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
+    let mut sorted: Vec<Range<u64>> = Vec::new();
+    sorted.try_reserve_exact(ram.len())?;
+    sorted.extend(ram.iter().map(|range| range.start.0..range.end.0).filter(|range| !range.is_empty()));
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    joined.try_reserve_exact(sorted.len())?;
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    Ok(joined)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,18 +132,23 @@ fn listen(iommu: &Iommu) {
     write(2, IoSize::Word, header >> 16 & !0x70 | MSI_ENABLE);
 }
 
-/// Flushes everything unmapped before the call from all IOMMUs' TLBs, and waits for completion. Does nothing if there
-/// was nothing.
-pub fn forget() {
+/// Has all IOMMUs forget what was taken away before the call, and waits until they have; false if one of them does not
+/// answer. Does nothing when there was nothing.
+pub fn forget() -> bool {
     let taken = TAKEN_AWAY.load(Ordering::SeqCst);
     if FORGOTTEN.load(Ordering::SeqCst) >= taken {
-        return;
+        return true;
     }
     let mut units = UNITS.lock();
-    if FORGOTTEN.load(Ordering::SeqCst) < taken {
-        units.iter_mut().for_each(|unit| unit.forget(DOMAIN));
+    if FORGOTTEN.load(Ordering::SeqCst) >= taken {
+        return true;
+    }
+    // Each is asked, whatever the one before said.
+    let all_answered = units.iter_mut().fold(true, |answered, unit| unit.forget(DOMAIN) && answered);
+    if all_answered {
         FORGOTTEN.store(taken, Ordering::SeqCst);
     }
+    all_answered
 }
 
 /// Logs the IOMMUs' events. Called by the interrupt handler.

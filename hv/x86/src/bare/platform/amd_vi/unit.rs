@@ -100,10 +100,11 @@ impl Unit {
         self.wait();
     }
 
-    /// Flushes all translations of a domain, and waits for completion.
-    pub fn forget(&mut self, domain: u16) {
+    /// Has it forget all translations of a domain, and waits until it has; false if it does not answer.
+    pub fn forget(&mut self, domain: u16) -> bool {
         self.send(forget_pages(domain));
         self.wait();
+        !self.stuck
     }
 
     fn send(&mut self, [low, high]: Command) {
@@ -139,7 +140,7 @@ impl Unit {
         self.stuck = true;
         crate::log!(
             Error,
-            "the IOMMU at {:#x} does not answer: devices may keep what was taken away",
+            "the IOMMU at {:#x} does not answer: what devices may still reach is not given to anybody else",
             self.described.registers
         );
     }
