@@ -2,7 +2,9 @@
 
 use super::domain::EventDomain;
 use super::fifo;
-use super::port_state::{Binding, Kind, PortCell};
+use super::port_set::PortSet;
+use super::port_state::{Binding, PortCell};
+use super::port_table::{PORTS_PER_BUCKET, PortTable};
 use alloc::vec::Vec;
 use xen_abi::event_fifo::EVTCHN_FIFO_PRIORITY_DEFAULT;
 use xen_abi::{Errno, Port};
@@ -19,9 +21,13 @@ pub(super) struct Bindings {
     /// How many ports are bound, and how many of them by the hypervisor.
     pub(super) bound: u32,
     pub(super) bound_by_hypervisor: u32,
-    /// No port below this one is free.
-    pub(super) lowest_free: u32,
-    /// Bound PIRQs, in order.
+    /// Ports that may be given out.
+    free: PortSet,
+    /// Ports that are free but were still in a queue when somebody looked: see [`fifo::is_linked`].
+    lingering: PortSet,
+    /// Where to go on looking at those.
+    next_lingering: u32,
+    /// Bound physical interrupts, in order.
     pirqs: Vec<(u32, Port)>,
 }
 
@@ -47,10 +53,34 @@ impl Bindings {
     }
 }
 
-/// Finds the lowest free port. It stays free until [`occupy`] binds it.
+/// How many ports that linger in a queue are looked at when a port is wanted. A guest that keeps to the protocol takes
+/// them out soon; one that does not may leave any number of them there.
+const LINGERING_A_LOOK: u32 = 64;
+
+/// Adds a bucket of ports, which are free. Only with the domain's lock, or before anybody else knows the domain.
 ///
-/// **Errors:** `EINVAL` if the domain is dying; `ENOSPC` if every port up to the domain's limit or that of the ABI in
-/// use is taken; `ENOMEM`.
+/// **Errors:** `ENOMEM`; `ENOSPC` if there are as many as there can be.
+pub(super) fn add_ports(ports: &PortTable, bindings: &mut Bindings) -> Result<(), Errno> {
+    let first = ports.valid();
+    let end = first.saturating_add(PORTS_PER_BUCKET);
+    bindings.free.reserve(end)?;
+    bindings.lingering.reserve(end)?;
+    ports.grow()?;
+    for port in first..end {
+        // Port 0 is reserved.
+        if port != 0 {
+            bindings.free.insert(Port(port));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the lowest port that is free. It stays free until [`occupy`] binds it.
+///
+/// Takes a constant number of steps: of ports that are free but still in a queue 64 are looked at, in turn.
+///
+/// **Errors:** `EINVAL` if the domain is ending; `ENOSPC` if every port up to the domain's limit or that of the form
+/// in use is taken, or its guest keeps too many in its queues; `ENOMEM`.
 pub(super) fn find_free<'a, D: EventDomain>(
     domain: &'a D,
     bindings: &mut Bindings,
@@ -59,33 +89,68 @@ pub(super) fn find_free<'a, D: EventDomain>(
         return Err(Errno::EINVAL);
     }
     let events = domain.events();
-    let mut port = bindings.lowest_free;
-    let mut lowest = None;
-    let found = loop {
-        if port > events.max_port || port >= events.port_limit() {
-            break Err(Errno::ENOSPC);
-        }
-        let Some(cell) = events.ports().get(Port(port)) else {
-            match events.ports().grow() {
-                Ok(()) => continue,
-                Err(error) => break Err(error),
+    let limit = events.max_port.saturating_add(1).min(events.port_limit());
+    look_at_lingering(domain, bindings);
+    for _ in 0..LINGERING_A_LOOK {
+        let Some(port) = bindings.free.lowest_from(Port(0)) else {
+            if events.ports().valid() >= limit {
+                break;
             }
+            add_ports(events.ports(), bindings)?;
+            continue;
         };
-        if cell.peek().kind == Kind::Free {
-            lowest.get_or_insert(port);
-            if !(events.is_fifo() && fifo::is_linked(domain, Port(port))) {
-                break Ok((Port(port), cell));
-            }
+        if port.0 >= limit {
+            break;
         }
-        port = port.saturating_add(1);
-    };
-    bindings.lowest_free = lowest.unwrap_or(port);
-    found
+        if is_lingering(domain, port) {
+            bindings.free.remove(port);
+            bindings.lingering.insert(port);
+            continue;
+        }
+        return Ok((port, events.ports().get(port).ok_or(Errno::ENOSPC)?));
+    }
+    Err(Errno::ENOSPC)
+}
+
+/// Lets some of those ports be given out that lingered in a queue and do so no more.
+fn look_at_lingering<D: EventDomain>(domain: &D, bindings: &mut Bindings) {
+    for _ in 0..LINGERING_A_LOOK {
+        let Some(port) = bindings.lingering.lowest_from(Port(bindings.next_lingering)) else {
+            // Round again, from the lowest.
+            if core::mem::take(&mut bindings.next_lingering) == 0 {
+                return;
+            }
+            continue;
+        };
+        bindings.next_lingering = port.0.saturating_add(1);
+        if !is_lingering(domain, port) {
+            bindings.lingering.remove(port);
+            bindings.free.insert(port);
+        }
+    }
+}
+
+fn is_lingering<D: EventDomain>(domain: &D, port: Port) -> bool {
+    domain.events().is_fifo() && fifo::is_linked(domain, port)
 }
 
 /// Binds a port that [`find_free`] found, under the same lock.
-pub(super) fn occupy(bindings: &mut Bindings, cell: &PortCell, binding: Binding) {
+pub(super) fn occupy(bindings: &mut Bindings, port: Port, cell: &PortCell, binding: Binding) {
     cell.set_priority(EVTCHN_FIFO_PRIORITY_DEFAULT as u8);
     cell.change().set(binding);
+    bindings.free.remove(port);
     bindings.bound = bindings.bound.saturating_add(1);
+}
+
+/// A port that was bound may be given out again, once it is in no queue.
+pub(super) fn vacate<D: EventDomain>(domain: &D, bindings: &mut Bindings, port: Port) {
+    let set = if is_lingering(domain, port) { &mut bindings.lingering } else { &mut bindings.free };
+    set.insert(port);
+    bindings.bound = bindings.bound.saturating_sub(1);
+}
+
+/// There are no queues any more, so nothing is in one.
+pub(super) fn forget_queues(bindings: &mut Bindings) {
+    bindings.free.take_all(&mut bindings.lingering);
+    bindings.next_lingering = 0;
 }

@@ -19,7 +19,7 @@ pub fn alloc_unbound<D: EventDomain>(domain: &D, remote: DomId, permitted: bool)
     if !permitted {
         return Err(Errno::EPERM);
     }
-    occupy(&mut bindings, cell, Binding::guest(Kind::Unbound { remote }, VcpuId(0)));
+    occupy(&mut bindings, port, cell, Binding::guest(Kind::Unbound { remote }, VcpuId(0)));
     Ok(port)
 }
 
@@ -32,7 +32,7 @@ pub fn alloc_unbound_for_hypervisor<D: EventDomain>(domain: &D, vcpu: VcpuId, re
     let mut bindings = domain.events().bindings.lock();
     let (port, cell) = find_free(domain, &mut bindings)?;
     let binding = Binding { kind: Kind::Unbound { remote }, consumer: Consumer::Hypervisor, vcpu };
-    occupy(&mut bindings, cell, binding);
+    occupy(&mut bindings, port, cell, binding);
     bindings.bound_by_hypervisor = bindings.bound_by_hypervisor.saturating_add(1);
     Ok(port)
 }
@@ -61,7 +61,7 @@ pub fn bind_interdomain<D: EventDomain>(domain: &D, remote: DomId, remote_port: 
         return Err(Errno::EINVAL);
     }
     let local = Binding::guest(Kind::Interdomain { remote, port: remote_port }, VcpuId(0));
-    occupy(bindings, cell, local);
+    occupy(bindings, port, cell, local);
     peer_cell.change().set(Binding { kind: Kind::Interdomain { remote: domain.events().id(), port }, ..peer_binding });
     set_pending(domain, port, cell, local);
     Ok(port)
@@ -81,7 +81,7 @@ pub fn bind_virq<D: EventDomain>(domain: &D, virq: u32, vcpu: VcpuId) -> Result<
         return Err(Errno::EEXIST);
     }
     let (port, cell) = find_free(domain, &mut bindings)?;
-    occupy(&mut bindings, cell, Binding::guest(Kind::Virq(virq), vcpu));
+    occupy(&mut bindings, port, cell, Binding::guest(Kind::Virq(virq), vcpu));
     state.set_virq_port(virq, port);
     Ok(port)
 }
@@ -93,7 +93,7 @@ pub fn bind_ipi<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Result<Port, Errno>
     domain.events().vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let mut bindings = domain.events().bindings.lock();
     let (port, cell) = find_free(domain, &mut bindings)?;
-    occupy(&mut bindings, cell, Binding::guest(Kind::Ipi, vcpu));
+    occupy(&mut bindings, port, cell, Binding::guest(Kind::Ipi, vcpu));
     Ok(port)
 }
 
@@ -112,7 +112,7 @@ pub fn bind_pirq<D: EventDomain>(domain: &D, pirq: u32) -> Result<Port, Errno> {
     }
     let (port, cell) = find_free(domain, &mut bindings)?;
     bindings.add_pirq(pirq, port)?;
-    occupy(&mut bindings, cell, Binding::guest(Kind::Pirq(pirq), VcpuId(0)));
+    occupy(&mut bindings, port, cell, Binding::guest(Kind::Pirq(pirq), VcpuId(0)));
     Ok(port)
 }
 

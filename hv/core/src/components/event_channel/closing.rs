@@ -1,7 +1,7 @@
 //! Closing ports: one, all (`EVTCHNOP_reset`), or all for good when the domain ends.
 
 use super::EventChannels;
-use super::allocation::Bindings;
+use super::allocation::{Bindings, forget_queues, vacate};
 use super::delivery::clear_pending;
 use super::domain::EventDomain;
 use super::port_state::{Binding, Consumer, Kind, PortCell};
@@ -118,9 +118,8 @@ fn free<D: EventDomain>(domain: &D, bindings: &mut Bindings, port: Port, cell: &
     if changing.binding().consumer == Consumer::Hypervisor {
         bindings.bound_by_hypervisor = bindings.bound_by_hypervisor.saturating_sub(1);
     }
-    bindings.bound = bindings.bound.saturating_sub(1);
-    bindings.lowest_free = bindings.lowest_free.min(port.0);
     changing.set(Binding::FREE);
+    vacate(domain, bindings, port);
 }
 
 fn unbind_virq(events: &EventChannels, virq: u32, port: Port) {
@@ -186,13 +185,13 @@ pub fn reset<D: EventDomain>(
     if bindings.bound > bindings.bound_by_hypervisor {
         return Err(Errno::EAGAIN);
     }
-    leave_fifo(domain);
+    leave_fifo(domain, &mut bindings);
     Ok(Progress::Done)
 }
 
-/// Releases every page of the FIFO ABI. Only with the domain's lock and with no port of the domain's own bound: then
-/// nothing else accesses these pages.
-fn leave_fifo<D: EventDomain>(domain: &D) {
+/// Gives back every page of the FIFO form. Only with the domain's lock and with no port of the domain's own bound:
+/// then nobody else looks at these pages.
+fn leave_fifo<D: EventDomain>(domain: &D, bindings: &mut Bindings) {
     let events = domain.events();
     events.array().release(|frame| domain.unpin_event_page(frame));
     for (_, vcpu) in events.vcpus() {
@@ -202,6 +201,7 @@ fn leave_fifo<D: EventDomain>(domain: &D) {
             domain.unpin_event_page(frame);
         }
     }
+    forget_queues(bindings);
 }
 
 /// Tears down the event channels of a domain: no port is allocated from now on, every port is closed, the hypervisor's
@@ -229,7 +229,7 @@ pub fn teardown<D: EventDomain>(domain: &D, mut give_way: impl FnMut() -> bool) 
     }
     let mut bindings = events.bindings.lock();
     bindings.next_teardown = port;
-    leave_fifo(domain);
+    leave_fifo(domain, &mut bindings);
     for (vcpu, _) in events.vcpus() {
         super::poll::end(domain, vcpu);
     }

@@ -5,6 +5,7 @@ use super::domain::EventDomain;
 use super::guest_words::look_after_change;
 use super::two_level;
 use super::vcpu_state::{ControlBlock, VcpuState};
+use xen_abi::event_channel::EVTCHN_2L_NR_CHANNELS;
 use xen_abi::event_fifo::{
     EVTCHN_FIFO_LINK_BITS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN, EvtchnFifoControlBlock,
 };
@@ -42,9 +43,10 @@ fn map_control_block<D: EventDomain>(domain: &D, state: &VcpuState, gfn: Gfn, of
     Ok(())
 }
 
-/// Notes the events that are pending in the 2-level ABI, for when their event words come.
+/// Notes what is pending in the two-level form, for when the event words come. There may be more ports than that form
+/// has, from before a reset: those have neither event nor priority.
 fn carry_over<D: EventDomain>(domain: &D) {
-    for (port, cell) in domain.events().ports().iter().skip(1) {
+    for (port, cell) in domain.events().ports().iter().take(EVTCHN_2L_NR_CHANNELS as usize).skip(1) {
         cell.set_priority(EVTCHN_FIFO_PRIORITY_DEFAULT as u8);
         if cell.peek().is_usable() && two_level::is_pending(domain, port) {
             cell.note_early();

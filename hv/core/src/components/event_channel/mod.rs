@@ -32,6 +32,7 @@ mod fifo_setup;
 mod global_virq;
 mod guest_words;
 pub mod poll;
+mod port_set;
 mod port_state;
 mod port_table;
 mod report;
@@ -57,7 +58,7 @@ pub use virq::{is_global, raise_global, raise_vcpu};
 
 use crate::components::shared_form::SharedForm;
 use alloc::vec::Vec;
-use allocation::Bindings;
+use allocation::{Bindings, add_ports};
 use event_array::EventArray;
 use port_state::{Binding, Kind, VCPU_LIMIT};
 use port_table::PortTable;
@@ -95,14 +96,15 @@ impl EventChannels {
         states.try_reserve_exact(vcpus as usize).map_err(|_| Errno::ENOMEM)?;
         states.extend(core::iter::repeat_with(VcpuState::new).take(vcpus as usize));
         let ports = PortTable::new();
-        ports.grow()?;
+        let mut bindings = Bindings::default();
+        add_ports(&ports, &mut bindings)?;
         if let Some(cell) = ports.get(Port(0)) {
             cell.change().set(Binding::guest(Kind::Reserved, VcpuId(0)));
         }
         Ok(Self {
             id,
             max_port,
-            bindings: SpinLock::new(Bindings::default()),
+            bindings: SpinLock::new(bindings),
             ports,
             array: EventArray::new(),
             vcpus: states,

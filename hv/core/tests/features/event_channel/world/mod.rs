@@ -4,7 +4,7 @@ pub mod fifo_guest;
 pub mod model;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_SIZE};
 use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
@@ -26,6 +26,7 @@ pub struct TestDomain {
     upcalls: Mutex<Vec<u32>>,
     wakes: Mutex<Vec<u32>>,
     hypervisor_events: Mutex<Vec<(u32, u32)>>,
+    page_looks: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -44,6 +45,7 @@ pub fn world(domains: &[(u32, u32)]) -> Vec<Domain> {
         upcalls: Mutex::default(),
         wakes: Mutex::default(),
         hypervisor_events: Mutex::default(),
+        page_looks: AtomicU64::new(0),
     };
     let world = Arc::new(World { domains: domains.iter().enumerate().map(make).collect() });
     (0..domains.len()).map(|index| Domain { world: world.clone(), index }).collect()
@@ -87,6 +89,11 @@ impl Domain {
 
     pub fn take_hypervisor_events(&self) -> Vec<(u32, u32)> {
         std::mem::take(&mut self.hypervisor_events.lock().unwrap())
+    }
+
+    /// How often event channels looked at a page of the FIFO form since the last call.
+    pub fn take_page_looks(&self) -> u64 {
+        self.page_looks.swap(0, Ordering::Relaxed)
     }
 
     fn bit(&self, offset: usize, port: Port) -> bool {
@@ -153,6 +160,7 @@ impl EventDomain for Domain {
     }
 
     fn event_page(&self, frame: Mfn) -> Option<&PageWords> {
+        self.page_looks.fetch_add(1, Ordering::Relaxed);
         let gfn = frame.0.checked_sub(self.index as u64 * FRAMES)?;
         let (page, pins) = self.frames.get(gfn as usize)?;
         assert!(pins.load(Ordering::Relaxed) > 0, "frame {frame} was used without a reference");
