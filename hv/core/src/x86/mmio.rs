@@ -20,7 +20,9 @@ use xenolith_hal::{
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
-    if there.is_none() && show(hv, domain, at) {
+    // Somebody may have mapped it since the guest was left: a balloon, the toolstack, another vCPU that touched the same
+    // device. Then the guest simply tries again.
+    if there.is_some_and(|there| permits(there.rights, access)) || (there.is_none() && show(hv, domain, at)) {
         return After::Resume;
     }
     if access.execute || access.page_walk {
@@ -69,8 +71,15 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     After::Resume
 }
 
-/// Maps the machine's device memory at an address, if the domain may access it directly; there are no exits from then
-/// on.
+/// True if a page with these rights allows the access. A walk of the guest's page tables writes to them: it marks what
+/// it used. **Source:** AMD manual volume 2, 15.25.5.
+fn permits(rights: Rights, access: Access) -> bool {
+    rights.contains(Rights::READ)
+        && (rights.contains(Rights::WRITE) || !(access.write || access.page_walk))
+        && (rights.contains(Rights::EXECUTE) || !access.execute)
+}
+
+/// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
 fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
     let shown = with_owner(hv, domain, |devices, owner| {
         if devices.answers(at) { Some(false) } else { devices.show(owner, at.gfn()).then_some(true) }
