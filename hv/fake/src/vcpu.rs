@@ -174,7 +174,7 @@ impl GuestCpu for FakeVcpu {
 
     fn park(&mut self) {}
 
-    fn tear_down(&mut self, frames: &mut dyn FrameSource) {
+    fn tear_down(mut self, frames: &mut dyn FrameSource) {
         if let Some(frame) = self.frame.take() {
             frames.give_back(frame);
         }

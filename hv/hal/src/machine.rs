@@ -165,8 +165,13 @@ pub trait GuestCpu: Send {
     /// Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);
 
-    /// Frees what [`Machine::new_vcpu`] took. The vCPU never runs again.
-    fn tear_down(&mut self, _frames: &mut dyn FrameSource) {}
+    /// Gives back what [`Machine::new_vcpu`] took. Whoever holds the vCPU gives it up for that, so nobody can use it any
+    /// more.
+    fn tear_down(self, _frames: &mut dyn FrameSource)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// Why DMA of devices cannot be confined.

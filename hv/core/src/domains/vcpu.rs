@@ -2,11 +2,11 @@
 
 use crate::components::requests::Requests;
 use crate::components::runstate::Runstate;
-use crate::components::slot::Slot;
+use crate::components::slot as schedule;
 use crate::components::vcpu_timers::VcpuTimers;
 use alloc::boxed::Box;
-use xen_abi::VcpuId;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xen_abi::{Errno, VcpuId};
 use xenolith_devices::lapic::{Identity, Lapic};
 use xenolith_devices::msr::{MsrState, Mtrr};
 use xenolith_hal::{CpuId, GuestCpu, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
@@ -54,10 +54,37 @@ impl<M: Machine> VcpuCore<M> {
     }
 }
 
+/// Where the part that runs is.
+enum Slot<M: Machine> {
+    Here(Box<VcpuCore<M>>),
+    /// A CPU has it, or somebody works on it.
+    Away,
+    /// Nowhere any more: what the machine took for it was given back.
+    Gone,
+}
+
+/// Why the part that runs is not to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoCore {
+    /// A CPU has it, or somebody works on it.
+    Away,
+    /// The domain ended.
+    Gone,
+}
+
+impl From<NoCore> for Errno {
+    fn from(why: NoCore) -> Self {
+        match why {
+            NoCore::Away => Self::EAGAIN,
+            NoCore::Gone => Self::EINVAL,
+        }
+    }
+}
+
 /// A virtual CPU.
 pub struct Vcpu<M: Machine> {
     pub id: VcpuId,
-    core: SpinLock<Option<Box<VcpuCore<M>>>, rank::VcpuState>,
+    core: SpinLock<Slot<M>, rank::VcpuState>,
     flags: AtomicU32,
     pause_count: AtomicU32,
     pub requests: Requests,
@@ -68,8 +95,8 @@ pub struct Vcpu<M: Machine> {
     /// The local APIC vector that events raise; 0 for none.
     pub upcall_vector: AtomicU8,
     pub timers: VcpuTimers,
-    /// Its scheduler state.
-    pub schedule: Slot,
+    /// Its place with the scheduler.
+    pub schedule: schedule::Slot,
     lapic_identity: AtomicU64,
     /// Its run state, and the time spent in each.
     pub runstate: SpinLock<Runstate, rank::VcpuState>,
@@ -90,13 +117,13 @@ impl<M: Machine> Vcpu<M> {
     pub fn new(id: VcpuId, core: Box<VcpuCore<M>>, processor: CpuId, now: Time) -> Self {
         Self {
             timers: VcpuTimers::default(),
-            schedule: Slot::default(),
+            schedule: schedule::Slot::default(),
             lapic_identity: AtomicU64::new(core.lapic.identity().pack()),
             runstate: SpinLock::new(Runstate::new(now)),
             runstate_area: AtomicU64::new(0),
             time_area: AtomicU64::new(0),
             id,
-            core: SpinLock::new(Some(core)),
+            core: SpinLock::new(Slot::Here(core)),
             flags: AtomicU32::new(DOWN),
             pause_count: AtomicU32::new(0),
             requests: Requests::default(),
@@ -109,39 +136,72 @@ impl<M: Machine> Vcpu<M> {
         }
     }
 
-    /// Takes the core, for the CPU that is to run it; None if another CPU has it.
+    /// Takes the part that runs, for the CPU that is to run it; none if another has it or nobody can.
     pub fn take_core(&self) -> Option<Box<VcpuCore<M>>> {
-        let core = self.core.lock().take();
-        if core.is_some() {
-            self.running.store(true, Ordering::SeqCst);
+        let core = self.take_out().ok()?;
+        self.running.store(true, Ordering::SeqCst);
+        Some(core)
+    }
+
+    fn take_out(&self) -> Result<Box<VcpuCore<M>>, NoCore> {
+        let mut slot = self.core.lock();
+        match core::mem::replace(&mut *slot, Slot::Away) {
+            Slot::Here(core) => Ok(core),
+            Slot::Away => Err(NoCore::Away),
+            Slot::Gone => {
+                *slot = Slot::Gone;
+                Err(NoCore::Gone)
+            }
         }
-        core
     }
 
     /// Puts the core back.
     pub fn put_core(&self, core: Box<VcpuCore<M>>) {
         let mut slot = self.core.lock();
-        *slot = Some(core);
+        *slot = Slot::Here(core);
         self.running.store(false, Ordering::SeqCst);
     }
 
-    /// Calls `work` with the core while no CPU runs it; None if one does.
+    /// Works on the part that runs while nobody runs it; none if somebody does or nobody can.
     pub fn with_core<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Option<R> {
-        self.core.lock().as_mut().map(|core| work(core))
+        match &mut *self.core.lock() {
+            Slot::Here(core) => Some(work(core)),
+            Slot::Away | Slot::Gone => None,
+        }
     }
 
-    /// Does the same as [`Vcpu::with_core`], with no lock held in `work`: for work that allocates memory or frames. The
-    /// caller has paused the vCPU.
-    pub fn with_core_apart<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Option<R> {
-        let mut core = self.core.lock().take()?;
+    /// As [`Vcpu::with_core`], but with no lock held in `work`: for work that takes memory or frames. The vCPU stands
+    /// still for a reason of the caller's.
+    ///
+    /// **Errors:** see [`NoCore`].
+    pub fn with_core_apart<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Result<R, NoCore> {
+        let mut core = self.take_out()?;
         let result = work(&mut core);
-        *self.core.lock() = Some(core);
-        Some(result)
+        *self.core.lock() = Slot::Here(core);
+        Ok(result)
+    }
+
+    /// Takes the part that runs for good: whoever asks for it later finds that the domain ended. None if that was done
+    /// already. The caller owns it alone, so that what the machine took for it can be given back.
+    ///
+    /// **Errors:** [`NoCore::Away`], and nothing was changed.
+    pub(crate) fn take_core_for_good(&self) -> Result<Option<Box<VcpuCore<M>>>, NoCore> {
+        match self.take_out() {
+            Ok(core) => {
+                *self.core.lock() = Slot::Gone;
+                Ok(Some(core))
+            }
+            Err(NoCore::Gone) => Ok(None),
+            Err(NoCore::Away) => Err(NoCore::Away),
+        }
     }
 
     /// Calls `look` with the core if it is in its slot; None if a CPU has it, or another CPU holds the lock.
     pub fn try_with_core<R>(&self, look: impl FnOnce(&VcpuCore<M>) -> R) -> Option<R> {
-        self.core.try_lock()?.as_deref().map(look)
+        match &*self.core.try_lock()? {
+            Slot::Here(core) => Some(look(core)),
+            Slot::Away | Slot::Gone => None,
+        }
     }
 
     /// Returns the guest's instruction pointer at the last exit.

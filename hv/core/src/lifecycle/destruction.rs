@@ -81,7 +81,7 @@ fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget
         Stage::Bookkeeping => Some(if give_up_bookkeeping(hv, domain) {
             Stage::Strays(Mfn(0))
         } else {
-            // Somebody gave it a page meanwhile.
+            // Somebody gave it a page meanwhile, or has one of its vCPUs.
             Stage::Memory(Gfn(0))
         }),
         Stage::Strays(from) => Some(match hv.frames.release_strays(domain.id, from, FRAMES) {
@@ -108,8 +108,8 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     pause_all(hv, domain);
 }
 
-/// Frees page tables, vCPUs, and what was shared with the hypervisor. Returns false, with nothing done, if anything is
-/// still mapped in the p2m.
+/// Gives up page tables, vCPUs, and what was shared with the hypervisor. False, to be called once more after another look
+/// at its memory, if there is still something in the translation or somebody works on a vCPU.
 fn give_up_bookkeeping<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
     for vcpu in &domain.vcpus {
         vcpu.forget_info();
@@ -128,7 +128,9 @@ fn give_up_bookkeeping<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bo
         crate::components::placing::place::give_up(hv, domain, there);
         return false;
     }
-    domain.physmap.with_pool(|pool| making::tear_down(hv, &domain.vcpus, domain.id, pool));
+    if !domain.physmap.with_pool(|pool| making::tear_down(hv, &domain.vcpus, domain.id, pool)) {
+        return false;
+    }
     domain.grants.give_up(&hv.frames);
     if let Some(shared) = domain.give_up_shared_page() {
         hv.frames.release_shared(shared);

@@ -30,7 +30,7 @@ pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPo
     for number in 0..plan.count {
         let Some(hardware) = hv.machine.new_vcpu(&mut pool.source(&hv.frames, &hv.machine, plan.owner)) else {
             hv.scheduler.release(plan.count as usize);
-            tear_down(hv, &vcpus, plan.owner, pool);
+            let _nobody_else_knows_them = tear_down(hv, &vcpus, plan.owner, pool);
             return Err(Errno::ENOMEM);
         };
         vcpus.push(new_vcpu(hv, plan, VcpuId(number), hardware));
@@ -48,9 +48,17 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardwar
     vcpu
 }
 
-/// Frees what the machine took for vCPUs that run no more. Harmless for vCPUs that were torn down already.
-pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) {
+/// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already. False if
+/// somebody works on one of them: that one is left as it is.
+#[must_use]
+pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) -> bool {
+    let mut all = true;
     for vcpu in vcpus {
-        vcpu.with_core_apart(|core| core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)));
+        match vcpu.take_core_for_good() {
+            Ok(Some(core)) => core.hardware.tear_down(&mut pool.source(&hv.frames, &hv.machine, owner)),
+            Ok(None) => {}
+            Err(_) => all = false,
+        }
     }
+    all
 }

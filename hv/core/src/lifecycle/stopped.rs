@@ -5,6 +5,7 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::lifecycle::waking::{pause_all, unpause_all};
 use core::hint::spin_loop;
+use xen_abi::Errno;
 use xenolith_hal::Machine;
 
 /// How long to wait for a CPU that was kicked out of its guest, in nanoseconds and in checks: a guest is left within
@@ -34,34 +35,48 @@ pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> 
     false
 }
 
-/// Pauses a vCPU, calls `work` with its core, and unpauses it; None if it does not stop soon: try again later. It is
-/// not the caller's own.
+/// Whether vCPUs may still be worked on: not in a domain that is being taken apart, since what the machine took for them
+/// is given back there.
+///
+/// **Errors:** `EINVAL`.
+fn require_alive<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
+    if domain.is_dying() { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Stops a vCPU, works on what runs of it, and lets it go on. It is not the caller's own.
+///
+/// **Errors:** `EINVAL` for a domain that is being taken apart; `EAGAIN` if it does not stop soon: try again later.
 pub fn with_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
     vcpu: &Vcpu<M>,
     work: impl FnOnce(&mut VcpuCore<M>) -> R,
-) -> Option<R> {
+) -> Result<R, Errno> {
+    require_alive(domain)?;
     vcpu.pause();
     if vcpu.is_running() {
         hv.machine.kick(vcpu.processor());
     }
-    let worked = if wait_until_stopped(hv, core::slice::from_ref(vcpu)) { vcpu.with_core_apart(work) } else { None };
+    let stands_still = wait_until_stopped(hv, core::slice::from_ref(vcpu));
+    let worked = if stands_still { vcpu.with_core_apart(work).map_err(Errno::from) } else { Err(Errno::EAGAIN) };
     if vcpu.unpause() {
         hv.scheduler.wake(&hv.machine, domain, vcpu);
     }
     worked
 }
 
-/// Pauses a whole domain, other than the caller's, calls `work`, and unpauses it; None if it does not stop soon: try
-/// again later.
+/// Stops a whole domain, other than the caller's, works on it, and lets it go on.
+///
+/// **Errors:** `EINVAL` for a domain that is being taken apart; `EAGAIN` if it does not stop soon: try again later; and
+/// what `work` says.
 pub fn with_domain_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
-    work: impl FnOnce() -> R,
-) -> Option<R> {
+    work: impl FnOnce() -> Result<R, Errno>,
+) -> Result<R, Errno> {
+    require_alive(domain)?;
     pause_all(hv, domain);
-    let worked = wait_until_stopped(hv, &domain.vcpus).then(work);
+    let worked = if wait_until_stopped(hv, &domain.vcpus) { work() } else { Err(Errno::EAGAIN) };
     unpause_all(hv, domain);
     worked
 }

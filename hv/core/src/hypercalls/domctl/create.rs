@@ -153,7 +153,7 @@ pub(super) fn max_vcpus<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer 
     let made = domain.physmap.with_pool(|pool| making::make(hv, &plan, pool))?;
     if let Err(left) = domain.set_vcpus(made) {
         hv.scheduler.release(left.len());
-        domain.physmap.with_pool(|pool| making::tear_down(hv, &left, domain.id, pool));
+        let _nobody_else_knows_them = domain.physmap.with_pool(|pool| making::tear_down(hv, &left, domain.id, pool));
     }
     apply_share(hv, domain, domain.control.state().share);
     Ok(Outcome::OK)

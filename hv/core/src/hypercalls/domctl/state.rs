@@ -13,7 +13,7 @@ const LONGEST: u32 = 1 << 20;
 
 /// Implements `XEN_DOMCTL_gethvmcontext`: writes the whole context, or how long it can be.
 ///
-/// **Errors:** `EINVAL` for the caller; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
+/// **Errors:** `EINVAL` for the caller and for a domain that is going; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
 pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut wanted = request.op.hvmcontext();
     let (hv, domain) = (request.call.hv, request.other_domain()?);
@@ -24,8 +24,8 @@ pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
         return Err(Errno::ENOSPC);
     } else {
         let bytes = match with_domain_stopped(hv, domain, || hvm_context::save(hv, domain)) {
-            None | Some(Err(Errno::EAGAIN)) => return request.again(),
-            Some(saved) => saved?,
+            Err(Errno::EAGAIN) => return request.again(),
+            saved => saved?,
         };
         request.call.memory().write_bytes(wanted.buffer.address, &bytes)?;
         wanted.size = u32::try_from(bytes.len()).map_err(|_| Errno::ENOMEM)?;
@@ -50,8 +50,8 @@ pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     bytes.resize(wanted.size as usize, 0);
     request.call.memory().read_bytes(wanted.buffer.address, &mut bytes)?;
     match with_domain_stopped(hv, domain, || hvm_context::load(hv, domain, &bytes)) {
-        None | Some(Err(Errno::EAGAIN)) => request.again(),
-        Some(loaded) => loaded.map(|()| Outcome::OK),
+        Err(Errno::EAGAIN) => request.again(),
+        loaded => loaded.map(|()| Outcome::OK),
     }
 }
 
@@ -62,13 +62,10 @@ pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
 pub(super) fn get_hvm_context_partial<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut wanted = request.op.hvmcontext_partial();
     let (hv, domain) = (request.call.hv, request.other_domain()?);
-    if domain.is_dying() {
-        return Err(Errno::EINVAL);
-    }
     let save = || hvm_context::save_one(hv, domain, wanted.kind, wanted.instance);
     let body = match with_domain_stopped(hv, domain, save) {
-        None | Some(Err(Errno::EAGAIN)) => return request.again(),
-        Some(saved) => saved?,
+        Err(Errno::EAGAIN) => return request.again(),
+        saved => saved?,
     };
     let length = body.len() as u64;
     if !wanted.buffer.is_null() {

@@ -19,10 +19,8 @@ const CR2: usize = 2;
 const CR3: usize = 3;
 const CR4: usize = 4;
 
-/// Implements `XEN_DOMCTL_getvcpucontext`.
-///
-/// **Errors:** `EINVAL` for a vCPU that does not exist and for the caller's own; `ENODATA` for one that was never given
-/// a state to start in; `EFAULT`.
+/// **Errors:** `EINVAL` for a vCPU that does not exist, for the caller's own and for a domain that is going; `ENODATA` for one that was never
+/// given a state to start in; `EFAULT`.
 pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();
     let (hv, domain) = (request.call.hv, request.domain()?);
@@ -32,8 +30,9 @@ pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> 
     if !vcpu.is_up() {
         return Err(Errno::ENODATA);
     }
-    let Some(context) = with_stopped(hv, domain, vcpu, |core| context(&core.hardware)) else {
-        return request.again();
+    let context = match with_stopped(hv, domain, vcpu, |core| context(&core.hardware)) {
+        Err(Errno::EAGAIN) => return request.again(),
+        told => told?,
     };
     request.call.memory().write(wanted.ctxt, &context)?;
     request.copy_back()
@@ -41,7 +40,8 @@ pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> 
 
 /// Implements `XEN_DOMCTL_setvcpucontext`: replaces a vCPU's registers. Pending events stay pending.
 ///
-/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, and for registers that no processor can have;
+/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, for a domain that is going, and for registers that
+/// no processor holds;
 /// `EOPNOTSUPP` for a null context, which would reset the vCPU; `EFAULT`.
 pub(super) fn set_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();
@@ -54,8 +54,8 @@ pub(super) fn set_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> 
     let context: VcpuGuestContext = request.call.memory().read(wanted.ctxt)?;
     // Up or down before anything lets it run: afterwards it would run with the registers that it had.
     match with_stopped(hv, domain, vcpu, |core| load(vcpu, core, &context)) {
-        None => request.again(),
-        Some(loaded) => loaded.map(|()| Outcome::OK),
+        Err(Errno::EAGAIN) => request.again(),
+        loaded => loaded?.map(|()| Outcome::OK),
     }
 }
 

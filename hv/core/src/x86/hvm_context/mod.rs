@@ -72,8 +72,7 @@ fn save_of_each<M: Machine>(
     writer: &mut Writer,
 ) -> Result<(), Errno> {
     for vcpu in &domain.vcpus {
-        let saved = vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, writer));
-        saved.ok_or(Errno::EAGAIN)??;
+        vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, writer))??;
     }
     Ok(())
 }
@@ -103,8 +102,7 @@ pub fn save_one<M: Machine>(
         save_device(typecode, &mut writer)?;
     } else {
         let vcpu = domain.vcpu(VcpuId(instance)).ok_or(Errno::ENOENT)?;
-        let saved = vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer));
-        saved.ok_or(Errno::EAGAIN)??;
+        vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer))??;
     }
     let bytes = writer.into_bytes();
     let record = Reader(&bytes).next()?;
@@ -125,9 +123,6 @@ pub fn save_one<M: Machine>(
 /// that makes no sense; `ENODATA` for a context without a header or an end; `ENODEV` for a device that the domain does
 /// not have; and as `vcpu_records::load`.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) -> Result<(), Errno> {
-    if domain.is_dying() {
-        return Err(Errno::EINVAL);
-    }
     let mut reader = Reader(bytes);
     let first = reader.next().map_err(|_| Errno::ENODATA)?;
     let header: HvmSaveHeader = if first.typecode == HVM_SAVE_CODE_HEADER {

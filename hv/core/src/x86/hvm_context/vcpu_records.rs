@@ -97,7 +97,7 @@ fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
 /// for one that is not paused.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<'_>) -> Result<(), Errno> {
     let vcpu = domain.vcpu(xen_abi::VcpuId(record.instance.into())).ok_or(Errno::EINVAL)?;
-    vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record)).ok_or(Errno::EAGAIN)??;
+    vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record))??;
     if record.typecode == HVM_SAVE_CODE_CPU {
         vcpu.bring_up();
     }

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod creating;
+mod dead;
 mod ending;
 mod entry;
 mod policy;

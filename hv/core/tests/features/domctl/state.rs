@@ -278,7 +278,8 @@ fn a_vcpu_that_does_not_stop_is_waited_for_by_calling_again() {
     let core = domain.vcpus[0].take_core().unwrap();
     assert_eq!(hvm_context::save(&world.hv, &domain), Err(Errno::EAGAIN));
     let kicks = world.hv.machine.kicks(domain.vcpus[0].processor());
-    assert_eq!(xenolith_core::lifecycle::stopped::with_domain_stopped(&world.hv, &domain, || ()), None);
+    let stopped = xenolith_core::lifecycle::stopped::with_domain_stopped(&world.hv, &domain, || Ok(()));
+    assert_eq!(stopped, Err(Errno::EAGAIN));
     assert!(world.hv.machine.kicks(domain.vcpus[0].processor()) > kicks);
     domain.vcpus[0].put_core(core);
     assert!(hvm_context::save(&world.hv, &domain).is_ok());

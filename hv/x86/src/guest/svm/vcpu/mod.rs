@@ -253,7 +253,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.take_out();
     }
 
-    fn tear_down(&mut self, frames: &mut dyn FrameSource) {
+    fn tear_down(mut self, frames: &mut dyn FrameSource) {
         if let Some(data) = self.last_cpu.and_then(CpuData::of) {
             data.forget(self.id);
         }
