@@ -1,6 +1,6 @@
 //! Two domains on a machine of vectors: the control domain with two vCPUs, and an ordinary one with one.
 
-use std::sync::Arc;
+use xenolith_sync::{Arc, Room};
 
 use xen_abi::{Gfn, Mfn};
 use xenolith_core::{Domain, Hypervisor};

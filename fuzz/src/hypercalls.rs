@@ -1,6 +1,6 @@
 //! Every hypercall through the real table, by guests whose memory changes while it is read.
 
-use std::sync::Arc;
+use xenolith_sync::Arc;
 
 use fastrand::Rng;
 use xen_abi::domctl::XEN_DOMCTL_INTERFACE_VERSION;

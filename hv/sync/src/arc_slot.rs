@@ -1,11 +1,9 @@
 //! A slot for a shared value that any CPU may look up at any moment without a lock.
 
-extern crate alloc;
-
+use crate::arc::Arc;
 use crate::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::construct::const_unless_loom;
 use crate::hint;
-use alloc::sync::Arc;
 use core::marker::PhantomData;
 use core::ptr;
 

@@ -29,6 +29,7 @@
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+mod arc;
 mod arc_slot;
 pub mod atomic;
 pub mod cell;
@@ -39,10 +40,14 @@ mod once;
 mod padded;
 mod per_cpu;
 pub mod rank;
+#[cfg(all(not(target_os = "none"), not(loom)))]
+pub mod refusing;
 mod rw_spin_lock;
 mod spin_lock;
 mod ticket;
+mod try_box;
 
+pub use arc::{Arc, Room, Weak};
 pub use arc_slot::ArcSlot;
 #[cfg(target_os = "none")]
 pub use held::set_held_ranks_of_this_cpu;
@@ -53,3 +58,4 @@ pub use per_cpu::{CpuIndex, CurrentCpu, MAX_CPUS, PerCpu, PerCpuLocal};
 pub use rank::Rank;
 pub use rw_spin_lock::{ReadGuard, RwSpinLock, WriteGuard};
 pub use spin_lock::{PairGuard, SpinGuard, SpinLock};
+pub use try_box::try_box;

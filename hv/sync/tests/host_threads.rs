@@ -272,20 +272,20 @@ fn a_local_value_needs_no_atomics() {
 #[test]
 fn a_slot_is_looked_up_while_it_is_filled_and_emptied() {
     let slot = ArcSlot::new();
-    let value = Arc::new(7);
+    let value = xenolith_sync::Arc::try_new(7).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| (0..10_000).for_each(|_| assert!(slot.get().is_none_or(|found| *found == 7))));
         }
         for _ in 0..1000 {
-            assert!(slot.set(Arc::clone(&value)).is_ok());
-            assert!(slot.is_set() && slot.set(Arc::clone(&value)).is_err());
+            assert!(slot.set(xenolith_sync::Arc::clone(&value)).is_ok());
+            assert!(slot.is_set() && slot.set(xenolith_sync::Arc::clone(&value)).is_err());
             assert_eq!(slot.take().as_deref(), Some(&7));
             assert!(slot.take().is_none());
         }
     });
-    assert_eq!(Arc::strong_count(&value), 1);
-    slot.set(Arc::clone(&value)).unwrap();
+    assert_eq!(xenolith_sync::Arc::strong_count(&value), 1);
+    slot.set(xenolith_sync::Arc::clone(&value)).unwrap();
     drop(slot);
-    assert_eq!(Arc::strong_count(&value), 1);
+    assert_eq!(xenolith_sync::Arc::strong_count(&value), 1);
 }

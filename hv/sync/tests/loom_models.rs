@@ -130,7 +130,7 @@ fn a_shared_value_is_alive_while_it_is_looked_up_and_gone_when_all_let_go() {
         let drops = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
         let dropped = || drops.load(std::sync::atomic::Ordering::SeqCst);
         let slot = Arc::new(ArcSlot::new());
-        assert!(slot.set(std::sync::Arc::new(Counted(drops.clone()))).is_ok());
+        assert!(slot.set(xenolith_sync::Arc::try_new(Counted(drops.clone())).ok().unwrap()).is_ok());
         let other = Arc::clone(&slot);
         let thread = thread::spawn(move || {
             let found = other.get();
@@ -145,5 +145,20 @@ fn a_shared_value_is_alive_while_it_is_looked_up_and_gone_when_all_let_go() {
         drop(found);
         assert_eq!(dropped(), 1);
         assert!(slot.get().is_none());
+    });
+}
+
+#[test]
+fn a_weak_handle_finds_the_value_or_its_end_and_the_memory_goes_back_once() {
+    loom::model(|| {
+        let known = std::cell::OnceCell::new();
+        let value = xenolith_sync::Room::try_new().unwrap().fill_cyclic(|this| {
+            let _ = known.set(this.clone());
+            AtomicU32::new(7)
+        });
+        let weak = known.into_inner().unwrap();
+        let thread = thread::spawn(move || weak.upgrade().map(|value| value.load(Ordering::Relaxed)));
+        drop(value);
+        assert!(thread.join().unwrap().is_none_or(|seen| seen == 7));
     });
 }

@@ -10,7 +10,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::{DomId, Errno, Gfn, VcpuId};
 use xenolith_core::components::event_channel::EventChannels;
@@ -32,6 +31,7 @@ use xenolith_hal::{
     CpuId, CpuState, FrameSource, GuestCpu, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder,
     PageWords, Rights, SegmentAttributes, Time,
 };
+use xenolith_sync::{Arc, Room};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// What a world has.
@@ -161,7 +161,7 @@ impl World {
             cpuid: hv.default_policy().clone(),
             ports: PortRights::none(),
         };
-        hv.domains.insert(Domain::new(parts)).unwrap();
+        hv.domains.insert(Domain::new(Room::try_new().unwrap(), parts)).unwrap();
     }
 
     fn vcpu(&self, plan: Plan, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {

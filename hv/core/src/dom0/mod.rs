@@ -31,8 +31,8 @@ use start_info::Placed;
 use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::{Dom0Ports, PortOwner};
-use xenolith_hal::{CpuId, CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
-use xenolith_sched::{CpuSet, Settings};
+use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
+use xenolith_sync::Room;
 
 /// The parameters of dom0.
 pub struct Dom0Plan<'a> {
@@ -216,7 +216,8 @@ fn make_domain<M: Machine>(hv: &Hypervisor<M>, plan: &Dom0Plan<'_>) -> Result<Do
         ports: PortRights::control(plan.ports),
     };
     open_ports(hv, &parts.vcpus, plan.ports);
-    Ok(Domain::controlled(parts, DomainControl::new(options, 0)))
+    let room = Room::try_new().ok_or(Dom0Error::NoMemory("domain"))?;
+    Ok(Domain::controlled(room, parts, DomainControl::new(options, 0)))
 }
 
 /// Opens the ports of dom0's own devices to it, so that they cause no exits. The port of the power-management timer can

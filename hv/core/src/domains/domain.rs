@@ -15,14 +15,13 @@ use crate::domains::vcpu::Vcpu;
 use crate::domains::vcpus::Vcpus;
 use crate::memory::frames::{PageRef, SharedFrame};
 use crate::memory::physmap::Physmap;
-use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::ports::PortDevices;
 use xenolith_hal::{CpuId, Machine, Mfn};
-use xenolith_sync::{Once, SpinLock, rank};
+use xenolith_sync::{Arc, Once, Room, SpinLock, Weak, rank};
 
 /// The domain number that stands for no domain.
 pub(crate) const NOBODY: DomId = DomId::FIRST_RESERVED;
@@ -113,17 +112,18 @@ pub struct DomainParts<M: Machine> {
 }
 
 impl<M: Machine> Domain<M> {
-    /// Creates a PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`.
-    pub fn new(parts: DomainParts<M>) -> Arc<Self> {
+    /// A PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`. The memory for it comes
+    /// first, since parts that there is no room for would be lost.
+    pub fn new(room: Room<Self>, parts: DomainParts<M>) -> Arc<Self> {
         let options = CreateOptions::pvh(u32::try_from(parts.vcpus.len()).unwrap_or(u32::MAX));
-        Self::controlled(parts, DomainControl::new(options, 0))
+        Self::controlled(room, parts, DomainControl::new(options, 0))
     }
 
-    /// Creates a domain whose vCPUs are all down, and whose pause count is the one in `control`.
-    pub fn controlled(parts: DomainParts<M>, control: DomainControl) -> Arc<Self> {
+    /// A domain whose vCPUs are all down, and which is paused as often as `control` says.
+    pub fn controlled(room: Room<Self>, parts: DomainParts<M>, control: DomainControl) -> Arc<Self> {
         let DomainParts { events, physmap, grants, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();
-        Arc::new_cyclic(|this| Self {
+        room.fill_cyclic(|this| Self {
             id,
             privileged,
             this: this.clone(),

@@ -10,11 +10,11 @@ use crate::domains::scheduler::Scheduler;
 use crate::domains::table::DomainTable;
 use crate::memory::frames::Frames;
 use crate::settings::Settings;
-use alloc::sync::Arc;
 use xen_abi::{DomId, Errno};
 use xenolith_devices::cpuid::CpuidTable;
+use xenolith_devices::mmio_decode;
 use xenolith_hal::{Machine, WallClock};
-use xenolith_sync::{Once, SpinLock, rank};
+use xenolith_sync::{Arc, Once, SpinLock, rank};
 
 /// The one value that holds everything. The machine never calls into it; the image calls [`crate::run::run`] once on
 /// each CPU, and everything happens there.
@@ -50,10 +50,13 @@ pub type DomainRef<M> = Arc<Domain<M>>;
 pub type DomainHandle<'a, M> = Reference<'a, Domain<M>, DomainRef<M>>;
 
 impl<M: Machine> Hypervisor<M> {
-    /// Creates a hypervisor without domains.
+    /// A hypervisor without domains. What is made once and for all is made here, where running out of memory ends nobody
+    /// else's work.
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
         let scheduler = Scheduler::new(&machine);
+        mmio_decode::prepare();
+        let policies = SystemPolicies::new(&machine, settings.capabilities);
         Self {
             machine,
             settings,
@@ -62,7 +65,7 @@ impl<M: Machine> Hypervisor<M> {
             scheduler,
             device_interrupts: DeviceInterrupts::default(),
             wall_clock,
-            policies: SystemPolicies::default(),
+            policies,
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),
             housekeeping: Once::new(),
@@ -101,16 +104,16 @@ impl<M: Machine> Hypervisor<M> {
 
     /// Returns the host CPU policy.
     pub fn host_policy(&self) -> &CpuidTable {
-        self.policies.host(&self.machine, self.settings.capabilities)
+        self.policies.host()
     }
 
     /// Returns the maximum CPU policy of a domain.
     pub fn most_policy(&self) -> &CpuidTable {
-        self.policies.most(&self.machine, self.settings.capabilities)
+        self.policies.most()
     }
 
     /// Returns the default CPU policy of a domain.
     pub fn default_policy(&self) -> &CpuidTable {
-        self.policies.default_for_guest(&self.machine, self.settings.capabilities)
+        self.policies.default_for_guest()
     }
 }

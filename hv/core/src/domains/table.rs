@@ -2,12 +2,11 @@
 
 use crate::domains::domain::{Domain, NOBODY};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
-use xenolith_sync::{ArcSlot, Once};
+use xenolith_sync::{Arc, ArcSlot, Once};
 
 /// Slots in one part of the table.
 const PART: usize = 256;

@@ -2,9 +2,9 @@
 
 use crate::domains::domain::Domain;
 use crate::domains::vcpu::Vcpu;
-use alloc::sync::Arc;
 use xen_abi::VcpuId;
 use xenolith_hal::Machine;
+use xenolith_sync::Arc;
 
 /// A reference to a vCPU that keeps its domain alive.
 pub struct VcpuRef<M: Machine> {

@@ -3,12 +3,12 @@
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::memory::frames::PagingPool;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_abi::Errno;
 use xen_abi::shared_info::{VCPU_INFO_SIZE, XEN_LEGACY_MAX_VCPUS};
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{DomId, GuestCpu, Machine, Mfn, VcpuId};
+use xenolith_sync::try_box;
 
 /// The parameters of new vCPUs.
 pub struct VcpuPlan {
@@ -28,24 +28,41 @@ pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPo
     vcpus.try_reserve_exact(plan.count as usize).map_err(|_| Errno::ENOMEM)?;
     hv.scheduler.reserve(plan.count as usize)?;
     for number in 0..plan.count {
-        let Some(hardware) = hv.machine.new_vcpu(&mut pool.source(&hv.frames, &hv.machine, plan.owner)) else {
+        let Some(vcpu) = new_vcpu(hv, plan, VcpuId(number), pool) else {
             hv.scheduler.release(plan.count as usize);
             let _nobody_else_knows_them = tear_down(hv, &vcpus, plan.owner, pool);
             return Err(Errno::ENOMEM);
         };
-        vcpus.push(new_vcpu(hv, plan, VcpuId(number), hardware));
+        vcpus.push(vcpu);
     }
     Ok(vcpus)
 }
 
-fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, hardware: M::Vcpu) -> Vcpu<M> {
-    let core = VcpuCore::new(id, hardware, plan.mtrr);
-    let vcpu = Vcpu::new(id, Box::new(core), hv.scheduler.place(), hv.machine.now());
+/// One vCPU; none, and nothing is left of it, where the pool or memory is short.
+fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, pool: &mut PagingPool) -> Option<Vcpu<M>> {
+    let mut source = pool.source(&hv.frames, &hv.machine, plan.owner);
+    let hardware = hv.machine.new_vcpu(&mut source)?;
+    let core: VcpuCore<M> = VcpuCore {
+        hardware,
+        lapic: Lapic::new(id),
+        msrs: MsrState::with_mtrr(plan.mtrr),
+        tsc_offset: 0,
+        nmi_pending: false,
+        waits_for_startup: true,
+    };
+    let core = match try_box(core) {
+        Ok(core) => core,
+        Err(core) => {
+            core.hardware.tear_down(&mut source);
+            return None;
+        }
+    };
+    let vcpu = Vcpu::new(id, core, hv.scheduler.place(), hv.machine.now());
     let number = id.0 as usize;
     if number < XEN_LEGACY_MAX_VCPUS {
         vcpu.set_info_place(plan.shared_info, number * VCPU_INFO_SIZE);
     }
-    vcpu
+    Some(vcpu)
 }
 
 /// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already. False if

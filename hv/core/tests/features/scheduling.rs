@@ -1,6 +1,5 @@
 //! Real vCPUs under the scheduling policy, turn by turn.
 
-use std::sync::Arc;
 use xen_abi::VcpuId;
 use xenolith_core::components::vcpu_timers::Timer;
 use xenolith_core::domains::domain::Domain;
@@ -10,6 +9,7 @@ use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, Machine, Time};
 use xenolith_sched::{CpuSet, Settings};
 use xenolith_world::World;
+use xenolith_sync::Arc;
 
 const MS: u64 = 1_000_000;
 

@@ -12,11 +12,9 @@ pub use transfer::{put_leaves, put_msrs};
 use alloc::boxed::Box;
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_hal::Machine;
-use xenolith_sync::Once;
 
-/// The host, maximum and default policies, computed when they are first asked for.
-#[derive(Default)]
-pub struct SystemPolicies(Once<Box<Tables>>);
+/// What the machine can tell and what domains can be told, worked out once.
+pub struct SystemPolicies(Box<Tables>);
 
 struct Tables {
     host: CpuidTable,
@@ -25,29 +23,28 @@ struct Tables {
 }
 
 impl SystemPolicies {
-    fn tables<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &Tables {
-        self.0.get_or_init(|| {
-            let host = |leaf, subleaf| machine.cpuid(leaf, subleaf);
-            Box::new(Tables {
-                host: CpuidTable::of_host(&host),
-                most: CpuidTable::most_for_guest(&host, capabilities),
-                default: CpuidTable::for_guest(&host, capabilities, false),
-            })
-        })
+    /// Those of a machine. Takes memory that must be there: when the hypervisor is made.
+    pub fn new<M: Machine>(machine: &M, capabilities: Capabilities) -> Self {
+        let host = |leaf, subleaf| machine.cpuid(leaf, subleaf);
+        Self(Box::new(Tables {
+            host: CpuidTable::of_host(&host),
+            most: CpuidTable::most_for_guest(&host, capabilities),
+            default: CpuidTable::for_guest(&host, capabilities, false),
+        }))
     }
 
-    /// Returns the policy of the machine's CPUs (host policy).
-    pub fn host<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
-        &self.tables(machine, capabilities).host
+    /// What the machine's CPUs say of themselves.
+    pub const fn host(&self) -> &CpuidTable {
+        &self.0.host
     }
 
-    /// Returns the most that a domain can be shown (maximum policy).
-    pub fn most<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
-        &self.tables(machine, capabilities).most
+    /// What a domain can be told at most.
+    pub const fn most(&self) -> &CpuidTable {
+        &self.0.most
     }
 
-    /// Returns what a domain is shown unless the toolstack says otherwise (default policy).
-    pub fn default_for_guest<M: Machine>(&self, machine: &M, capabilities: Capabilities) -> &CpuidTable {
-        &self.tables(machine, capabilities).default
+    /// What a domain is told unless the toolstack says otherwise.
+    pub const fn default_for_guest(&self) -> &CpuidTable {
+        &self.0.default
     }
 }

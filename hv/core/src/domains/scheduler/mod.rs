@@ -116,7 +116,7 @@ impl<M: Machine> Scheduler<M> {
     /// Enqueues a vCPU on the CPU that suits it best.
     fn enter(&self, machine: &M, mut entity: Entity<VcpuRef<M>>) {
         loop {
-            let (domain, id) = (alloc::sync::Arc::clone(&entity.key().domain), entity.key().id);
+            let (domain, id) = (xenolith_sync::Arc::clone(&entity.key().domain), entity.key().id);
             let Some(vcpu) = domain.vcpu(id) else { return };
             let Some(cpu) = self.suitable(vcpu) else {
                 // No CPU that it may run on is there. It stays aside until its affinity is changed.

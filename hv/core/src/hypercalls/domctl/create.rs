@@ -20,6 +20,7 @@ use xen_abi::domctl::{
 use xen_abi::{DomId, Errno};
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{Machine, NestedSpace};
+use xenolith_sync::Room;
 
 /// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
 const MOST_VCPUS: u32 = 128;
@@ -93,6 +94,7 @@ fn make<M: Machine>(
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
     account.keep_on_demand(u32::MAX);
+    let room = Room::try_new().ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = hv.default_policy().clone();
     let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));
@@ -121,7 +123,7 @@ fn make<M: Machine>(
         cpuid,
         ports: PortRights::none(),
     };
-    let domain = Domain::controlled(parts, DomainControl::new(options, 1));
+    let domain = Domain::controlled(room, parts, DomainControl::new(options, 1));
     domain.own_shared_page(shared);
     Ok(domain)
 }

@@ -1,6 +1,5 @@
 //! A toolstack: what a control domain does by `domctl`.
 
-use std::sync::Arc;
 use xen_abi::domctl::*;
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::{DomId, Errno, Gfn};
@@ -12,6 +11,7 @@ use xenolith_core::memory::populate::{Extent, populate_extent};
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, PAGE_SIZE, PageOrder};
 use xenolith_world::{Answer, World};
+use xenolith_sync::Arc;
 use zerocopy::IntoBytes;
 
 /// Guest frames: one for the structure, and two for what it points to.
