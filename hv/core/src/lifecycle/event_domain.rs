@@ -94,6 +94,10 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
     /// Does nothing: the hypervisor does not listen on any port yet.
     fn hypervisor_event(&self, _vcpu: VcpuId, _port: Port) {}
 
+    fn charge_heap(&self, bytes: u64) -> bool {
+        self.hv.frames.account(self.id).is_some_and(|account| account.charge_heap(bytes))
+    }
+
     fn pirq_limit(&self) -> u32 {
         if self.privileged { PIRQS_OF_CONTROL_DOMAIN } else { PIRQS }
     }

@@ -4,7 +4,7 @@ use super::domain::EventDomain;
 use super::fifo;
 use super::port_set::PortSet;
 use super::port_state::{Binding, PortCell};
-use super::port_table::{PORTS_PER_BUCKET, PortTable};
+use super::port_table::{BUCKET_BYTES, PORTS_PER_BUCKET, PortTable};
 use alloc::vec::Vec;
 use xen_abi::event_fifo::EVTCHN_FIFO_PRIORITY_DEFAULT;
 use xen_abi::{Errno, Port};
@@ -59,12 +59,20 @@ const LINGERING_A_LOOK: u32 = 64;
 
 /// Adds a bucket of ports, which are free. Only with the domain's lock, or before anybody else knows the domain.
 ///
-/// **Errors:** `ENOMEM`; `ENOSPC` if there are as many as there can be.
-pub(super) fn add_ports(ports: &PortTable, bindings: &mut Bindings) -> Result<(), Errno> {
+/// **Errors:** `ENOMEM`, also where `charge` refuses what they take of the heap; `ENOSPC` if there are as many as there can
+/// be.
+pub(super) fn add_ports(
+    ports: &PortTable,
+    bindings: &mut Bindings,
+    charge: impl FnOnce(u64) -> bool,
+) -> Result<(), Errno> {
     let first = ports.valid();
     let end = first.saturating_add(PORTS_PER_BUCKET);
     bindings.free.reserve(end)?;
     bindings.lingering.reserve(end)?;
+    if !charge(BUCKET_BYTES) {
+        return Err(Errno::ENOMEM);
+    }
     ports.grow()?;
     for port in first..end {
         // Port 0 is reserved.
@@ -96,7 +104,7 @@ pub(super) fn find_free<'a, D: EventDomain>(
             if events.ports().valid() >= limit {
                 break;
             }
-            add_ports(events.ports(), bindings)?;
+            add_ports(events.ports(), bindings, |bytes| domain.charge_heap(bytes))?;
             continue;
         };
         if port.0 >= limit {

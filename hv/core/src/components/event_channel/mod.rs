@@ -51,7 +51,7 @@ pub use domain::EventDomain;
 pub use fifo_setup::{expand_array, init_control, set_priority};
 pub use global_virq::GlobalVirqs;
 pub use guest_words::GuestWords;
-pub use port_table::PORTS_PER_BUCKET;
+pub use port_table::{BUCKET_BYTES, PORTS_PER_BUCKET};
 pub use report::{PortReport, QueuesReport, bound_ports, queue_report};
 pub use status::{PortStatus, status};
 pub use virq::{is_global, raise_global, raise_vcpu};
@@ -97,7 +97,7 @@ impl EventChannels {
         states.extend(core::iter::repeat_with(VcpuState::new).take(vcpus as usize));
         let ports = PortTable::new();
         let mut bindings = Bindings::default();
-        add_ports(&ports, &mut bindings)?;
+        add_ports(&ports, &mut bindings, |_| true)?;
         if let Some(cell) = ports.get(Port(0)) {
             cell.change().set(Binding::guest(Kind::Reserved, VcpuId(0)));
         }

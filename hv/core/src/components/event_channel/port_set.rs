@@ -38,7 +38,7 @@ impl PortSet {
     /// **Errors:** `ENOMEM`.
     pub(super) fn reserve(&mut self, end: u32) -> Result<(), Errno> {
         let groups = end.div_ceil(PORTS_A_GROUP) as usize;
-        self.groups.try_reserve(groups.saturating_sub(self.groups.len())).map_err(|_| Errno::ENOMEM)?;
+        self.groups.try_reserve_exact(groups.saturating_sub(self.groups.len())).map_err(|_| Errno::ENOMEM)?;
         if groups > self.groups.len() {
             self.groups.resize(groups, Group { any: 0, words: [0; BITS as usize] });
         }

@@ -13,6 +13,10 @@ const BUCKETS_PER_GROUP: u32 = if cfg!(loom) { 1 } else { 64 };
 const GROUPS: usize =
     if cfg!(loom) { 1 } else { (EVTCHN_FIFO_NR_CHANNELS / (PORTS_PER_BUCKET * BUCKETS_PER_GROUP)) as usize };
 
+/// What one more bucket takes of the heap, in bytes, its share of the table and of the sets of ports included.
+pub const BUCKET_BYTES: u64 =
+    PORTS_PER_BUCKET as u64 * size_of::<PortCell>() as u64 + 2 * size_of::<Once<Bucket>>() as u64;
+
 type Bucket = Vec<PortCell>;
 type Group = Vec<Once<Bucket>>;
 

@@ -34,7 +34,9 @@ pub fn map<W: World>(world: &W, caller: &W::Party, request: MapRequest) -> Resul
         return Err(Failure::General);
     }
     let granter = world.party(request.granter).ok_or(Failure::BadDomain)?;
-    let handle = caller.grants().mappings.lock().reserve().ok_or(Failure::NoSpace)?;
+    let account = world.frames().account(caller.id()).ok_or(Failure::NoSpace)?;
+    let charge = |bytes| account.charge_heap(bytes);
+    let handle = caller.grants().mappings.lock().reserve(charge).ok_or(Failure::NoSpace)?;
     let write = !flags.contains(GrantMapFlags::READONLY);
     let mapped = pin(world, &granter, request.reference, Use { by: caller.id(), write, map: true })
         .and_then(|pinned| place(world, caller, &granter, request, pinned));

@@ -37,42 +37,61 @@ pub enum Taken {
     Leaving(Mapped, Epoch),
 }
 
-/// The handles of a domain. They are allocated in turn, so that an old one is not soon reused.
+/// A page's worth of handles.
+type Frame = Vec<Slot>;
+
+/// What one more page's worth of handles takes of the heap, in bytes.
+pub const FRAME_BYTES: u64 = (HANDLES_A_FRAME as usize * size_of::<Slot>() + size_of::<Frame>()) as u64;
+
+/// The handles of a domain. They are given out in turn, so that an old one does not soon mean something new.
+///
+/// They come in pieces that stay where they are: however many there are, one more takes a constant time.
 #[derive(Debug)]
 pub struct Maptrack {
-    slots: Vec<Slot>,
-    limit: u32,
+    frames: Vec<Frame>,
+    limit_frames: u32,
     /// The first and the last free handle.
     free: Option<(u32, u32)>,
 }
 
 impl Maptrack {
     pub const fn new(frames: u32) -> Self {
-        Self { slots: Vec::new(), limit: frames.saturating_mul(HANDLES_A_FRAME), free: None }
+        Self { frames: Vec::new(), limit_frames: frames, free: None }
     }
 
-    /// Reserves a handle; None past the limit or if memory is short.
-    pub fn reserve(&mut self) -> Option<GrantHandle> {
+    /// Reserves a handle; none past the limit, when memory is short, or when `charge` refuses the bytes that more handles
+    /// take.
+    pub fn reserve(&mut self, charge: impl FnOnce(u64) -> bool) -> Option<GrantHandle> {
         if self.free.is_none() {
-            self.grow()?;
+            self.grow(charge)?;
         }
         let (first, last) = self.free?;
-        let slot = self.slots.get_mut(first as usize)?;
+        let slot = self.slot_mut(first)?;
         let Slot::Free(next) = *slot else { return None };
         *slot = Slot::Busy;
         self.free = next.map(|next| (next, last));
         Some(GrantHandle(first))
     }
 
-    fn grow(&mut self) -> Option<()> {
-        let first = u32::try_from(self.slots.len()).ok()?;
-        let end = first.saturating_add(HANDLES_A_FRAME).min(self.limit);
-        if first >= end {
+    fn slot_mut(&mut self, handle: u32) -> Option<&mut Slot> {
+        self.frames.get_mut((handle / HANDLES_A_FRAME) as usize)?.get_mut((handle % HANDLES_A_FRAME) as usize)
+    }
+
+    fn grow(&mut self, charge: impl FnOnce(u64) -> bool) -> Option<()> {
+        if self.frames.len() >= self.limit_frames as usize {
             return None;
         }
-        self.slots.try_reserve(HANDLES_A_FRAME as usize).ok()?;
-        self.slots.extend((first..end).map(|n| Slot::Free((n + 1 < end).then_some(n + 1))));
-        self.free = Some((first, end - 1));
+        let first = self.end();
+        let last = first.checked_add(HANDLES_A_FRAME)?.checked_sub(1)?;
+        let mut frame = Vec::new();
+        self.frames.try_reserve(1).ok()?;
+        frame.try_reserve_exact(HANDLES_A_FRAME as usize).ok()?;
+        if !charge(FRAME_BYTES) {
+            return None;
+        }
+        frame.extend((first..=last).map(|handle| Slot::Free((handle < last).then(|| handle.wrapping_add(1)))));
+        self.frames.push(frame);
+        self.free = Some((first, last));
         Some(())
     }
 
@@ -86,8 +105,8 @@ impl Maptrack {
         self.fill(handle, Slot::Leaving(mapped, until));
     }
 
-    fn fill(&mut self, handle: GrantHandle, state: Slot) {
-        if let Some(slot) = self.slots.get_mut(handle.0 as usize)
+    fn settle(&mut self, handle: GrantHandle, state: Slot) {
+        if let Some(slot) = self.slot_mut(handle.0)
             && *slot == Slot::Busy
         {
             *slot = state;
@@ -96,7 +115,7 @@ impl Maptrack {
 
     /// Takes the mapping of a handle and reserves the handle meanwhile; None if it has no mapping.
     pub fn take(&mut self, handle: GrantHandle) -> Option<Taken> {
-        let slot = self.slots.get_mut(handle.0 as usize)?;
+        let slot = self.slot_mut(handle.0)?;
         let taken = match *slot {
             Slot::Free(_) | Slot::Busy => return None,
             Slot::Mapped(mapped) => Taken::Mapped(mapped),
@@ -108,12 +127,12 @@ impl Maptrack {
 
     /// Frees a reserved handle.
     pub fn free(&mut self, handle: GrantHandle) {
-        let Some(slot) = self.slots.get_mut(handle.0 as usize).filter(|slot| **slot == Slot::Busy) else { return };
+        let Some(slot) = self.slot_mut(handle.0).filter(|slot| **slot == Slot::Busy) else { return };
         *slot = Slot::Free(None);
         self.free = match self.free {
             None => Some((handle.0, handle.0)),
             Some((first, last)) => {
-                if let Some(tail) = self.slots.get_mut(last as usize) {
+                if let Some(tail) = self.slot_mut(last) {
                     *tail = Slot::Free(Some(handle.0));
                 }
                 Some((first, handle.0))
@@ -123,7 +142,7 @@ impl Maptrack {
 
     /// Returns the number one past the highest handle ever used.
     pub const fn end(&self) -> u32 {
-        self.slots.len() as u32
+        (self.frames.len() as u32).saturating_mul(HANDLES_A_FRAME)
     }
 }
 
@@ -136,21 +155,33 @@ mod tests {
     #[test]
     fn a_freed_handle_comes_back_last() {
         let mut track = Maptrack::new(1);
-        let first = track.reserve().unwrap();
+        let first = track.reserve(|_| true).unwrap();
         track.set(first, MAPPED);
         assert_eq!(track.take(first), Some(Taken::Mapped(MAPPED)));
         assert_eq!(track.take(first), None, "taken twice");
         track.free(first);
-        let rest: Vec<_> = core::iter::from_fn(|| track.reserve()).collect();
+        let rest: Vec<_> = core::iter::from_fn(|| track.reserve(|_| true)).collect();
         assert_eq!((rest.len(), rest.first(), rest.last()), (256, Some(&GrantHandle(1)), Some(&first)));
     }
 
     #[test]
     fn handles_end_at_the_limit() {
         let mut track = Maptrack::new(0);
-        assert_eq!(track.reserve(), None);
+        assert_eq!(track.reserve(|_| true), None);
         assert_eq!(track.take(GrantHandle(0)), None);
         let mut track = Maptrack::new(2);
-        assert_eq!(core::iter::from_fn(|| track.reserve()).count(), 512);
+        assert_eq!(core::iter::from_fn(|| track.reserve(|_| true)).count(), 512);
+        assert_eq!(track.end(), 512);
+    }
+
+    #[test]
+    fn more_handles_come_only_where_they_may_be_charged() {
+        let mut track = Maptrack::new(9);
+        assert_eq!(track.reserve(|_| false), None);
+        let first = track.reserve(|bytes| bytes == FRAME_BYTES).unwrap();
+        assert!((1..256).all(|_| track.reserve(|_| false).is_some()), "they are paid for");
+        assert_eq!(track.reserve(|_| false), None);
+        track.free(first);
+        assert_eq!(track.reserve(|_| false), Some(first));
     }
 }

@@ -21,8 +21,11 @@ mod version;
 
 pub use copy::{End, Named, copy};
 pub use map::{MapRequest, Unmapping, begin_unmap, finish_unmap, map, release_mappings};
+pub use maptrack::FRAME_BYTES as MAPTRACK_FRAME_BYTES;
 pub use party::{MemoryOf, Party, World};
 pub use pin::{Pinned, Use, pin, unpin};
 pub use status::{Failure, status_of};
-pub use table::{CannotGrow, GrantTable, Limits, Part, Shape, Source, TableFrame, Version, status_frames_for};
+pub use table::{
+    CannotGrow, FRAME_BYTES, GrantTable, Limits, Part, Shape, Source, TableFrame, Version, status_frames_for,
+};
 pub use version::{set_version, swap};

@@ -83,7 +83,13 @@ pub enum Part {
 
 type ActiveFrame = Box<[SpinLock<Active, rank::GrantMapping>]>;
 
-/// The frames and the version of a table. Held for reading while grants are used, for writing to change it.
+/// What a frame of entries takes of the heap, in bytes, and one of status words.
+pub const FRAME_BYTES: u64 = (GRANT_ENTRIES_V1_PER_PAGE as usize * size_of::<SpinLock<Active, rank::GrantMapping>>()
+    + size_of::<ActiveFrame>()
+    + size_of::<TableFrame>()) as u64;
+const STATUS_FRAME_BYTES: u64 = size_of::<TableFrame>() as u64;
+
+/// The frames and the form of a table. Read under the table's lock while grants are used, written to change it.
 #[derive(Debug)]
 pub struct Shape {
     version: Version,
@@ -175,8 +181,8 @@ impl Shape {
             self.entries.try_reserve(1).map_err(|_| CannotGrow)?;
             let mut active = Vec::new();
             active.try_reserve_exact(GRANT_ENTRIES_V1_PER_PAGE as usize).map_err(|_| CannotGrow)?;
+            let frame = from.take_for(FRAME_BYTES)?;
             active.extend((0..GRANT_ENTRIES_V1_PER_PAGE).map(|_| SpinLock::new(Active::UNUSED)));
-            let frame = from.take()?;
             self.active.push(active.into_boxed_slice());
             self.entries.push(TableFrame { frame, place: None });
         }
@@ -192,7 +198,7 @@ impl Shape {
         }
         while self.status.len() < status_frames_for(self.frame_count()) as usize {
             self.status.try_reserve(1).map_err(|_| CannotGrow)?;
-            self.status.push(TableFrame { frame: from.take()?, place: None });
+            self.status.push(TableFrame { frame: from.take_for(STATUS_FRAME_BYTES)?, place: None });
         }
         Ok(())
     }
@@ -215,8 +221,14 @@ pub struct Source<'a, P: Pages> {
 }
 
 impl<P: Pages> Source<'_, P> {
-    fn take(&self) -> Result<SharedFrame, CannotGrow> {
-        self.frames.take_shared(self.pages, self.owner).ok_or(CannotGrow)
+    /// A frame of the table, for which the domain makes the hypervisor use so many bytes of its heap.
+    fn take_for(&self, heap_bytes: u64) -> Result<SharedFrame, CannotGrow> {
+        let account = self.frames.account(self.owner).filter(|account| account.charge_heap(heap_bytes));
+        let account = account.ok_or(CannotGrow)?;
+        self.frames.take_shared(self.pages, self.owner).ok_or_else(|| {
+            account.uncharge_heap(heap_bytes);
+            CannotGrow
+        })
     }
 }
 
@@ -257,7 +269,15 @@ impl GrantTable {
         if frames > self.limits.frames {
             return Err(CannotGrow);
         }
-        self.shape.write().grow(frames, from)
+        // One at a time: others use grants meanwhile.
+        loop {
+            let mut shape = self.shape.write();
+            let next = shape.frame_count().saturating_add(1).min(frames);
+            shape.grow(next, from)?;
+            if shape.frame_count() >= frames {
+                return Ok(());
+            }
+        }
     }
 
     /// Returns frame `index` of a part, for the toolstack or the domain itself to map. The table grows to it where its
@@ -269,8 +289,10 @@ impl GrantTable {
             Part::Status if shape.version == Version::V1 => return None,
             Part::Status => frames_for_status(index.checked_add(1)?)?,
         };
-        if shape.part(part).len() <= index as usize && needed <= self.limits.frames {
-            let _ = shape.grow(needed, from);
+        if shape.part(part).len() <= index as usize {
+            drop(shape);
+            let _ = self.grow(needed, from);
+            shape = self.shape.write();
         }
         Some(shape.part(part).get(index as usize)?.frame.mfn())
     }

@@ -3,8 +3,8 @@
 use super::scheduling::apply_share;
 use super::{Request, chosen};
 use crate::components::control::{CreateOptions, DomainControl};
-use crate::components::event_channel::EventChannels;
-use crate::components::grant::{GrantTable, Limits};
+use crate::components::event_channel::{BUCKET_BYTES, EventChannels, PORTS_PER_BUCKET};
+use crate::components::grant::{FRAME_BYTES, GrantTable, Limits, MAPTRACK_FRAME_BYTES};
 use crate::components::port_rights::PortRights;
 use crate::domains::domain::{Domain, DomainParts};
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
@@ -26,7 +26,11 @@ use xenolith_sync::Room;
 const MOST_VCPUS: u32 = 128;
 /// The size of the paging pool before the toolstack sets it, in pages. **Source:** Xen's `hap_enable`.
 const FIRST_POOL_PAGES: u32 = 256;
-/// The only cpupool, and none at all.
+/// The most that one domain may make the hypervisor use of its heap. It does for all grant frames and ports of xl's
+/// defaults and for 50,000 mappings of others' grants; xl allows five times as many, and asks no memory of the domain for
+/// them.
+const MOST_HEAP_BYTES: u64 = 4 << 20;
+/// The only pool of CPUs, and none at all.
 const POOLS: [u32; 2] = [0, u32::MAX];
 
 /// Implements `XEN_DOMCTL_createdomain`: creates a domain without memory, without vCPUs, and paused once.
@@ -85,6 +89,17 @@ fn check(wanted: &DomctlCreatedomain, most: Limits) -> Result<Limits, Errno> {
     Ok(limits)
 }
 
+/// How much of the hypervisor's heap the domain may make it use, in bytes: what its limits allow, but never more than
+/// [`MOST_HEAP_BYTES`].
+fn heap_budget(limits: Limits, highest_port: u32) -> u64 {
+    let buckets = u64::from(highest_port / PORTS_PER_BUCKET).saturating_add(1);
+    let ports = buckets.saturating_mul(BUCKET_BYTES);
+    // A frame of status words goes with some of entries.
+    let frames = u64::from(limits.frames).saturating_mul(FRAME_BYTES.saturating_mul(2));
+    let mappings = u64::from(limits.maptrack_frames).saturating_mul(MAPTRACK_FRAME_BYTES);
+    ports.saturating_add(frames).saturating_add(mappings).min(MOST_HEAP_BYTES)
+}
+
 fn make<M: Machine>(
     hv: &Hypervisor<M>,
     id: DomId,
@@ -94,6 +109,7 @@ fn make<M: Machine>(
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
     account.keep_on_demand(u32::MAX);
+    account.begin_heap(heap_budget(limits, wanted.max_evtchn_port));
     let room = Room::try_new().ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = hv.default_policy().clone();

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use xenolith_hal::DomId;
-use xenolith_sync::atomic::{AtomicU32, Ordering};
+use xenolith_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The frames of one domain. They stay counted until the last reference to them is gone, so an identifier may be
 /// used again only when [`Account::is_empty`].
@@ -19,6 +19,9 @@ pub struct Account {
     /// How many of those the domain keeps, which therefore count against its maximum: all, until `keep_on_demand` says
     /// less.
     on_demand_kept: AtomicU32,
+    /// Bytes of the hypervisor's heap that the domain makes it use, and how many that may be.
+    heap: AtomicU64,
+    max_heap: AtomicU64,
 }
 
 impl Account {
@@ -31,6 +34,8 @@ impl Account {
             claimed: none(),
             on_demand: none(),
             on_demand_kept: AtomicU32::new(u32::MAX),
+            heap: AtomicU64::new(0),
+            max_heap: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -75,7 +80,32 @@ impl Account {
         self.claimed.load(Ordering::Acquire)
     }
 
-    /// Returns true if no frame belongs to the domain.
+    /// Bytes of the hypervisor's heap that the domain makes it use, as far as the domain itself decides how many.
+    pub fn heap_bytes(&self) -> u64 {
+        self.heap.load(Ordering::Acquire)
+    }
+
+    /// Begins the account of a domain that makes the hypervisor use at most so many bytes of its heap.
+    pub fn begin_heap(&self, max_bytes: u64) {
+        self.heap.store(0, Ordering::Release);
+        self.max_heap.store(max_bytes, Ordering::Release);
+    }
+
+    /// Counts bytes of the heap in that the domain makes the hypervisor take; false, and none counted, if they would pass
+    /// its budget. They stay counted until the domain ends.
+    #[must_use]
+    pub fn charge_heap(&self, bytes: u64) -> bool {
+        let max = self.max_heap.load(Ordering::Acquire);
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
+        self.heap.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// What was to be taken is not there after all.
+    pub fn uncharge_heap(&self, bytes: u64) {
+        let _ = self.heap.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used.saturating_sub(bytes)));
+    }
+
+    /// True when no frame belongs to the domain.
     pub fn is_empty(&self) -> bool {
         self.total() == 0 && self.shared() == 0
     }
@@ -179,6 +209,18 @@ mod tests {
         account.uncharge(5);
         assert!(account.is_empty());
         assert!(!account.charge(6) && account.charge(5), "the maximum alone counts");
+    }
+
+    #[test]
+    fn a_charge_past_the_budget_of_the_heap_counts_nothing() {
+        let account = Account::new();
+        account.begin_heap(100);
+        assert!(account.charge_heap(60) && !account.charge_heap(41) && !account.charge_heap(u64::MAX));
+        account.uncharge_heap(20);
+        assert!(account.charge_heap(60));
+        assert_eq!(account.heap_bytes(), 100);
+        account.begin_heap(10);
+        assert!(account.charge_heap(10), "another domain of the same number");
     }
 
     #[test]
