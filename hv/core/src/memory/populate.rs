@@ -1,6 +1,6 @@
 //! Populating a p2m with new pages, and removing pages for good.
 
-use crate::memory::frames::{AllocationError, OwnedFrame, Pages};
+use crate::memory::frames::{AllocationError, OwnedFrame, Pages, PagingPool};
 use crate::memory::physmap::{Editor, Memory};
 use xen_abi::Errno;
 use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
@@ -15,7 +15,8 @@ pub struct Extent {
 /// Populates an extent with new, scrubbed pages. The domain's own memory that was mapped there stays the domain's but
 /// is no longer mapped.
 ///
-/// **Errors:** `ENOMEM`; `EINVAL` where a grant, a foreign page or a device is mapped, and beyond what the domain can
+/// **Errors:** `ENOMEM` where machine memory is short, of which some may be free soon; `ENOSPC` where the domain's pool pays
+/// for no more page tables, which waiting does not change; `EINVAL` where a grant, a foreign page or a device stands, and beyond what the domain can
 /// address; `EPERM` past the domain's maximum. Nothing was changed.
 pub fn populate_extent<P: Pages, S: NestedSpace>(
     memory: &Memory<'_, P, S>,
@@ -54,7 +55,8 @@ fn place<P: Pages, S: NestedSpace>(
         Err(error) => {
             // No guest saw the pages unless some were mapped and taken out again: then they wait.
             memory.frames.retire(owned);
-            Err(error)
+            let spent = |pool: &mut PagingPool| pool.used() >= pool.size();
+            Err(if error == Errno::ENOMEM && memory.physmap.with_pool(spent) { Errno::ENOSPC } else { error })
         }
     }
 }

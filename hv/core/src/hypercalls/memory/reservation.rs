@@ -23,6 +23,10 @@ const MAX_ORDER_OF_CONTROL_DOMAIN: u32 = 18;
 /// The most extents whose progress fits beside the operation's number.
 const MOST_EXTENTS: u64 = (u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT) as u64;
 
+/// How long, and how often, a step is tried for which memory is short, and some waits to be free.
+const PATIENCE_NS: u64 = 5_000_000;
+const MOST_TRIES: u32 = 1 << 12;
+
 fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
     if call.may(Action::AllocateLargeBlocks, Object::Machine).is_ok() { MAX_ORDER_OF_CONTROL_DOMAIN } else { MAX_ORDER }
 }
@@ -30,7 +34,7 @@ fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
 /// The result of one extent.
 enum Step {
     Done,
-    /// Memory is short now, and some is about to be free.
+    /// Something else comes first; the call is made again.
     Wait,
     /// It cannot be done.
     Stop,
@@ -89,13 +93,27 @@ fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, in
     Some(Extent { gfn, order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
 }
 
-/// Handles a shortage of memory: if some waits for a grace period, expedites it, and the caller tries again.
-fn short_of_memory<M: Machine>(call: &Call<'_, M>) -> Step {
-    if call.hv.frames.waiting() == 0 {
-        return Step::Stop;
+/// Memory is short: where some waits to be free, everybody who keeps it is hurried, and the step is tried again as it
+/// comes, for a few milliseconds. Never by another call: on a busy machine something always waits, and the caller's vCPU
+/// would do nothing else any more.
+fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: impl Fn() -> Result<(), Errno>) -> Step {
+    let (hv, started) = (call.hv, call.hv.machine.now());
+    for _ in 0..MOST_TRIES {
+        match step() {
+            Ok(()) => return Step::Done,
+            Err(Errno::ENOMEM) if hv.frames.waiting() > 0 => {}
+            Err(_) => return Step::Stop,
+        }
+        if hv.machine.now().since_ns(started) > PATIENCE_NS {
+            break;
+        }
+        hv.frames.expedite(&hv.machine);
+        // Nothing that was looked up in a translation is held here.
+        hv.frames.quiet(hv.machine.this_cpu());
+        hv.frames.poll(&hv.machine);
+        hv.machine.open_interrupt_window();
     }
-    call.hv.frames.expedite(&call.hv.machine);
-    Step::Wait
+    Step::Stop
 }
 
 /// Scrubs part of the free memory before a block larger than 2 MiB is allocated: scrubbing such a block at once would
@@ -113,11 +131,11 @@ pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         if clears_first(call, order) {
             return Step::Wait;
         }
-        match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
-            Ok(_owned_without_a_place) => Step::Done,
-            Err(AllocationError::NoMemory) => short_of_memory(call),
-            Err(_) => Step::Stop,
-        }
+        with_memory_that_waits(call, || match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
+            Ok(_owned_without_a_place) => Ok(()),
+            Err(AllocationError::NoMemory) => Err(Errno::ENOMEM),
+            Err(_) => Err(Errno::EPERM),
+        })
     })
 }
 
@@ -146,11 +164,7 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             return Step::Wait;
         }
         let populate = if on_demand { populate_on_demand } else { populate_extent };
-        match populate(&call.hv.memory(target), extent, below) {
-            Ok(()) => Step::Done,
-            Err(Errno::ENOMEM) => short_of_memory(call),
-            Err(_) => Step::Stop,
-        }
+        with_memory_that_waits(call, || populate(&call.hv.memory(target), extent, below))
     })
 }
 
