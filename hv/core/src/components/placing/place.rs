@@ -78,7 +78,9 @@ fn move_here<P: Pages, S: NestedSpace>(
     }
     memory.edit(|editor| {
         vacate(editor, gfn)?;
-        if let Some(before) = before {
+        // Another vCPU may have moved it since it was looked for, and something else stands there.
+        let still_there = |before: &Gfn| editor.lookup(*before).is_some_and(|at| at.mfn == mfn && at.kind == kind);
+        if let Some(before) = before.filter(still_there) {
             editor.unmap(before).map_err(PlaceError::from)?;
         }
         Ok(editor.place(gfn, mfn, Rights::ALL, kind).map(|_| ())?)
