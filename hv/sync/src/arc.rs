@@ -199,12 +199,12 @@ impl<T> Weak<T> {
     fn strong(&self) -> &AtomicUsize {
         // SAFETY: this handle is counted in `weak`, so the memory is there, and the counts were written before any handle
         // was made. The value is not touched.
-        unsafe { &*(&raw const (*self.pointer.as_ptr()).strong) }
+        unsafe { &(*self.pointer.as_ptr()).strong }
     }
 
     fn weak(&self) -> &AtomicUsize {
         // SAFETY: as above.
-        unsafe { &*(&raw const (*self.pointer.as_ptr()).weak) }
+        unsafe { &(*self.pointer.as_ptr()).weak }
     }
 
     /// The value, if others still keep it.

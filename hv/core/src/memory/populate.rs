@@ -47,7 +47,7 @@ fn place<P: Pages, S: NestedSpace>(
         AllocationError::NoMemory => Errno::ENOMEM,
         AllocationError::OverMaximum | AllocationError::NoDomain => Errno::EPERM,
     })?;
-    match memory.edit(|editor| map_run(editor, extent, owned.mfn())) {
+    match map_run(memory, extent, owned.mfn()) {
         Ok(()) => {
             let _ = owned.into_mapping();
             Ok(())
@@ -61,34 +61,73 @@ fn place<P: Pages, S: NestedSpace>(
     }
 }
 
-/// Maps pages at an extent, in the largest pages that fit.
-fn map_run<P: Pages, S: NestedSpace>(
-    editor: &mut Editor<'_, '_, P, S>,
-    extent: Extent,
-    first: Mfn,
-) -> Result<(), Errno> {
-    let count = extent.order.pages();
-    extent.gfn.checked_add(count).ok_or(Errno::EINVAL)?;
-    // Mostly nothing is there and one large page fits, which needs no look at each of its frames.
-    if piece(extent.gfn, first, count).pages() == count {
-        let mapping = Mapping { mfn: first, order: extent.order, rights: Rights::ALL, kind: PageKind::Ram };
-        match editor.map(extent.gfn, mapping) {
+/// How many pages are mapped or looked at under the translation's lock.
+const PART: u64 = PageOrder::SIZE_2M.pages();
+
+/// A run of guest frames in parts: where each begins, counted from the first, and how many pages it has.
+fn parts(count: u64) -> impl Iterator<Item = (u64, u64)> {
+    (0..count.div_ceil(PART)).map(move |part| (part * PART, (count - part * PART).min(PART)))
+}
+
+/// Maps pages at an extent: as one if nothing is there, which it mostly is, or part by part.
+fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, first: Mfn) -> Result<(), Errno> {
+    let Extent { gfn, order } = extent;
+    let count = order.pages();
+    gfn.checked_add(count).ok_or(Errno::EINVAL)?;
+    let fits = order.aligned(gfn.0) && [PageOrder::SIZE_4K, PageOrder::SIZE_2M, PageOrder::SIZE_1G].contains(&order);
+    if fits {
+        let mapping = Mapping { mfn: first, order, rights: Rights::ALL, kind: PageKind::Ram };
+        match memory.edit(|editor| editor.map(gfn, mapping)) {
             Err(MapError::Occupied) => {}
             done => return done.map_err(errno_of),
         }
     }
     let foreign = |at: Mapping| !matches!(at.kind, PageKind::Ram | PageKind::Shared);
-    if (0..count).any(|n| editor.lookup(Gfn(extent.gfn.0 + n)).is_some_and(foreign)) {
-        return Err(Errno::EINVAL);
+    for (start, pages) in parts(count) {
+        let mut frames = (start..start + pages).map(|page| Gfn(gfn.0 + page));
+        if memory.edit(|editor| frames.any(|gfn| editor.lookup(gfn).is_some_and(foreign))) {
+            return Err(Errno::EINVAL);
+        }
     }
+    for (start, pages) in parts(count) {
+        let (gfn, mfn) = (Gfn(gfn.0 + start), Mfn(first.0 + start));
+        if let Err(error) = memory.edit(|editor| map_part(editor, gfn, mfn, pages)) {
+            take_out(memory, extent.gfn, first, start);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Takes out what was mapped a moment ago, which needs no table more, as far as it still stands there.
+fn take_out<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, gfn: Gfn, first: Mfn, count: u64) {
+    for (start, pages) in parts(count) {
+        memory.edit(|editor| {
+            for page in start..start + pages {
+                let (gfn, mfn) = (Gfn(gfn.0 + page), Mfn(first.0 + page));
+                if editor.lookup(gfn).is_some_and(|at| at.mfn == mfn) {
+                    let _ = editor.unmap(gfn);
+                }
+            }
+        });
+    }
+}
+
+/// Maps at most 512 pages in the largest pieces that fit; all of them or none.
+fn map_part<P: Pages, S: NestedSpace>(
+    editor: &mut Editor<'_, '_, P, S>,
+    first_gfn: Gfn,
+    first_mfn: Mfn,
+    count: u64,
+) -> Result<(), Errno> {
     let mut done = 0;
     while done < count {
-        let (gfn, mfn) = (Gfn(extent.gfn.0 + done), Mfn(first.0 + done));
+        let (gfn, mfn) = (Gfn(first_gfn.0 + done), Mfn(first_mfn.0 + done));
         let order = piece(gfn, mfn, count - done);
         if let Err(error) = map_piece(editor, gfn, mfn, order) {
             for page in 0..done {
                 // What was mapped a moment ago comes out without a table more.
-                let _ = editor.unmap(Gfn(extent.gfn.0 + page));
+                let _ = editor.unmap(Gfn(first_gfn.0 + page));
             }
             return Err(error);
         }
@@ -97,10 +136,11 @@ fn map_run<P: Pages, S: NestedSpace>(
     Ok(())
 }
 
-/// Returns the largest page order that fits both frames and the rest of the run.
+/// The largest page that fits both frames and the rest of a part.
 fn piece(gfn: Gfn, mfn: Mfn, left: u64) -> PageOrder {
-    let fits = |order: &PageOrder| order.pages() <= left && order.aligned(gfn.0) && order.aligned(mfn.0);
-    [PageOrder::SIZE_1G, PageOrder::SIZE_2M].into_iter().find(fits).unwrap_or(PageOrder::SIZE_4K)
+    let large = PageOrder::SIZE_2M;
+    let fits = large.pages() <= left && large.aligned(gfn.0) && large.aligned(mfn.0);
+    if fits { large } else { PageOrder::SIZE_4K }
 }
 
 fn map_piece<P: Pages, S: NestedSpace>(

@@ -48,22 +48,24 @@ impl AddressRange {
     const fn holds(&self, other: &Self) -> bool {
         self.start <= other.start && other.end <= self.end
     }
-
-    fn frames(&self) -> impl Iterator<Item = Gfn> + use<> {
-        (self.start >> PAGE_SHIFT..self.end >> PAGE_SHIFT).map(Gfn)
-    }
 }
 
-/// Unmaps the device pages of a range from a guest.
+/// How many pages are taken away under the translation's lock.
+const PAGES_AT_ONCE: u64 = 512;
+
+/// Takes the device pages of a range away from a guest.
 pub(super) fn hide<M: Machine>(owner: &Owner<'_, M>, range: AddressRange) {
-    owner.memory.edit(|editor| {
-        for gfn in range.frames() {
-            if editor.lookup(gfn).is_some_and(|there| there.kind == PageKind::Mmio) {
-                // What cannot be taken away for want of a table stays; it is a device's page either way.
-                let _ = editor.unmap(gfn);
+    let (first, end) = (range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT);
+    for start in (first..end).step_by(PAGES_AT_ONCE as usize) {
+        owner.memory.edit(|editor| {
+            for gfn in (start..start.saturating_add(PAGES_AT_ONCE).min(end)).map(Gfn) {
+                if editor.lookup(gfn).is_some_and(|there| there.kind == PageKind::Mmio) {
+                    // What cannot be taken away for want of a table stays; it is a device's page either way.
+                    let _ = editor.unmap(gfn);
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 impl Pci {
