@@ -2,6 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --profile checked --test loom_vcpu_end`.
 #![cfg(loom)]
 
+#[path = "features/hypercall_world/mod.rs"]
 mod hypercall_world;
 
 use hypercall_world::World;

@@ -165,8 +165,7 @@ pub trait GuestCpu: Send {
     /// Called on the CPU that ran it last, when it stops running there.
     fn park(&mut self);
 
-    /// Gives back what [`Machine::new_vcpu`] took. Whoever holds the vCPU gives it up for that, so nobody can use it any
-    /// more.
+    /// Frees what [`Machine::new_vcpu`] took. Consumes the vCPU, so that nothing can use it any more.
     fn tear_down(self, _frames: &mut dyn FrameSource)
     where
         Self: Sized,

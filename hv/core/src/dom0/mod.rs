@@ -31,7 +31,8 @@ use start_info::Placed;
 use xen_abi::domctl::{ArchDomainconfig, EmulationFlags, MiscFlags};
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_devices::ports::{Dom0Ports, PortOwner};
-use xenolith_hal::{CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
+use xenolith_hal::{CpuId, CpuState, DomId, Gpa, GuestCpu, LogLevel, Machine, Mfn, PAGE_SIZE, Unconfined, VcpuId};
+use xenolith_sched::{CpuSet, Settings};
 use xenolith_sync::Room;
 
 /// The parameters of dom0.

@@ -112,14 +112,14 @@ pub struct DomainParts<M: Machine> {
 }
 
 impl<M: Machine> Domain<M> {
-    /// A PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`. The memory for it comes
-    /// first, since parts that there is no room for would be lost.
+    /// Creates a PVH domain whose vCPUs are all down and which is not paused. Its number is that of `events`. Its memory is
+    /// allocated before, since parts for which there is none would be lost.
     pub fn new(room: Room<Self>, parts: DomainParts<M>) -> Arc<Self> {
         let options = CreateOptions::pvh(u32::try_from(parts.vcpus.len()).unwrap_or(u32::MAX));
         Self::controlled(room, parts, DomainControl::new(options, 0))
     }
 
-    /// A domain whose vCPUs are all down, and which is paused as often as `control` says.
+    /// Creates a domain whose vCPUs are all down, and whose pause count is the one in `control`.
     pub fn controlled(room: Room<Self>, parts: DomainParts<M>, control: DomainControl) -> Arc<Self> {
         let DomainParts { events, physmap, grants, privileged, vcpus, space, shared_info, cpuid, ports } = parts;
         let id = events.id();

@@ -50,8 +50,8 @@ pub type DomainRef<M> = Arc<Domain<M>>;
 pub type DomainHandle<'a, M> = Reference<'a, Domain<M>, DomainRef<M>>;
 
 impl<M: Machine> Hypervisor<M> {
-    /// A hypervisor without domains. What is made once and for all is made here, where running out of memory ends nobody
-    /// else's work.
+    /// Creates a hypervisor without domains. Tables that are needed later are allocated here, since an allocation that fails
+    /// at boot ends no domain.
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
         let scheduler = Scheduler::new(&machine);

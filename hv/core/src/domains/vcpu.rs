@@ -54,16 +54,16 @@ impl<M: Machine> VcpuCore<M> {
     }
 }
 
-/// Where the part that runs is.
+/// Where the core of a vCPU is.
 enum Slot<M: Machine> {
     Here(Box<VcpuCore<M>>),
     /// A CPU has it, or somebody works on it.
     Away,
-    /// Nowhere any more: what the machine took for it was given back.
+    /// Nowhere any more: what the machine allocated for it was freed.
     Gone,
 }
 
-/// Why the part that runs is not to be had.
+/// Why the core of a vCPU is not to be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoCore {
     /// A CPU has it, or somebody works on it.
@@ -136,7 +136,7 @@ impl<M: Machine> Vcpu<M> {
         }
     }
 
-    /// Takes the part that runs, for the CPU that is to run it; none if another has it or nobody can.
+    /// Takes the core, for the CPU that is to run it; None if another CPU has it or the domain ended.
     pub fn take_core(&self) -> Option<Box<VcpuCore<M>>> {
         let core = self.take_out().ok()?;
         self.running.store(true, Ordering::SeqCst);
@@ -162,7 +162,7 @@ impl<M: Machine> Vcpu<M> {
         self.running.store(false, Ordering::SeqCst);
     }
 
-    /// Works on the part that runs while nobody runs it; none if somebody does or nobody can.
+    /// Calls `work` with the core while no CPU runs it; None if one does or the domain ended.
     pub fn with_core<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Option<R> {
         match &mut *self.core.lock() {
             Slot::Here(core) => Some(work(core)),
@@ -170,8 +170,8 @@ impl<M: Machine> Vcpu<M> {
         }
     }
 
-    /// As [`Vcpu::with_core`], but with no lock held in `work`: for work that takes memory or frames. The vCPU stands
-    /// still for a reason of the caller's.
+    /// Does the same as [`Vcpu::with_core`], with no lock held in `work`: for work that allocates memory or frames. The
+    /// caller has paused the vCPU.
     ///
     /// **Errors:** see [`NoCore`].
     pub fn with_core_apart<R>(&self, work: impl FnOnce(&mut VcpuCore<M>) -> R) -> Result<R, NoCore> {
@@ -181,8 +181,8 @@ impl<M: Machine> Vcpu<M> {
         Ok(result)
     }
 
-    /// Takes the part that runs for good: whoever asks for it later finds that the domain ended. None if that was done
-    /// already. The caller owns it alone, so that what the machine took for it can be given back.
+    /// Takes the core for good: later callers find that the domain ended. None if that was done already. The caller owns it
+    /// alone, so that what the machine allocated for it can be freed.
     ///
     /// **Errors:** [`NoCore::Away`], and nothing was changed.
     pub(crate) fn take_core_for_good(&self) -> Result<Option<Box<VcpuCore<M>>>, NoCore> {

@@ -108,8 +108,8 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     pause_all(hv, domain);
 }
 
-/// Gives up page tables, vCPUs, and what was shared with the hypervisor. False, to be called once more after another look
-/// at its memory, if there is still something in the translation or somebody works on a vCPU.
+/// Frees page tables, vCPUs, and what was shared with the hypervisor. Returns false, to be called again after another look
+/// at its memory, if anything is still mapped in the p2m or a vCPU's core is in use.
 fn give_up_bookkeeping<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
     for vcpu in &domain.vcpus {
         vcpu.forget_info();

@@ -38,19 +38,11 @@ pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPo
     Ok(vcpus)
 }
 
-/// One vCPU; none, and nothing is left of it, where the pool or memory is short.
+/// Creates one vCPU; None, with nothing left allocated, if the pool or memory is short.
 fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, pool: &mut PagingPool) -> Option<Vcpu<M>> {
     let mut source = pool.source(&hv.frames, &hv.machine, plan.owner);
     let hardware = hv.machine.new_vcpu(&mut source)?;
-    let core: VcpuCore<M> = VcpuCore {
-        hardware,
-        lapic: Lapic::new(id),
-        msrs: MsrState::with_mtrr(plan.mtrr),
-        tsc_offset: 0,
-        nmi_pending: false,
-        waits_for_startup: true,
-    };
-    let core = match try_box(core) {
+    let core = match try_box(VcpuCore::<M>::new(id, hardware, plan.mtrr)) {
         Ok(core) => core,
         Err(core) => {
             core.hardware.tear_down(&mut source);
@@ -65,8 +57,8 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, pool: &
     Some(vcpu)
 }
 
-/// Gives back what the machine took for vCPUs that run no more. Harmless for those that were torn down already. False if
-/// somebody works on one of them: that one is left as it is.
+/// Frees what the machine took for vCPUs that run no more. Harmless for vCPUs that were torn down already. Returns false
+/// if the core of one is in use: that one is left as it is.
 #[must_use]
 pub fn tear_down<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], owner: DomId, pool: &mut PagingPool) -> bool {
     let mut all = true;

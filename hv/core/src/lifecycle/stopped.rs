@@ -35,17 +35,17 @@ pub fn wait_until_stopped<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>]) -> 
     false
 }
 
-/// Whether vCPUs may still be worked on: not in a domain that is being taken apart, since what the machine took for them
-/// is given back there.
+/// Checks that a domain's vCPUs may be worked on: not while it dies, since what the machine allocated for them is freed
+/// then.
 ///
 /// **Errors:** `EINVAL`.
 fn require_alive<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
     if domain.is_dying() { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-/// Stops a vCPU, works on what runs of it, and lets it go on. It is not the caller's own.
+/// Pauses a vCPU, calls `work` with its core, and unpauses it. It is not the caller's own.
 ///
-/// **Errors:** `EINVAL` for a domain that is being taken apart; `EAGAIN` if it does not stop soon: try again later.
+/// **Errors:** `EINVAL` for a dying domain; `EAGAIN` if it does not stop soon: try again later.
 pub fn with_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
@@ -65,9 +65,9 @@ pub fn with_stopped<M: Machine, R>(
     worked
 }
 
-/// Stops a whole domain, other than the caller's, works on it, and lets it go on.
+/// Pauses a whole domain, other than the caller's, calls `work`, and unpauses it.
 ///
-/// **Errors:** `EINVAL` for a domain that is being taken apart; `EAGAIN` if it does not stop soon: try again later; and
+/// **Errors:** `EINVAL` for a dying domain; `EAGAIN` if it does not stop soon: try again later; and
 /// what `work` says.
 pub fn with_domain_stopped<M: Machine, R>(
     hv: &Hypervisor<M>,

@@ -61,15 +61,15 @@ fn place<P: Pages, S: NestedSpace>(
     }
 }
 
-/// How many pages are mapped or looked at under the translation's lock.
+/// How many pages are mapped or looked up under the p2m lock.
 const PART: u64 = PageOrder::SIZE_2M.pages();
 
-/// A run of guest frames in parts: where each begins, counted from the first, and how many pages it has.
+/// Splits a run of pages into parts: the offset of each, and how many pages it has.
 fn parts(count: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..count.div_ceil(PART)).map(move |part| (part * PART, (count - part * PART).min(PART)))
 }
 
-/// Maps pages at an extent: as one if nothing is there, which it mostly is, or part by part.
+/// Maps pages at an extent: as one page if nothing is mapped there, else part by part.
 fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, first: Mfn) -> Result<(), Errno> {
     let Extent { gfn, order } = extent;
     let count = order.pages();
@@ -99,7 +99,7 @@ fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, 
     Ok(())
 }
 
-/// Takes out what was mapped a moment ago, which needs no table more, as far as it still stands there.
+/// Unmaps what was mapped a moment ago, as far as it is still mapped there; needs no further table.
 fn take_out<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, gfn: Gfn, first: Mfn, count: u64) {
     for (start, pages) in parts(count) {
         memory.edit(|editor| {
@@ -113,7 +113,7 @@ fn take_out<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, gfn: Gfn, first
     }
 }
 
-/// Maps at most 512 pages in the largest pieces that fit; all of them or none.
+/// Maps at most 512 pages in the largest pages that fit; all of them or none.
 fn map_part<P: Pages, S: NestedSpace>(
     editor: &mut Editor<'_, '_, P, S>,
     first_gfn: Gfn,
@@ -136,7 +136,7 @@ fn map_part<P: Pages, S: NestedSpace>(
     Ok(())
 }
 
-/// The largest page that fits both frames and the rest of a part.
+/// Returns the largest page order that fits both frames and the rest of a part.
 fn piece(gfn: Gfn, mfn: Mfn, left: u64) -> PageOrder {
     let large = PageOrder::SIZE_2M;
     let fits = large.pages() <= left && large.aligned(gfn.0) && large.aligned(mfn.0);

@@ -71,7 +71,7 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     After::Resume
 }
 
-/// True if a page with these rights allows the access. A walk of the guest's page tables writes to them: it marks what
+/// Returns true if a page with these rights allows the access. A walk of the guest's page tables writes to them: it marks what
 /// it used. **Source:** AMD manual volume 2, 15.25.5.
 fn permits(rights: Rights, access: Access) -> bool {
     rights.contains(Rights::READ)

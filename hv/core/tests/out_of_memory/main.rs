@@ -2,10 +2,10 @@
 //! fails, and nothing is lost; an allocation that cannot fail would end the process here, and there the host.
 #![cfg(not(loom))]
 
-#[path = "../hypercall_world/mod.rs"]
+#[path = "../features/hypercall_world/mod.rs"]
 mod hypercall_world;
 #[allow(dead_code, reason = "each test uses its own part")]
-#[path = "../domctl/toolstack.rs"]
+#[path = "../features/domctl/toolstack.rs"]
 mod toolstack;
 
 use hypercall_world::{Answer, World};

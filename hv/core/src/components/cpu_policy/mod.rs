@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use xenolith_devices::cpuid::{Capabilities, CpuidTable};
 use xenolith_hal::Machine;
 
-/// What the machine can tell and what domains can be told, worked out once.
+/// The host, maximum and default policies, computed when the hypervisor is created.
 pub struct SystemPolicies(Box<Tables>);
 
 struct Tables {
@@ -23,7 +23,7 @@ struct Tables {
 }
 
 impl SystemPolicies {
-    /// Those of a machine. Takes memory that must be there: when the hypervisor is made.
+    /// Computes the policies of a machine. Allocates memory that must be there: only at boot.
     pub fn new<M: Machine>(machine: &M, capabilities: Capabilities) -> Self {
         let host = |leaf, subleaf| machine.cpuid(leaf, subleaf);
         Self(Box::new(Tables {
@@ -33,17 +33,17 @@ impl SystemPolicies {
         }))
     }
 
-    /// What the machine's CPUs say of themselves.
+    /// Returns the policy of the machine's CPUs (host policy).
     pub const fn host(&self) -> &CpuidTable {
         &self.0.host
     }
 
-    /// What a domain can be told at most.
+    /// Returns the most that a domain can be shown (maximum policy).
     pub const fn most(&self) -> &CpuidTable {
         &self.0.most
     }
 
-    /// What a domain is told unless the toolstack says otherwise.
+    /// Returns what a domain is shown unless the toolstack says otherwise (default policy).
     pub const fn default_for_guest(&self) -> &CpuidTable {
         &self.0.default
     }

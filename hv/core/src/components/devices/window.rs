@@ -50,10 +50,10 @@ impl AddressRange {
     }
 }
 
-/// How many pages are taken away under the translation's lock.
+/// How many pages are unmapped under the p2m lock.
 const PAGES_AT_ONCE: u64 = 512;
 
-/// Takes the device pages of a range away from a guest.
+/// Unmaps the device pages of a range from a guest.
 pub(super) fn hide<M: Machine>(owner: &Owner<'_, M>, range: AddressRange) {
     let (first, end) = (range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT);
     for start in (first..end).step_by(PAGES_AT_ONCE as usize) {

@@ -21,7 +21,7 @@ pub(super) struct Bindings {
     /// How many ports are bound, and how many of them by the hypervisor.
     pub(super) bound: u32,
     pub(super) bound_by_hypervisor: u32,
-    /// Ports that may be given out.
+    /// Ports that may be allocated.
     free: PortSet,
     /// Ports that are free but were still in a queue when somebody looked: see [`fifo::is_linked`].
     lingering: PortSet,
@@ -83,12 +83,12 @@ pub(super) fn add_ports(
     Ok(())
 }
 
-/// Finds the lowest port that is free. It stays free until [`occupy`] binds it.
+/// Finds the lowest free port. It stays free until [`occupy`] binds it.
 ///
 /// Takes a constant number of steps: of ports that are free but still in a queue 64 are looked at, in turn.
 ///
-/// **Errors:** `EINVAL` if the domain is ending; `ENOSPC` if every port up to the domain's limit or that of the form
-/// in use is taken, or its guest keeps too many in its queues; `ENOMEM`.
+/// **Errors:** `EINVAL` if the domain is dying; `ENOSPC` if every port up to the domain's limit or that of the ABI in
+/// use is taken, or its guest keeps too many in its queues; `ENOMEM`.
 pub(super) fn find_free<'a, D: EventDomain>(
     domain: &'a D,
     bindings: &mut Bindings,
@@ -120,7 +120,7 @@ pub(super) fn find_free<'a, D: EventDomain>(
     Err(Errno::ENOSPC)
 }
 
-/// Lets some of those ports be given out that lingered in a queue and do so no more.
+/// Frees the ports for allocation that lingered in a queue and no longer do: looks at 64 of them.
 fn look_at_lingering<D: EventDomain>(domain: &D, bindings: &mut Bindings) {
     for _ in 0..LINGERING_A_LOOK {
         let Some(port) = bindings.lingering.lowest_from(Port(bindings.next_lingering)) else {
@@ -150,14 +150,14 @@ pub(super) fn occupy(bindings: &mut Bindings, port: Port, cell: &PortCell, bindi
     bindings.bound = bindings.bound.saturating_add(1);
 }
 
-/// A port that was bound may be given out again, once it is in no queue.
+/// Marks a port that was bound as free; it is not allocated while it is in a queue.
 pub(super) fn vacate<D: EventDomain>(domain: &D, bindings: &mut Bindings, port: Port) {
     let set = if is_lingering(domain, port) { &mut bindings.lingering } else { &mut bindings.free };
     set.insert(port);
     bindings.bound = bindings.bound.saturating_sub(1);
 }
 
-/// There are no queues any more, so nothing is in one.
+/// Marks every lingering port as free, when the FIFO ABI and its queues are left.
 pub(super) fn forget_queues(bindings: &mut Bindings) {
     bindings.free.take_all(&mut bindings.lingering);
     bindings.next_lingering = 0;

@@ -189,8 +189,8 @@ pub fn reset<D: EventDomain>(
     Ok(Progress::Done)
 }
 
-/// Gives back every page of the FIFO form. Only with the domain's lock and with no port of the domain's own bound:
-/// then nobody else looks at these pages.
+/// Releases every page of the FIFO ABI. Only with the domain's lock and with no port of the domain's own bound: then
+/// nothing else accesses these pages.
 fn leave_fifo<D: EventDomain>(domain: &D, bindings: &mut Bindings) {
     let events = domain.events();
     events.array().release(|frame| domain.unpin_event_page(frame));

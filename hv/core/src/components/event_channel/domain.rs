@@ -47,11 +47,11 @@ pub trait EventDomain: Sized {
     /// Handles an event at a port on which the hypervisor itself listens, on behalf of the vCPU.
     fn hypervisor_event(&self, vcpu: VcpuId, port: Port);
 
-    /// The domain makes the hypervisor take so many bytes of its heap; false if that is more than it may.
+    /// Charges so many bytes of the hypervisor's heap to the domain; false if its budget does not allow them.
     fn charge_heap(&self, _bytes: u64) -> bool {
         true
     }
 
-    /// One past the highest physical interrupt that the domain may name.
+    /// Returns the number one past the highest PIRQ that the domain may bind.
     fn pirq_limit(&self) -> u32;
 }

@@ -43,8 +43,8 @@ fn map_control_block<D: EventDomain>(domain: &D, state: &VcpuState, gfn: Gfn, of
     Ok(())
 }
 
-/// Notes what is pending in the two-level form, for when the event words come. There may be more ports than that form
-/// has, from before a reset: those have neither event nor priority.
+/// Notes the events that are pending in the 2-level ABI, for when their event words come. There may be more ports than
+/// that ABI has, from before a reset: they have no events.
 fn carry_over<D: EventDomain>(domain: &D) {
     for (port, cell) in domain.events().ports().iter().take(EVTCHN_2L_NR_CHANNELS as usize).skip(1) {
         cell.set_priority(EVTCHN_FIFO_PRIORITY_DEFAULT as u8);

@@ -21,19 +21,19 @@ pub(super) struct PortSet {
     groups: Vec<Group>,
 }
 
-/// A bit that does not stand for any port of a word becomes no bit.
+/// Returns the bit of a word with this index; 0 past the word.
 fn bit(index: u32) -> u64 {
     1_u64.checked_shl(index).unwrap_or(0)
 }
 
-/// The lowest bit at or above an index.
+/// Returns the lowest bit at or above an index.
 fn lowest_bit(word: u64, from: u32) -> Option<u32> {
     let rest = word & u64::MAX.checked_shl(from).unwrap_or(0);
     (rest != 0).then(|| rest.trailing_zeros())
 }
 
 impl PortSet {
-    /// Makes room for all ports below `end`.
+    /// Reserves room for all ports below `end`.
     ///
     /// **Errors:** `ENOMEM`.
     pub(super) fn reserve(&mut self, end: u32) -> Result<(), Errno> {
@@ -45,7 +45,7 @@ impl PortSet {
         Ok(())
     }
 
-    /// Puts a port in for which there is room; any other is ignored.
+    /// Inserts a port for which there is room; any other is ignored.
     pub(super) fn insert(&mut self, port: Port) {
         let index = port.0 / PORTS_A_GROUP;
         let Some(group) = self.groups.get_mut(index as usize) else { return };
@@ -57,7 +57,7 @@ impl PortSet {
         }
     }
 
-    /// Takes a port out.
+    /// Removes a port.
     pub(super) fn remove(&mut self, port: Port) {
         let index = port.0 / PORTS_A_GROUP;
         let Some(group) = self.groups.get_mut(index as usize) else { return };
@@ -72,7 +72,7 @@ impl PortSet {
         }
     }
 
-    /// The lowest port of the set at or above `from`.
+    /// Returns the lowest port of the set at or above `from`.
     pub(super) fn lowest_from(&self, from: Port) -> Option<Port> {
         let (index, word) = (from.0 / PORTS_A_GROUP, from.0 / BITS % BITS);
         let group = self.groups.get(index as usize)?;

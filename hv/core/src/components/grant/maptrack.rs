@@ -43,7 +43,7 @@ type Frame = Vec<Slot>;
 /// What one more page's worth of handles takes of the heap, in bytes.
 pub const FRAME_BYTES: u64 = (HANDLES_A_FRAME as usize * size_of::<Slot>() + size_of::<Frame>()) as u64;
 
-/// The handles of a domain. They are given out in turn, so that an old one does not soon mean something new.
+/// The handles of a domain. They are allocated in turn, so that an old one is not soon reused.
 ///
 /// They come in pieces that stay where they are: however many there are, one more takes a constant time.
 #[derive(Debug)]
@@ -59,8 +59,7 @@ impl Maptrack {
         Self { frames: Vec::new(), limit_frames: frames, free: None }
     }
 
-    /// Reserves a handle; none past the limit, when memory is short, or when `charge` refuses the bytes that more handles
-    /// take.
+    /// Reserves a handle; None past the limit, if memory is short, or if `charge` refuses the bytes that more handles take.
     pub fn reserve(&mut self, charge: impl FnOnce(u64) -> bool) -> Option<GrantHandle> {
         if self.free.is_none() {
             self.grow(charge)?;
@@ -105,7 +104,7 @@ impl Maptrack {
         self.fill(handle, Slot::Leaving(mapped, until));
     }
 
-    fn settle(&mut self, handle: GrantHandle, state: Slot) {
+    fn fill(&mut self, handle: GrantHandle, state: Slot) {
         if let Some(slot) = self.slot_mut(handle.0)
             && *slot == Slot::Busy
         {

@@ -30,7 +30,7 @@ const FIRST_POOL_PAGES: u32 = 256;
 /// defaults and for 50,000 mappings of others' grants; xl allows five times as many, and asks no memory of the domain for
 /// them.
 const MOST_HEAP_BYTES: u64 = 4 << 20;
-/// The only pool of CPUs, and none at all.
+/// The only cpupool, and none at all.
 const POOLS: [u32; 2] = [0, u32::MAX];
 
 /// Implements `XEN_DOMCTL_createdomain`: creates a domain without memory, without vCPUs, and paused once.
@@ -89,8 +89,7 @@ fn check(wanted: &DomctlCreatedomain, most: Limits) -> Result<Limits, Errno> {
     Ok(limits)
 }
 
-/// How much of the hypervisor's heap the domain may make it use, in bytes: what its limits allow, but never more than
-/// [`MOST_HEAP_BYTES`].
+/// Computes the domain's heap budget in bytes: what its limits allow, but never more than [`MOST_HEAP_BYTES`].
 fn heap_budget(limits: Limits, highest_port: u32) -> u64 {
     let buckets = u64::from(highest_port / PORTS_PER_BUCKET).saturating_add(1);
     let ports = buckets.saturating_mul(BUCKET_BYTES);

@@ -13,7 +13,7 @@ const LONGEST: u32 = 1 << 20;
 
 /// Implements `XEN_DOMCTL_gethvmcontext`: writes the whole context, or how long it can be.
 ///
-/// **Errors:** `EINVAL` for the caller and for a domain that is going; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
+/// **Errors:** `EINVAL` for the caller and for a dying domain; `ENOSPC` for a buffer that is too short; `ENOMEM`; `EFAULT`.
 pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let mut wanted = request.op.hvmcontext();
     let (hv, domain) = (request.call.hv, request.other_domain()?);

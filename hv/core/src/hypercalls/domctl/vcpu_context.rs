@@ -19,8 +19,10 @@ const CR2: usize = 2;
 const CR3: usize = 3;
 const CR4: usize = 4;
 
-/// **Errors:** `EINVAL` for a vCPU that does not exist, for the caller's own and for a domain that is going; `ENODATA` for one that was never
-/// given a state to start in; `EFAULT`.
+/// Implements `XEN_DOMCTL_getvcpucontext`.
+///
+/// **Errors:** `EINVAL` for a vCPU that does not exist, for the caller's own and for a dying domain; `ENODATA` for one
+/// that was never given a state to start in; `EFAULT`.
 pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();
     let (hv, domain) = (request.call.hv, request.domain()?);
@@ -40,9 +42,8 @@ pub(super) fn get_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> 
 
 /// Implements `XEN_DOMCTL_setvcpucontext`: replaces a vCPU's registers. Pending events stay pending.
 ///
-/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, for a domain that is going, and for registers that
-/// no processor holds;
-/// `EOPNOTSUPP` for a null context, which would reset the vCPU; `EFAULT`.
+/// **Errors:** `EINVAL` for the caller, for a vCPU that does not exist, for a dying domain, and for registers that no
+/// processor can have; `EOPNOTSUPP` for a null context, which would reset the vCPU; `EFAULT`.
 pub(super) fn set_vcpu_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.vcpucontext();
     let (hv, domain) = (request.call.hv, request.other_domain()?);

@@ -93,8 +93,8 @@ fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, in
     Some(Extent { gfn, order: PageOrder(u8::try_from(reservation.extent_order).ok()?) })
 }
 
-/// Memory is short: where some waits to be free, everybody who keeps it is hurried, and the step is tried again as it
-/// comes, for a few milliseconds. Never by another call: on a busy machine something always waits, and the caller's vCPU
+/// Does a step for which memory may be short: while some waits for a grace period, expedites it and tries again, for a few
+/// milliseconds. Never by another call: on a busy machine something always waits, and the caller's vCPU
 /// would do nothing else any more.
 fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: impl Fn() -> Result<(), Errno>) -> Step {
     let (hv, started) = (call.hv, call.hv.machine.now());

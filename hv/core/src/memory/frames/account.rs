@@ -19,7 +19,7 @@ pub struct Account {
     /// How many of those the domain keeps, which therefore count against its maximum: all, until `keep_on_demand` says
     /// less.
     on_demand_kept: AtomicU32,
-    /// Bytes of the hypervisor's heap that the domain makes it use, and how many that may be.
+    /// Bytes of the hypervisor's heap that are charged to the domain, and its budget.
     heap: AtomicU64,
     max_heap: AtomicU64,
 }
@@ -80,19 +80,19 @@ impl Account {
         self.claimed.load(Ordering::Acquire)
     }
 
-    /// Bytes of the hypervisor's heap that the domain makes it use, as far as the domain itself decides how many.
+    /// Returns how many bytes of the hypervisor's heap are charged to the domain.
     pub fn heap_bytes(&self) -> u64 {
         self.heap.load(Ordering::Acquire)
     }
 
-    /// Begins the account of a domain that makes the hypervisor use at most so many bytes of its heap.
+    /// Starts the heap account of a new domain, with a budget in bytes.
     pub fn begin_heap(&self, max_bytes: u64) {
         self.heap.store(0, Ordering::Release);
         self.max_heap.store(max_bytes, Ordering::Release);
     }
 
-    /// Counts bytes of the heap in that the domain makes the hypervisor take; false, and none counted, if they would pass
-    /// its budget. They stay counted until the domain ends.
+    /// Charges bytes of the heap to the domain; false, with nothing charged, if they would exceed its budget. They stay
+    /// charged until the domain ends.
     #[must_use]
     pub fn charge_heap(&self, bytes: u64) -> bool {
         let max = self.max_heap.load(Ordering::Acquire);
@@ -100,12 +100,12 @@ impl Account {
         self.heap.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    /// What was to be taken is not there after all.
+    /// Returns charged bytes that were not allocated after all.
     pub fn uncharge_heap(&self, bytes: u64) {
         let _ = self.heap.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used.saturating_sub(bytes)));
     }
 
-    /// True when no frame belongs to the domain.
+    /// Returns true if no frame belongs to the domain.
     pub fn is_empty(&self) -> bool {
         self.total() == 0 && self.shared() == 0
     }

@@ -40,15 +40,15 @@ pub struct Sealed {
     pub kicked: bool,
 }
 
-/// A chain whose epoch has passed.
+/// A chain whose grace period is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DueChain {
     pub chain: Chain,
-    /// Devices have forgotten what they cached of its frames.
-    pub forgotten: bool,
+    /// The devices' TLB was flushed since its frames were unmapped.
+    pub flushed: bool,
 }
 
-/// What one CPU gave up.
+/// The deferred frees of one CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Limbo {
     open: Chain,
@@ -60,7 +60,7 @@ pub struct Limbo {
 
 impl Limbo {
     pub const fn new() -> Self {
-        let due = DueChain { chain: Chain::EMPTY, forgotten: false };
+        let due = DueChain { chain: Chain::EMPTY, flushed: false };
         Self { open: Chain::EMPTY, sealed: None, due, taken: false }
     }
 
@@ -82,8 +82,8 @@ impl Limbo {
         }
     }
 
-    /// Takes what is due out, of which the caller puts the rest back: what somebody left, else the waiting chain if its
-    /// epoch has passed. None while another CPU has it.
+    /// Takes out what is due, of which the caller puts the rest back: what another CPU left, else the sealed chain if its
+    /// grace period is over. None while another CPU has it.
     pub fn take_due(&mut self, passed: impl FnOnce(Epoch) -> bool) -> Option<DueChain> {
         if self.taken {
             return None;
@@ -92,13 +92,13 @@ impl Limbo {
         if due.chain.is_empty() {
             let sealed = self.sealed.filter(|sealed| passed(sealed.epoch))?;
             self.sealed = None;
-            due = DueChain { chain: sealed.chain, forgotten: false };
+            due = DueChain { chain: sealed.chain, flushed: false };
         }
         self.taken = true;
         Some(due)
     }
 
-    /// Puts back what is left of what [`Limbo::take_due`] gave.
+    /// Puts back what is left of what [`Limbo::take_due`] returned.
     pub fn put_due_back(&mut self, rest: DueChain) {
         self.due = rest;
         self.taken = false;

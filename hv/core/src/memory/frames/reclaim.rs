@@ -120,8 +120,8 @@ impl Frames {
         }
     }
 
-    /// Gives up every frame that a dead domain still owns and that stands nowhere in its translation: looks at most at
-    /// `budget` frames from `from` on. Gives where to go on, or none when all were looked at or nothing is left.
+    /// Releases every frame that a dead domain still owns and that is not in its p2m; looks at no more than `budget`
+    /// frames from `from` on. Returns where to go on, or None when all were looked at or nothing is left.
     pub fn release_strays(&self, dead: DomId, from: Mfn, budget: u64) -> Option<Mfn> {
         if self.account(dead)?.total() == 0 {
             return None;
@@ -142,7 +142,7 @@ impl Frames {
         }
     }
 
-    /// Frees a part of what is due and lets the rest wait under an epoch. Called at the top of the vCPU loop after
+    /// Frees a part of what is due and seals the rest under an epoch. Called at the top of the vCPU loop after
     /// [`Frames::quiet`], and before idling.
     ///
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
@@ -186,7 +186,7 @@ impl Frames {
         }
     }
 
-    /// Frees a part of what is due in each place; true when there was something.
+    /// Frees a part of what is due in each slot; returns true if there was something.
     pub(super) fn collect_parts(&self) -> bool {
         let mut freed = false;
         for slot in &*self.limbo {
@@ -201,7 +201,7 @@ impl Frames {
         freed
     }
 
-    /// Takes out what is due, and seals what has come since.
+    /// Takes out what is due, and seals what has been deferred since.
     fn advance(&self, limbo: &mut Limbo, now: Time) -> Option<DueChain> {
         let due = limbo.take_due(|epoch| self.epochs.passed(epoch));
         limbo.seal(now, || self.epochs.next());
@@ -218,36 +218,35 @@ impl Frames {
         }
     }
 
-    /// Names what must have been done before a frame that was taken out of a translation is free again, besides the
-    /// CPUs' own part: it has devices forget what they cached, and says whether they did. Until then nothing is freed.
-    /// Once, before any guest runs.
-    pub fn before_release(&self, forget: fn() -> bool) {
-        let _ = self.before_release.set(forget);
+    /// Sets what must be done, besides the CPUs' flushes, before an unmapped frame is free again: it flushes the
+    /// devices' TLB, and returns whether that was done. Until then nothing is freed. Once, before any guest runs.
+    pub fn before_release(&self, flush: fn() -> bool) {
+        let _ = self.before_release.set(flush);
     }
 
-    /// Has devices forget what they cached of translations; false if one of them does not answer.
-    pub fn devices_forget(&self) -> bool {
-        self.before_release.get().is_none_or(|forget| forget())
+    /// Flushes the devices' TLB; false if an IOMMU does not answer.
+    pub fn flush_devices(&self) -> bool {
+        self.before_release.get().is_none_or(|flush| flush())
     }
 
-    /// Frees a constant part of what is due, and puts the rest back.
+    /// Frees a bounded part of what is due, and puts the rest back.
     fn free_part(&self, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
-        let DueChain { mut chain, forgotten } = due;
-        let forgotten = forgotten || self.devices_forget();
+        let DueChain { mut chain, flushed } = due;
+        let flushed = flushed || self.flush_devices();
         let mut work = 0_u64;
-        while forgotten && work < WORK_A_PART {
+        while flushed && work < WORK_A_PART {
             let ControlFlow::Continue(frames) = self.drop_first(&mut chain) else { break };
             work = work.saturating_add(1).saturating_add(frames / FRAMES_A_WORK);
         }
-        slot.lock().put_due_back(DueChain { chain, forgotten });
-        match (forgotten, chain.is_empty()) {
+        slot.lock().put_due_back(DueChain { chain, flushed });
+        match (flushed, chain.is_empty()) {
             (false, _) => Part::Refused,
             (true, false) => Part::MoreIsDue,
             (true, true) => Part::Last,
         }
     }
 
-    /// Frees what comes first in a chain; gives how many frames it was.
+    /// Frees the first entry of a chain; returns how many frames it was.
     fn drop_first(&self, chain: &mut Chain) -> ControlFlow<(), u64> {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
         let mut frames = 1;

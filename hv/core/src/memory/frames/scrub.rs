@@ -29,14 +29,14 @@ impl Heap {
         self.buddy.give(block.mfn, block.order);
     }
 
-    /// The first frame of a region that may hold dirty frames. It does not count as such any more.
+    /// Returns the first frame of a region that may hold dirty frames, and unmarks the region.
     fn take_dirty_region(&mut self) -> Option<Mfn> {
         let region = self.dirty_regions.highest_below(usize::MAX)?;
         self.dirty_regions.remove(region);
         Some(Mfn((region as u64) << PageOrder::SIZE_2M.0))
     }
 
-    /// Takes the free block that a frame lies in, or the part of the size `most` of a larger one, to be cleared.
+    /// Takes the free block that a frame lies in, or the part of the size `most` of a larger one, to be scrubbed.
     fn take_part(&mut self, frame: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
         let (_, order) = self.buddy.containing(frame)?;
         let order = PageOrder(order.min(most.0));
@@ -146,7 +146,7 @@ impl Frames {
         true
     }
 
-    /// Gives the blocks back whose clearing was broken off, one for each CPU at most; false if there was none.
+    /// Returns the blocks whose scrubbing was interrupted to the allocator, one for each CPU at most; false if there was none.
     pub(super) fn put_unfinished_back(&self) -> bool {
         let mut any = false;
         loop {
@@ -158,7 +158,7 @@ impl Frames {
         }
     }
 
-    /// Gives a block back to the allocator, cleared or not.
+    /// Returns a block to the allocator, scrubbed or not.
     fn put_scrubbed_back(&self, block: FreeFrame) {
         let dirty = self.mark_free(&block);
         self.heap.lock().restore(block, dirty);
@@ -175,8 +175,7 @@ impl Frames {
         any
     }
 
-    /// Looks through regions that may hold dirty frames, a constant number of them, until one does or `enough` says that
-    /// there is something better to do. The lock is held for one region's name and for one block, never for a search.
+    /// Searches regions that may hold dirty frames, a constant number of them, until one does or `enough` returns true. The lock is held for one region's name and for one block, never for a search.
     fn take_dirty_block(&self, most: PageOrder, enough: &impl Fn() -> bool) -> Found {
         for _ in 0..REGIONS_A_SEARCH {
             let region = self.heap.lock().take_dirty_region();
@@ -191,8 +190,8 @@ impl Frames {
         Found::NothingYet
     }
 
-    /// Takes a block of at most `most` with a dirty frame in it out of a region of 2 MiB that starts at `region`, or such
-    /// a part of a larger block.
+    /// Takes a free block of at most `most` that holds a dirty frame out of a region of 2 MiB, or such a part of a larger
+    /// block.
     ///
     /// The region's frames are looked at without the lock. Whoever frees a frame marks it first and names its region
     /// afterwards, under the lock; here the name was taken away first. So a frame that is not seen has its region named

@@ -149,7 +149,7 @@ fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, T
     Ok(section.into_boxed_slice())
 }
 
-/// The ranges in order, with those that overlap or touch made one.
+/// Returns the ranges in order, with overlapping and adjacent ones merged.
 pub fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
     let mut sorted: Vec<Range<u64>> = Vec::new();
     sorted.try_reserve_exact(ram.len())?;

@@ -1,8 +1,8 @@
 //! The registers of a domain that was taken apart. What the machine took for its vCPUs went back to the frames, so nothing
 //! may read or write it any more.
 
+use super::toolstack::*;
 use crate::hypercall_world::World;
-use crate::toolstack::*;
 use xen_abi::domctl::*;
 use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
 use xen_abi::{DomId, Errno, GuestHandle, VcpuId};

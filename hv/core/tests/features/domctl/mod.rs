@@ -9,4 +9,4 @@ mod policy;
 mod running;
 mod settings;
 mod state;
-mod toolstack;
+pub mod toolstack;

@@ -3,6 +3,7 @@
 mod fifo;
 mod hypercall;
 mod model;
+mod ports;
 mod rules;
 mod threads;
 mod world;

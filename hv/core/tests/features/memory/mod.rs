@@ -3,7 +3,11 @@
 mod foreign_mapping;
 mod frames;
 mod guest_memory;
+mod heap_budget;
 mod hypercall;
 mod model;
 mod operations;
+mod pieces;
+mod placing;
+mod shortage;
 pub mod world;

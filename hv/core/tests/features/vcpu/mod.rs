@@ -1,4 +1,5 @@
 //! What a vCPU asks for by hypercalls, and how it is started.
 
 mod hypercall;
+mod nested_fault;
 mod start;

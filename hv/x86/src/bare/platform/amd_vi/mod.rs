@@ -132,8 +132,8 @@ fn listen(iommu: &Iommu) {
     write(2, IoSize::Word, header >> 16 & !0x70 | MSI_ENABLE);
 }
 
-/// Has all IOMMUs forget what was taken away before the call, and waits until they have; false if one of them does not
-/// answer. Does nothing when there was nothing.
+/// Flushes everything unmapped before the call from all IOMMUs' TLBs, and waits for completion; false if an IOMMU does
+/// not answer. Does nothing if there was nothing.
 pub fn forget() -> bool {
     let taken = TAKEN_AWAY.load(Ordering::SeqCst);
     if FORGOTTEN.load(Ordering::SeqCst) >= taken {

@@ -100,7 +100,7 @@ impl Unit {
         self.wait();
     }
 
-    /// Has it forget all translations of a domain, and waits until it has; false if it does not answer.
+    /// Flushes all translations of a domain, and waits for completion; false if the IOMMU does not answer.
     pub fn forget(&mut self, domain: u16) -> bool {
         self.send(forget_pages(domain));
         self.wait();

@@ -1,13 +1,7 @@
 //! What a domain makes the hypervisor take of its own heap is counted, and ends at a budget that is fixed when the domain is
 //! made. Another domain does not notice.
-#![cfg(not(loom))]
-
-mod hypercall_world;
-#[allow(dead_code, reason = "each test uses its own part")]
-#[path = "domctl/toolstack.rs"]
-mod toolstack;
-
-use hypercall_world::{Answer, World};
+use crate::domctl::toolstack;
+use crate::hypercall_world::{Answer, World};
 use xen_abi::event_channel::{EVTCHNOP_ALLOC_UNBOUND, EvtchnAllocUnbound};
 use xen_abi::grant_entry::GTF_PERMIT_ACCESS;
 use xen_abi::grant_table::*;

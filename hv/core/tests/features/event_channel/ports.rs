@@ -1,10 +1,6 @@
 //! Which port is given out next, and what it costs to find it: the domain's lock is held meanwhile.
-#![cfg(not(loom))]
-
-mod event_world;
-
-use event_world::fifo_guest::LINKED;
-use event_world::{Domain, world};
+use super::world::fifo_guest::LINKED;
+use super::world::{Domain, world};
 use xen_abi::{Errno, Port, VcpuId};
 use xenolith_core::components::event_channel::{Progress, ResetStart, bind_ipi, close, reset};
 

@@ -1,12 +1,9 @@
 //! Accesses that the nested page tables forbade when the guest was left, and that are allowed by now: another vCPU, the
 //! guest's balloon or the toolstack has mapped the page since. The guest simply tries again.
-#![cfg(not(loom))]
-
-mod hypercall_world;
-
-use hypercall_world::World;
+use crate::hypercall_world::World;
 use xen_abi::{Gfn, VcpuId};
 use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices};
+use xenolith_core::domains::running::Running;
 use xenolith_core::outcome::{After, CrashReason};
 use xenolith_core::x86::mmio;
 use xenolith_devices::pci::Ecam;
@@ -32,7 +29,7 @@ fn fault(world: &World, id: u16, number: u32, at: u64, access: Access) -> (After
     let vcpu = domain.vcpu(VcpuId(number)).unwrap();
     let mut core = vcpu.take_core().unwrap();
     core.hardware.set_state(&CpuState::at_pvh_entry(RIP as u32, 0)).unwrap();
-    let after = mmio::access(&world.hv, &domain, vcpu, &mut core, Gpa(at), access);
+    let after = mmio::access(&mut Running { hv: &world.hv, domain: &domain, vcpu, core: &mut core }, Gpa(at), access);
     let registers = *core.hardware.registers();
     vcpu.put_core(core);
     (after, registers)
