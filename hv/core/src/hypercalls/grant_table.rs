@@ -174,9 +174,13 @@ fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         {
             return Ok(list.again(call, done));
         }
-        leaving.iter().for_each(|(_, handle)| finish_unmap(call.hv, call.domain, *handle));
-        for (index, _) in leaving {
-            write_status(call, &list, index, STATUS, GNTST_OKAY)?;
+        // The granter is told only when the caller's devices do not reach the pages either.
+        let out_of_reach = leaving.is_empty() || call.domain.devices.get().is_none() || call.hv.frames.flush_devices();
+        for (index, handle) in leaving {
+            if out_of_reach {
+                finish_unmap(call.hv, call.domain, handle);
+            }
+            write_status(call, &list, index, STATUS, if out_of_reach { GNTST_OKAY } else { GNTST_GENERAL_ERROR })?;
         }
         done = end;
     }
