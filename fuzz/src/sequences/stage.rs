@@ -1,6 +1,6 @@
 //! What a sequence works on, and how it makes a call.
 
-use std::sync::Arc;
+use xenolith_sync::Arc;
 
 use fastrand::Rng;
 use xen_abi::{DomId, Gfn, VcpuId};

@@ -2,7 +2,7 @@
 //!
 //! **Why not `alloc`'s.** Its `Arc` ends the program where memory is short, and so the host; the one that does not is
 //! unstable, in all kept crates too. This one is made in two steps: first the memory, which may be missing, then the
-//! value. So whoever makes a value out of things that must not be lost knows before that there is room for it.
+//! value: parts that must not be lost are used up only when there is room for what they become.
 
 extern crate alloc;
 

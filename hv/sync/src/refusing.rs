@@ -16,7 +16,7 @@ pub struct Refusing;
 #[derive(Clone, Copy)]
 enum Wish {
     Nothing,
-    /// So many allocations are given, and the next one that is not made in one of these places is refused.
+    /// After this number of allocations, the next one that is not made in one of these places is refused.
     After(usize, &'static [&'static str]),
     WasRefused,
 }

@@ -47,7 +47,7 @@ pub trait EventDomain: Sized {
     /// Handles an event at a port on which the hypervisor itself listens, on behalf of the vCPU.
     fn hypervisor_event(&self, vcpu: VcpuId, port: Port);
 
-    /// Charges so many bytes of the hypervisor's heap to the domain; false if its budget does not allow them.
+    /// Charges bytes of the hypervisor's heap to the domain; false if its budget does not allow them.
     fn charge_heap(&self, _bytes: u64) -> bool {
         true
     }

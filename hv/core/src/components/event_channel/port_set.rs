@@ -90,7 +90,7 @@ impl PortSet {
         Some(port(index, word, lowest_bit(ports(group, word), 0)?))
     }
 
-    /// Moves all ports of another set here, for which there is room. So many steps as there are words: 2048 at most.
+    /// Moves all ports of another set here, for which there is room. Takes one step for each word: 2048 at most.
     pub(super) fn take_all(&mut self, other: &mut Self) {
         for (index, (group, from)) in (0..).zip(self.groups.iter_mut().zip(&mut other.groups)) {
             for (word, (ports, from)) in (0..).zip(group.words.iter_mut().zip(&mut from.words)) {

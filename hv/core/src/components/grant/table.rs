@@ -221,7 +221,7 @@ pub struct Source<'a, P: Pages> {
 }
 
 impl<P: Pages> Source<'_, P> {
-    /// A frame of the table, for which the domain makes the hypervisor use so many bytes of its heap.
+    /// Takes a frame of the table, and charges the bytes of the heap that go with it.
     fn take_for(&self, heap_bytes: u64) -> Result<SharedFrame, CannotGrow> {
         let account = self.frames.account(self.owner).filter(|account| account.charge_heap(heap_bytes));
         let account = account.ok_or(CannotGrow)?;

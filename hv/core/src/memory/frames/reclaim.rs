@@ -16,7 +16,7 @@ pub const PATIENCE_NS: u64 = 1_000_000;
 /// The most deferral slots: enough that CPUs seldom share one, few enough to scan all of them quickly.
 pub const MOST_SLOTS: usize = 8;
 
-/// How much of what is due is freed at a time: so many single frames, or a ninth as many blocks of 2 MiB. A domain that
+/// How much of what is due is freed at a time: 256 single frames, or 29 blocks of 2 MiB. A domain that
 /// ends may leave any number of them.
 const WORK_A_PART: u64 = 256;
 /// Frames of a block that take as long as the rest of freeing it.

@@ -193,9 +193,9 @@ impl Frames {
     /// Takes a free block of at most `most` that holds a dirty frame out of a region of 2 MiB, or such a part of a larger
     /// block.
     ///
-    /// The region's frames are looked at without the lock. Whoever frees a frame marks it first and names its region
-    /// afterwards, under the lock; here the name was taken away first. So a frame that is not seen has its region named
-    /// again.
+    /// The region's frames are looked at without the lock. A CPU that frees a frame marks the frame first and its
+    /// region afterwards, under the lock; here the region was unmarked first. So the region of a frame that is missed is
+    /// marked again.
     fn take_dirty_block_of(&self, region: Mfn, most: PageOrder) -> Option<(Mfn, PageOrder)> {
         let frames = self.table.block(region, PageOrder::SIZE_2M.pages());
         let dirty = |frame: &Frame| {

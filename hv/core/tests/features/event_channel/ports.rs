@@ -18,7 +18,7 @@ fn fifo(ports: u32) -> Domain {
     a
 }
 
-/// A guest that bound so many ports, and closed each while its word said that it is in a queue.
+/// Makes a guest that bound this many ports, and closed each while its word said that it is in a queue.
 fn lingering(ports: u32) -> Domain {
     let a = fifo(ports + 1024);
     for port in 1..=ports {

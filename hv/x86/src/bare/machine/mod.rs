@@ -46,7 +46,7 @@ impl Machine for X86Machine {
     }
 
     fn runs_guests(&self, cpu: CpuId) -> bool {
-        cpu != CpuId(0) || !spare_cpu::is_kept()
+        (cpu != CpuId(0) || !spare_cpu::is_kept()) && svm::has_started(cpu)
     }
 
     fn this_cpu(&self) -> CpuId {

@@ -11,7 +11,7 @@ use crate::guest::svm::vcpu::{Frame, SvmVcpu};
 use crate::plain::layout::{self, PAGE};
 use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::boxed::Box;
-use xenolith_hal::{FrameSource, Mpa, PageWords};
+use xenolith_hal::{CpuId, FrameSource, Mpa, PageWords};
 
 /// The translation of a domain.
 pub type Space = NestedTables<DirectMap>;
@@ -24,6 +24,11 @@ fn own_page() -> Option<Mpa> {
     // SAFETY: the layout is not empty.
     let page = unsafe { alloc_zeroed(layout) };
     if page.is_null() { None } else { layout::machine_address(page as u64).map(Mpa) }
+}
+
+/// Returns true if [`start_this_cpu`] succeeded on a CPU: on others no vCPU can run.
+pub fn has_started(cpu: CpuId) -> bool {
+    CpuData::of(cpu).is_some_and(CpuData::has_started)
 }
 
 /// Enables SVM on the calling CPU. Each CPU does so once, before it runs its first guest.

@@ -47,6 +47,11 @@ impl CpuData {
         }
     }
 
+    /// Returns true once SVM was enabled here.
+    pub fn has_started(&self) -> bool {
+        self.host().is_some()
+    }
+
     pub fn start(&self, host: Mpa, asids: u32) {
         self.asids.start(asids);
         self.host.store(host.0, Ordering::Release);
