@@ -143,7 +143,7 @@ impl Errno {
     /// Returns what a hypercall that fails so returns in its result register: the negative number, sign-extended.
     #[must_use]
     pub const fn as_return(self) -> i64 {
-        -(self as i64)
+        (self as i64).wrapping_neg()
     }
 
     /// Returns the error that a hypercall's result stands for, or none if it is not negative or not a known number.

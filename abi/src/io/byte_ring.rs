@@ -14,7 +14,7 @@ pub const fn waiting(size: u32, prod: u32, cons: u32) -> Option<u32> {
 #[must_use]
 pub const fn free(size: u32, prod: u32, cons: u32) -> Option<u32> {
     match waiting(size, prod, cons) {
-        Some(waiting) => Some(size - waiting),
+        Some(waiting) => size.checked_sub(waiting),
         None => None,
     }
 }

@@ -48,7 +48,8 @@ impl RingShape {
     /// Returns the offset of the entry for an index, in bytes from the start of the ring; always inside it.
     #[must_use]
     pub const fn offset_of(self, index: u32) -> usize {
-        RING_HEADER_SIZE + (index & (self.entries - 1)) as usize * self.entry_size
+        let inside = (index & self.entries.wrapping_sub(1)) as usize;
+        RING_HEADER_SIZE.wrapping_add(inside.wrapping_mul(self.entry_size))
     }
 }
 
