@@ -1,11 +1,10 @@
 //! Two domains on a machine of vectors: the control domain with two vCPUs, and an ordinary one with one.
 
-use xenolith_sync::{Arc, Room};
-
 use xen_abi::{Gfn, Mfn};
 use xenolith_core::{Domain, Hypervisor};
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{Machine, NestedSpace, PageWords};
+use xenolith_sync::Arc;
 use xenolith_world::{Plan, World};
 
 /// Frames of the machine.

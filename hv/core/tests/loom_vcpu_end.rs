@@ -2,10 +2,6 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p xenolith-core --profile checked --test loom_vcpu_end`.
 #![cfg(loom)]
 
-#[path = "features/hypercall_world/mod.rs"]
-mod hypercall_world;
-
-use hypercall_world::World;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
@@ -13,6 +9,7 @@ use xen_abi::{DomId, VcpuId};
 use xenolith_core::domains::vcpu::NoCore;
 use xenolith_core::lifecycle::making;
 use xenolith_hal::GuestCpu;
+use xenolith_world::World;
 
 const STACK_BYTES: usize = 1 << 20;
 

@@ -20,7 +20,11 @@ const RULES: &[Rule] = &[
         &["xenolith-fake", "xenolith-world"],
     ),
     ("xenolith-fake", &["xen-abi", "xenolith-hal"], &["xenolith-core"]),
-    ("xenolith-world", &["xen-abi", "xenolith-hal", "xenolith-devices", "xenolith-core", "xenolith-fake"], &[]),
+    (
+        "xenolith-world",
+        &["xen-abi", "xenolith-hal", "xenolith-sync", "xenolith-devices", "xenolith-core", "xenolith-fake"],
+        &[],
+    ),
     ("xenolith-x86", &["xen-abi", "xenolith-hal", "xenolith-sync", "xenolith-bootinfo"], &[]),
     (
         "xenolith-image",

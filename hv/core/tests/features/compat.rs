@@ -1,6 +1,5 @@
 //! Hypercalls from 32-bit code: from its registers and its own form of each structure to what it finds afterwards.
 
-use crate::hypercall_world::{SHARED_INFO, World};
 use xen_abi::event_channel::{EVTCHNOP_BIND_IPI, EVTCHNOP_BIND_VIRQ, EVTCHNOP_SEND};
 use xen_abi::grant_table::{GNTTABOP_QUERY_SIZE, GNTTABOP_SETUP_TABLE};
 use xen_abi::hvm_op::HVMOP_SET_PARAM;
@@ -17,6 +16,7 @@ use xenolith_core::domains::running::Running;
 use xenolith_core::hypercalls::answer;
 use xenolith_core::outcome::After;
 use xenolith_hal::{CpuState, GuestCpu, NestedSpace, PAGE_SIZE, Registers, SegmentAttributes, Time};
+use xenolith_world::{SHARED_INFO, World};
 
 /// Where the structure of a call lies; paging is off.
 const ARGUMENT: Gfn = Gfn(5);

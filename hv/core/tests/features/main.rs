@@ -3,7 +3,6 @@
 #![cfg(not(loom))]
 
 mod call_lists;
-
 mod compat;
 mod cpu_policy;
 mod debug_keys;

@@ -8,8 +8,8 @@ use xenolith_core::run::CpuLoop;
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, Exit, Machine, Time};
 use xenolith_sched::{CpuSet, Settings};
-use xenolith_world::World;
 use xenolith_sync::Arc;
+use xenolith_world::World;
 
 const MS: u64 = 1_000_000;
 

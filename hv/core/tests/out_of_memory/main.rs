@@ -2,13 +2,10 @@
 //! fails, and nothing is lost; an allocation that cannot fail would end the process here, and there the host.
 #![cfg(not(loom))]
 
-#[path = "../features/hypercall_world/mod.rs"]
-mod hypercall_world;
 #[allow(dead_code, reason = "each test uses its own part")]
 #[path = "../features/domctl/toolstack.rs"]
 mod toolstack;
 
-use hypercall_world::{Answer, World};
 use std::process::Command;
 use toolstack::*;
 use xen_abi::domctl::*;
@@ -24,6 +21,7 @@ use xenolith_core::memory::frames::ANYWHERE;
 use xenolith_core::memory::populate::{Extent, populate_extent};
 use xenolith_hal::{GrantRef, PageOrder};
 use xenolith_sync::refusing::Refusing;
+use xenolith_world::{Answer, World};
 
 #[global_allocator]
 static HEAP: Refusing = Refusing;

@@ -2,7 +2,6 @@
 //! may read or write it any more.
 
 use super::toolstack::*;
-use crate::hypercall_world::World;
 use xen_abi::domctl::*;
 use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
 use xen_abi::{DomId, Errno, GuestHandle, VcpuId};
@@ -10,6 +9,7 @@ use xenolith_core::components::grant::World as _;
 use xenolith_core::domains::domain::Life;
 use xenolith_core::memory::frames::PageRef;
 use xenolith_hal::Gfn;
+use xenolith_world::World;
 use zerocopy::IntoBytes;
 
 /// A domain that is dead and stays in the list, since somebody still has a page of its.

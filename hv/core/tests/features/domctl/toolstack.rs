@@ -10,8 +10,8 @@ use xenolith_core::memory::frames::ANYWHERE;
 use xenolith_core::memory::populate::{Extent, populate_extent};
 use xenolith_fake::FakeMachine;
 use xenolith_hal::{CpuId, PAGE_SIZE, PageOrder};
-use xenolith_world::{Answer, World};
 use xenolith_sync::Arc;
+use xenolith_world::{Answer, World};
 use zerocopy::IntoBytes;
 
 /// Guest frames: one for the structure, and two for what it points to.

@@ -1,7 +1,6 @@
 //! A domain with devices of its own unmaps a grant: the granter hears of it when the devices do not reach the page either.
 
 use crate::call_lists::address;
-use crate::hypercall_world::World;
 use xen_abi::grant_table::*;
 use xen_abi::hypercall::{GRANT_TABLE_OP, MEMORY_OP};
 use xen_abi::memory::XENMEM_ADD_TO_PHYSMAP;
@@ -9,6 +8,7 @@ use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_GRANT_TABLE};
 use xen_abi::{DomId, Gfn, GrantHandle};
 use xenolith_core::components::devices::{DevicePlan, HostDevices};
 use xenolith_hal::{GrantRef, NestedSpace, PageWords};
+use xenolith_world::World;
 use zerocopy::IntoBytes;
 
 const ENTRY: usize = 8;

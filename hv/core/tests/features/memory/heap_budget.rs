@@ -1,7 +1,6 @@
 //! What a domain makes the hypervisor take of its own heap is counted, and ends at a budget that is fixed when the domain is
 //! made. Another domain does not notice.
 use crate::domctl::toolstack;
-use crate::hypercall_world::{Answer, World};
 use xen_abi::event_channel::{EVTCHNOP_ALLOC_UNBOUND, EvtchnAllocUnbound};
 use xen_abi::grant_entry::GTF_PERMIT_ACCESS;
 use xen_abi::grant_table::*;
@@ -13,6 +12,7 @@ use xenolith_core::components::event_channel::{BUCKET_BYTES, PORTS_PER_BUCKET};
 use xenolith_core::components::grant::{FRAME_BYTES, MAPTRACK_FRAME_BYTES};
 use xenolith_core::memory::frames::Account;
 use xenolith_hal::{GrantRef, Machine, NestedSpace};
+use xenolith_world::{Answer, World};
 use zerocopy::IntoBytes;
 
 fn account(world: &World, id: u16) -> &Account {

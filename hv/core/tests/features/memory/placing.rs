@@ -1,9 +1,9 @@
 //! Pages that several vCPUs move about at once: none of them is lost, and no reference to it.
-use crate::hypercall_world::World;
 use xen_abi::physmap::{XENMAPSPACE_GMFN_FOREIGN, XENMAPSPACE_SHARED_INFO};
 use xen_abi::{DomId, Gfn};
 use xenolith_core::components::placing::place::{Item, place, unplace};
 use xenolith_hal::{CpuId, NestedSpace};
+use xenolith_world::World;
 
 const ROUNDS: u32 = 20_000;
 

@@ -1,11 +1,11 @@
 //! Calls for which memory is short end: with what is about to be free if it comes in time, without it otherwise. A call
 //! that was made again and again for it would be all that the caller's vCPU ever does.
-use crate::hypercall_world::{Answer, World};
 use xen_abi::hypercall::MEMORY_OP;
 use xen_abi::memory::{MemoryReservation, XENMEM_INCREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP};
 use xen_abi::{DomId, Gfn, GuestHandle};
 use xenolith_core::memory::frames::{ANYWHERE, OwnedFrame};
 use xenolith_hal::{CpuId, Mfn, PageOrder};
+use xenolith_world::{Answer, World};
 
 const LIST: Gfn = Gfn(10);
 

@@ -1,6 +1,5 @@
 //! Accesses that the nested page tables forbade when the guest was left, and that are allowed by now: another vCPU, the
 //! guest's balloon or the toolstack has mapped the page since. The guest simply tries again.
-use crate::hypercall_world::World;
 use xen_abi::{Gfn, VcpuId};
 use xenolith_core::components::devices::{AddressRange, DevicePlan, HostDevices};
 use xenolith_core::domains::running::Running;
@@ -12,6 +11,7 @@ use xenolith_hal::{
     Access, CpuState, FrameSource, Gpa, GuestCpu, IoApicPlace, Machine, Mapping, Mfn, Mpa, NestedSpace, PageKind,
     PageOrder, Registers, Rights,
 };
+use xenolith_world::World;
 
 const READ: Access = Access { write: false, execute: false, present: false, page_walk: false };
 const WRITE: Access = Access { write: true, ..READ };
