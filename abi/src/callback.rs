@@ -7,13 +7,13 @@ use crate::describe::{constants, flags, wire};
 
 constants! {
     table CONSTANTS;
-    /// Sets one; [`CallbackRegister`].
+    /// Registers a callback; [`CallbackRegister`].
     pub const CALLBACKOP_REGISTER: u32 = 0;
-    /// Takes one away; [`CallbackUnregister`].
+    /// Unregisters a callback; [`CallbackUnregister`].
     pub const CALLBACKOP_UNREGISTER: u32 = 1;
     /// For events.
     pub const CALLBACKTYPE_EVENT: u16 = 0;
-    /// For state that cannot be restored.
+    /// For a segment or return state that cannot be restored (failsafe).
     pub const CALLBACKTYPE_FAILSAFE: u16 = 1;
     /// For SYSCALL from 64-bit code.
     pub const CALLBACKTYPE_SYSCALL: u16 = 2;

@@ -7,8 +7,8 @@ use crate::describe::constants;
 
 constants! {
     table CONSTANTS;
-    /// Writes; returns 0.
+    /// Writes bytes to the console; returns 0.
     pub const CONSOLEIO_WRITE: u32 = 0;
-    /// Reads what there is, control domain only; returns how many bytes.
+    /// Reads typed bytes, control domain only; returns how many.
     pub const CONSOLEIO_READ: u32 = 1;
 }

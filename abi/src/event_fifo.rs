@@ -26,7 +26,7 @@ constants! {
     pub const EVTCHN_FIFO_LINKED: u32 = 29;
     /// Bit of an event word: the guest is clearing the mask; the hypervisor must not link meanwhile.
     pub const EVTCHN_FIFO_BUSY: u32 = 28;
-    /// Width of the link to the next event, the low bits of an event word.
+    /// Width in bits of the link to the next event's port, the low bits of an event word.
     pub const EVTCHN_FIFO_LINK_BITS: u32 = 17;
     /// Mask of the link.
     pub const EVTCHN_FIFO_LINK_MASK: u32 = (1 << EVTCHN_FIFO_LINK_BITS) - 1;

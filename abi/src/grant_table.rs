@@ -14,27 +14,27 @@ constants! {
     pub const GNTTABOP_MAP_GRANT_REF: u32 = 0;
     /// Unmaps it; [`GnttabUnmapGrantRef`].
     pub const GNTTABOP_UNMAP_GRANT_REF: u32 = 1;
-    /// Sizes a domain's table and tells its frames; [`GnttabSetupTable`].
+    /// Grows a domain's table to a number of frames and returns them; [`GnttabSetupTable`].
     pub const GNTTABOP_SETUP_TABLE: u32 = 2;
     /// Prints a domain's table on the console; [`GnttabDumpTable`].
     pub const GNTTABOP_DUMP_TABLE: u32 = 3;
-    /// Gives a page away for good, PV only; [`GnttabTransfer`].
+    /// Transfers a page to another domain, PV only; [`GnttabTransfer`].
     pub const GNTTABOP_TRANSFER: u32 = 4;
     /// Copies between pages; [`GnttabCopy`].
     pub const GNTTABOP_COPY: u32 = 5;
     /// Asks for the table's size; [`GnttabQuerySize`].
     pub const GNTTABOP_QUERY_SIZE: u32 = 6;
-    /// Unmaps and puts another page in the place, PV only; [`GnttabUnmapAndReplace`].
+    /// Unmaps a grant and maps another page in its place, PV only; [`GnttabUnmapAndReplace`].
     pub const GNTTABOP_UNMAP_AND_REPLACE: u32 = 7;
     /// Chooses the version of the grant table; [`GnttabSetVersion`].
     pub const GNTTABOP_SET_VERSION: u32 = 8;
-    /// Tells the frames of the status words; [`GnttabGetStatusFrames`].
+    /// Returns the frames of the status words; [`GnttabGetStatusFrames`].
     pub const GNTTABOP_GET_STATUS_FRAMES: u32 = 9;
     /// Asks for the version of the grant table; [`GnttabGetVersion`].
     pub const GNTTABOP_GET_VERSION: u32 = 10;
-    /// Exchanges two entries; [`GnttabSwapGrantRef`].
+    /// Swaps two entries; [`GnttabSwapGrantRef`].
     pub const GNTTABOP_SWAP_GRANT_REF: u32 = 11;
-    /// Cleans or drops CPU caches of a granted page; [`GnttabCacheFlush`].
+    /// Cleans or invalidates the CPU caches of a granted page; [`GnttabCacheFlush`].
     pub const GNTTABOP_CACHE_FLUSH: u32 = 12;
 
     /// How many entries at the start of the table are for the toolstack.
@@ -199,7 +199,7 @@ wire! {
         pub source: GnttabCopyPtr,
         /// In: to where.
         pub dest: GnttabCopyPtr,
-        /// In: how many bytes.
+        /// In: the number of bytes.
         pub len: u16,
         /// In: flags.
         pub flags: GrantCopyFlags,

@@ -72,7 +72,7 @@ constants! {
     pub const HVM_PARAM_VM_GENERATION_ID_ADDR: u32 = 34;
     /// Whether the domain may have several views of its memory.
     pub const HVM_PARAM_ALTP2M: u32 = 35;
-    /// How wide the x87's instruction pointer is saved: 0, 4 or 8 bytes.
+    /// Width of the saved x87 instruction pointer: 0 (the hypervisor chooses), 4 or 8 bytes.
     pub const HVM_PARAM_X87_FIP_WIDTH: u32 = 36;
     /// The TSS used on Intel in real mode: address in the low half, size in the high one.
     pub const HVM_PARAM_VM86_TSS_SIZED: u32 = 37;

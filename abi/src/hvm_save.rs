@@ -73,7 +73,7 @@ wire! {
         pub typecode: u16,
         /// Which of that type: the vCPU, as a rule.
         pub instance: u16,
-        /// Length of the body in bytes.
+        /// Length of the body in bytes, without this descriptor.
         pub length: u32,
     }
 
@@ -129,7 +129,7 @@ wire! {
         pub apic_base_msr: u64,
         /// Bit 0: by software; bit 1: by the MSR.
         pub disabled: u32,
-        /// The timer's divisor.
+        /// The timer's divisor, 1 to 128.
         pub timer_divisor: u32,
         /// The deadline MSR.
         pub tdt_msr: u64,
@@ -213,7 +213,7 @@ wire! {
 
     /// The ACPI timer and event registers.
     pub struct HvmHwPmtimer: "struct hvm_hw_pmtimer" {
-        /// The timer.
+        /// The timer's count, at 3.579545 MHz.
         pub tmr_val: u32,
         /// Status of events.
         pub pm1a_sts: u16,

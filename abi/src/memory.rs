@@ -21,9 +21,9 @@ constants! {
     pub const XENMEM_MAXIMUM_RESERVATION: u32 = 4;
     /// Tells where the table of machine frames lies, for PV; [`MachphysMfnList`].
     pub const XENMEM_MACHPHYS_MFN_LIST: u32 = 5;
-    /// Puts new pages where the caller says; [`MemoryReservation`]. Returns how many extents were done.
+    /// Allocates pages and maps them where the caller says; [`MemoryReservation`]. Returns how many extents were done.
     pub const XENMEM_POPULATE_PHYSMAP: u32 = 6;
-    /// Puts a page of some kind at a frame; [`AddToPhysmap`](crate::physmap::AddToPhysmap).
+    /// Maps a page of some kind at a guest frame; [`AddToPhysmap`](crate::physmap::AddToPhysmap).
     pub const XENMEM_ADD_TO_PHYSMAP: u32 = 7;
     /// Tells the caller's own memory map; [`MemoryMap`](crate::memory_map::MemoryMap).
     pub const XENMEM_MEMORY_MAP: u32 = 9;
@@ -37,9 +37,9 @@ constants! {
     pub const XENMEM_SET_MEMORY_MAP: u32 = 13;
     /// Returns the highest guest frame of a domain; [`MemoryDomain`].
     pub const XENMEM_MAXIMUM_GPFN: u32 = 14;
-    /// Takes a page away from a frame; [`RemoveFromPhysmap`](crate::physmap::RemoveFromPhysmap).
+    /// Unmaps the page at a guest frame; [`RemoveFromPhysmap`](crate::physmap::RemoveFromPhysmap).
     pub const XENMEM_REMOVE_FROM_PHYSMAP: u32 = 15;
-    /// Sets how many pages back a domain that is populated on demand; [`PodTarget`].
+    /// Sets the target of populate-on-demand, in pages; [`PodTarget`].
     pub const XENMEM_SET_POD_TARGET: u32 = 16;
     /// Asks for the target of populate-on-demand; [`PodTarget`].
     pub const XENMEM_GET_POD_TARGET: u32 = 17;
@@ -53,9 +53,9 @@ constants! {
     pub const XENMEM_ACCESS_OP: u32 = 21;
     /// Sharing of equal pages.
     pub const XENMEM_SHARING_OP: u32 = 22;
-    /// Puts several pages at frames; [`AddToPhysmapBatch`](crate::physmap::AddToPhysmapBatch).
+    /// Maps several pages at guest frames; [`AddToPhysmapBatch`](crate::physmap::AddToPhysmapBatch).
     pub const XENMEM_ADD_TO_PHYSMAP_BATCH: u32 = 23;
-    /// Sets pages aside for a domain that is being built; [`MemoryReservation`].
+    /// Claims free memory for a domain that is being built; [`MemoryReservation`], extents of order 0.
     pub const XENMEM_CLAIM_PAGES: u32 = 24;
     /// [`XENMEM_MACHPHYS_MFN_LIST`] for 32-bit domains.
     pub const XENMEM_MACHPHYS_COMPAT_MFN_LIST: u32 = 25;
@@ -107,9 +107,9 @@ wire! {
     pub struct MemoryReservation: "struct xen_memory_reservation" {
         /// In or out: a frame number for each extent, by operation.
         pub extent_start: GuestHandle<Gfn>,
-        /// In: how many.
+        /// In: the number of extents.
         pub nr_extents: u64 as long,
-        /// In: their size.
+        /// In: the base 2 logarithm of an extent's pages.
         pub extent_order: u32,
         /// In: flags.
         pub mem_flags: MemFlags,
@@ -121,9 +121,9 @@ wire! {
 
     /// Arguments of [`XENMEM_EXCHANGE`].
     pub struct MemoryExchange: "struct xen_memory_exchange" {
-        /// In: what goes.
+        /// In: the pages that are given back.
         pub input: MemoryReservation = "in",
-        /// In: what comes.
+        /// In: the pages that are wanted.
         pub output: MemoryReservation = "out",
         /// In: zero, or progress. Out: how many extents of `input` were exchanged.
         pub nr_exchanged: u64 as long,
@@ -153,7 +153,7 @@ wire! {
     pub struct MachphysMapping: "struct xen_machphys_mapping" {
         /// Out: the first virtual address.
         pub v_start: u64 as long,
-        /// Out: the end.
+        /// Out: the virtual address after the last.
         pub v_end: u64 as long,
         /// Out: the highest frame that can be looked up.
         pub max_mfn: u64 as long,
@@ -161,13 +161,13 @@ wire! {
 
     /// Arguments of [`XENMEM_SET_POD_TARGET`] and [`XENMEM_GET_POD_TARGET`]. All but `domid` count pages.
     pub struct PodTarget: "struct xen_pod_target" {
-        /// In: what the domain is to have.
+        /// In: the target.
         pub target_pages: u64,
         /// Out: what it has.
         pub tot_pages: u64,
-        /// Out: what waits to be put somewhere.
+        /// Out: pages of the PoD cache: allocated, not mapped yet.
         pub pod_cache_pages: u64,
-        /// Out: how many frames have no page yet.
+        /// Out: frames that are populated on demand and have no page yet.
         pub pod_entries: u64,
         /// In: whose.
         pub domid: DomId,

@@ -100,7 +100,7 @@ wire! {
     pub struct ReservedDeviceMemory: "struct xen_reserved_device_memory" {
         /// The first frame.
         pub start_pfn: Gfn,
-        /// How many.
+        /// The number of frames.
         pub nr_pages: u64 as long,
     }
 
@@ -142,11 +142,11 @@ wire! {
         pub nr_vcpus: u32,
         /// In: the number of ranges that there is room for. Out: how many there are.
         pub nr_vmemranges: u32,
-        /// Out: the distances between nodes.
+        /// Out: the distances, `nr_vnodes` of them for each node.
         pub vdistance: GuestHandle<u32> as slot,
-        /// Out: the node of each vCPU.
+        /// Out: the node of each vCPU, `nr_vcpus` numbers.
         pub vcpu_to_vnode: GuestHandle<u32> as slot,
-        /// Out: the ranges.
+        /// Out: the ranges, `nr_vmemranges` of them.
         pub vmemrange: GuestHandle<Vmemrange> as slot,
     }
 }

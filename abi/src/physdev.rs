@@ -20,43 +20,43 @@ constants! {
     pub const PHYSDEVOP_APIC_WRITE: u32 = 9;
     /// Gets a vector for an interrupt; [`PhysdevIrq`].
     pub const PHYSDEVOP_ALLOC_IRQ_VECTOR: u32 = 10;
-    /// Gives it back; [`PhysdevIrq`].
+    /// Frees an interrupt's vector; [`PhysdevIrq`].
     pub const PHYSDEVOP_FREE_IRQ_VECTOR: u32 = 11;
-    /// An interrupt was handled; [`PhysdevEoi`].
+    /// Ends an interrupt (EOI); [`PhysdevEoi`].
     pub const PHYSDEVOP_EOI: u32 = 12;
-    /// Makes a number of the domain's for a physical interrupt (PIRQ); [`PhysdevMapPirq`].
+    /// Maps a machine interrupt to a number of the domain's (PIRQ); [`PhysdevMapPirq`].
     pub const PHYSDEVOP_MAP_PIRQ: u32 = 13;
-    /// Gives it up; [`PhysdevUnmapPirq`].
+    /// Unmaps a PIRQ; [`PhysdevUnmapPirq`].
     pub const PHYSDEVOP_UNMAP_PIRQ: u32 = 14;
-    /// A device came, in the oldest form; [`PhysdevManagePci`].
+    /// Adds a PCI device, in the oldest form; [`PhysdevManagePci`].
     pub const PHYSDEVOP_MANAGE_PCI_ADD: u32 = 15;
-    /// A device went, in the old form; [`PhysdevManagePci`].
+    /// Removes a PCI device, in the old form; [`PhysdevManagePci`].
     pub const PHYSDEVOP_MANAGE_PCI_REMOVE: u32 = 16;
     /// Shares a page of bits that tell which interrupts need an end; [`PhysdevPirqEoiGmfn`].
     pub const PHYSDEVOP_PIRQ_EOI_GMFN_V1: u32 = 17;
     /// Writes a device's message interrupts again, in the old form; [`PhysdevManagePci`].
     pub const PHYSDEVOP_RESTORE_MSI: u32 = 19;
-    /// A device came, in the old form; [`PhysdevManagePciExt`].
+    /// Adds a PCI device, in the old form; [`PhysdevManagePciExt`].
     pub const PHYSDEVOP_MANAGE_PCI_ADD_EXT: u32 = 20;
-    /// Says how a line of the I/O APIC is triggered; [`PhysdevSetupGsi`].
+    /// Sets trigger mode and polarity of a GSI (line of an I/O APIC); [`PhysdevSetupGsi`].
     pub const PHYSDEVOP_SETUP_GSI: u32 = 21;
-    /// Asks for a free number; [`PhysdevGetFreePirq`].
+    /// Allocates a free PIRQ; [`PhysdevGetFreePirq`].
     pub const PHYSDEVOP_GET_FREE_PIRQ: u32 = 23;
-    /// Says where PCI configuration space is mapped; [`PhysdevPciMmcfgReserved`].
+    /// Says where PCI configuration space is mapped (MMCONFIG, ECAM); [`PhysdevPciMmcfgReserved`].
     pub const PHYSDEVOP_PCI_MMCFG_RESERVED: u32 = 24;
-    /// A device came; [`PhysdevPciDeviceAdd`].
+    /// Adds a PCI device; [`PhysdevPciDeviceAdd`].
     pub const PHYSDEVOP_PCI_DEVICE_ADD: u32 = 25;
-    /// A device went; [`PhysdevPciDevice`].
+    /// Removes a PCI device; [`PhysdevPciDevice`].
     pub const PHYSDEVOP_PCI_DEVICE_REMOVE: u32 = 26;
     /// Writes a device's message interrupts again; [`PhysdevPciDevice`].
     pub const PHYSDEVOP_RESTORE_MSI_EXT: u32 = 27;
     /// [`PHYSDEVOP_PIRQ_EOI_GMFN_V1`], without unmasking at the end; [`PhysdevPirqEoiGmfn`].
     pub const PHYSDEVOP_PIRQ_EOI_GMFN_V2: u32 = 28;
-    /// A debug port is reset; [`PhysdevDbgpOp`].
+    /// Tells of the reset of a debug port; [`PhysdevDbgpOp`].
     pub const PHYSDEVOP_DBGP_OP: u32 = 29;
-    /// A device's memory will not move from now on; [`PhysdevPciDevice`].
+    /// Prepares a device's MSI-X: its memory does not move from now on; [`PhysdevPciDevice`].
     pub const PHYSDEVOP_PREPARE_MSIX: u32 = 30;
-    /// A device's memory may move again; [`PhysdevPciDevice`].
+    /// Releases a device's MSI-X: its memory may move again; [`PhysdevPciDevice`].
     pub const PHYSDEVOP_RELEASE_MSIX: u32 = 31;
 
     /// [`PhysdevMapPirq::kind`]: a message interrupt, in the old form.
@@ -105,7 +105,7 @@ flags! {
 wire! {
     /// Arguments of [`PHYSDEVOP_IRQ_STATUS_QUERY`].
     pub struct PhysdevIrqStatusQuery: "struct physdev_irq_status_query" {
-        /// In: which.
+        /// In: the interrupt.
         pub irq: u32,
         /// Out: flags.
         pub flags: IrqStatus,
@@ -121,7 +121,7 @@ wire! {
     pub struct PhysdevSetIobitmap: "struct physdev_set_iobitmap" {
         /// In: a bit for each port, set if it is forbidden.
         pub bitmap: GuestHandle,
-        /// In: how many.
+        /// In: length of the bitmap in bits.
         pub nr_ports: u32,
         /// Padding.
         pub pad: [u8; 4],
@@ -189,7 +189,7 @@ wire! {
     pub struct PhysdevManagePci: "struct physdev_manage_pci" {
         /// In: the bus.
         pub bus: u8,
-        /// In: device and function.
+        /// In: device (bits 3 to 7) and function (0 to 2).
         pub devfn: u8,
     }
 
@@ -197,7 +197,7 @@ wire! {
     pub struct PhysdevManagePciExt: "struct physdev_manage_pci_ext" {
         /// In: the bus.
         pub bus: u8,
-        /// In: device and function.
+        /// In: device (bits 3 to 7) and function (0 to 2).
         pub devfn: u8,
         /// Padding.
         pub pad0: [u8; 2],
@@ -259,7 +259,7 @@ wire! {
         pub seg: u16,
         /// In: the bus.
         pub bus: u8,
-        /// In: device and function.
+        /// In: device (bits 3 to 7) and function (0 to 2).
         pub devfn: u8,
         /// In: flags.
         pub flags: PciDeviceFlags,
@@ -277,7 +277,7 @@ wire! {
         pub seg: u16,
         /// The bus.
         pub bus: u8,
-        /// Device and function.
+        /// In: device (bits 3 to 7) and function (0 to 2).
         pub devfn: u8,
     }
 

@@ -48,7 +48,7 @@ wire! {
         pub space: u32,
         /// In: which of that kind.
         pub idx: u64 as long,
-        /// In: where it is to appear.
+        /// In: the guest frame to map it at.
         pub gpfn: Gfn,
     }
 
@@ -62,9 +62,9 @@ wire! {
         pub size: u16,
         /// In: for [`XENMAPSPACE_GMFN_FOREIGN`] the other domain; else 0.
         pub foreign_domid: DomId = "u.foreign_domid",
-        /// In: which of that kind, for each.
+        /// In: the index in that space, for each of `size` pages.
         pub idxs: GuestHandle<Ulong>,
-        /// In: where it is to appear, for each.
+        /// In: the guest frame to map it at, for each.
         pub gpfns: GuestHandle<Gfn>,
         /// Out: 0 or a negative errno, for each.
         pub errs: GuestHandle<i32>,

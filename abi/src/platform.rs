@@ -14,13 +14,13 @@ constants! {
     pub const XENPF_SETTIME32: u32 = 17;
     /// Sets a memory type; PV.
     pub const XENPF_ADD_MEMTYPE: u32 = 31;
-    /// Takes a memory type away; PV.
+    /// Deletes a memory type; PV.
     pub const XENPF_DEL_MEMTYPE: u32 = 32;
     /// Asks for a memory type; PV.
     pub const XENPF_READ_MEMTYPE: u32 = 33;
     /// Loads microcode; [`XenpfMicrocodeUpdate`].
     pub const XENPF_MICROCODE_UPDATE: u32 = 35;
-    /// Tells about a fault of the machine.
+    /// Tells of a quirk of the machine.
     pub const XENPF_PLATFORM_QUIRK: u32 = 39;
     /// Asks what a CPU is; [`XenpfPcpuVersion`].
     pub const XENPF_GET_CPU_VERSION: u32 = 48;
@@ -38,13 +38,13 @@ constants! {
     pub const XENPF_SET_PROCESSOR_PMINFO: u32 = 54;
     /// Asks about a physical CPU; [`XenpfPcpuinfo`].
     pub const XENPF_GET_CPUINFO: u32 = 55;
-    /// Turns a CPU on; [`XenpfCpuOl`].
+    /// Brings a CPU online; [`XenpfCpuOl`].
     pub const XENPF_CPU_ONLINE: u32 = 56;
-    /// Turns a CPU off; [`XenpfCpuOl`].
+    /// Takes a CPU offline; [`XenpfCpuOl`].
     pub const XENPF_CPU_OFFLINE: u32 = 57;
-    /// A CPU was plugged in; [`XenpfCpuHotadd`].
+    /// Adds a CPU that was plugged in; [`XenpfCpuHotadd`].
     pub const XENPF_CPU_HOTADD: u32 = 58;
-    /// Memory was plugged in; [`XenpfMemHotadd`].
+    /// Adds memory that was plugged in; [`XenpfMemHotadd`].
     pub const XENPF_MEM_HOTADD: u32 = 59;
     /// Parks cores; [`XenpfCoreParking`].
     pub const XENPF_CORE_PARKING: u32 = 60;
@@ -150,7 +150,7 @@ wire! {
         pub val_a: u16,
         /// In: the value for the second.
         pub val_b: u16,
-        /// In: the sleep state.
+        /// In: the ACPI sleep state, 1 to 5 (S1 to S5).
         pub sleep_state: u32,
         /// In: 0 or [`XENPF_ACPI_SLEEP_EXTENDED`].
         pub flags: u32,
@@ -162,7 +162,7 @@ wire! {
         pub flags: u32,
         /// In: the CPU.
         pub cpu: u32,
-        /// In: hertz.
+        /// In: the frequency in hertz.
         pub freq: u64,
     }
 
@@ -170,11 +170,11 @@ wire! {
     pub struct XenpfGetidletime: "struct xenpf_getidletime" {
         /// In and out: the CPUs.
         pub cpumap_bitmap: GuestHandle,
-        /// In: how many bits it has.
+        /// In: length of the bitmap in bits.
         pub cpumap_nr_cpus: u32,
         /// Padding.
         pub pad: [u8; 4],
-        /// Out: nanoseconds, for each CPU.
+        /// Out: nanoseconds idle, for each CPU of the bitmap by number.
         pub idletime: GuestHandle<u64>,
         /// Out: the system time of this answer.
         pub now: u64,
@@ -230,7 +230,7 @@ wire! {
     pub struct XenpfMemHotadd: "struct xenpf_mem_hotadd" {
         /// In: the first frame.
         pub spfn: u64,
-        /// In: the end.
+        /// In: the frame after the last.
         pub epfn: u64,
         /// In: the proximity domain.
         pub pxm: u32,

@@ -47,7 +47,7 @@ wire! {
     pub struct DomctlIomemPermission: "struct xen_domctl_iomem_permission" {
         /// In: the first frame.
         pub first_mfn: Mfn,
-        /// In: how many.
+        /// In: the number of frames.
         pub nr_mfns: u64,
         /// In: 0 or not.
         pub allow_access: u8,
@@ -59,7 +59,7 @@ wire! {
     pub struct DomctlIoportPermission: "struct xen_domctl_ioport_permission" {
         /// In: the first port.
         pub first_port: u32,
-        /// In: how many.
+        /// In: the number of ports.
         pub nr_ports: u32,
         /// In: 0 or not.
         pub allow_access: u8,
@@ -79,9 +79,9 @@ wire! {
 
     /// Arguments of [`XEN_DOMCTL_GET_DEVICE_GROUP`](super::XEN_DOMCTL_GET_DEVICE_GROUP).
     pub struct DomctlGetDeviceGroup: "struct xen_domctl_get_device_group" {
-        /// In: the device.
+        /// In: the device: segment (bits 16 to 31), bus (8 to 15), device and function (0 to 7).
         pub machine_sbdf: u32,
-        /// In: length of the list.
+        /// In: length of the list in devices.
         pub max_sdevs: u32,
         /// Out: how many there are.
         pub num_sdevs: u32,
@@ -129,7 +129,7 @@ wire! {
         pub first_gfn: Gfn,
         /// In: the machine's first frame.
         pub first_mfn: Mfn,
-        /// In: how many.
+        /// In: the number of frames.
         pub nr_mfns: u64,
         /// In: a `DPCI_*`.
         pub add_mapping: u32,
@@ -143,7 +143,7 @@ wire! {
         pub first_gport: u32,
         /// In: the machine's first port.
         pub first_mport: u32,
-        /// In: how many.
+        /// In: the number of ports.
         pub nr_ports: u32,
         /// In: a `DPCI_*`.
         pub add_mapping: u32,

@@ -152,7 +152,7 @@ wire! {
         pub iommu_opts: IommuOptions,
         /// In: how many vCPUs, at least 1.
         pub max_vcpus: u32,
-        /// In: the highest port.
+        /// In: the highest event channel port.
         pub max_evtchn_port: u32,
         /// In: frames of the grant table; negative for the default.
         pub max_grant_frames: i32,
@@ -180,7 +180,7 @@ wire! {
         pub tot_pages: u64,
         /// Out: pages that it may have.
         pub max_pages: u64,
-        /// Out: pages set aside for it.
+        /// Out: pages claimed for it and not allocated yet.
         pub outstanding_pages: u64,
         /// Out: pages that it shares.
         pub shr_pages: u64,
@@ -210,13 +210,13 @@ wire! {
 
     /// Arguments of [`XEN_DOMCTL_MAX_MEM`](super::XEN_DOMCTL_MAX_MEM).
     pub struct DomctlMaxMem: "struct xen_domctl_max_mem" {
-        /// In: kibibytes.
+        /// In: the most memory in KiB.
         pub max_memkb: u64,
     }
 
     /// Arguments of [`XEN_DOMCTL_MAX_VCPUS`](super::XEN_DOMCTL_MAX_VCPUS).
     pub struct DomctlMaxVcpus: "struct xen_domctl_max_vcpus" {
-        /// In: how many.
+        /// In: the number of vCPUs.
         pub max: u32,
     }
 

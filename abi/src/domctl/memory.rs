@@ -92,7 +92,7 @@ wire! {
 
     /// Arguments of [`XEN_DOMCTL_GETPAGEFRAMEINFO3`](super::XEN_DOMCTL_GETPAGEFRAMEINFO3).
     pub struct DomctlGetpageframeinfo3: "struct xen_domctl_getpageframeinfo3" {
-        /// In: how many.
+        /// In: the number of frames in the list.
         pub num: u64,
         /// In: frames. Out: their kinds, in their place.
         pub array: GuestHandle<u64>,
@@ -100,9 +100,9 @@ wire! {
 
     /// What [`XEN_DOMCTL_SHADOW_OP_CLEAN`] counts.
     pub struct DomctlShadowOpStats: "struct xen_domctl_shadow_op_stats" {
-        /// Out: faults.
+        /// Out: write faults since the last clean.
         pub fault_count: u32,
-        /// Out: pages that were written.
+        /// Out: pages that were written since the last clean.
         pub dirty_count: u32,
     }
 
@@ -134,7 +134,7 @@ wire! {
     pub struct DomctlCacheflush: "struct xen_domctl_cacheflush" {
         /// In: the first frame.
         pub start_pfn: Gfn,
-        /// In: how many.
+        /// In: the number of frames.
         pub nr_pfns: u64,
     }
 

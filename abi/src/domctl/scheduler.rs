@@ -30,7 +30,7 @@ constants! {
 flags! {
     /// Flags of [`DomctlSchedRtds`].
     pub struct RtdsFlags("XEN_DOMCTL_SCHEDRT_"): u32 {
-        /// It may use time that nobody wants.
+        /// It may use time that no other vCPU uses (work-conserving).
         const EXTRA = 1 << 0;
     }
 }
@@ -56,9 +56,9 @@ wire! {
 
     /// For the real-time scheduler.
     pub struct DomctlSchedRtds: "struct xen_domctl_sched_rtds" {
-        /// Microseconds.
+        /// Microseconds of a period.
         pub period: u32,
-        /// Microseconds of each period.
+        /// Microseconds that the vCPU may run in each period.
         pub budget: u32,
         /// Flags.
         pub flags: RtdsFlags,

@@ -15,7 +15,7 @@ constants! {
     pub const BLKIF_OP_WRITE_BARRIER: u8 = 2;
     /// Makes all that was written last.
     pub const BLKIF_OP_FLUSH_DISKCACHE: u8 = 3;
-    /// Drops sectors; [`BlkifRequestDiscard`].
+    /// Discards (trims) sectors; [`BlkifRequestDiscard`].
     pub const BLKIF_OP_DISCARD: u8 = 5;
     /// Reads or writes many segments; [`BlkifRequestIndirect`].
     pub const BLKIF_OP_INDIRECT: u8 = 6;
@@ -48,9 +48,9 @@ wire! {
     pub struct BlkifRequestSegment: "struct blkif_request_segment" {
         /// The page.
         pub gref: GrantRef,
-        /// The first sector in it, 0 to 7.
+        /// The first sector of 512 bytes in it, 0 to 7.
         pub first_sect: u8,
-        /// The last sector in it, 0 to 7.
+        /// The last sector of 512 bytes in it, 0 to 7.
         pub last_sect: u8,
         /// Padding.
         pub pad: [u8; 2],
@@ -60,7 +60,7 @@ wire! {
     pub struct BlkifRequest: "struct blkif_request" {
         /// A `BLKIF_OP_*`.
         pub operation: u8,
-        /// How many segments.
+        /// The number of segments.
         pub nr_segments: u8,
         /// The device.
         pub handle: u16,
@@ -68,7 +68,7 @@ wire! {
         pub pad: [u8; 4],
         /// What the response repeats.
         pub id: u64,
-        /// The first sector on the device.
+        /// The first sector on the device, in units of 512 bytes.
         pub sector_number: u64,
         /// The segments.
         pub seg: [BlkifRequestSegment; BLKIF_MAX_SEGMENTS_PER_REQUEST],
@@ -86,9 +86,9 @@ wire! {
         pub pad: [u8; 4],
         /// What the response repeats.
         pub id: u64,
-        /// The first sector.
+        /// The first sector on the device, in units of 512 bytes.
         pub sector_number: u64,
-        /// How many.
+        /// The number of sectors of 512 bytes.
         pub nr_sectors: u64,
     }
 
@@ -98,13 +98,13 @@ wire! {
         pub operation: u8,
         /// [`BLKIF_OP_READ`] or [`BLKIF_OP_WRITE`].
         pub indirect_op: u8,
-        /// How many segments.
+        /// The number of segments.
         pub nr_segments: u16,
         /// Padding.
         pub pad0: [u8; 4],
         /// What the response repeats.
         pub id: u64,
-        /// The first sector on the device.
+        /// The first sector on the device, in units of 512 bytes.
         pub sector_number: u64,
         /// The device.
         pub handle: u16,

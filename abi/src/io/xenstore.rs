@@ -16,15 +16,15 @@ constants! {
     pub const XS_GET_PERMS: u32 = 3;
     /// Watches a node.
     pub const XS_WATCH: u32 = 4;
-    /// No longer watches it.
+    /// Removes a watch.
     pub const XS_UNWATCH: u32 = 5;
     /// Starts a transaction.
     pub const XS_TRANSACTION_START: u32 = 6;
     /// Ends a transaction.
     pub const XS_TRANSACTION_END: u32 = 7;
-    /// Makes a domain known.
+    /// Introduces a domain to the daemon.
     pub const XS_INTRODUCE: u32 = 8;
-    /// Forgets a domain.
+    /// Releases a domain.
     pub const XS_RELEASE: u32 = 9;
     /// Asks for a domain's directory.
     pub const XS_GET_DOMAIN_PATH: u32 = 10;
@@ -42,7 +42,7 @@ constants! {
     pub const XS_ERROR: u32 = 16;
     /// Asks whether a domain is known.
     pub const XS_IS_DOMAIN_INTRODUCED: u32 = 17;
-    /// A domain goes on after a suspend.
+    /// Tells that a domain goes on after a suspend.
     pub const XS_RESUME: u32 = 18;
     /// Lets a domain act for another.
     pub const XS_SET_TARGET: u32 = 19;

@@ -79,11 +79,11 @@ wire! {
         pub incremental: u8,
         /// Padding.
         pub pad: [u8; 2],
-        /// In: where to begin. Out: where to go on.
+        /// In: the byte of the log to begin at. Out: the byte to go on at.
         pub index: u32,
         /// Out: the text.
         pub buffer: GuestHandle,
-        /// In: length of the buffer. Out: of the text.
+        /// In: length of the buffer in bytes. Out: length of the text in bytes.
         pub count: u32,
         /// Padding.
         pub pad1: [u8; 4],
@@ -123,7 +123,7 @@ wire! {
         pub nr_nodes: u32,
         /// Out: the highest number of a NUMA node.
         pub max_node_id: u32,
-        /// Out: frequency in kHz.
+        /// Out: frequency of the CPUs in kHz.
         pub cpu_khz: u32,
         /// Out: what the machine can do.
         pub capabilities: PhysCapabilities,
@@ -137,7 +137,7 @@ wire! {
         pub free_pages: u64,
         /// Out: pages that are being cleared.
         pub scrub_pages: u64,
-        /// Out: pages that were set aside.
+        /// Out: pages claimed for domains and not allocated yet.
         pub outstanding_pages: u64,
         /// Out: the highest frame.
         pub max_mfn: u64,
@@ -151,7 +151,7 @@ wire! {
         pub first_domain: DomId,
         /// Padding.
         pub pad0: [u8; 2],
-        /// In: length of the list.
+        /// In: length of the list in domains.
         pub max_domains: u32,
         /// Out: the list.
         pub buffer: GuestHandle<DomctlGetdomaininfo>,
@@ -165,7 +165,7 @@ wire! {
     pub struct SysctlDebugKeys: "struct xen_sysctl_debug_keys" {
         /// In: the keys.
         pub keys: GuestHandle,
-        /// In: how many.
+        /// In: the number of keys.
         pub nr_keys: u32,
         /// Padding.
         pub pad: [u8; 4],
@@ -201,7 +201,7 @@ wire! {
         pub node: i32,
         /// Padding.
         pub pad: [u8; 4],
-        /// Out: bytes.
+        /// Out: free bytes.
         pub avail_bytes: u64,
     }
 
@@ -241,9 +241,9 @@ wire! {
 
     /// Memory of a NUMA node, in bytes.
     pub struct SysctlMeminfo: "struct xen_sysctl_meminfo" {
-        /// All.
+        /// All of it.
         pub memsize: u64,
-        /// Free.
+        /// What is free of it.
         pub memfree: u64,
     }
 
@@ -261,7 +261,7 @@ wire! {
 
     /// Arguments of [`XEN_SYSCTL_PCITOPOINFO`](super::XEN_SYSCTL_PCITOPOINFO).
     pub struct SysctlPcitopoinfo: "struct xen_sysctl_pcitopoinfo" {
-        /// In: how many. Out: how many were done.
+        /// In: the number of devices. Out: how many were done.
         pub num_devs: u32,
         /// Padding.
         pub pad: [u8; 4],
