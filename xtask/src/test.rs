@@ -36,8 +36,16 @@ const BARE_METAL: [&str; 5] =
     ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-misfit", "xenolith-guest-kit"];
 
 /// The packages whose docs have examples.
-const WITH_EXAMPLES: [&str; 6] =
-    ["xen-abi", "xenolith-core", "xenolith-devices", "xenolith-fake", "xenolith-hal", "xenolith-sync"];
+const WITH_EXAMPLES: [&str; 8] = [
+    "xen-abi",
+    "xenolith-bootinfo",
+    "xenolith-core",
+    "xenolith-devices",
+    "xenolith-fake",
+    "xenolith-hal",
+    "xenolith-sync",
+    "xenolith-x86",
+];
 
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u64 = 10;
