@@ -22,7 +22,7 @@ mod entity;
 mod run_queue;
 
 pub use balance::{Load, busiest, place, underloaded};
-pub use cpu_set::CpuSet;
+pub use cpu_set::{CpuMask, CpuSet, Cpus};
 pub use entity::{Entity, Settings, SettingsError, WEIGHT_DEFAULT};
 pub use run_queue::{Decision, Next, RunQueue, Wake};
 
