@@ -19,6 +19,7 @@ mod balance;
 mod cap;
 mod cpu_set;
 mod entity;
+pub mod policy;
 mod run_queue;
 
 pub use balance::{Load, busiest, place, underloaded};

@@ -1,0 +1,140 @@
+//! Which CPUs share a core, a socket, a node.
+
+use alloc::vec::Vec;
+
+use xenolith_hal::CpuId;
+
+use crate::Cpus;
+
+/// Where a CPU sits. The numbers are those of the whole machine: two cores of different sockets differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CpuPlace {
+    pub core: u32,
+    pub socket: u32,
+    pub node: u32,
+}
+
+/// The CPUs that share a run queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sharing {
+    /// None: each CPU has its own.
+    Cpu,
+    /// The threads of a core.
+    Core,
+    /// The cores of a socket.
+    #[default]
+    Socket,
+    /// The sockets of a NUMA node.
+    Node,
+    /// All of the pool.
+    All,
+}
+
+/// Where the CPUs of a machine sit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topology {
+    places: Vec<CpuPlace>,
+    /// For each CPU, the threads of its core, itself included.
+    siblings: Vec<Cpus>,
+}
+
+impl Topology {
+    /// A machine whose CPU `n` sits at `places[n]`.
+    #[must_use]
+    pub fn new(places: Vec<CpuPlace>) -> Self {
+        let siblings = places.iter().map(|own| threads(&places, own.core)).collect();
+        Self { places, siblings }
+    }
+
+    /// How many CPUs there are.
+    #[must_use]
+    pub fn cpu_count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The threads of a CPU's core, itself included.
+    #[must_use]
+    pub fn siblings(&self, cpu: CpuId) -> Cpus {
+        self.siblings.get(cpu.index()).copied().unwrap_or(Cpus::only(cpu))
+    }
+
+    /// Where a CPU sits.
+    #[must_use]
+    pub fn place(&self, cpu: CpuId) -> Option<CpuPlace> {
+        self.places.get(cpu.index()).copied()
+    }
+
+    /// Groups CPUs by what they share, at most `most` to a group, and never the threads of a core in two groups unless
+    /// the sharing is by CPU or a core has more threads than `most`.
+    #[must_use]
+    pub fn groups(&self, of: &Cpus, sharing: Sharing, most: usize) -> Vec<Cpus> {
+        let mut groups: Vec<(u32, Cpus)> = Vec::new();
+        let mut left = *of;
+        while let Some(cpu) = left.lowest() {
+            let Some(place) = self.place(cpu) else {
+                left.remove(cpu);
+                continue;
+            };
+            let (mark, mut together) = match sharing {
+                Sharing::Cpu => (cpu.0, Cpus::only(cpu)),
+                Sharing::Core => (place.core, self.siblings(cpu)),
+                Sharing::Socket => (place.socket, self.siblings(cpu)),
+                Sharing::Node => (place.node, self.siblings(cpu)),
+                Sharing::All => (0, self.siblings(cpu)),
+            };
+            together = together.intersection(&left);
+            if together.count() as usize > most {
+                together = Cpus::only(cpu);
+            }
+            left = left.without(&together);
+            let room = |group: &Cpus| (group.count() + together.count()) as usize <= most;
+            match groups.iter_mut().find(|(of, group)| *of == mark && room(group)) {
+                Some((_, group)) => *group = group.union(&together),
+                None => groups.push((mark, together)),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+}
+
+fn threads(places: &[CpuPlace], core: u32) -> Cpus {
+    let mut set = Cpus::NONE;
+    let same = places.iter().zip(0..).filter(|(place, _)| place.core == core);
+    same.for_each(|(_, cpu)| set.insert(CpuId(cpu)));
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads a core, two cores a socket, two sockets a node.
+    fn machine(cpus: u32) -> Topology {
+        Topology::new((0..cpus).map(|cpu| CpuPlace { core: cpu / 2, socket: cpu / 4, node: cpu / 8 }).collect())
+    }
+
+    fn sizes(sharing: Sharing, most: usize) -> Vec<u32> {
+        machine(16).groups(&Cpus::first(16), sharing, most).iter().map(Cpus::count).collect()
+    }
+
+    #[test]
+    fn cpus_are_grouped_by_what_they_share() {
+        assert_eq!(sizes(Sharing::Cpu, 64), [1; 16]);
+        assert_eq!(sizes(Sharing::Core, 64), [2; 8]);
+        assert_eq!(sizes(Sharing::Socket, 64), [4; 4]);
+        assert_eq!(sizes(Sharing::Node, 64), [8; 2]);
+        assert_eq!(sizes(Sharing::All, 64), [16]);
+    }
+
+    #[test]
+    fn a_group_holds_no_more_than_it_may_and_splits_no_core() {
+        assert_eq!(sizes(Sharing::All, 6), [6, 6, 4]);
+        assert_eq!(sizes(Sharing::All, 5), [4; 4]);
+        assert_eq!(sizes(Sharing::All, 1), [1; 16]);
+    }
+
+    #[test]
+    fn a_cpu_that_the_machine_does_not_have_is_in_no_group() {
+        assert_eq!(machine(2).groups(&Cpus::first(3), Sharing::All, 64), [Cpus::first(2)]);
+    }
+}
