@@ -18,6 +18,7 @@ extern crate alloc;
 mod balance;
 mod cap;
 mod cpu_set;
+pub mod credit2;
 mod entity;
 pub mod policy;
 mod run_queue;
