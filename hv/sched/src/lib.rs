@@ -20,6 +20,7 @@ mod cap;
 mod cpu_set;
 pub mod credit2;
 mod entity;
+pub mod null;
 pub mod policy;
 mod run_queue;
 
