@@ -22,6 +22,7 @@ pub mod credit2;
 mod entity;
 pub mod null;
 pub mod policy;
+pub mod rtds;
 mod run_queue;
 
 pub use balance::{Load, busiest, place, underloaded};
