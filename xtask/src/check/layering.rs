@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
         ],
         &[],
     ),
+    ("xenolith-sched-sim", &["xenolith-hal", "xenolith-sched"], &[]),
     ("xtask", &["xenolith-tests"], &[]),
 ];
 
