@@ -15,6 +15,7 @@ mod oracle;
 mod process;
 mod progress;
 mod run;
+mod sched_sim;
 mod setup;
 mod soak;
 mod symbols;
@@ -48,6 +49,8 @@ enum Command {
     Diff(diff::DiffArguments),
     /// Fuzzes what a guest or a boot loader can reach, on the host
     Fuzz(fuzz::FuzzArguments),
+    /// Plays the scheduling policies on simulated machines; with --check, what must hold of them
+    SchedSim(sched_sim::SchedSimArguments),
     /// Boots Xenolith with the test kernel, or does the main job, many times and counts the losses
     Soak(soak::SoakArguments),
     /// Boots Xenolith, or Debian's Xen 4.17, in an emulated machine
@@ -63,6 +66,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(arguments) => check::command(arguments),
         Command::Diff(arguments) => diff::command(&arguments),
         Command::Soak(arguments) => soak::command(&arguments),
+        Command::SchedSim(arguments) => sched_sim::command(&arguments),
         Command::Fuzz(arguments) => fuzz::command(&arguments),
         Command::Boot(arguments) => boot::command(&arguments),
     };
