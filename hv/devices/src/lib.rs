@@ -49,5 +49,6 @@ pub mod msr;
 pub mod pci;
 pub mod ports;
 pub mod pvclock;
+pub mod string_io;
 
 pub use fault::GeneralProtection;

@@ -6,6 +6,7 @@ use crate::Gpa;
 pub mod vector {
     pub const DEBUG: u8 = 1;
     pub const INVALID_OPCODE: u8 = 6;
+    pub const STACK: u8 = 12;
     pub const GENERAL_PROTECTION: u8 = 13;
     pub const PAGE_FAULT: u8 = 14;
     pub const MACHINE_CHECK: u8 = 18;
@@ -78,6 +79,8 @@ impl Exception {
     /// General protection with error code 0.
     pub const GENERAL_PROTECTION: Self =
         Self { vector: vector::GENERAL_PROTECTION, error_code: Some(0), address: None };
+    /// Stack fault with error code 0.
+    pub const STACK_FAULT: Self = Self { vector: vector::STACK, error_code: Some(0), address: None };
     /// Invalid opcode.
     pub const INVALID_OPCODE: Self = Self { vector: vector::INVALID_OPCODE, error_code: None, address: None };
 }

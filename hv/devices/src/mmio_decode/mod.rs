@@ -9,7 +9,7 @@
 //! then still no more than an access to the same device that the guest could have made.
 
 mod arithmetic;
-mod operand;
+pub(crate) mod operand;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +36,17 @@ pub enum CodeSize {
     Bits16,
     Bits32,
     Bits64,
+}
+
+impl CodeSize {
+    /// Returns the number of bits: 16, 32 or 64.
+    pub(crate) const fn bits(self) -> u32 {
+        match self {
+            Self::Bits16 => 16,
+            Self::Bits32 => 32,
+            Self::Bits64 => 64,
+        }
+    }
 }
 
 /// Why an instruction could not be completed.
@@ -98,13 +109,9 @@ impl MmioInstruction {
     ///
     /// **Errors:** [`DecodeError`].
     pub fn decode(code: &[u8], size: CodeSize, registers: &Registers) -> Result<Self, DecodeError> {
-        let bits = match size {
-            CodeSize::Bits16 => 16,
-            CodeSize::Bits32 => 32,
-            CodeSize::Bits64 => 64,
-        };
         let code = code.get(..code.len().min(MAX_LENGTH)).unwrap_or_default();
-        let mut decoder = Decoder::try_new(bits, code, DecoderOptions::NONE).map_err(|_| DecodeError::Invalid)?;
+        let mut decoder =
+            Decoder::try_new(size.bits(), code, DecoderOptions::NONE).map_err(|_| DecodeError::Invalid)?;
         let instruction = decoder.decode();
         if instruction.is_invalid() {
             return Err(DecodeError::Invalid);

@@ -105,12 +105,12 @@ pub(super) fn write(registers: &mut Registers, register: Register, value: u64, c
 }
 
 /// Returns the part of a register that is used as an address of this width.
-pub(super) const fn address_part(value: u64, bits: u32) -> u64 {
+pub(crate) const fn address_part(value: u64, bits: u32) -> u64 {
     truncate(value, bits / 8)
 }
 
 /// Adds to the part of a register that is used as an address. A 32-bit one clears the upper half.
-pub(super) const fn advance(value: u64, by: u64, bits: u32) -> u64 {
+pub(crate) const fn advance(value: u64, by: u64, bits: u32) -> u64 {
     let sum = address_part(value.wrapping_add(by), bits);
     if bits == 16 { value & !0xffff | sum } else { sum }
 }
