@@ -51,6 +51,7 @@ mod tests {
         assert_eq!(CONTROL.owner(0xcfc, IoSize::Dword), PortOwner::PciConfig);
         assert_eq!(CONTROL.owner(0xcfd, IoSize::Dword), PortOwner::Nobody);
         assert_eq!(CONTROL.owner(0xcf7, IoSize::Word), PortOwner::Nobody);
+        assert_eq!(CONTROL.owner(0xe9, IoSize::Word), PortOwner::Nobody, "the debug console takes bytes");
     }
 
     #[test]
@@ -63,7 +64,7 @@ mod tests {
     fn an_ordinary_domain_reaches_no_port_of_the_machine() {
         for port in 0..=u16::MAX {
             let owner = PortRights::none().owner(port, IoSize::Byte);
-            assert!(matches!(owner, PortOwner::Nobody | PortOwner::Pit), "{port:#x}");
+            assert!(matches!(owner, PortOwner::Nobody | PortOwner::Pit | PortOwner::DebugConsole), "{port:#x}");
         }
     }
 }

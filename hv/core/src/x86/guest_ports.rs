@@ -1,31 +1,27 @@
 //! IN and OUT. The control domain reaches the machine's own ports, except the ones that the hypervisor keeps; an
-//! ordinary guest has an interval timer to calibrate its clocks. Where no device responds, reads return all ones and
-//! writes are dropped.
+//! ordinary guest has an interval timer to calibrate its clocks, and a debug console. Where no device responds, reads
+//! return all ones and writes are dropped.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::outcome::After;
 use crate::x86::interrupts::with_owner;
+use crate::x86::string_io;
 use xenolith_devices::ports::PortOwner;
-use xenolith_hal::{Exception, GuestCpu, IoAccess, IoSize, Machine};
+use xenolith_hal::{GuestCpu, IoAccess, IoSize, LogLevel, Machine};
 
 /// Handles a port access.
 pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> After {
+    if access.string {
+        return string_io::access(running, access);
+    }
     let Running { hv, domain, .. } = *running;
     let rax = running.core.hardware.registers().rax;
     if let Some(rax) = short_answer(hv, domain, access, rax) {
         running.core.hardware.registers_mut().rax = rax;
-    } else if access.string {
-        // No kernel that runs here uses INS or OUTS on a port that is not its own.
-        running.core.hardware.inject(Exception::GENERAL_PROTECTION);
-        return After::Resume;
     } else {
-        let owner = domain.ports.owner(access.port, access.size);
-        let value = rax as u32 & access.size.mask();
-        if configuration(hv, domain, owner, access, value).is_none() {
-            write(hv, domain, owner, access, value);
-        }
+        output(hv, domain, access, rax as u32 & access.size.mask());
     }
     running.core.hardware.skip_instruction();
     After::Resume
@@ -38,20 +34,33 @@ pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
     if access.string {
         return None;
     }
-    let owner = domain.ports.owner(access.port, access.size);
     if access.write {
+        let owner = domain.ports.owner(access.port, access.size);
         return matches!(owner, PortOwner::Nobody | PortOwner::PmTimer).then_some(rax);
     }
-    let value = match owner {
-        PortOwner::Nobody => u32::MAX,
-        _ => configuration(hv, domain, owner, access, 0).unwrap_or_else(|| read(hv, domain, owner, access)),
-    };
-    let value = u64::from(value & access.size.mask());
+    let value = u64::from(input(hv, domain, access));
     Some(match access.size {
         IoSize::Byte => (rax & !0xff) | value,
         IoSize::Word => (rax & !0xffff) | value,
         IoSize::Dword => value,
     })
+}
+
+/// Reads a port; no more bits are set than the access is wide.
+pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> u32 {
+    let value = match domain.ports.owner(access.port, access.size) {
+        PortOwner::Nobody => u32::MAX,
+        owner => configuration(hv, domain, owner, access, 0).unwrap_or_else(|| read(hv, domain, owner, access)),
+    };
+    value & access.size.mask()
+}
+
+/// Writes a port.
+pub(super) fn output<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess, value: u32) {
+    let owner = domain.ports.owner(access.port, access.size);
+    if configuration(hv, domain, owner, access, value).is_none() {
+        write(hv, domain, owner, access, value);
+    }
 }
 
 /// Handles an access to PCI configuration as the guest has it; None if it is for the machine's own ports.
@@ -70,7 +79,7 @@ fn configuration<M: Machine>(
 
 fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess) -> u32 {
     match owner {
-        PortOwner::Nobody => u32::MAX,
+        PortOwner::Nobody | PortOwner::DebugConsole => u32::MAX,
         PortOwner::Pit => {
             let now = hv.machine.now();
             domain.port_devices.lock().read(owner, access.port, access.size, now, hv.wall_clock())
@@ -85,6 +94,12 @@ fn write<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, a
     match owner {
         // The timer counts for the hypervisor as well.
         PortOwner::Nobody | PortOwner::PmTimer => {}
+        PortOwner::DebugConsole => {
+            let line = domain.port_devices.lock().debug_console.write(value as u8);
+            if let Some(line) = line {
+                hv.machine.log(LogLevel::Debug, true, format_args!("(d{}) {line}", domain.id));
+            }
+        }
         PortOwner::Pit => {
             let now = hv.machine.now();
             domain.port_devices.lock().write(owner, access.port, access.size, value, now, hv.wall_clock());

@@ -7,3 +7,4 @@ pub mod guest_ports;
 pub mod hvm_context;
 pub mod interrupts;
 pub mod mmio;
+pub mod string_io;

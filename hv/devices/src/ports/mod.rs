@@ -2,12 +2,14 @@
 //!
 //! A port to which no device responds reads all ones and drops writes, as on a real bus.
 
+mod debug_console;
 mod pit;
 pub mod pm_timer;
 mod rtc;
 
 use xenolith_hal::{IoSize, Time, WallClock};
 
+pub use debug_console::{DebugConsole, DebugLine};
 pub use pit::Pit;
 pub use rtc::Rtc;
 
@@ -22,6 +24,8 @@ pub enum PortOwner {
     Rtc,
     /// The power-management timer.
     PmTimer,
+    /// The debug console, port 0xe9, which takes single bytes.
+    DebugConsole,
     /// PCI configuration by address and data port.
     PciConfig,
     /// The machine's own device, for dom0.
@@ -48,8 +52,9 @@ impl Dom0Ports {
     pub fn owner(&self, port: u16) -> PortOwner {
         let within = |first: Option<u16>, count: u16| first.is_some_and(|first| port.wrapping_sub(first) < count);
         match port {
-            // The two interrupt controllers, and a debugger's port of the emulator.
-            0x20 | 0x21 | 0xa0 | 0xa1 | 0xe9 => PortOwner::Nobody,
+            // The two interrupt controllers.
+            0x20 | 0x21 | 0xa0 | 0xa1 => PortOwner::Nobody,
+            DebugConsole::PORT => PortOwner::DebugConsole,
             PCI_CONFIG..PCI_CONFIG_END => PortOwner::PciConfig,
             _ if Pit::has(port) => PortOwner::Pit,
             _ if Rtc::has(port) => PortOwner::Rtc,
@@ -61,10 +66,14 @@ impl Dom0Ports {
 }
 
 /// Returns the device that responds to an ordinary PVH guest: it has none of them, but kernels calibrate their clocks
-/// by the interval timer.
+/// by the interval timer, and say their first words at the debug console.
 #[must_use]
 pub const fn guest_owner(port: u16) -> PortOwner {
-    if Pit::has(port) { PortOwner::Pit } else { PortOwner::Nobody }
+    match port {
+        DebugConsole::PORT => PortOwner::DebugConsole,
+        _ if Pit::has(port) => PortOwner::Pit,
+        _ => PortOwner::Nobody,
+    }
 }
 
 /// The emulated port devices of a domain.
@@ -72,6 +81,7 @@ pub const fn guest_owner(port: u16) -> PortOwner {
 pub struct PortDevices {
     pub pit: Pit,
     pub rtc: Rtc,
+    pub debug_console: DebugConsole,
 }
 
 impl PortDevices {
@@ -125,6 +135,7 @@ mod tests {
             (0xa1, PortOwner::Nobody),
             (0x42, PortOwner::Pit),
             (0x61, PortOwner::Pit),
+            (0xe9, PortOwner::DebugConsole),
             (0x60, PortOwner::Machine),
             (0x64, PortOwner::Machine),
             (0x71, PortOwner::Rtc),
@@ -142,7 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_guest_has_an_interval_timer_and_nothing_else() {
+    fn an_ordinary_guest_has_an_interval_timer_and_a_debug_console() {
+        assert_eq!(guest_owner(0xe9), PortOwner::DebugConsole);
+        assert_eq!((guest_owner(0xe8), guest_owner(0xea)), (PortOwner::Nobody, PortOwner::Nobody));
         assert_eq!(guest_owner(0x42), PortOwner::Pit);
         for port in [0, 0x20, 0x60, 0x70, 0xcf8, 0xcfc, 0xaf00, 0xb000, 0xffff] {
             assert_eq!(guest_owner(port), PortOwner::Nobody);

@@ -4,4 +4,4 @@ mod view;
 mod walk;
 
 pub use view::{GuestView, Layout, write_physical};
-pub use walk::{Fault, Wanted, ram_page, translate};
+pub use walk::{Fault, Lookups, Wanted, ram_page, translate};

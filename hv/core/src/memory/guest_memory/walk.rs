@@ -35,7 +35,15 @@ bitflags! {
 
 /// The address has no translation that allows the access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault;
+pub struct Fault {
+    /// There is a translation, and its rights forbid the access.
+    pub present: bool,
+}
+
+impl Fault {
+    const NOT_PRESENT: Self = Self { present: false };
+    const FORBIDDEN: Self = Self { present: true };
+}
 
 /// Finds a page of RAM behind a guest frame.
 pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write: bool) -> Option<&'m PageWords> {
@@ -118,13 +126,13 @@ pub fn translate<M: Machine>(
     wanted: Wanted,
 ) -> Result<Gpa, Fault> {
     if paging.cr0 & CR0_PG == 0 {
-        return if at.0 >> 32 == 0 { Ok(Gpa(at.0)) } else { Err(Fault) };
+        return if at.0 >> 32 == 0 { Ok(Gpa(at.0)) } else { Err(Fault::NOT_PRESENT) };
     }
     let long = paging.efer & EFER_LMA != 0;
     let (levels, entry_size): (&[Level], usize) = if long {
         (if paging.cr4 & CR4_LA57 != 0 { &LONG } else { LONG.get(1..).unwrap_or(&[]) }, 8)
     } else if at.0 >> 32 != 0 {
-        return Err(Fault);
+        return Err(Fault::NOT_PRESENT);
     } else if paging.cr4 & CR4_PAE != 0 {
         (&PAE, 8)
     } else {
@@ -151,7 +159,7 @@ impl<M: Machine> Walk<'_, '_, M> {
             let index = (at.0 >> level.shift) & ((1 << level.index_bits) - 1);
             let entry = self.entry(Gpa(table + index * self.entry_size as u64))?;
             if entry & ENTRY_PRESENT == 0 {
-                return Err(Fault);
+                return Err(Fault::NOT_PRESENT);
             }
             let is_pae_root = !self.long && self.entry_size == 8 && depth == 0;
             if !is_pae_root {
@@ -166,7 +174,7 @@ impl<M: Machine> Walk<'_, '_, M> {
             }
             table = entry & ENTRY_FRAME;
         }
-        Err(Fault)
+        Err(Fault::NOT_PRESENT)
     }
 
     const fn large_pages_are_on(&self) -> bool {
@@ -183,13 +191,13 @@ impl<M: Machine> Walk<'_, '_, M> {
     }
 
     fn entry(&mut self, at: Gpa) -> Result<u64, Fault> {
-        let page = self.lookups.ram_page(at, false).ok_or(Fault)?;
+        let page = self.lookups.ram_page(at, false).ok_or(Fault::NOT_PRESENT)?;
         let value = if self.entry_size == 8 {
             page.load_u64(at.page_offset())
         } else {
             page.load_u32(at.page_offset()).map(u64::from)
         };
-        value.ok_or(Fault)
+        value.ok_or(Fault::NOT_PRESENT)
     }
 
     fn check(&self, allowed: u64, no_execute: bool, wanted: Wanted) -> Result<(), Fault> {
@@ -201,7 +209,7 @@ impl<M: Machine> Walk<'_, '_, M> {
             || (!user && user_page && smap && !wanted.contains(Wanted::EXECUTE))
             || (wanted.contains(Wanted::WRITE) && !writable)
             || (wanted.contains(Wanted::EXECUTE) && no_execute && self.paging.efer & EFER_NXE != 0);
-        if denied { Err(Fault) } else { Ok(()) }
+        if denied { Err(Fault::FORBIDDEN) } else { Ok(()) }
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod hypercall;
 mod nested_fault;
+mod ports;
 mod start;
