@@ -13,6 +13,7 @@ mod hypercalls;
 mod instructions;
 mod mutation;
 mod sequences;
+mod string_io;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ const TARGETS: &[Target] = &[
     Target { name: "command-line", run: |dice| one(command_line::run, dice), calls: "lines" },
     Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
+    Target { name: "string-io", run: |dice| one(string_io::run, dice), calls: "instructions" },
 ];
 
 /// An input that is one call.
