@@ -1,12 +1,12 @@
 //! Ports: INS and OUTS between a port and a guest's memory, and the debug console at port 0xe9.
 
-use crate::hypercall_world::World;
 use xen_abi::{Gfn, VcpuId};
 use xenolith_core::domains::running::Running;
 use xenolith_core::outcome::After;
 use xenolith_core::x86::guest_ports;
 use xenolith_fake::FakeVcpu;
 use xenolith_hal::{CpuState, Exception, GuestCpu, IoAccess, IoSize, Registers, vector};
+use xenolith_world::World;
 
 /// Where the instruction stands, the buffer, and its second page.
 const CODE: Gfn = Gfn(2);
