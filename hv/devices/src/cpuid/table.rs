@@ -11,6 +11,9 @@ const XSTATE: usize = 63;
 const EXTENDED: usize = 0x22;
 const EXTENDED_BASE: u32 = 0x8000_0000;
 
+/// Word 6: page tables of five levels (LA57).
+const FIVE_LEVELS: u32 = 1 << 16;
+
 /// `AuthenticAMD` and `HygonGenuine` in EBX.
 const VENDOR_AMD: u32 = 0x6874_7541;
 const VENDOR_HYGON: u32 = 0x6f67_7948;
@@ -131,6 +134,11 @@ impl CpuidTable {
             if let Some(out) = self.slot(leaf, subleaf) {
                 *field.of(out) = word;
             }
+        }
+        // Linear addresses are as wide as the guest's page tables have levels for, whatever the host has.
+        let most = if set.word(6) & FIVE_LEVELS != 0 { 57 } else { 48 };
+        if let Some(out) = self.slot(EXTENDED_BASE | 8, 0) {
+            out.eax = (out.eax & !0xff00) | (out.eax >> 8 & 0xff).min(most) << 8;
         }
         let last = u32::from(set.word(13) != 0) * 2;
         if let Some(out) = self.slot(7, 0) {

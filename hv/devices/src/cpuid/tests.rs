@@ -46,7 +46,7 @@ fn large_amd(leaf: u32, subleaf: u32) -> CpuidRegisters {
         (0xd, 7) => registers(1024, 1408, 0, 0),
         (0xd, 3..) => CpuidRegisters::default(),
         (0x8000_0000, _) => registers(0x8000_0028, 0x6874_7541, 0x444d_4163, 0x6974_6e65),
-        (0x8000_0008, _) => registers(0x0034_3034, ones, ones, ones),
+        (0x8000_0008, _) => registers(0x0034_3934, ones, ones, ones),
         _ => registers(ones, ones, ones, ones),
     }
 }
@@ -117,6 +117,16 @@ fn no_virtualisation_monitoring_or_speculation_control_is_offered() {
     assert_eq!(leaf(0x8000_0028, 0), CpuidRegisters::default());
     assert_eq!(leaf(0x20, 0), CpuidRegisters::default());
     assert_eq!(leaf(0, 0).eax, 0xd);
+}
+
+#[test]
+fn linear_addresses_have_48_bits_where_five_levels_are_not_offered() {
+    let table = CpuidTable::for_guest(&large_amd, CAPABILITIES, false);
+    assert_eq!(table.leaf(7, 0).ecx & (1 << 16), 0, "LA57");
+    assert_eq!(table.leaf(0x8000_0008, 0).eax, 0x3034);
+    let most = CpuidTable::most_for_guest(&large_amd, CAPABILITIES);
+    assert_eq!(most.leaf(0x8000_0008, 0).eax, 0x3034);
+    assert_eq!(CpuidTable::of_host(&large_amd).limit_to(&most, CAPABILITIES).leaf(0x8000_0008, 0).eax, 0x3034);
 }
 
 #[test]
