@@ -32,6 +32,8 @@ pub enum Action {
     ManageDevices,
     /// Sets up the platform: `platform_op`.
     ManagePlatform,
+    /// Reads how the hypervisor was built and started: `XENVER_commandline`, `XENVER_build_id`.
+    ReadBuildDetails,
     /// Pins a vCPU of its own against the scheduler's will: `SCHEDOP_pin_override`.
     OverridePinning,
     /// Any `domctl`.
@@ -87,6 +89,7 @@ const fn rule(action: Action) -> Rule {
         Action::UseConsole
         | Action::ManageDevices
         | Action::ManagePlatform
+        | Action::ReadBuildDetails
         | Action::OverridePinning
         | Action::ControlDomain
         | Action::ControlMachine

@@ -1,6 +1,7 @@
 //! `xen_version`: version, build and capabilities of the hypervisor. **Source:** `version.h`.
 
-use crate::hypercalls::{Call, Handler, Operation, operation};
+use crate::components::access::{Action, Object, may};
+use crate::hypercalls::{Call, Handler, Operation, operation, permitted};
 use crate::outcome::{Answer, Outcome};
 use crate::settings::{XEN_MAJOR, XEN_MINOR};
 use xen_abi::version::{
@@ -16,6 +17,8 @@ const EXTRA_VERSION_SIZE: usize = 16;
 const CAPABILITIES_SIZE: usize = 1024;
 const CHANGE_SET_SIZE: usize = 64;
 const COMMAND_LINE_SIZE: usize = 1024;
+/// What stands in place of a text that the caller may not read, with the byte that ends it.
+const DENIED: &[u8; 9] = b"<denied>\0";
 
 /// Where the hypervisor's part of a PV guest's address space begins.
 const VIRT_START: u64 = 0xffff_8000_0000_0000;
@@ -37,7 +40,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
             operation(XENVER_PAGESIZE, "XENVER_pagesize", page_size),
             operation(XENVER_GUEST_HANDLE, "XENVER_guest_handle", guest_handle),
             operation(XENVER_COMMANDLINE, "XENVER_commandline", command_line),
-            operation(XENVER_BUILD_ID, "XENVER_build_id", build_id),
+            permitted(Action::ReadBuildDetails, XENVER_BUILD_ID, "XENVER_build_id", build_id),
         ]
     }
 }
@@ -124,14 +127,19 @@ fn guest_handle<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
+/// Implements `XENVER_commandline`. A domain without control gets a text that says so, and no more bytes than that has.
 fn command_line<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    if may(call.domain.subject(), Action::ReadBuildDetails, Object::Machine).is_err() {
+        call.write_arg(1, DENIED)?;
+        return Ok(Outcome::OK);
+    }
     call.write_arg(1, &text::<COMMAND_LINE_SIZE>(&call.hv.settings.command_line))?;
     Ok(Outcome::OK)
 }
 
 /// Implements `XENVER_build_id`: returns the length; with a buffer, writes the build identifier too.
 ///
-/// **Errors:** `ENOBUFS` if the buffer is shorter, `EINVAL` if its length is 0, `EFAULT`.
+/// **Errors:** `EPERM` for a domain without control, `ENOBUFS` if the buffer is shorter, `EINVAL` if its length is 0, `EFAULT`.
 fn build_id<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let id = call.hv.settings.build_id;
     let at: GuestHandle<BuildId> = call.handle(1);

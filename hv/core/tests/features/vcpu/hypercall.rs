@@ -8,7 +8,7 @@ use xen_abi::hypercall::*;
 use xen_abi::sched::{SCHEDOP_WATCHDOG, SchedWatchdog};
 use xen_abi::shared_info::{SHARED_INFO_EVTCHN_PENDING, TIME_TSC_TIMESTAMP, VCPU_INFO_TIME};
 use xen_abi::vcpu::*;
-use xen_abi::version::XENVER_PAGESIZE;
+use xen_abi::version::{XENVER_BUILD_ID, XENVER_COMMANDLINE, XENVER_PAGESIZE};
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
 use xenolith_core::components::vcpu_timers::Timer;
@@ -284,4 +284,19 @@ fn an_event_for_the_trace_that_nobody_takes_is_looked_at() {
     assert_eq!(trace(1, 28), Ok(0));
     assert_eq!(trace(1, 29), Err(Errno::EINVAL));
     assert_eq!(trace(0x1000, 4), Err(Errno::EINVAL));
+}
+
+#[test]
+fn how_the_hypervisor_was_started_and_built_is_for_the_control_domain() {
+    let world = World::new(&[1, 1]);
+    let ask = |id, number: u32, text: &mut [u8; 1024]| world.call_with(id, XEN_VERSION, number, text);
+    let mut line = [0x55; 1024];
+    assert_eq!(ask(1, XENVER_COMMANDLINE, &mut line), Ok(0));
+    assert_eq!(&line[..9], b"<denied>\0");
+    assert!(line[9..].iter().all(|byte| *byte == 0x55), "nothing else was written");
+    let mut line = [0x55; 1024];
+    assert_eq!(ask(0, XENVER_COMMANDLINE, &mut line), Ok(0));
+    assert_eq!(line, [0; 1024], "it was started with an empty line");
+    assert_eq!(world.call(1, XEN_VERSION, [XENVER_BUILD_ID.into(), 0, 0, 0, 0, 0]), Err(Errno::EPERM));
+    assert_eq!(world.call(0, XEN_VERSION, [XENVER_BUILD_ID.into(), 0, 0, 0, 0, 0]), Ok(20));
 }
