@@ -67,22 +67,58 @@ fn firmware_has_said_nothing() {
     assert_eq!((ask(XEN_FW_EFI_INFO), ask(0), ask(6)), (Err(Errno::ENOSYS), Err(Errno::EINVAL), Err(Errno::EINVAL)));
 }
 
-#[test]
-fn no_register_is_free_to_be_read() {
-    let world = world();
+/// Asks for accesses to registers of a CPU; returns the answer and the entries afterwards.
+fn resources(world: &World, cpu: u32, entries: &[XenpfResourceEntry]) -> (Answer, Vec<XenpfResourceEntry>) {
     let list = world.page(0, LIST);
-    let ask = |nr_entries, entry: XenpfResourceEntry| {
-        assert!(list.write_bytes(0, entry.as_bytes()));
-        let entries = GuestHandle::new(LIST.0 * PAGE_SIZE as u64);
-        let answer = platform(&world, XENPF_RESOURCE_OP, &mut XenpfResourceOp { nr_entries, cpu: 9, entries });
-        (answer, list.load_u32(0).unwrap().cast_signed())
+    assert!(list.write_bytes(0, entries.as_bytes()));
+    let at = GuestHandle::new(LIST.0 * PAGE_SIZE as u64);
+    let asked = &mut XenpfResourceOp { nr_entries: entries.len() as u32, cpu, entries: at };
+    let answer = platform(world, XENPF_RESOURCE_OP, asked);
+    let mut after = entries.to_vec();
+    assert!(list.read_bytes(0, after.as_mut_bytes()));
+    (answer, after)
+}
+
+fn msr_read(idx: u64) -> XenpfResourceEntry {
+    XenpfResourceEntry { idx, ..XenpfResourceEntry::default() }
+}
+
+#[test]
+fn the_time_of_a_cpu_can_be_read_as_its_counter() {
+    let world = world();
+    world.hv.machine.pass_ns(77_000);
+    let (answer, entries) = resources(&world, 0, &[msr_read(0x10), msr_read(0x10), msr_read(0x10)]);
+    assert_eq!(answer, Ok(3));
+    assert!(entries.iter().all(|entry| entry.cmd == 0 && entry.val >= 77_000), "{entries:?}");
+    assert_eq!(resources(&world, 0, &[]).0, Ok(0));
+    assert_eq!(resources(&world, 0, &[msr_read(0x10); 4]).0, Err(Errno::EINVAL));
+    assert_eq!(resources(&world, 99, &[msr_read(0x10)]).0, Err(Errno::ENODEV));
+}
+
+#[test]
+fn a_register_that_cannot_be_accessed_says_why_in_its_entry() {
+    let world = world();
+    let first = |entry: XenpfResourceEntry, cpu| {
+        let (answer, entries) = resources(&world, cpu, &[entry, msr_read(0x10)]);
+        assert_eq!(entries[1], msr_read(0x10), "nothing is done after the first failure");
+        (answer, entries[0].cmd.cast_signed())
     };
-    let read = XenpfResourceEntry { idx: 0x10, ..XenpfResourceEntry::default() };
-    assert_eq!(ask(0, read), (Ok(0), 0));
-    assert_eq!(ask(1, read), (Ok(0), -(Errno::EACCES as i32)));
-    assert_eq!(ask(2, XenpfResourceEntry { idx: 1 << 32, ..read }), (Ok(0), -(Errno::EINVAL as i32)));
-    assert_eq!(ask(1, XenpfResourceEntry { cmd: 2, ..read }), (Ok(0), -(Errno::EOPNOTSUPP as i32)));
-    assert_eq!(ask(3, read).0, Err(Errno::EINVAL));
+    let errno = |errno: Errno| (Ok(0), -(errno as i32));
+    let write = |idx| XenpfResourceEntry { cmd: XEN_RESOURCE_OP_MSR_WRITE, ..msr_read(idx) };
+    assert_eq!(first(msr_read(0x10f), 0), errno(Errno::EPERM), "the CPU does not have it");
+    assert_eq!(first(write(0x10), 0), errno(Errno::EPERM));
+    assert_eq!(first(msr_read(0x1b), 99), errno(Errno::EACCES), "whatever the CPU");
+    assert_eq!(first(msr_read(1 << 32), 99), errno(Errno::EINVAL));
+    assert_eq!(first(XenpfResourceEntry { cmd: 2, ..msr_read(0x10) }, 99), errno(Errno::EOPNOTSUPP));
+}
+
+#[test]
+fn accesses_end_at_the_first_that_fails() {
+    let world = world();
+    let (answer, entries) = resources(&world, 0, &[msr_read(0x10), msr_read(0x1b), msr_read(0x10)]);
+    assert_eq!(answer, Ok(1));
+    assert_eq!(entries[1].cmd.cast_signed(), -(Errno::EACCES as i32));
+    assert_eq!(entries[2], msr_read(0x10));
 }
 
 #[test]
