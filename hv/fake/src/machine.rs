@@ -216,7 +216,12 @@ impl Machine for FakeMachine {
     }
 
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<FakeVcpu> {
-        frames.take().map(FakeVcpu::with_frame)
+        let first = frames.take()?;
+        let Some(second) = frames.take() else {
+            frames.give_back(first);
+            return None;
+        };
+        Some(FakeVcpu::with_frames([first, second]))
     }
 
     fn write_hypercall_page(&self, page: &PageWords) {

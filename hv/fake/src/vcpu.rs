@@ -24,8 +24,8 @@ pub struct FakeVcpu {
     state: CpuState,
     runs: u64,
     seen_generation: u64,
-    /// The frame that it took of its domain's pool, as a real one takes frames for what the hardware keeps.
-    frame: Option<Mfn>,
+    /// The frames that it took of its domain's pool, as a real one takes frames for what the hardware keeps.
+    frames: [Option<Mfn>; 2],
     fpu: Option<Box<[u8; 512]>>,
     debug_addresses: [u64; 4],
     undelivered: Option<EventInFlight>,
@@ -38,10 +38,10 @@ impl FakeVcpu {
         Self { state: CpuState::after_init(), ..Self::default() }
     }
 
-    /// Creates one with a frame that is freed when it is torn down.
+    /// Creates one with frames that are freed when it is torn down.
     #[must_use]
-    pub(crate) fn with_frame(frame: Mfn) -> Self {
-        Self { frame: Some(frame), ..Self::new() }
+    pub(crate) fn with_frames(frames: [Mfn; 2]) -> Self {
+        Self { frames: frames.map(Some), ..Self::new() }
     }
 
     /// Returns how often the guest was entered.
@@ -53,6 +53,8 @@ impl FakeVcpu {
 
 impl GuestCpu for FakeVcpu {
     type Space = FakeSpace;
+
+    const FRAMES: u32 = 2;
 
     fn run(&mut self, space: &FakeSpace, control: RunControl, short: &mut impl ShortAnswers) -> Exit {
         self.runs += 1;
@@ -175,7 +177,7 @@ impl GuestCpu for FakeVcpu {
     fn park(&mut self) {}
 
     fn tear_down(mut self, frames: &mut dyn FrameSource) {
-        if let Some(frame) = self.frame.take() {
+        for frame in self.frames.iter_mut().filter_map(Option::take) {
             frames.give_back(frame);
         }
     }

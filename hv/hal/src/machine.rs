@@ -87,6 +87,9 @@ pub trait GuestCpu: Send {
     /// The nested page tables (p2m) that it runs in.
     type Space: NestedSpace;
 
+    /// The most frames that [`Machine::new_vcpu`] takes for one.
+    const FRAMES: u32;
+
     /// Enters the guest on this CPU with host interrupts off, and returns why it exited. A host interrupt that arrives
     /// meanwhile ends the run as [`Exit::Interrupted`] and shows in [`Machine::take_events`]; so does an exit that
     /// `short` answers and after which it does not let the guest go on.

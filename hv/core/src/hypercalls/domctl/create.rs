@@ -19,7 +19,7 @@ use xen_abi::domctl::{
 };
 use xen_abi::{DomId, Errno};
 use xenolith_devices::msr::Mtrr;
-use xenolith_hal::{Machine, NestedSpace};
+use xenolith_hal::{GuestCpu, Machine, NestedSpace};
 use xenolith_sync::Room;
 
 /// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
@@ -112,7 +112,7 @@ fn make<M: Machine>(
     let room = Room::try_new().ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = hv.default_policy().clone();
-    let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES));
+    let physmap = Physmap::new(PagingPool::new(FIRST_POOL_PAGES).with_vcpus(wanted.max_vcpus, M::Vcpu::FRAMES));
     // From here on frames are taken, which must go back if one of them is missing.
     let grants = GrantTable::new(limits, &hv.grant_source(id)).map_err(|_| Errno::ENOMEM)?;
     let Some(shared) = hv.frames.take_shared(&hv.machine, id) else {

@@ -8,6 +8,8 @@ use xenolith_hal::{DomId, FrameSource, Mfn};
 pub struct PagingPool {
     size: u32,
     used: u32,
+    /// Pages for the hardware state of vCPUs besides the size, until the size is set for the first time.
+    for_vcpus: u32,
 }
 
 /// The pool cannot be made smaller than what is in use.
@@ -18,10 +20,21 @@ impl PagingPool {
     /// Creates a pool of this many pages.
     #[must_use]
     pub const fn new(size: u32) -> Self {
-        Self { size, used: 0 }
+        Self { size, used: 0, for_vcpus: 0 }
     }
 
-    /// Returns the number of pages that may be used.
+    /// Returns the pool with pages besides its first size for the hardware state of this many vCPUs: a toolstack makes the
+    /// vCPUs before it sets a size that does for them.
+    #[must_use]
+    pub const fn with_vcpus(self, vcpus: u32, pages_per_vcpu: u32) -> Self {
+        Self { for_vcpus: vcpus.saturating_mul(pages_per_vcpu), ..self }
+    }
+
+    const fn most(&self) -> u32 {
+        self.size.saturating_add(self.for_vcpus)
+    }
+
+    /// Returns the number of pages that may be used for page tables.
     #[must_use]
     pub const fn size(&self) -> u32 {
         self.size
@@ -41,6 +54,7 @@ impl PagingPool {
             return Err(PoolInUse);
         }
         self.size = pages;
+        self.for_vcpus = 0;
         Ok(())
     }
 
@@ -65,7 +79,7 @@ pub struct PoolSource<'a, P: Pages> {
 
 impl<P: Pages> FrameSource for PoolSource<'_, P> {
     fn take(&mut self) -> Option<Mfn> {
-        let used = self.pool.used.checked_add(1).filter(|used| *used <= self.pool.size)?;
+        let used = self.pool.used.checked_add(1).filter(|used| *used <= self.pool.most())?;
         let mfn = self.frames.take_table(self.pages, self.owner)?;
         self.pool.used = used;
         Some(mfn)

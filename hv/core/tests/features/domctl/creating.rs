@@ -67,6 +67,17 @@ fn options_without_meaning_are_refused() {
 }
 
 #[test]
+fn a_domain_gets_as_many_vcpus_as_xl_allows() {
+    let world = World::new(&[1]);
+    let id = create_with(&world, DomId(0), DomctlCreatedomain { max_vcpus: 128, ..options() }).unwrap();
+    assert_eq!(give_vcpus(&world, id, 128), Ok(0));
+    assert_eq!(info(&world, id).unwrap().max_vcpu_id, 127);
+    let mut pool = domctl(XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE, id);
+    assert_eq!(call(&world, &mut pool), Ok(0));
+    assert_eq!(pool.paging_mempool().size, 1 << 20, "the pool has the size that Xen gives it");
+}
+
+#[test]
 fn what_is_not_to_be_had_is_refused() {
     assert_eq!(refused(|options| options.flags = CreateFlags::empty()), Some(Errno::EINVAL));
     assert_eq!(refused(|options| options.flags = CreateFlags::HVM), Some(Errno::EINVAL));
@@ -158,10 +169,10 @@ fn vcpus_that_do_not_fit_into_the_pool_are_not_made_and_leave_nothing() {
     let world = World::new(&[1]);
     let id = create(&world);
     let mut op = domctl(XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE, id);
-    for (pages, answer) in [(1, Err(Errno::ENOMEM)), (2, Ok(0))] {
+    for (pages, answer) in [(3, Err(Errno::ENOMEM)), (4, Ok(0))] {
         op.set_paging_mempool(DomctlPagingMempool { size: pages << 12 });
         assert_eq!(call(&world, &mut op), Ok(0));
         assert_eq!(give_vcpus(&world, id, 2), answer);
     }
-    assert_eq!(domain(&world, id).physmap.with_pool(|pool| pool.used()), 2);
+    assert_eq!(domain(&world, id).physmap.with_pool(|pool| pool.used()), 4);
 }

@@ -131,6 +131,9 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
 impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     type Space = NestedTables<A>;
 
+    /// The VMCB, and the FPU state.
+    const FRAMES: u32 = 2;
+
     #[inline]
     fn run(&mut self, space: &Self::Space, control: RunControl, short: &mut impl ShortAnswers) -> Exit {
         self.run_in(space, control, short)
