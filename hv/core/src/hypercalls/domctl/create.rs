@@ -19,7 +19,7 @@ use xen_abi::domctl::{
 };
 use xen_abi::{DomId, Errno};
 use xenolith_devices::msr::Mtrr;
-use xenolith_hal::{GuestCpu, Machine, NestedSpace};
+use xenolith_hal::{GuestCpu, LogLevel, Machine, NestedSpace};
 use xenolith_sync::Room;
 
 /// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
@@ -49,6 +49,9 @@ pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     } else {
         hv.domains.free_number().ok_or(Errno::ENOMEM)?
     };
+    if let Some(missing) = missing(&wanted) {
+        hv.machine.log(LogLevel::Warning, true, format_args!("createdomain is refused: {missing}"));
+    }
     let limits = check(&wanted, Limits::at_most(hv.settings.grants))?;
     let domain = make(hv, id, &wanted, limits)?;
     if let Err(errno) = hv.domains.insert(domain.clone()) {
@@ -62,6 +65,25 @@ pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
 
 fn require(condition: bool) -> Result<(), Errno> {
     if condition { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Returns what the options ask for that Xen has and that is not in this build, as a sentence with its remedy.
+fn missing(wanted: &DomctlCreatedomain) -> Option<&'static str> {
+    if !wanted.flags.contains(CreateFlags::HVM) {
+        Some("PV guests are not in this build; type=\"pvh\" starts most of their kernels")
+    } else if !wanted.flags.contains(CreateFlags::HAP) {
+        Some("shadow page tables are not in this build; leave hap=0 away")
+    } else if wanted.flags.contains(CreateFlags::NESTED_VIRT) {
+        Some("nested virtualisation is not in this build; leave nestedhvm=1 away")
+    } else if wanted.flags.contains(CreateFlags::IOMMU) {
+        Some("devices of the machine cannot be passed to guests in this build; leave pci=[...] away")
+    } else if wanted.flags.contains(CreateFlags::VPMU) {
+        Some("performance counters for guests are not in this build; leave vpmu=1 away")
+    } else if wanted.arch.emulation_flags != EmulationFlags::LAPIC {
+        Some("HVM guests are not in this build; type=\"pvh\" starts the kernels of most of them")
+    } else {
+        None
+    }
 }
 
 /// Checks the options, and returns the limits of the grant table, which are `most` where the options name no lower ones.

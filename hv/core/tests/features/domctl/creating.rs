@@ -78,6 +78,28 @@ fn a_domain_gets_as_many_vcpus_as_xl_allows() {
 }
 
 #[test]
+fn what_is_refused_for_want_of_a_feature_is_said_in_the_log() {
+    let said = |change: fn(&mut DomctlCreatedomain)| {
+        let world = World::new(&[1]);
+        let mut options = options();
+        change(&mut options);
+        assert_eq!(create_with(&world, DomId(0), options), Err(Errno::EINVAL));
+        world.hv.machine.logged().join("|")
+    };
+    for (line, word) in [
+        (said(|options| options.flags = CreateFlags::empty()), "PV guests"),
+        (said(|options| options.flags = CreateFlags::HVM), "shadow page tables"),
+        (said(|options| options.flags |= CreateFlags::NESTED_VIRT), "nested virtualisation"),
+        (said(|options| options.flags |= CreateFlags::IOMMU), "devices of the machine"),
+        (said(|options| options.flags |= CreateFlags::VPMU), "performance counters"),
+        (said(|options| options.arch.emulation_flags = EmulationFlags(0x3ff)), "HVM guests"),
+    ] {
+        assert!(line.starts_with("createdomain is refused: ") && line.contains(word), "{line}");
+    }
+    assert_eq!(said(|options| options.max_vcpus = 129), "", "a mistake is xl's to tell");
+}
+
+#[test]
 fn what_is_not_to_be_had_is_refused() {
     assert_eq!(refused(|options| options.flags = CreateFlags::empty()), Some(Errno::EINVAL));
     assert_eq!(refused(|options| options.flags = CreateFlags::HVM), Some(Errno::EINVAL));
