@@ -68,6 +68,12 @@ fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc(
 }
 
 #[test]
+fn early_words_of_a_guest_are_in_the_log_and_a_guest_gets_128_vcpus() {
+    let mut machine = start("debian-early", "daemons+early", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
 fn memory_comes_back_from_guests_and_from_dom0_whose_user_reaches_a_guests_shell() {
     let mut machine = start("debian-memory", "daemons+rounds+balloon+ram", "rounds=5");
     expect_jobs_done(&mut machine);
