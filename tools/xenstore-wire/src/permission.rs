@@ -1,0 +1,96 @@
+//! Permissions of nodes: who may read and write.
+
+use std::fmt;
+
+/// What a domain may do with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    None,
+    Read,
+    Write,
+    Both,
+}
+
+impl Access {
+    /// Says whether it allows to read.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::Both)
+    }
+
+    /// Says whether it allows to write.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Both)
+    }
+
+    /// Says whether it allows all that `wanted` asks for.
+    #[must_use]
+    pub const fn allows(self, wanted: Self) -> bool {
+        (!wanted.reads() || self.reads()) && (!wanted.writes() || self.writes())
+    }
+
+    /// Gives the letter that stands for it.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Self::None => 'n',
+            Self::Read => 'r',
+            Self::Write => 'w',
+            Self::Both => 'b',
+        }
+    }
+}
+
+/// One entry of a node's permissions. The first entry of a node names its owner, and what all may do that no other
+/// entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub access: Access,
+    pub domain: u16,
+}
+
+impl Permission {
+    /// Reads a letter and a number, as `r5`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let (&letter, number) = text.split_first()?;
+        let access = match letter {
+            b'n' => Access::None,
+            b'r' => Access::Read,
+            b'w' => Access::Write,
+            b'b' => Access::Both,
+            _ => return None,
+        };
+        let domain = std::str::from_utf8(number).ok()?.parse().ok()?;
+        Some(Self { access, domain })
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.access.letter(), self.domain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_read_as_they_are_spelled() {
+        for text in ["n0", "r5", "w32752", "b65535"] {
+            assert_eq!(Permission::parse(text.as_bytes()).unwrap().to_string(), text);
+        }
+        for bad in ["", "n", "x1", "r-1", "r65536", "r5 "] {
+            assert_eq!(Permission::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_allows_each_and_each_allows_itself_alone() {
+        assert!(Access::Both.allows(Access::Read) && Access::Both.allows(Access::Write));
+        assert!(Access::Read.allows(Access::Read) && !Access::Read.allows(Access::Write));
+        assert!(Access::None.allows(Access::None) && !Access::Write.allows(Access::Both));
+    }
+}
