@@ -1,0 +1,158 @@
+//! One connection: who it is, what it watches, which transactions it has open, which events wait for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use xenstore_wire::{Kind, Message};
+
+use super::transaction::Transaction;
+
+/// How many events may wait for a socket before they are told as one; a domain has its limit `outstanding`.
+const SOCKET_EVENTS: u64 = 65_536;
+/// How many events a domain may always have waiting: some guests take a while to come round to them.
+const DOMAIN_EVENTS: u64 = 512;
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The domain that speaks; 0 for sockets.
+    pub domain: u16,
+    /// As they were sent: path, token.
+    pub watches: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    pub transactions: BTreeMap<u32, Transaction>,
+    next_transaction: u32,
+    events: VecDeque<Message>,
+    /// Events were left out: all watches are due once the others are told.
+    overrun: bool,
+}
+
+impl Connection {
+    /// Makes one that has done nothing yet.
+    #[must_use]
+    pub const fn new(domain: u16) -> Self {
+        Self {
+            domain,
+            watches: BTreeSet::new(),
+            transactions: BTreeMap::new(),
+            next_transaction: 0,
+            events: VecDeque::new(),
+            overrun: false,
+        }
+    }
+
+    /// Chooses the number of the next transaction: never 0, and none that is open.
+    pub fn next_transaction(&mut self) -> u32 {
+        loop {
+            self.next_transaction = self.next_transaction.wrapping_add(1);
+            if self.next_transaction != 0 && !self.transactions.contains_key(&self.next_transaction) {
+                return self.next_transaction;
+            }
+        }
+    }
+
+    /// Goes on numbering after a transaction that another instance had numbered.
+    pub fn number_after(&mut self, transaction: u32) {
+        self.next_transaction = transaction;
+    }
+
+    /// Counts the events that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Lets an event wait. Where too many wait already it is left out, and instead every watch is told of once when the
+    /// others were taken: so nothing that changed goes unnoticed, and a reader that stands still takes no more memory.
+    pub fn tell(&mut self, path: &[u8], token: &[u8], outstanding: u64) {
+        let most = if self.domain == 0 { SOCKET_EVENTS } else { outstanding.max(DOMAIN_EVENTS) };
+        if self.overrun || self.events.len() as u64 >= most {
+            self.overrun = true;
+            return;
+        }
+        self.events.push_back(Message::event(path, token));
+    }
+
+    /// Tells of every watch once: whatever happened, its owner will look.
+    pub fn tell_all(&mut self) {
+        self.overrun = false;
+        for (path, token) in &self.watches {
+            self.events.push_back(Message::event(path, token));
+        }
+    }
+
+    /// Says whether an event waits.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.overrun
+    }
+
+    /// Takes the next event.
+    pub fn take_event(&mut self) -> Option<Message> {
+        if self.events.is_empty() && self.overrun {
+            self.tell_all();
+        }
+        self.events.pop_front()
+    }
+
+    /// Forgets events of a watch that is no longer there.
+    pub fn forget_events(&mut self, token: &[u8], path: &[u8]) {
+        let ending = [&[0], token, &[0]].concat();
+        let is_its = |event: &Message| {
+            debug_assert_eq!(event.kind, Kind::WatchEvent.number());
+            let about = event.body.strip_suffix(&ending[..]);
+            about.is_some_and(|about| about.starts_with(path) && matches!(about.get(path.len()), None | Some(b'/')))
+        };
+        self.events.retain(|event| !is_its(event));
+    }
+
+    /// Forgets all: as new.
+    pub fn reset(&mut self) {
+        self.watches.clear();
+        self.transactions.clear();
+        self.events.clear();
+        self.overrun = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_stands_still_is_told_of_each_watch_once_it_reads_again() {
+        let mut connection = Connection::new(5);
+        connection.watches.insert((b"/a".to_vec(), b"t".to_vec()));
+        for round in 0..100_000_u32 {
+            connection.tell(format!("/a/{round}").as_bytes(), b"t", 20);
+        }
+        assert!(connection.waiting() <= 512);
+        let mut last = None;
+        while let Some(event) = connection.take_event() {
+            last = Some(event.body);
+        }
+        assert_eq!(last.unwrap(), b"/a\0t\0");
+        connection.tell(b"/a/x", b"t", 20);
+        assert_eq!(connection.take_event().unwrap().body, b"/a/x\0t\0");
+    }
+
+    #[test]
+    fn events_of_a_watch_that_was_removed_are_forgotten_and_no_others() {
+        let mut connection = Connection::new(0);
+        for path in ["/a", "/a/b", "/ab", "/c"] {
+            connection.tell(path.as_bytes(), b"t", 0);
+        }
+        connection.tell(b"/a", b"other", 0);
+        connection.forget_events(b"t", b"/a");
+        let mut left = vec![];
+        while let Some(event) = connection.take_event() {
+            left.push(String::from_utf8(event.body).unwrap());
+        }
+        assert_eq!(left, ["/ab\0t\0", "/c\0t\0", "/a\0other\0"]);
+    }
+
+    #[test]
+    fn numbers_of_transactions_pass_over_0_and_open_ones() {
+        let mut connection = Connection::new(0);
+        connection.number_after(u32::MAX);
+        assert_eq!(connection.next_transaction(), 1);
+    }
+}
