@@ -1,0 +1,120 @@
+//! Hypercalls, by `/dev/xen/privcmd`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use xen_abi::DomId;
+use xen_abi::domctl::{
+    Domctl, DomctlGetdomaininfo, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_UNPAUSEDOMAIN,
+};
+use xen_abi::hypercall as number;
+use xen_abi::sysctl::{Sysctl, SysctlGetdomaininfolist, XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_INTERFACE_VERSION};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{Buffer, ioctl};
+
+/// The way to the hypervisor.
+#[derive(Debug)]
+pub struct Hypercalls {
+    pub(crate) device: File,
+    buffers: File,
+}
+
+impl Hypercalls {
+    /// Opens the devices.
+    ///
+    /// **Errors:** they are not there (is this domain 0, with the module `xen-privcmd`?), or this program may not use them.
+    pub fn open() -> io::Result<Self> {
+        let open = |path| File::options().read(true).write(true).open(path);
+        Ok(Self { device: open("/dev/xen/privcmd")?, buffers: open("/dev/xen/hypercall")? })
+    }
+
+    /// Makes a buffer of at least so many bytes, all zero.
+    ///
+    /// **Errors:** out of memory.
+    pub fn buffer(&self, length: usize) -> io::Result<Buffer> {
+        Buffer::new(&self.buffers, length)
+    }
+
+    /// Makes a hypercall. Addresses in its arguments must be those of [`Buffer`]s.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    fn call(&self, operation: u32, arguments: [u64; 5]) -> io::Result<i64> {
+        let [a, b, c, d, e] = arguments;
+        let mut words = [u64::from(operation), a, b, c, d, e];
+        // SAFETY: `struct privcmd_hypercall` is a number and five arguments. All callers in this crate pass addresses of
+        // buffers alone, which they hold until this returns, and the hypervisor stays within what it is told of them.
+        let answer = unsafe { ioctl::call(self.device.as_fd(), ioctl::number(b'P', 0, 48), words.as_mut_ptr()) }?;
+        Ok(answer)
+    }
+
+    /// Makes a hypercall with a command and one structure, which it may change.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    fn with_structure<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        operation: u32,
+        command: Option<u32>,
+        structure: &mut T,
+    ) -> io::Result<i64> {
+        let buffer = self.buffer(size_of::<T>())?;
+        buffer.put(0, structure);
+        let address = buffer.handle::<T>().address;
+        let arguments = command.map_or([address, 0, 0, 0, 0], |command| [u64::from(command), address, 0, 0, 0]);
+        let answer = self.call(operation, arguments);
+        *structure = buffer.get(0);
+        answer
+    }
+
+    /// Makes an operation on a domain. Handles in it must be those of buffers that the caller holds, so no other crate may.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    pub(crate) fn domctl(&self, operation: &mut Domctl) -> io::Result<()> {
+        operation.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+        self.with_structure(number::DOMCTL, None, operation).map(drop)
+    }
+
+    /// Makes an operation on the machine. Handles in it must be those of buffers that the caller holds, so no other crate
+    /// may.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    fn sysctl(&self, operation: &mut Sysctl) -> io::Result<()> {
+        operation.interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+        self.with_structure(number::SYSCTL, None, operation).map(drop)
+    }
+
+    /// Lists domains from a number on, at most so many.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    pub fn domains(&self, first: u16, most: u32) -> io::Result<Vec<DomctlGetdomaininfo>> {
+        let size = size_of::<DomctlGetdomaininfo>();
+        let buffer = self.buffer(size.saturating_mul(most as usize))?;
+        let mut operation = Sysctl { cmd: XEN_SYSCTL_GETDOMAININFOLIST, ..Sysctl::default() };
+        operation.set_getdomaininfolist(SysctlGetdomaininfolist {
+            first_domain: DomId(first),
+            max_domains: most,
+            buffer: buffer.handle(),
+            ..SysctlGetdomaininfolist::default()
+        });
+        self.sysctl(&mut operation)?;
+        let found = operation.getdomaininfolist().num_domains.min(most) as usize;
+        Ok((0..found).map(|at| buffer.get(at.saturating_mul(size))).collect())
+    }
+
+    /// Lets a domain stand still, or go on.
+    ///
+    /// **Errors:** `ESRCH` where there is no such domain.
+    pub fn pause(&self, domain: u16, stands: bool) -> io::Result<()> {
+        let cmd = if stands { XEN_DOMCTL_PAUSEDOMAIN } else { XEN_DOMCTL_UNPAUSEDOMAIN };
+        self.domctl(&mut Domctl { cmd, domain: DomId(domain), ..Domctl::default() })
+    }
+
+    /// Gives what is known of a domain, or nothing where there is none of that number.
+    ///
+    /// **Errors:** what the hypervisor answers.
+    pub fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>> {
+        let found = self.domains(domain, 1)?.into_iter().next();
+        Ok(found.filter(|found| found.domain.0 == domain))
+    }
+}

@@ -1,0 +1,161 @@
+//! Transfers over a socket whose length the kernel itself writes down in mapped memory, in the same system call: a program
+//! that is killed at any moment leaves behind how many bytes it had taken or given, to the byte.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use crate::Mapping;
+
+/// A count of bytes in a file, kept by the kernel; 192 bytes at a multiple of 64 of a mapping.
+///
+/// It is two records, of which one is in use: `u32` index at 0; then two of (`u64` base, `struct mmsghdr`), at 16 and 96.
+/// The count is the base of the record in use and what the kernel wrote into its `msg_len`. The next transfer prepares the
+/// other record, with the count so far as its base, and then changes the index: there is no moment at which the count
+/// could be misread.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    offset: usize,
+}
+
+/// Length of the records in bytes.
+pub const LENGTH: usize = 192;
+const FIRST: usize = 16;
+const RECORD: usize = 80;
+/// Where in a record the header of the message lies.
+const MESSAGE: usize = 8;
+
+const _: () = assert!(MESSAGE + size_of::<libc::mmsghdr>() <= RECORD && FIRST + 2 * RECORD <= LENGTH);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+impl Counted {
+    /// Length of the records in bytes.
+    pub const LENGTH: usize = LENGTH;
+
+    /// Takes the records at this offset, a multiple of 64, as they stand.
+    #[must_use]
+    pub const fn at(offset: usize) -> Self {
+        Self { offset }
+    }
+
+    fn record(self, index: u32) -> usize {
+        self.offset + FIRST + if index & 1 == 0 { 0 } else { RECORD }
+    }
+
+    /// Where in a record the kernel writes how much was transferred.
+    const fn length_at(record: usize) -> usize {
+        record + MESSAGE + std::mem::offset_of!(libc::mmsghdr, msg_len)
+    }
+
+    /// Gives the count.
+    #[must_use]
+    pub fn count(self, mapping: &Mapping) -> u64 {
+        let record = self.record(mapping.load_u32(self.offset));
+        let length = mapping.load_u32(Self::length_at(record));
+        mapping.load_u64(record).wrapping_add(u64::from(length))
+    }
+
+    /// Sets the count.
+    pub fn set(self, mapping: &Mapping, count: u64) {
+        self.prepare(mapping, count);
+    }
+
+    /// Prepares the record that is not in use, and makes it the one in use. Gives where it lies.
+    fn prepare(self, mapping: &Mapping, count: u64) -> usize {
+        let index = mapping.load_u32(self.offset).wrapping_add(1);
+        let record = self.record(index);
+        mapping.store_u32(Self::length_at(record), 0);
+        mapping.store_u64(record, count);
+        mapping.store_u32(self.offset, index);
+        record
+    }
+
+    /// Receives into mapped memory without waiting, and counts. 0 is the end of the stream.
+    ///
+    /// **Errors:** what the system says to `recvmmsg`; `WouldBlock` where nothing is there.
+    pub fn receive(self, mapping: &Mapping, socket: BorrowedFd<'_>, at: usize, length: usize) -> io::Result<usize> {
+        self.transfer(mapping, socket, at, length, Way::In)
+    }
+
+    /// Sends from mapped memory without waiting, and counts.
+    ///
+    /// **Errors:** what the system says to `sendmmsg`; `WouldBlock` where there is no room.
+    pub fn send(self, mapping: &Mapping, socket: BorrowedFd<'_>, at: usize, length: usize) -> io::Result<usize> {
+        self.transfer(mapping, socket, at, length, Way::Out)
+    }
+
+    fn transfer(
+        self,
+        mapping: &Mapping,
+        socket: BorrowedFd<'_>,
+        at: usize,
+        length: usize,
+        way: Way,
+    ) -> io::Result<usize> {
+        let data = mapping.place::<u8>(at).ok_or(io::ErrorKind::InvalidInput)?;
+        let last = at.checked_add(length.saturating_sub(1)).ok_or(io::ErrorKind::InvalidInput)?;
+        mapping.place::<u8>(last).ok_or(io::ErrorKind::InvalidInput)?;
+        let record = self.prepare(mapping, self.count(mapping));
+        let header = mapping.place::<libc::mmsghdr>(record + MESSAGE).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut vector = libc::iovec { iov_base: data.as_ptr().cast(), iov_len: length };
+        // SAFETY: all zeros are a header without a name, data and control.
+        let mut wanted: libc::msghdr = unsafe { std::mem::zeroed() };
+        wanted.msg_iov = &raw mut vector;
+        wanted.msg_iovlen = 1;
+        // SAFETY: the place lies within the mapping and is aligned; only this program writes there.
+        unsafe { (&raw mut (*header.as_ptr()).msg_hdr).write(wanted) };
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let (descriptor, messages) = (socket.as_raw_fd(), header.as_ptr());
+        // SAFETY: the header and the one vector live until the call returns, and the data lies within the mapping.
+        let done = unsafe {
+            match way {
+                Way::In => libc::recvmmsg(descriptor, messages, 1, flags, ptr::null_mut()),
+                Way::Out => libc::sendmmsg(descriptor, messages, 1, flags),
+            }
+        };
+        if done != 1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(mapping.load_u32(Self::length_at(record)) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn both_ways_are_counted_to_the_byte() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let mapping = Mapping::of_file(&file, 0, 4096).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (taken, given) = (Counted::at(64), Counted::at(256));
+        theirs.write_all(b"hello, you").unwrap();
+        assert_eq!(taken.receive(&mapping, ours.as_fd(), 1024, 4).unwrap(), 4);
+        assert_eq!(taken.receive(&mapping, ours.as_fd(), 1028, 100).unwrap(), 6);
+        assert_eq!(taken.count(&mapping), 10);
+        let again = taken.receive(&mapping, ours.as_fd(), 1028, 100).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(taken.count(&mapping), 10);
+        assert_eq!(given.send(&mapping, ours.as_fd(), 1024, 10).unwrap(), 10);
+        let mut found = [0; 10];
+        theirs.read_exact(&mut found).unwrap();
+        assert_eq!((&found, given.count(&mapping)), (b"hello, you", 10));
+        // Another instance reads the same count.
+        let other = Mapping::of_file(&file, 0, 4096).unwrap();
+        assert_eq!(Counted::at(64).count(&other), 10);
+        drop(theirs);
+        assert_eq!(taken.receive(&mapping, ours.as_fd(), 1024, 4).unwrap(), 0);
+        assert_eq!(taken.receive(&mapping, ours.as_fd(), 4090, 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}
