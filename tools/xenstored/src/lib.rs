@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod journal;
+pub mod serve;
 pub mod store;

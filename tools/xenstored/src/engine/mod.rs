@@ -120,6 +120,12 @@ impl Engine {
         self.connections.get(&connection).is_some_and(Connection::has_events)
     }
 
+    /// Says whether there is a connection of this number.
+    #[must_use]
+    pub fn knows(&self, connection: u32) -> bool {
+        self.connections.contains_key(&connection)
+    }
+
     /// A socket was connected; its peer is privileged.
     pub fn connect_socket(&mut self, connection: u32) {
         self.connections.insert(connection, Connection::new(0));

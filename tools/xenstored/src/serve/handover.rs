@@ -1,0 +1,147 @@
+//! What the program that keeps descriptors and the program that serves say to each other: a letter, a number, words, and
+//! at most one descriptor.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+/// The longest message in bytes.
+const LENGTH: usize = 8192;
+
+/// What is said. The keeper gives all that it keeps and then says [`What::Ready`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A connection, with its number and its socket; a new one or one that was kept.
+    Connection,
+    /// The socket that listens.
+    Listener,
+    /// All was given.
+    Ready,
+    /// A connection is closed.
+    Closed,
+    /// The store is served.
+    Serving,
+    /// The next program that serves is another: its path, and its command line.
+    Update,
+    /// End.
+    Quit,
+}
+
+const LETTERS: [(What, u8); 7] = [
+    (What::Connection, b'C'),
+    (What::Listener, b'L'),
+    (What::Ready, b'R'),
+    (What::Closed, b'D'),
+    (What::Serving, b'S'),
+    (What::Update, b'U'),
+    (What::Quit, b'Q'),
+];
+
+/// One message.
+#[derive(Debug)]
+pub struct Note {
+    pub what: What,
+    pub number: u32,
+    pub words: Vec<String>,
+    pub descriptor: Option<OwnedFd>,
+}
+
+/// Makes the two ends of the line between the two programs.
+///
+/// **Errors:** too many descriptors are open.
+pub fn line() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends a message.
+///
+/// **Errors:** the other program is gone.
+pub fn send(
+    line: BorrowedFd<'_>,
+    what: What,
+    number: u32,
+    words: &[String],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let letter = LETTERS.iter().find(|(known, _)| *known == what).map_or(0, |(_, letter)| *letter);
+    let mut bytes = vec![letter];
+    bytes.extend_from_slice(&number.to_le_bytes());
+    words.iter().for_each(|word| bytes.extend(word.bytes().chain([0])));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    rustix::net::sendmsg(line, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives a message, and waits for it if `waits`; nothing where none is there.
+///
+/// **Errors:** the other program is gone (`UnexpectedEof`), or said what makes no sense.
+pub fn receive(line: BorrowedFd<'_>, waits: bool) -> io::Result<Option<Note>> {
+    let mut bytes = vec![0; LENGTH];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let received = match rustix::net::recvmsg(line, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+        Ok(received) => received.bytes,
+        Err(rustix::io::Errno::AGAIN) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    bytes.truncate(received);
+    let Some((letter, rest)) = bytes.split_first() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    let what = LETTERS.iter().find(|(_, known)| known == letter).map(|(what, _)| *what);
+    let (Some(what), Some((number, words))) = (what, rest.split_first_chunk::<4>()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let words = words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut words: Vec<String> = words.collect();
+    words.pop();
+    Ok(Some(Note { what, number: u32::from_le_bytes(*number), words, descriptor }))
+}
+
+/// Gives the line that this program was started with, as its standard input.
+///
+/// **Errors:** there is none.
+pub fn inherited() -> io::Result<OwnedFd> {
+    let line = rustix::stdio::stdin().try_clone_to_owned()?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(nothing.as_fd())?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_and_words_arrive_and_the_end_is_seen() {
+        let (one, other) = line().unwrap();
+        assert!(receive(other.as_fd(), false).unwrap().is_none());
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let words = ["/bin/x".to_owned(), String::new(), "-N".to_owned()];
+        send(one.as_fd(), What::Connection, 70_000, &words, Some(far.as_fd())).unwrap();
+        let note = receive(other.as_fd(), true).unwrap().unwrap();
+        assert_eq!((note.what, note.number, &note.words[..]), (What::Connection, 70_000, &words[..]));
+        UnixStream::from(note.descriptor.unwrap()).write_all(b"x").unwrap();
+        let mut byte = [0];
+        near.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"x");
+        drop(one);
+        assert_eq!(receive(other.as_fd(), true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

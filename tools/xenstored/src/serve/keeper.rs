@@ -1,0 +1,306 @@
+//! The program that keeps descriptors: it listens, holds every socket open, and starts the program that serves again when
+//! that ends. It knows nothing of the store. If it is gone itself, the program that serves starts another.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::handover::{self, What};
+use super::options::Options;
+use super::worker::Socket;
+use crate::engine::FIRST_SOCKET;
+
+/// A program that ends sooner than this failed to start.
+const TOO_SOON: Duration = Duration::from_secs(1);
+/// So many failures to start in a row are the end.
+const FAILURES: u32 = 10;
+
+/// The program that keeps descriptors.
+struct Keeper {
+    listener: OwnedFd,
+    sockets: BTreeMap<u32, OwnedFd>,
+    next: u32,
+    line: OwnedFd,
+    /// The program that serves, where this one started it.
+    child: Option<Child>,
+    /// What it is started by: a program and its words.
+    program: Vec<String>,
+    began: Instant,
+    failures: u32,
+    was_serving: bool,
+    pid_file: Option<PathBuf>,
+}
+
+/// Runs the program that keeps descriptors, after it left its terminal if it is to.
+///
+/// **Errors:** the socket cannot be made, or the program that serves does not start.
+pub fn keep(options: &Options) -> Result<()> {
+    if options.adopt {
+        return adopt(options);
+    }
+    if !options.no_fork && std::env::var_os(LEFT).is_none() {
+        return leave();
+    }
+    let _ = rustix::process::setsid();
+    let path = options.directory().join("socket");
+    let listener = listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let (line, child) = begin(&own_words()?)?;
+    let mut keeper = Keeper::new(listener, line, Some(child), options)?;
+    keeper.give_all().context("the program that serves is gone")?;
+    keeper.run(options)
+}
+
+/// Set in the environment of the program that has left its terminal.
+const LEFT: &str = "XENSTORED_LEFT_TERMINAL";
+
+/// Starts this program again without a terminal, and waits until the store is served.
+fn leave() -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).env(LEFT, "1");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn()?;
+    let mut said = String::new();
+    if let Some(output) = child.stdout.take() {
+        io::BufRead::read_line(&mut io::BufReader::new(output), &mut said)?;
+    }
+    if said.trim() != SERVED {
+        bail!("xenstored did not start; its standard error stream says why");
+    }
+    Ok(())
+}
+
+/// Said on the standard output once the store is served.
+const SERVED: &str = "served";
+
+/// Makes the socket; whatever another instance left at its place is removed.
+fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another xenstored serves there"));
+    }
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener.into())
+}
+
+/// Gives this program and its command line.
+fn own_words() -> Result<Vec<String>> {
+    let program = std::env::current_exe()?.to_string_lossy().into_owned();
+    let words = std::env::args().skip(1).filter(|word| word != "--adopt" && word != "--serve");
+    Ok(std::iter::once(program).chain(words).collect())
+}
+
+/// Starts a program of ours with one end of a line as its standard input, and gives the other end.
+fn spawn(words: &[String], role: &str) -> Result<(OwnedFd, Child)> {
+    let (ours, theirs) = handover::line()?;
+    let (program, arguments) = words.split_first().context("no program")?;
+    let mut command = Command::new(program);
+    command.args(arguments).arg(role).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    Ok((ours, child))
+}
+
+fn begin(words: &[String]) -> Result<(OwnedFd, Child)> {
+    spawn(words, "--serve")
+}
+
+/// Starts another program that keeps descriptors, and gives it all there are.
+///
+/// **Errors:** it cannot be started.
+pub fn start_another<'a>(
+    options: &Options,
+    listener: &OwnedFd,
+    sockets: impl Iterator<Item = (&'a u32, &'a Socket)>,
+) -> Result<OwnedFd> {
+    let (line, _) = spawn(&own_words()?, "--adopt")?;
+    handover::send(line.as_fd(), What::Listener, 0, &[], Some(listener.as_fd()))?;
+    for (&number, socket) in sockets {
+        handover::send(line.as_fd(), What::Connection, number, &[], Some(socket.descriptor.as_fd()))?;
+    }
+    handover::send(line.as_fd(), What::Ready, 0, &[], None)?;
+    let _ = options;
+    Ok(line)
+}
+
+/// Goes on as the program that keeps descriptors, in place of one that is gone.
+fn adopt(options: &Options) -> Result<()> {
+    let _ = rustix::process::setsid();
+    let line = handover::inherited()?;
+    let (mut listener, mut sockets) = (None, BTreeMap::new());
+    while let Some(note) = handover::receive(line.as_fd(), true)? {
+        match (note.what, note.descriptor) {
+            (What::Listener, Some(descriptor)) => listener = Some(descriptor),
+            (What::Connection, Some(descriptor)) => drop(sockets.insert(note.number, descriptor)),
+            _ => break,
+        }
+    }
+    let mut keeper = Keeper::new(listener.context("no socket that listens was given")?, line, None, options)?;
+    keeper.next = sockets.keys().last().map_or(FIRST_SOCKET, |last| last.wrapping_add(1)).max(keeper.next);
+    keeper.sockets = sockets;
+    keeper.was_serving = true;
+    keeper.run(options)
+}
+
+impl Keeper {
+    fn new(listener: OwnedFd, line: OwnedFd, child: Option<Child>, options: &Options) -> Result<Self> {
+        if let Some(path) = &options.pid_file {
+            fs::write(path, format!("{}\n", std::process::id()))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(Self {
+            listener,
+            sockets: BTreeMap::new(),
+            next: first_number(),
+            line,
+            child,
+            program: own_words()?,
+            began: Instant::now(),
+            failures: 0,
+            was_serving: false,
+            pid_file: options.pid_file.clone(),
+        })
+    }
+
+    /// Gives the program that serves all that is kept.
+    fn give_all(&self) -> io::Result<()> {
+        let line = self.line.as_fd();
+        handover::send(line, What::Listener, 0, &[], Some(self.listener.as_fd()))?;
+        for (&number, socket) in &self.sockets {
+            handover::send(line, What::Connection, number, &[], Some(socket.as_fd()))?;
+        }
+        handover::send(line, What::Ready, 0, &[], None)
+    }
+
+    fn run(&mut self, options: &Options) -> Result<()> {
+        let (ended, ends) = UnixStream::pair()?;
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::low_level::pipe::register(signal, ends.try_clone()?)?;
+        }
+        loop {
+            let [line, listener, end] = wait([self.line.as_fd(), self.listener.as_fd(), ended.as_fd()])?;
+            if end {
+                return self.quit();
+            }
+            if listener {
+                self.accept()?;
+            }
+            if line {
+                self.hear(options)?;
+            }
+        }
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return Ok(()) };
+        let number = self.next;
+        self.next = self.next.wrapping_add(1).max(FIRST_SOCKET);
+        // If it is gone, it will be given with the rest to the next.
+        let _ = handover::send(self.line.as_fd(), What::Connection, number, &[], Some(socket.as_fd()));
+        self.sockets.insert(number, socket);
+        Ok(())
+    }
+
+    fn hear(&mut self, options: &Options) -> Result<()> {
+        match handover::receive(self.line.as_fd(), false) {
+            Ok(None) => {}
+            Ok(Some(note)) => match note.what {
+                What::Closed => drop(self.sockets.remove(&note.number)),
+                What::Serving => self.is_serving(options),
+                What::Update => {
+                    let arguments = own_words()?.into_iter().skip(1);
+                    let mut words = note.words;
+                    if words.len() == 1 {
+                        words.extend(arguments);
+                    }
+                    if !words.is_empty() {
+                        self.program = words;
+                    }
+                }
+                _ => {}
+            },
+            Err(_) => self.start_again()?,
+        }
+        Ok(())
+    }
+
+    fn is_serving(&mut self, options: &Options) {
+        self.failures = 0;
+        if !self.was_serving {
+            self.was_serving = true;
+            if options.output_pid {
+                println!("{}", std::process::id());
+            }
+            if std::env::var_os(LEFT).is_some() {
+                println!("{SERVED}");
+            }
+        }
+    }
+
+    /// Starts the program that serves again, and gives it all that is kept.
+    fn start_again(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            // What it had open is closed when this returns.
+            child.wait()?;
+        }
+        if self.began.elapsed() < TOO_SOON {
+            self.failures = self.failures.saturating_add(1);
+            let own = own_words()?;
+            if !self.was_serving || self.failures > FAILURES {
+                bail!("the program that serves ended {} times as soon as it was started", self.failures);
+            }
+            if self.failures > 2 && self.program != own {
+                eprintln!("xenstored: {:?} does not serve; going on with what served before", self.program);
+                self.program = own;
+            }
+            std::thread::sleep(Duration::from_millis(10 * u64::from(self.failures)));
+        }
+        self.began = Instant::now();
+        let (line, child) = begin(&self.program)?;
+        (self.line, self.child) = (line, Some(child));
+        // If it ended already, the next turn starts another.
+        let _ = self.give_all();
+        Ok(())
+    }
+
+    fn quit(&mut self) -> Result<()> {
+        let _ = handover::send(self.line.as_fd(), What::Quit, 0, &[], None);
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        if let Some(path) = &self.pid_file {
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+}
+
+/// A number for the first connection that most likely no other instance gave out.
+fn first_number() -> u32 {
+    let dice = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
+    FIRST_SOCKET.saturating_add((dice >> 33) as u32)
+}
+
+/// Waits until one of these can be read, and says which.
+fn wait<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
+    let mut all = descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+    loop {
+        match poll(&mut all, None) {
+            Ok(_) => return Ok(all.map(|each| !each.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

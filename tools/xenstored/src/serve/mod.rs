@@ -1,0 +1,18 @@
+//! The daemon around the state machine: sockets, rings, the journal, and the two programs that keep each other's sockets open.
+
+mod handover;
+mod keeper;
+mod log;
+mod machine;
+mod mailbox;
+mod options;
+mod outside;
+mod ring;
+mod startup;
+mod stream;
+mod update;
+mod worker;
+
+pub use keeper::keep;
+pub use options::Options;
+pub use worker::work;

@@ -1,0 +1,339 @@
+//! The program that serves: it takes messages from sockets and rings, lets the state machine answer them, writes the journal
+//! and sends. It may be killed at any moment.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use rustix::event::epoll;
+use xenstore_wire::Message;
+
+use super::handover::{self, What};
+use super::options::Options;
+use super::outside::Outside;
+use super::stream::{Arrived, Stream};
+use super::{keeper, startup};
+use crate::engine::{Engine, FIRST_SOCKET};
+use crate::journal::{Journal, Record};
+
+/// How many messages of one connection are handled before others have their turn.
+const TURNS: u32 = 16;
+
+/// Epoll's names for what is no connection.
+const LINE: u64 = u64::MAX;
+const EVENTS: u64 = u64::MAX - 1;
+
+/// A socket, and what epoll waits for on it.
+#[derive(Debug)]
+pub struct Socket {
+    pub descriptor: OwnedFd,
+    waits_for: epoll::EventFlags,
+}
+
+/// The program that serves.
+pub struct Worker {
+    pub engine: Engine,
+    pub outside: Outside,
+    pub journal: Journal,
+    pub sockets: BTreeMap<u32, Socket>,
+    /// Tells of a domain's end.
+    pub ends_port: u32,
+    /// The line to the program that keeps descriptors, and what that listens on.
+    pub line: OwnedFd,
+    pub listener: OwnedFd,
+    epoll: OwnedFd,
+    /// Connections that may have something to do, each once.
+    runnable: VecDeque<u32>,
+    is_runnable: BTreeSet<u32>,
+}
+
+/// What became of a connection's turn.
+enum Step {
+    /// There may be more to do at once.
+    Again,
+    /// It waits for the other side; or `to_send`, for room.
+    Waits {
+        to_send: bool,
+    },
+    Closed,
+}
+
+/// Runs the program that serves; the other program is at its standard input.
+///
+/// **Errors:** a device or a file that it needs is not there.
+pub fn work(options: &Options) -> Result<()> {
+    let mut worker = startup::start(options)?;
+    handover::send(worker.line.as_fd(), What::Serving, 0, &[], None).context("the keeper is gone")?;
+    worker.run(options)
+}
+
+impl Worker {
+    /// Joins what was opened; everything is looked at once.
+    ///
+    /// **Errors:** too many descriptors are open.
+    pub fn new(
+        engine: Engine,
+        outside: Outside,
+        journal: Journal,
+        ends_port: u32,
+        (line, listener): (OwnedFd, OwnedFd),
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
+        let events = outside.machine.events();
+        epoll::add(&epoll, events, epoll::EventData::new_u64(EVENTS), epoll::EventFlags::IN)?;
+        Ok(Self {
+            engine,
+            outside,
+            journal,
+            sockets: BTreeMap::new(),
+            ends_port,
+            line,
+            listener,
+            epoll,
+            runnable: VecDeque::new(),
+            is_runnable: BTreeSet::new(),
+        })
+    }
+
+    /// Serves a socket from now on; its mailbox is there.
+    ///
+    /// **Errors:** too many descriptors are open.
+    pub fn add_socket(&mut self, connection: u32, descriptor: OwnedFd) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        let waits_for = epoll::EventFlags::IN;
+        epoll::add(&self.epoll, &descriptor, epoll::EventData::new_u64(u64::from(connection)), waits_for)?;
+        self.sockets.insert(connection, Socket { descriptor, waits_for });
+        Ok(())
+    }
+
+    /// Lets a connection have a turn.
+    pub fn run_later(&mut self, connection: u32) {
+        if self.is_runnable.insert(connection) {
+            self.runnable.push_back(connection);
+        }
+    }
+
+    fn run(&mut self, options: &Options) -> Result<()> {
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
+        loop {
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let limit = (!self.runnable.is_empty()).then_some(&now);
+            let count = match epoll::wait(&self.epoll, &mut events[..], limit) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(error) => return Err(error).context("epoll failed"),
+            };
+            for event in events.iter().take(count) {
+                match event.data.u64() {
+                    LINE => {
+                        if !self.hear(options)? {
+                            return Ok(());
+                        }
+                    }
+                    EVENTS => self.take_events()?,
+                    connection => self.run_later(u32::try_from(connection).unwrap_or(0)),
+                }
+            }
+            for _ in 0..self.runnable.len() {
+                let Some(connection) = self.runnable.pop_front() else { break };
+                self.is_runnable.remove(&connection);
+                self.serve(connection)?;
+            }
+            if self.outside.update.is_due {
+                handover::send(self.line.as_fd(), What::Update, 0, &self.outside.update.program(), None)?;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hears what the program that keeps descriptors says. Gives false at the end.
+    fn hear(&mut self, options: &Options) -> Result<bool> {
+        match handover::receive(self.line.as_fd(), false) {
+            Ok(None) => {}
+            Ok(Some(note)) => match (note.what, note.descriptor) {
+                (What::Connection, Some(descriptor)) => self.accept(note.number, descriptor)?,
+                (What::Quit, _) => return Ok(false),
+                _ => {}
+            },
+            // The other program is gone: without one, nobody would keep the sockets when this one ends.
+            Err(_) => {
+                let line = keeper::start_another(options, &self.listener, self.sockets.iter())?;
+                epoll::delete(&self.epoll, &self.line)?;
+                epoll::add(&self.epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
+                self.line = line;
+                self.outside.log.line("the program that keeps the sockets was gone and was started again");
+            }
+        }
+        Ok(true)
+    }
+
+    fn accept(&mut self, connection: u32, descriptor: OwnedFd) -> Result<()> {
+        self.engine.connect_socket(connection);
+        self.write_down(0, 0, Vec::new())?;
+        self.outside.mailboxes.give(connection, 0, 0).context("no more mailboxes can be made")?;
+        self.add_socket(connection, descriptor)?;
+        Ok(())
+    }
+
+    fn take_events(&mut self) -> Result<()> {
+        while let Some(port) = self.outside.machine.take() {
+            self.outside.machine.unmask(port);
+            if port == self.ends_port {
+                self.engine.domains_changed(&mut self.outside);
+                self.write_down(0, 0, Vec::new())?;
+            } else if let Some(domain) = self.outside.ports.get(&port) {
+                self.run_later(u32::from(*domain));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what changed, and lets those have a turn for whom events wait.
+    ///
+    /// **Errors:** the memory that files are in is used up: nothing may be acknowledged any more.
+    pub fn write_down(&mut self, connection: u32, serial: u64, answer: Vec<u8>) -> Result<()> {
+        let changes = self.engine.take_changes();
+        if !changes.is_empty() {
+            let record = Record { connection, serial, answer, changes };
+            self.journal.append(&record).context("the journal cannot be written; is /run full?")?;
+        }
+        for told in self.engine.take_told() {
+            self.run_later(told);
+        }
+        Ok(())
+    }
+
+    /// Gives a connection its turn.
+    fn serve(&mut self, connection: u32) -> Result<()> {
+        let is_socket = connection >= FIRST_SOCKET;
+        let mut notifies = false;
+        for _ in 0..TURNS {
+            match self.step(connection, &mut notifies)? {
+                Step::Again => {}
+                Step::Waits { to_send } => {
+                    if is_socket {
+                        self.wait_for(connection, to_send)?;
+                    } else if notifies {
+                        self.outside.notify(u16::try_from(connection).unwrap_or(0));
+                    }
+                    return Ok(());
+                }
+                Step::Closed => return self.close(connection),
+            }
+        }
+        if notifies {
+            self.outside.notify(u16::try_from(connection).unwrap_or(0));
+        }
+        self.run_later(connection);
+        Ok(())
+    }
+
+    /// Does one thing for a connection: sends what is going out, or takes the next message and answers it.
+    fn step(&mut self, connection: u32, notifies: &mut bool) -> Result<Step> {
+        let Some(mailbox) = self.outside.mailboxes.of(connection) else { return Ok(Step::Waits { to_send: false }) };
+        let mut stream = match (self.sockets.get(&connection), u16::try_from(connection)) {
+            (Some(socket), _) => Stream::Socket(socket.descriptor.as_fd()),
+            (None, Ok(domain)) => match self.outside.rings.get_mut(&domain) {
+                Some(ring) if ring.asks_anew() => return self.connect_anew(domain),
+                Some(ring) if !ring.is_broken => Stream::Ring(ring),
+                _ => return Ok(Step::Waits { to_send: false }),
+            },
+            _ => return Ok(Step::Waits { to_send: false }),
+        };
+        let sent = stream.send(mailbox, notifies);
+        match sent {
+            Ok(true) => {}
+            Ok(false) => return Ok(Step::Waits { to_send: true }),
+            Err(broken) => return self.give_up(connection, broken),
+        }
+        if let Some(event) = self.engine.take_event(connection) {
+            mailbox.commit(&event.to_bytes(), stream.sent(mailbox), None);
+            return Ok(Step::Again);
+        }
+        match stream.receive(mailbox, notifies) {
+            Ok(Arrived::Part) => Ok(Step::Waits { to_send: false }),
+            Ok(Arrived::End) => Ok(Step::Closed),
+            Ok(Arrived::Message(serial, message)) => self.execute(connection, serial, &message),
+            Err(broken) => self.give_up(connection, broken),
+        }
+    }
+
+    /// Has a request answered.
+    fn execute(&mut self, connection: u32, serial: u64, message: &Message) -> Result<Step> {
+        let answer = self.engine.handle(&mut self.outside, connection, message);
+        if self.outside.log.verbose {
+            let (asked, said) = (message.body.escape_ascii(), answer.body.escape_ascii());
+            let line = format!("{connection} {} {asked}: {} {said}", message.kind, answer.kind);
+            self.outside.log.line(&line);
+        }
+        let answer = answer.to_bytes();
+        self.write_down(connection, serial, answer.clone())?;
+        let Some(mailbox) = self.outside.mailboxes.of(connection) else { return Ok(Step::Waits { to_send: false }) };
+        let start = match self.outside.rings.get(&u16::try_from(connection).unwrap_or(u16::MAX)) {
+            Some(ring) => u64::from(ring.given()),
+            None => mailbox.count_sent(),
+        };
+        mailbox.commit(&answer, start, Some(serial));
+        if self.journal.has_grown() {
+            self.journal.begin_anew(&self.engine.snapshot()).context("the journal cannot be begun anew")?;
+        }
+        Ok(Step::Again)
+    }
+
+    /// Empties a ring whose domain asks for it.
+    fn connect_anew(&mut self, domain: u16) -> Result<Step> {
+        let connection = u32::from(domain);
+        self.engine.reset(connection);
+        self.write_down(0, 0, Vec::new())?;
+        if let Some(mailbox) = self.outside.mailboxes.of(connection) {
+            mailbox.clear(0, 0);
+        }
+        if let Some(ring) = self.outside.rings.get_mut(&domain) {
+            ring.connect_anew();
+        }
+        self.outside.notify(domain);
+        Ok(Step::Again)
+    }
+
+    /// Ends a connection that broke the rules: a socket is closed, a ring is left alone until its domain begins anew.
+    fn give_up(&mut self, connection: u32, why: u32) -> Result<Step> {
+        let Ok(domain) = u16::try_from(connection) else { return Ok(Step::Closed) };
+        self.outside.log.line(&format!("domain {domain} broke the rules of its ring (error {why}); it is left alone"));
+        self.engine.reset(connection);
+        self.write_down(0, 0, Vec::new())?;
+        if let Some(ring) = self.outside.rings.get_mut(&domain) {
+            ring.give_up(why);
+            if let Some(mailbox) = self.outside.mailboxes.of(connection) {
+                mailbox.clear(u64::from(ring.taken()), u64::from(ring.given()));
+            }
+        }
+        self.outside.notify(domain);
+        Ok(Step::Waits { to_send: false })
+    }
+
+    fn wait_for(&mut self, connection: u32, to_send: bool) -> Result<()> {
+        let Some(socket) = self.sockets.get_mut(&connection) else { return Ok(()) };
+        let flags = if to_send { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        if socket.waits_for != flags {
+            socket.waits_for = flags;
+            let data = epoll::EventData::new_u64(u64::from(connection));
+            epoll::modify(&self.epoll, &socket.descriptor, data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a socket that is closed.
+    fn close(&mut self, connection: u32) -> Result<()> {
+        self.engine.disconnect(connection);
+        self.write_down(0, 0, Vec::new())?;
+        self.outside.mailboxes.take(connection);
+        if let Some(socket) = self.sockets.remove(&connection) {
+            epoll::delete(&self.epoll, &socket.descriptor)?;
+        }
+        // If it is gone, the next turn of the loop finds out.
+        let _ = handover::send(self.line.as_fd(), What::Closed, connection, &[], None);
+        Ok(())
+    }
+}
