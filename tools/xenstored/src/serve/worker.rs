@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::event::epoll;
 use xenstore_wire::Message;
 
@@ -19,6 +20,10 @@ use crate::journal::{Journal, Record};
 
 /// How many messages of one connection are handled before others have their turn.
 const TURNS: u32 = 16;
+
+/// A keeper that ends sooner than this failed to start; after so many of these in a row no other is started.
+const KEEPER_LIVES: Duration = Duration::from_secs(5);
+const HASTY_KEEPERS: u32 = 5;
 
 /// Epoll's names for what is no connection.
 const LINE: u64 = u64::MAX;
@@ -43,6 +48,9 @@ pub struct Worker {
     pub line: OwnedFd,
     pub listener: OwnedFd,
     epoll: OwnedFd,
+    /// When another program that keeps descriptors was last started, and how often that was too soon in a row.
+    last_keeper: Option<Instant>,
+    hasty_keepers: u32,
     /// Connections that may have something to do, each once.
     runnable: VecDeque<u32>,
     is_runnable: BTreeSet<u32>,
@@ -92,6 +100,8 @@ impl Worker {
             line,
             listener,
             epoll,
+            last_keeper: None,
+            hasty_keepers: 0,
             runnable: VecDeque::new(),
             is_runnable: BTreeSet::new(),
         })
@@ -159,6 +169,7 @@ impl Worker {
             },
             // The other program is gone: without one, nobody would keep the sockets when this one ends.
             Err(_) => {
+                self.end_if_hasty()?;
                 let line = keeper::start_another(options, &self.listener, self.sockets.iter())?;
                 epoll::delete(&self.epoll, &self.line)?;
                 epoll::add(&self.epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
@@ -167,6 +178,17 @@ impl Worker {
             }
         }
         Ok(true)
+    }
+
+    /// Ends this program where one keeper after the other ended at once: nothing good comes of starting more.
+    fn end_if_hasty(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let is_hasty = self.last_keeper.replace(now).is_some_and(|last| now.duration_since(last) < KEEPER_LIVES);
+        self.hasty_keepers = if is_hasty { self.hasty_keepers.saturating_add(1) } else { 0 };
+        if self.hasty_keepers >= HASTY_KEEPERS {
+            bail!("the program that keeps the sockets ended {HASTY_KEEPERS} times as soon as it was started");
+        }
+        Ok(())
     }
 
     fn accept(&mut self, connection: u32, descriptor: OwnedFd) -> Result<()> {
@@ -245,7 +267,13 @@ impl Worker {
         let sent = stream.send(mailbox, notifies);
         match sent {
             Ok(true) => {}
-            Ok(false) => return Ok(Step::Waits { to_send: true }),
+            Ok(false) => {
+                // A domain that sends a long message before it reads on can send it to its end.
+                let taken =
+                    if connection < FIRST_SOCKET { stream.receive(mailbox, notifies).map(drop) } else { Ok(()) };
+                return taken
+                    .map_or_else(|broken| self.give_up(connection, broken), |()| Ok(Step::Waits { to_send: true }));
+            }
             Err(broken) => return self.give_up(connection, broken),
         }
         if let Some(event) = self.engine.take_event(connection) {
