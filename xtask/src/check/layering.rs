@@ -61,8 +61,6 @@ const RULES: &[Rule] = &[
     ),
     ("xenolith-sched-sim", &["xenolith-hal", "xenolith-sched"], &[]),
     ("xtask", &["xenolith-tests"], &[]),
-    // What runs in dom0 knows the public interface and nothing of the hypervisor.
-    ("xenstore-wire", &["xen-abi"], &[]),
 ];
 
 /// Every edge that is not allowed, and every crate that no rule names.

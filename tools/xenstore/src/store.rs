@@ -1,0 +1,174 @@
+//! A connection to the daemon.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use xenstore_wire::{Assembler, ErrorName, Kind, Message};
+
+use crate::Error;
+
+/// Something that is watched has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Spelled as the watch was: relative where that was.
+    pub path: String,
+    /// The watch's own.
+    pub token: String,
+}
+
+/// What can be read and written.
+trait Stream: Read + Write + AsFd + Send {}
+impl<T: Read + Write + AsFd + Send> Stream for T {}
+
+/// A connection to the daemon. One request is under way at a time.
+pub struct Store {
+    stream: Box<dyn Stream>,
+    assembler: Assembler,
+    events: VecDeque<Event>,
+    last_request: u32,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Store").field("events", &self.events.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects to the daemon's socket, or where there is none, by the kernel's device.
+    ///
+    /// **Errors:** neither is there, or this program may not use it.
+    pub fn connect() -> Result<Self, Error> {
+        let path = std::env::var_os("XENSTORED_PATH").unwrap_or_else(|| "/var/run/xenstored/socket".into());
+        match UnixStream::connect(Path::new(&path)) {
+            Ok(socket) => Ok(Self::on_socket(socket)),
+            Err(_) => Self::on_device(Path::new("/dev/xen/xenbus")),
+        }
+    }
+
+    /// Speaks over a socket that is connected.
+    #[must_use]
+    pub fn on_socket(socket: UnixStream) -> Self {
+        Self::new(Box::new(socket))
+    }
+
+    /// Speaks by the kernel's device: all programs of a domain share its ring.
+    ///
+    /// **Errors:** it is not there, or this program may not use it.
+    pub fn on_device(path: &Path) -> Result<Self, Error> {
+        Ok(Self::new(Box::new(File::options().read(true).write(true).open(path)?)))
+    }
+
+    fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream, assembler: Assembler::new(), events: VecDeque::new(), last_request: 0 }
+    }
+
+    /// Sends a request and waits for its answer; events that come before it are kept. `about` is for the error.
+    ///
+    /// **Errors:** the daemon refused, is gone, or makes no sense.
+    pub(crate) fn ask(&mut self, kind: Kind, transaction: u32, body: &[u8], about: &str) -> Result<Vec<u8>, Error> {
+        self.last_request = self.last_request.wrapping_add(1);
+        let request = Message::new(kind, self.last_request, transaction, body.to_vec());
+        if request.body.len() > xenstore_wire::PAYLOAD_MAX {
+            // The daemon would close the connection.
+            return Err(Error::Refused { kind, about: about.to_owned(), error: ErrorName::TooBig });
+        }
+        self.stream.write_all(&request.to_bytes())?;
+        loop {
+            let answer = self.receive()?;
+            if answer.kind == Kind::WatchEvent.number() {
+                self.keep(&answer)?;
+            } else if answer.request != request.request {
+                return Err(Error::Protocol("an answer to no request"));
+            } else if answer.kind == Kind::Error.number() {
+                let error = ErrorName::from_body(&answer.body).ok_or(Error::Protocol("an error without a name"))?;
+                return Err(Error::Refused { kind, about: about.to_owned(), error });
+            } else if answer.kind == request.kind {
+                return Ok(answer.body);
+            } else {
+                return Err(Error::Protocol("an answer of another kind"));
+            }
+        }
+    }
+
+    fn keep(&mut self, message: &Message) -> Result<(), Error> {
+        let strings = xenstore_wire::Strings::all(&message.body).ok_or(Error::Protocol("an event without an end"))?;
+        let [path, token] = strings[..] else { return Err(Error::Protocol("an event without path and token")) };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.events.push_back(Event { path: text(path), token: text(token) });
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Message, Error> {
+        loop {
+            if let Some(message) = self.assembler.take() {
+                return Ok(message);
+            }
+            let wanted = self.assembler.wanted().map_err(|_| Error::Protocol("a message that is too long"))?;
+            let mut bytes = vec![0; wanted];
+            let count = self.stream.read(&mut bytes)?;
+            if count == 0 {
+                return Err(Error::Connection(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            let taken = bytes.get(..count).unwrap_or_default();
+            self.assembler.push(taken).map_err(|_| Error::Protocol("a message that is too long"))?;
+        }
+    }
+
+    /// Waits for the next event, at most so long; without a limit it waits for ever. Gives nothing when the time is up.
+    ///
+    /// **Errors:** the daemon is gone, or makes no sense.
+    pub fn next_event(&mut self, limit: Option<Duration>) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if !self.wait(limit)? {
+                return Ok(None);
+            }
+            let message = self.receive()?;
+            if message.kind != Kind::WatchEvent.number() {
+                return Err(Error::Protocol("an answer to no request"));
+            }
+            self.keep(&message)?;
+        }
+    }
+
+    /// Waits until something can be read. Gives false when the time is up.
+    fn wait(&self, limit: Option<Duration>) -> Result<bool, Error> {
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        let mut stream = [PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN)];
+        loop {
+            match poll(&mut stream, limit.as_ref()) {
+                Ok(count) => return Ok(count > 0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::Connection(error.into())),
+            }
+        }
+    }
+}
+
+/// What becomes readable when an event or an answer has come.
+impl AsFd for Store {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Events as they come, until the connection ends.
+impl Iterator for Store {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.next_event(None).ok().flatten()
+    }
+}
