@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+#[cfg(feature = "serve")]
 pub mod journal;
+#[cfg(feature = "serve")]
 pub mod serve;
 pub mod store;

@@ -1,6 +1,6 @@
 //! One connection: who it is, what it watches, which transactions it has open, which events wait for it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use xenstore_wire::{Kind, Message};
 
@@ -21,6 +21,8 @@ pub struct Connection {
     pub transactions: BTreeMap<u32, Transaction>,
     next_transaction: u32,
     events: VecDeque<Message>,
+    /// The bodies of those: what waits already is not told again.
+    waiting: HashSet<Vec<u8>>,
     /// Events were left out: all watches are due once the others are told.
     overrun: bool,
 }
@@ -28,13 +30,14 @@ pub struct Connection {
 impl Connection {
     /// Makes one that has done nothing yet.
     #[must_use]
-    pub const fn new(domain: u16) -> Self {
+    pub fn new(domain: u16) -> Self {
         Self {
             domain,
             watches: BTreeSet::new(),
             transactions: BTreeMap::new(),
             next_transaction: 0,
             events: VecDeque::new(),
+            waiting: HashSet::new(),
             overrun: false,
         }
     }
@@ -68,14 +71,21 @@ impl Connection {
             self.overrun = true;
             return;
         }
-        self.events.push_back(Message::event(path, token));
+        self.add(path, token);
+    }
+
+    fn add(&mut self, path: &[u8], token: &[u8]) {
+        let event = Message::event(path, token);
+        if self.waiting.insert(event.body.clone()) {
+            self.events.push_back(event);
+        }
     }
 
     /// Tells of every watch once: whatever happened, its owner will look.
     pub fn tell_all(&mut self) {
         self.overrun = false;
-        for (path, token) in &self.watches {
-            self.events.push_back(Message::event(path, token));
+        for (path, token) in self.watches.clone() {
+            self.add(&path, &token);
         }
     }
 
@@ -90,7 +100,9 @@ impl Connection {
         if self.events.is_empty() && self.overrun {
             self.tell_all();
         }
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.waiting.remove(&event.body);
+        Some(event)
     }
 
     /// Forgets events of a watch that is no longer there.
@@ -102,6 +114,7 @@ impl Connection {
             about.is_some_and(|about| about.starts_with(path) && matches!(about.get(path.len()), None | Some(b'/')))
         };
         self.events.retain(|event| !is_its(event));
+        self.waiting = self.events.iter().map(|event| event.body.clone()).collect();
     }
 
     /// Forgets all: as new.
@@ -109,6 +122,7 @@ impl Connection {
         self.watches.clear();
         self.transactions.clear();
         self.events.clear();
+        self.waiting.clear();
         self.overrun = false;
     }
 }

@@ -211,6 +211,8 @@ impl Engine {
         self.put(caller, transaction, &path, node.value, permissions, true);
         if transaction == 0 {
             self.fire_also(&path, told_before);
+        } else {
+            self.changed(caller, transaction, &path);
         }
         done()
     }
@@ -232,9 +234,12 @@ impl Engine {
         }
     }
 
-    fn changed(&mut self, _caller: &Caller, transaction: u32, path: &StorePath) {
+    /// Tells of a change, at once or at the commit.
+    fn changed(&mut self, caller: &Caller, transaction: u32, path: &StorePath) {
         if transaction == 0 {
             self.fire(path);
+        } else if let Some(transaction) = self.transaction(caller, transaction) {
+            transaction.touch(path);
         }
     }
 

@@ -138,7 +138,7 @@ impl Transaction {
         }
         let mut write = Write::Put { path: path.clone(), value, permissions, renews_permissions: renews };
         apply(&mut self.own, &write);
-        self.touch(path);
+        self.look_back(path);
         if let Some(place) = self.places.get(path).and_then(|&place| self.writes.get_mut(place)) {
             if let (Some(Write::Put { renews_permissions: true, .. }), Write::Put { renews_permissions, .. }) =
                 (&place, &mut write)
@@ -187,8 +187,13 @@ impl Transaction {
         }
     }
 
-    fn touch(&mut self, path: &StorePath) {
+    fn look_back(&mut self, path: &StorePath) {
         *self.seen.entry(path.clone()).or_default() |= Aspects::CONTENT;
+    }
+
+    /// Has a change of this path told of at the commit. Those above it that were made on the way are not told of.
+    pub fn touch(&mut self, path: &StorePath) {
+        self.look_back(path);
         if self.touched_set.insert(path.clone()) {
             self.touched.push(path.clone());
         }
@@ -288,6 +293,7 @@ mod tests {
         set(&mut main, "/b", 1);
         assert_eq!(value(transaction.look(&main, &path("/b"), Aspects::CONTENT)), Some(1));
         transaction.put(&path("/a"), [9].into(), nobody(), false);
+        transaction.touch(&path("/a"));
         set(&mut main, "/d", 1);
         assert_eq!(value(transaction.look(&main, &path("/d"), Aspects::CONTENT)), Some(1));
         // What it wrote itself is still there after its moment moved.
@@ -323,6 +329,7 @@ mod tests {
             let value: Arc<[u8]> = round.to_le_bytes().into();
             transaction.put(&path("/new"), value.clone(), nobody(), false);
             transaction.put(&path("/a"), value, nobody(), false);
+            transaction.touch(&path("/a"));
             transaction.remove(&path("/new"));
         }
         assert!(transaction.writes.len() < 40, "{}", transaction.writes.len());

@@ -100,20 +100,18 @@ impl Engine {
             }
         }
         for path in touched {
-            match (before.get(path), self.tree.get(path).is_some()) {
-                (None, false) => {}
-                (Some(old), false) => {
-                    // Where the directory went too, it tells of all that was in it.
-                    let parent = path.parent();
-                    if parent.is_some_and(|parent| self.tree.get(&parent).is_some()) {
-                        self.fire_removed(path, old);
+            match (before.get(path), self.tree.get(path).map(|node| node.born)) {
+                (None, None) => {}
+                (Some(old), None) => self.fire_removed(path, old),
+                (Some(old), Some(born)) => {
+                    if born != old.born {
+                        // It was removed and made again.
+                        self.fire_below(path, old);
                     }
-                }
-                (Some(old), true) => {
                     let told_before = self.watchers_of(path, old);
                     self.fire_also(path, told_before);
                 }
-                (None, true) => self.fire(path),
+                (None, Some(_)) => self.fire(path),
             }
         }
     }

@@ -65,15 +65,16 @@ impl WatchIndex {
         was_there
     }
 
-    /// Gives all watches that a change of `path` matches: of the path itself and of all above it.
+    /// Gives all watches that a change of `path` matches: of the path itself and of all above it. The number is how deep the
+    /// watched path lies, which tells watches with one token apart.
     #[must_use]
-    pub fn matching(&self, path: &StorePath) -> Vec<Watcher> {
-        let mut found: Vec<Watcher> = self.root.here.keys().cloned().collect();
+    pub fn matching(&self, path: &StorePath) -> Vec<(usize, Watcher)> {
+        let mut found: Vec<(usize, Watcher)> = self.root.here.keys().map(|watcher| (0, watcher.clone())).collect();
         let mut branch = &self.root;
-        for part in path.parts() {
+        for (above, part) in path.parts().enumerate() {
             let Some(next) = branch.below.get(part) else { break };
             branch = next;
-            found.extend(branch.here.keys().cloned());
+            found.extend(branch.here.keys().map(|watcher| (above.saturating_add(1), watcher.clone())));
         }
         found
     }
@@ -152,8 +153,10 @@ mod tests {
             assert!(index.add(&path(text), watcher(text)));
         }
         assert!(!index.add(&path("/a"), watcher("/a")));
-        assert_eq!(tokens(index.matching(&path("/a/b"))), ["/", "/a", "/a/b"]);
-        assert_eq!(tokens(index.matching(&path("/nowhere/at/all"))), ["/"]);
+        let matching =
+            |text: &str| tokens(index.matching(&path(text)).into_iter().map(|(_, watcher)| watcher).collect());
+        assert_eq!(matching("/a/b"), ["/", "/a", "/a/b"]);
+        assert_eq!(matching("/nowhere/at/all"), ["/"]);
     }
 
     #[test]

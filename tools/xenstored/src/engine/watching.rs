@@ -126,32 +126,37 @@ impl Engine {
     }
 
     /// Tells of a change of a node that is there, also those who could see it before.
-    pub(super) fn fire_also(&mut self, path: &StorePath, before: Vec<Watcher>) {
+    pub(super) fn fire_also(&mut self, path: &StorePath, before: Vec<(usize, Watcher)>) {
         let Some(node) = self.tree.get(path).cloned() else { return };
         let mut due = self.watchers_of(path, &node);
         due.extend(before);
         due.sort_unstable();
         due.dedup();
-        due.iter().for_each(|watcher| self.tell_path(watcher, path));
+        due.iter().for_each(|(_, watcher)| self.tell_path(watcher, path));
     }
 
     /// Tells of the removal of a node with all below it.
     pub(super) fn fire_removed(&mut self, path: &StorePath, removed: &Node) {
+        self.fire_below(path, removed);
+        for (_, watcher) in self.watchers_of(path, removed) {
+            self.tell_path(&watcher, path);
+        }
+    }
+
+    /// Tells those who watch nodes that lay below a node that was removed, also where they were made again since.
+    pub(super) fn fire_below(&mut self, path: &StorePath, removed: &Node) {
         for (path, node, watcher) in self.watches.below(path, removed) {
             if self.may_know(&watcher, node, None) {
                 self.tell_path(&watcher, &path);
             }
         }
-        for watcher in self.watchers_of(path, removed) {
-            self.tell_path(&watcher, path);
-        }
     }
 
     /// Gives the watches that a change of `node`, which lies at `path`, matches, and whose owners may know.
-    pub(super) fn watchers_of(&self, path: &StorePath, node: &Node) -> Vec<Watcher> {
+    pub(super) fn watchers_of(&self, path: &StorePath, node: &Node) -> Vec<(usize, Watcher)> {
         let parent = path.parent().and_then(|parent| self.tree.get(&parent));
         let mut found = self.watches.matching(path);
-        found.retain(|watcher| self.may_know(watcher, node, parent));
+        found.retain(|(_, watcher)| self.may_know(watcher, node, parent));
         found
     }
 

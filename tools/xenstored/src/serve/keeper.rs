@@ -77,6 +77,17 @@ fn leave() -> Result<()> {
     Ok(())
 }
 
+/// Lets go of the output of whoever started this program, once it has left its terminal: they may wait for its end.
+pub fn leave_output() {
+    if std::env::var_os(LEFT).is_none() {
+        return;
+    }
+    if let Ok(nothing) = fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+        let _ = rustix::stdio::dup2_stderr(&nothing);
+    }
+}
+
 /// Said on the standard output once the store is served.
 const SERVED: &str = "served";
 
@@ -245,6 +256,7 @@ impl Keeper {
             }
             if std::env::var_os(LEFT).is_some() {
                 println!("{SERVED}");
+                leave_output();
             }
         }
     }

@@ -73,6 +73,7 @@ enum Step {
 pub fn work(options: &Options) -> Result<()> {
     let mut worker = startup::start(options)?;
     handover::send(worker.line.as_fd(), What::Serving, 0, &[], None).context("the keeper is gone")?;
+    keeper::leave_output();
     worker.run(options)
 }
 

@@ -17,6 +17,19 @@ fn a_watch_is_told_of_at_once_and_only_once_for_its_token() {
 }
 
 #[test]
+fn what_waits_already_is_not_told_twice() {
+    let mut world = World::new();
+    world.says(SOCKET, Watch, "/b\0t\0", "OK\0");
+    world.says(SOCKET, Watch, "/b/c\0t\0", "OK\0");
+    world.events(SOCKET);
+    world.says(OTHER, Write, "/b/c/d\0v", "OK\0");
+    world.says(OTHER, Write, "/b/c/d\0w", "OK\0");
+    assert_eq!(world.events(SOCKET), ["/b/c/d t"]);
+    world.says(OTHER, Write, "/b/c/d\0x", "OK\0");
+    assert_eq!(world.events(SOCKET), ["/b/c/d t"]);
+}
+
+#[test]
 fn making_setting_and_removing_are_told_of() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "/b\0tok\0", "OK\0");
