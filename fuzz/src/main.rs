@@ -14,6 +14,7 @@ mod instructions;
 mod mutation;
 mod sequences;
 mod string_io;
+mod store;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ const TARGETS: &[Target] = &[
     Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
     Target { name: "string-io", run: |dice| one(string_io::run, dice), calls: "instructions" },
+    Target { name: "xenstore", run: store::run, calls: "requests" },
 ];
 
 /// An input that is one call.
