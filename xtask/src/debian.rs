@@ -10,6 +10,7 @@ mod modules;
 mod packages;
 mod product;
 mod root;
+pub mod store;
 
 use std::path::PathBuf;
 

@@ -34,6 +34,15 @@ pub enum Dom0 {
     Pvh,
 }
 
+/// Which daemon keeps xenstore in dom0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Xenstored {
+    /// That of `tools/xenstored`
+    Ours,
+    /// That of Debian's package xen-utils
+    Debian,
+}
+
 /// Boots Xenolith with Debian's dom0; its xl makes a Debian guest, whose web server answers here.
 #[derive(Args, Clone, Debug)]
 #[command(subcommand_help_heading = "Modes", subcommand_value_name = "MODE")]
@@ -67,6 +76,9 @@ pub struct RunArguments {
     /// How dom0 runs; on Xen the default is pv
     #[arg(long, value_enum, global = true)]
     pub dom0: Option<Dom0>,
+    /// Which daemon keeps xenstore in dom0
+    #[arg(long, value_enum, default_value = "debian", global = true)]
+    pub xenstored: Xenstored,
     /// The port on this machine's loopback at which the guest's web server answers; else 8080, or any that is free
     #[arg(long, global = true)]
     pub port: Option<u16>,

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xenolith_tests::places;
@@ -26,18 +26,35 @@ const GRUB: &str = "root/usr/lib/grub-xen/grub-i386-xen_pvh.bin";
 /// **Errors:** our kernel was not built; a file cannot be read or written.
 pub fn with_more(debian: &Debian) -> Result<Debian> {
     let misfit = misfit();
-    let source = debian.initrd.parent().context("dom0's initial RAM disc lies nowhere")?;
-    let from = fs::read_to_string(source.join("made-from")).context("dom0's initial RAM disc is of no known making")?;
-    let grub = packages::unpacked("grub-xen-host", &["grub-xen-host"], &["usr/share"])?;
-    let parts = [from.as_str(), grub.digest.as_str()];
-    let grub = grub.directory.join(GRUB);
-    let product = product::made("dom0-kernels", "adding kernels for guests", &parts, &[&misfit], |place| {
-        let system = place.join("system");
+    let unpacked = packages::unpacked("grub-xen-host", &["grub-xen-host"], &["usr/share"])?;
+    let grub = unpacked.directory.join(GRUB);
+    with_part(debian, "dom0-kernels", "adding kernels for guests", &[&misfit, &grub], |system| {
         fs::create_dir_all(system.join("boot/guest")).context("cannot make /boot/guest")?;
         for (from, name) in [(&debian.kernel, "standard"), (&grub, "grub"), (&misfit, "misfit")] {
             let to = system.join("boot/guest").join(name);
             fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
+        Ok(())
+    })
+}
+
+/// Makes dom0's kernel and initial RAM disc in `target/debian/NAME/`, the latter with what `fill` puts into an empty
+/// directory, and `sources` are what that comes from, on top of what it holds already.
+///
+/// **Errors:** those of `fill`; a file cannot be read or written.
+pub fn with_part(
+    debian: &Debian,
+    name: &str,
+    what: &str,
+    sources: &[&Path],
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Debian> {
+    let source = debian.initrd.parent().context("dom0's initial RAM disc lies nowhere")?;
+    let from = fs::read_to_string(source.join("made-from")).context("dom0's initial RAM disc is of no known making")?;
+    let product = product::made(name, what, &[&from], sources, |place| {
+        let system = place.join("system");
+        fs::create_dir_all(&system).context("cannot make a directory")?;
+        fill(&system)?;
         let more = place.join("more.lz4");
         initramfs::write(&system, &more)?;
         root::remove(&system)?;

@@ -10,7 +10,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
 use super::standstill::Silence;
-use super::{Dom0, RunArguments, standstill, terminal};
+use super::{Dom0, RunArguments, Xenstored, standstill, terminal};
 use crate::boot::Hypervisor;
 use crate::build::{self, BuildArguments};
 use crate::debian::{self, Debian};
@@ -108,7 +108,13 @@ pub fn prepare(arguments: &RunArguments) -> Result<Debian, Failure> {
     if !places::target().join("debian/dom0").is_dir() {
         eprintln!("The first run fetches 130 MB of Debian's packages: about a minute. Later runs reuse what it made.");
     }
-    debian::make().map_err(|error| Failure::before("making Debian's dom0 and guest", &error))
+    let debian = debian::make().map_err(|error| Failure::before("making Debian's dom0 and guest", &error))?;
+    match arguments.xenstored {
+        Xenstored::Debian => Ok(debian),
+        Xenstored::Ours => {
+            debian::store::with_ours(&debian).map_err(|error| Failure::before("putting our xenstored in", &error))
+        }
+    }
 }
 
 /// What one kind of run has of its own.
