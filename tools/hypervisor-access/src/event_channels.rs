@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::ioctl;
@@ -21,12 +21,6 @@ impl EventChannels {
         let mut options = File::options();
         let device = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/xen/evtchn")?;
         Ok(Self { device })
-    }
-
-    /// Takes over an open file with all that is bound to it.
-    #[must_use]
-    pub fn from_descriptor(descriptor: OwnedFd) -> Self {
-        Self { device: descriptor.into() }
     }
 
     fn call<const N: usize>(&self, call: u8, mut words: [u32; N]) -> io::Result<u32> {
