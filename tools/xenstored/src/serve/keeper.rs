@@ -53,7 +53,7 @@ pub fn keep(options: &Options) -> Result<()> {
     let _ = rustix::process::setsid();
     let path = options.directory().join("socket");
     let listener = listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    let (line, child) = begin(&own_words()?)?;
+    let (line, child) = begin(&own_words())?;
     let mut keeper = Keeper::new(listener, line, Some(child), options)?;
     keeper.give_all().context("the program that serves is gone")?;
     keeper.run(options)
@@ -64,8 +64,8 @@ const LEFT: &str = "XENSTORED_LEFT_TERMINAL";
 
 /// Starts this program again without a terminal, and waits until the store is served.
 fn leave() -> Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(std::env::args_os().skip(1)).env(LEFT, "1");
+    let mut command = Command::new(SELF);
+    command.arg0("xenstored").args(std::env::args_os().skip(1)).env(LEFT, "1");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn()?;
     let mut said = String::new();
     if let Some(output) = child.stdout.take() {
@@ -106,11 +106,14 @@ fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
     Ok(listener.into())
 }
 
+/// This program, also where another file lies at its place by now.
+const SELF: &str = "/proc/self/exe";
+
 /// Gives this program and its command line.
-fn own_words() -> Result<Vec<String>> {
-    let program = std::env::current_exe()?.to_string_lossy().into_owned();
+fn own_words() -> Vec<String> {
+    let program = SELF.to_owned();
     let words = std::env::args().skip(1).filter(|word| word != "--adopt" && word != "--serve");
-    Ok(std::iter::once(program).chain(words).collect())
+    std::iter::once(program).chain(words).collect()
 }
 
 /// Starts a program of ours with one end of a line as its standard input, and gives the other end.
@@ -118,7 +121,7 @@ fn spawn(words: &[String], role: &str) -> Result<(OwnedFd, Child)> {
     let (ours, theirs) = handover::line()?;
     let (program, arguments) = words.split_first().context("no program")?;
     let mut command = Command::new(program);
-    command.args(arguments).arg(role).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    command.arg0("xenstored").args(arguments).arg(role).stdin(Stdio::from(theirs)).stdout(Stdio::null());
     let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
     Ok((ours, child))
 }
@@ -135,7 +138,7 @@ pub fn start_another<'a>(
     listener: &OwnedFd,
     sockets: impl Iterator<Item = (&'a u32, &'a Socket)>,
 ) -> Result<OwnedFd> {
-    let (line, _) = spawn(&own_words()?, "--adopt")?;
+    let (line, _) = spawn(&own_words(), "--adopt")?;
     handover::send(line.as_fd(), What::Listener, 0, &[], Some(listener.as_fd()))?;
     for (&number, socket) in sockets {
         handover::send(line.as_fd(), What::Connection, number, &[], Some(socket.descriptor.as_fd()))?;
@@ -176,7 +179,7 @@ impl Keeper {
             next: first_number(),
             line,
             child,
-            program: own_words()?,
+            program: own_words(),
             began: Instant::now(),
             failures: 0,
             was_serving: false,
@@ -231,7 +234,7 @@ impl Keeper {
                 What::Closed => drop(self.sockets.remove(&note.number)),
                 What::Serving => self.is_serving(options),
                 What::Update => {
-                    let arguments = own_words()?.into_iter().skip(1);
+                    let arguments = own_words().into_iter().skip(1);
                     let mut words = note.words;
                     if words.len() == 1 {
                         words.extend(arguments);
@@ -269,7 +272,7 @@ impl Keeper {
         }
         if self.began.elapsed() < TOO_SOON {
             self.failures = self.failures.saturating_add(1);
-            let own = own_words()?;
+            let own = own_words();
             if !self.was_serving || self.failures > FAILURES {
                 bail!("the program that serves ended {} times as soon as it was started", self.failures);
             }
