@@ -19,6 +19,8 @@ pub struct Outside {
     pub rings: BTreeMap<u16, Ring>,
     /// The domain behind each port.
     pub ports: BTreeMap<u32, u16>,
+    /// Domains whose rings began to be served: something may lie in them already.
+    pub fresh: Vec<u16>,
     pub mailboxes: Mailboxes,
     pub log: Log,
     pub update: Update,
@@ -56,6 +58,7 @@ impl Host for Outside {
             self.machine.unbind(ring.port);
             self.ports.remove(&ring.port);
         }
+        self.fresh.push(domain);
         self.attach(domain, port).map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => ErrorName::Memory,
             _ => ErrorName::Invalid,

@@ -61,6 +61,7 @@ pub fn start(options: &Options) -> Result<Worker> {
         machine: machine(options.rings_in_files.as_deref())?,
         rings: BTreeMap::new(),
         ports: BTreeMap::new(),
+        fresh: Vec::new(),
         mailboxes,
         log,
         update: Update::default(),
@@ -74,6 +75,11 @@ pub fn start(options: &Options) -> Result<Worker> {
     worker.write_down(0, 0, Vec::new())?;
     for connection in worker.outside.mailboxes.owners() {
         worker.run_later(connection);
+        // Domain 0's kernel takes the first event for the sign that the store is there; and whoever waited for an answer
+        // when another instance ended looks again.
+        if let Ok(domain) = u16::try_from(connection) {
+            worker.outside.notify(domain);
+        }
     }
     Ok(worker)
 }

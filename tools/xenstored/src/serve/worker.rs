@@ -297,6 +297,9 @@ impl Worker {
             let line = format!("{connection} {} {asked}: {} {said}", message.kind, answer.kind);
             self.outside.log.line(&line);
         }
+        for domain in std::mem::take(&mut self.outside.fresh) {
+            self.run_later(u32::from(domain));
+        }
         let answer = answer.to_bytes();
         self.write_down(connection, serial, answer.clone())?;
         let Some(mailbox) = self.outside.mailboxes.of(connection) else { return Ok(Step::Waits { to_send: false }) };

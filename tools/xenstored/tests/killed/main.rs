@@ -166,6 +166,16 @@ fn a_live_update_changes_the_program_and_nothing_else() {
 }
 
 #[test]
+fn a_domain_is_sent_an_event_when_its_ring_begins_to_be_served() {
+    let daemon = Daemon::start();
+    let mut client = SocketClient::new(&daemon.socket());
+    client.make_domain(1);
+    let ring = RingClient::new(&daemon.directory(), 1);
+    daemon.kill_server();
+    ring.await_notification();
+}
+
+#[test]
 fn a_ring_that_breaks_the_rules_hurts_its_own_domain_alone_and_can_begin_anew() {
     let daemon = Daemon::start();
     let mut client = SocketClient::new(&daemon.socket());

@@ -95,6 +95,11 @@ impl RingClient {
         }
     }
 
+    /// Waits for an event of the daemon's.
+    pub fn await_notification(&self) {
+        eventually("an event", || self.events_socket.recv(&mut [0]).ok());
+    }
+
     /// Claims to have written more than the ring holds.
     pub fn claim_too_much(&self) {
         self.page.store_u32(REQ_PROD, self.page.load_u32(REQ_CONS).wrapping_add(5000));
