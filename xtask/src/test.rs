@@ -36,7 +36,9 @@ const BARE_METAL: [&str; 5] =
     ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-misfit", "xenolith-guest-kit"];
 
 /// The packages whose docs have examples.
-const WITH_EXAMPLES: [&str; 8] = [
+const WITH_EXAMPLES: [&str; 13] = [
+    "hypervisor-access",
+    "mapped-memory",
     "xen-abi",
     "xenolith-bootinfo",
     "xenolith-core",
@@ -44,7 +46,10 @@ const WITH_EXAMPLES: [&str; 8] = [
     "xenolith-fake",
     "xenolith-hal",
     "xenolith-sync",
+    "xenolith-world",
     "xenolith-x86",
+    "xenstore",
+    "xenstore-wire",
 ];
 
 /// How long each fuzz target runs, in seconds.
