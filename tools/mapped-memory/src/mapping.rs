@@ -79,7 +79,7 @@ impl Mapping {
     /// Gives the place of a `T` that is aligned and lies within.
     pub(crate) fn place<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let end = offset.checked_add(size_of::<T>())?;
-        if end > self.length || offset % align_of::<T>() != 0 {
+        if end > self.length || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: the offset lies within the mapping.

@@ -6,6 +6,9 @@ use xenstore_wire::Kind::*;
 
 const OTHER: u32 = SOCKET + 1;
 
+/// An open transaction: its number, and what was asked and answered in it.
+type Open = (u32, Vec<(xenstore_wire::Kind, String, String)>);
+
 fn start(world: &mut World, who: u32) -> u32 {
     world.asks(who, TransactionStart, "\0").trim_end_matches('\0').parse().unwrap()
 }
@@ -98,7 +101,7 @@ proptest! {
     ) {
         let mut world = World::new();
         world.engine.connect_socket(SOCKET + 2);
-        let mut open: [Option<(u32, Vec<(xenstore_wire::Kind, String, String)>)>; 3] = Default::default();
+        let mut open: [Option<Open>; 3] = Default::default();
         let mut committed = vec![];
         for (who, what, first, second) in steps {
             let socket = SOCKET + u32::try_from(who).unwrap();
