@@ -32,6 +32,12 @@ fn a_panic_on_another_cpu_names_that_cpu() {
 }
 
 #[test]
+fn an_exception_that_meets_a_guests_gs_base_is_reported_by_its_own_cpu() {
+    let wanted = ["Panic on CPU 1:", "FATAL TRAP: vector = 6", "*** Dumping CPU0 host state: ***"];
+    assert_says(&report("foreign-gs"), &wanted);
+}
+
+#[test]
 fn code_cannot_be_written() {
     assert_says(&report("write-text"), &["Panic on CPU 0:", "FATAL PAGE FAULT"]);
 }

@@ -66,6 +66,8 @@ pub enum CrashTest {
     StackOverflow,
     /// A panic on the last CPU instead of the first.
     OtherCpu,
+    /// An exception on the last CPU while its GS base is not the hypervisor's.
+    ForeignGs,
 }
 
 pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {
@@ -76,6 +78,7 @@ pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {
         "run-data" => Some(CrashTest::RunData),
         "stack-overflow" => Some(CrashTest::StackOverflow),
         "other-cpu" => Some(CrashTest::OtherCpu),
+        "foreign-gs" => Some(CrashTest::ForeignGs),
         _ => None,
     }
 }

@@ -43,7 +43,7 @@ impl Options {
 
     /// Takes one option that Xen does not have.
     pub(crate) fn take_own(&mut self, word: Word<'_>) -> Result<(), Refusal> {
-        const CRASH_TEST: &str = "panic, page-fault, write-text, run-data, stack-overflow or other-cpu";
+        const CRASH_TEST: &str = "panic, page-fault, write-text, run-data, stack-overflow, other-cpu or foreign-gs";
         match word.name {
             "guests-on-cpu0" => self.guests_on_cpu0 = Some(word.boolean()?),
             "crash-test" => self.crash_test = Some(word.value(CRASH_TEST, parse_crash_test)?),

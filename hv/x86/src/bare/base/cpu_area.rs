@@ -80,6 +80,21 @@ pub unsafe fn claim(index: CpuIndex) {
     xenolith_sync::set_held_ranks_of_this_cpu(|| Some(&this().held));
 }
 
+/// Calls `handle` with GS leading to the area of the calling CPU, number `index`, whatever it led to before, and gives
+/// back what was there: for exceptions, which may come while a guest's GS base lies in the CPU.
+///
+/// The number comes from elsewhere: a guest can give its GS base any value, the address of another CPU's area too.
+pub fn with_own(index: CpuIndex, handle: impl FnOnce()) {
+    let own = VirtAddr::new_truncate(core::ptr::from_ref(of_index(index)) as u64);
+    let found = GsBase::read();
+    if found == own {
+        return handle();
+    }
+    GsBase::write(own);
+    handle();
+    GsBase::write(found);
+}
+
 /// Returns the number of the calling CPU.
 #[must_use]
 #[inline]
@@ -89,7 +104,7 @@ pub fn this_index() -> CpuIndex {
     }
     let index: u32;
     // SAFETY: since `claim` GS leads to this CPU's area, which starts with its number; the world switch gives GS back
-    // before any other code runs.
+    // before any other code runs, and exceptions in between go through `with_own`.
     unsafe { asm!("mov {:e}, gs:[0]", out(reg) index, options(nostack, preserves_flags, readonly)) };
     CpuIndex::new(index).unwrap_or(CpuIndex::BOOT)
 }

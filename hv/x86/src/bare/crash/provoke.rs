@@ -1,5 +1,6 @@
 //! Faults on purpose, for tests of crash reports.
 
+use core::arch::asm;
 use core::hint::black_box;
 
 use x86_64::instructions::interrupts;
@@ -21,6 +22,7 @@ pub fn provoke(test: CrashTest) {
             black_box(overflow(black_box(0)));
         }
         CrashTest::OtherCpu => panic_elsewhere(),
+        CrashTest::ForeignGs => fault_without_gs(),
     }
 }
 
@@ -54,11 +56,30 @@ fn overflow(depth: u64) -> u64 {
 
 fn panic_elsewhere() {
     fn on_the_last(_: u64) {
-        if cpu_area::this_cpu().index().wrapping_add(1) == cpu_area::count() {
+        if is_last() {
             panic!("crash test on the last CPU");
         }
     }
-    calls::on_all_others(Work::Call(on_the_last, 0));
+    on_others(on_the_last);
+}
+
+/// Raises an exception while GS holds what a guest might have left there.
+fn fault_without_gs() {
+    fn on_the_last(_: u64) {
+        if is_last() {
+            // SAFETY: none: GS leads nowhere from here on. The fault is what is wanted, and it does not return.
+            unsafe { asm!("wrmsr", "ud2", in("ecx") 0xc000_0101_u32, in("eax") 0x1000, in("edx") 0) };
+        }
+    }
+    on_others(on_the_last);
+}
+
+fn is_last() -> bool {
+    cpu_area::this_cpu().index().wrapping_add(1) == cpu_area::count()
+}
+
+fn on_others(call: fn(u64)) {
+    calls::on_all_others(Work::Call(call, 0));
     // Only a machine with one CPU comes here.
     interrupts::disable();
     panic!("crash test: there is no other CPU");

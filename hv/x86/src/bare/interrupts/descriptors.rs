@@ -3,6 +3,7 @@
 //! **Source:** AMD APM volume 2, 4.8 and 8.9, 12.2.5.
 
 use alloc::boxed::Box;
+use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::instructions::segmentation::{CS, DS, ES, FS, SS, Segment};
@@ -18,6 +19,10 @@ use crate::bare::memory::stacks::{self, StackUse};
 
 /// The selector of the hypervisor's code.
 const CODE: SegmentSelector = SegmentSelector::new(1, PrivilegeLevel::Ring0);
+/// The selector of the segment whose limit is the CPU's number.
+const NUMBER: SegmentSelector = SegmentSelector::new(5, PrivilegeLevel::Ring0);
+/// A present data segment that is read-only, counted in bytes; the lowest 16 bits of its limit are zero.
+const READ_ONLY_DATA: u64 = 0x91 << 40;
 /// A present gate of the type that leaves interrupts off.
 const INTERRUPT_GATE: u64 = 0x8e00;
 const VECTORS: usize = 256;
@@ -70,6 +75,8 @@ pub fn load(cpu: CpuIndex) {
     let code = table.append(Descriptor::kernel_code_segment());
     let data = table.append(Descriptor::kernel_data_segment());
     let task = table.append(Descriptor::tss_segment(state));
+    let number = table.append(Descriptor::UserSegment(READ_ONLY_DATA | u64::from(cpu.as_u32() & 0xffff)));
+    debug_assert_eq!(number, NUMBER, "the place at which the number is looked for");
     table.load();
     let gates = DescriptorTablePointer {
         limit: (size_of::<Gates>() - 1) as u16,
@@ -87,4 +94,18 @@ pub fn load(cpu: CpuIndex) {
         load_tss(task);
         lidt(&gates);
     }
+}
+
+/// Returns the number of the calling CPU by its descriptors, without GS: they are the host's again from the moment a
+/// guest exits, while GS is not. To be called after [`load`].
+///
+/// **Source:** AMD manual volume 2, 15.5.1 (the host's GDTR is loaded by #VMEXIT); volume 3, LSL.
+pub fn this_index() -> CpuIndex {
+    let limit: u32;
+    // SAFETY: reads a descriptor's limit; a descriptor that is not there leaves the register as it is, a zero.
+    unsafe {
+        asm!("lsl {limit:e}, {selector:e}", limit = inout(reg) 0_u32 => limit, selector = in(reg) u32::from(NUMBER.0),
+            options(nostack, readonly));
+    }
+    CpuIndex::new(limit).unwrap_or(CpuIndex::BOOT)
 }

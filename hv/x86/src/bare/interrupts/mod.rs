@@ -61,7 +61,8 @@ static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 extern "C" fn handle_interrupt(frame: &InterruptFrame) {
     if frame.vector < FIRST_EXTERNAL {
         if let Some(handle) = EXCEPTIONS.get() {
-            handle(frame);
+            // An exception may come between a guest's exit and the loading of the host's GS base.
+            cpu_area::with_own(descriptors::this_index(), || handle(frame));
         }
         return;
     }

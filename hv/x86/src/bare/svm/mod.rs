@@ -9,3 +9,4 @@ mod switch;
 pub use guest_report::GuestReport;
 pub use hardware::{Hardware, enable_cpu, features, look_for, open_ports, permission_maps};
 pub use machine::{Space, Vcpu, has_started, new_space, new_vcpu, start_this_cpu};
+pub use switch::before_host_state;

@@ -4,12 +4,30 @@
 //! flag).
 
 use core::mem::offset_of;
+use core::ops::Range;
 use xenolith_hal::Registers;
+
+unsafe extern "C" {
+    static world_switch_guest_state: u8;
+    static world_switch_host_state: u8;
+}
+
+/// Returns the addresses of the code that runs after an exit and before the host's GS base and task register are
+/// loaded.
+///
+/// No interrupt, NMI or machine check comes in there, for #VMEXIT leaves the global interrupt flag clear. An emulator
+/// may let a guest's single-step trap come over with the exit all the same (Bochs 2.7: a guest that steps over an
+/// intercepted instruction).
+pub fn before_host_state() -> Range<u64> {
+    &raw const world_switch_guest_state as u64..&raw const world_switch_host_state as u64
+}
 
 /// Enters a guest; see [`super::processor::Processor::enter`].
 ///
-/// Interrupts are off on the way in and out. Between CLGI and STGI nothing at all comes in, NMIs included, so the
+/// Interrupts are off on the way in and out. Between CLGI and STGI no interrupt, NMI or machine check comes in, so the
 /// guest's segment bases and task register may lie in the CPU there; `sti` says only that host interrupts end the run.
+/// Exceptions may: their handlers find this CPU's area whatever GS holds, and those of exceptions that can come here
+/// take no stack from the task register, which is the guest's.
 ///
 /// VMRUN keeps RAX and RSP for the host, VMSAVE and VMLOAD the rest of what is the guest's alone: FS, GS, TR, LDTR
 /// and the system call MSRs. Both guest and host halves are switched each time: a host that runs with a guest's task
@@ -47,11 +65,15 @@ pub(super) unsafe extern "sysv64" fn enter(registers: *mut Registers, guest: u64
         "sti",
         "vmload rax",
         "vmrun rax",
+        ".global world_switch_guest_state",
+        "world_switch_guest_state:",
         "vmsave rax",
         "cli",
         // The host's half, before anything of the host's may run.
         "pop rax",
         "vmload rax",
+        ".global world_switch_host_state",
+        "world_switch_host_state:",
         "pop rax",
         "mov [rax + {rbx}], rbx",
         "mov [rax + {rcx}], rcx",
