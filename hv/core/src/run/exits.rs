@@ -49,6 +49,10 @@ fn state_lost<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
 }
 
 fn cpuid<M: Machine>(running: &mut Running<'_, M>, leaf: u32, subleaf: u32) {
+    // CPUID faulting, of all leaves alike. CPUID exits in any case, so no hardware is needed for it.
+    if running.core.msrs.cpuid_faults_for_users() && running.core.hardware.paging().cpl != 0 {
+        return running.core.hardware.inject(Exception::GENERAL_PROTECTION);
+    }
     let found = guest_cpuid::read(running, leaf, subleaf);
     let registers = running.core.hardware.registers_mut();
     registers.rax = u64::from(found.eax);

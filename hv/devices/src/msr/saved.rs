@@ -1,12 +1,12 @@
-//! MTRRs as a record of a saved domain. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_mtrr`.
+//! MSRs as records of a saved domain. **Source:** `arch-x86/hvm/save.h`, `hvm_hw_mtrr` and `hvm_msr`.
 
 use xen_abi::hvm_save::HvmHwMtrr;
 
-use super::Mtrr;
 use super::number::{
-    MTRR_CAP, MTRR_DEFAULT_TYPE, MTRR_FIXED_4K, MTRR_FIXED_16K_80000, MTRR_FIXED_16K_A0000, MTRR_FIXED_64K,
-    MTRR_VARIABLE,
+    MISC_FEATURES_ENABLES, MTRR_CAP, MTRR_DEFAULT_TYPE, MTRR_FIXED_4K, MTRR_FIXED_16K_80000, MTRR_FIXED_16K_A0000,
+    MTRR_FIXED_64K, MTRR_VARIABLE,
 };
+use super::{ENABLE_CPUID_FAULTING, MsrState, Mtrr};
 use crate::GeneralProtection;
 
 impl Mtrr {
@@ -38,6 +38,29 @@ impl Mtrr {
         }
         mtrr.write(MTRR_DEFAULT_TYPE, record.msr_mtrr_def_type, address_bits)?;
         Ok(mtrr)
+    }
+}
+
+impl MsrState {
+    /// Returns the MSR, by number and value, that a saved vCPU keeps in a list of its own; none while it is as after a
+    /// reset. There is no other.
+    #[must_use]
+    pub const fn listed(&self) -> Option<(u32, u64)> {
+        match self.misc_features {
+            0 => None,
+            value => Some((MISC_FEATURES_ENABLES, value)),
+        }
+    }
+
+    /// Loads an MSR of such a list, which is not trusted.
+    ///
+    /// **Errors:** an MSR that is not saved in a list, or a value that a guest could not have written.
+    pub const fn load_listed(&mut self, msr: u32, value: u64) -> Result<(), GeneralProtection> {
+        if msr != MISC_FEATURES_ENABLES || value & !ENABLE_CPUID_FAULTING != 0 {
+            return Err(GeneralProtection);
+        }
+        self.misc_features = value;
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ const DEVICES: [u16; 3] = [HVM_SAVE_CODE_PCI_IRQ, HVM_SAVE_CODE_ISA_IRQ, HVM_SAV
 
 /// Returns whether a record of this type can be read.
 fn is_saved(typecode: u16) -> bool {
-    [&BEFORE_DEVICES, &DEVICES, &AFTER_DEVICES].iter().any(|codes| codes.contains(&typecode))
+    [BEFORE_DEVICES.as_slice(), &DEVICES, &AFTER_DEVICES].iter().any(|codes| codes.contains(&typecode))
 }
 
 /// Returns the longest context that the domain can have, in bytes.

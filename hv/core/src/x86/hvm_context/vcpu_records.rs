@@ -8,13 +8,14 @@ use crate::domains::vcpu::{Vcpu, VcpuCore};
 use xen_abi::Errno;
 use xen_abi::hvm_save::{
     CPU_MSR_CODE, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS, HVM_SAVE_CODE_MTRR,
-    HVM_SAVE_CODE_TSC_ADJUST, HVM_SAVE_CODE_VMCE_VCPU, HvmHwLapic, HvmHwLapicRegs, HvmHwMtrr, HvmMsrs, HvmTscAdjust,
-    HvmVmceVcpu,
+    HVM_SAVE_CODE_TSC_ADJUST, HVM_SAVE_CODE_VMCE_VCPU, HvmHwLapic, HvmHwLapicRegs, HvmHwMtrr, HvmMsrs, HvmOneMsr,
+    HvmTscAdjust, HvmVmceVcpu,
 };
 use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
 use xenolith_devices::lapic::Lapic;
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{GuestCpu, HardwareMsr, Machine, TimeBase};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The CPUID leaf whose lowest byte is the width of physical addresses.
 const ADDRESS_SIZES: u32 = 0x8000_0008;
@@ -26,7 +27,8 @@ const MOST_RANGES: u64 = xen_abi::hvm_save::MTRR_VCNT as u64;
 
 /// The types of vCPU records before those of the domain's devices, and after them.
 pub const BEFORE_DEVICES: [u16; 3] = [HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS];
-pub const AFTER_DEVICES: [u16; 3] = [HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_VMCE_VCPU, HVM_SAVE_CODE_TSC_ADJUST];
+pub const AFTER_DEVICES: [u16; 4] =
+    [HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_VMCE_VCPU, HVM_SAVE_CODE_TSC_ADJUST, CPU_MSR_CODE];
 
 /// The size of the bodies of all records of one vCPU, in bytes.
 pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()
@@ -34,7 +36,16 @@ pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()
     + size_of::<HvmHwLapicRegs>()
     + size_of::<HvmHwMtrr>()
     + size_of::<HvmVmceVcpu>()
-    + size_of::<HvmTscAdjust>();
+    + size_of::<HvmTscAdjust>()
+    + size_of::<MsrList>();
+
+/// The record of MSRs that no other record holds. A list of one: `MsrState::listed` has no more.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct MsrList {
+    header: HvmMsrs,
+    msr: HvmOneMsr,
+}
 
 /// Returns the time, with the vCPU's own time stamp counter.
 fn own_time<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> TimeBase {
@@ -42,7 +53,8 @@ fn own_time<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> TimeBase {
     TimeBase { tsc: base.tsc.wrapping_add_signed(core.tsc_offset), ..base }
 }
 
-/// Writes one record of a vCPU. A vCPU that is down has no registers record, and stays down where it is missing.
+/// Writes one record of a vCPU. A vCPU that is down has no registers record, and stays down where it is missing; one
+/// whose other MSRs are as after a reset has no record of MSRs.
 ///
 /// **Errors:** `ENOMEM`.
 pub fn save<M: Machine>(
@@ -68,6 +80,10 @@ pub fn save<M: Machine>(
         HVM_SAVE_CODE_TSC_ADJUST => {
             into.record(typecode, instance, &HvmTscAdjust { tsc_adjust: core.msrs.tsc_adjust() })
         }
+        CPU_MSR_CODE => core.msrs.listed().map_or(Ok(()), |(index, val)| {
+            let msr = HvmOneMsr { index, val, ..HvmOneMsr::default() };
+            into.record(typecode, instance, &MsrList { header: HvmMsrs { count: 1, pad: 0 }, msr })
+        }),
         _ => Ok(()),
     }
 }
@@ -93,8 +109,9 @@ fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
 /// Loads one record of a paused vCPU.
 ///
 /// **Errors:** `EINVAL` for a vCPU that does not exist, a body of the wrong length, and a state that the vCPU could
-/// never reach; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for MSRs that it does not have; `EAGAIN`
-/// for one that is not paused.
+/// never reach; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for a list of MSRs of another length than it
+/// says, or with reserved bits; `ENXIO` for an MSR that is not saved so, or a value that it cannot have; `EAGAIN` for a
+/// vCPU that is not paused.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<'_>) -> Result<(), Errno> {
     let vcpu = domain.vcpu(xen_abi::VcpuId(record.instance.into())).ok_or(Errno::EINVAL)?;
     vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record))??;
@@ -131,13 +148,28 @@ fn load_into<M: Machine>(
             core.msrs.set_tsc_adjust(tsc_adjust);
             Ok(())
         }
-        CPU_MSR_CODE => {
-            let (list, _) = zerocopy::FromBytes::read_from_prefix(record.body).map_err(|_| Errno::EINVAL)?;
-            let HvmMsrs { count, .. } = list;
-            if count == 0 { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
-        }
+        CPU_MSR_CODE => load_msrs(core, record.body),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Loads a list of MSRs. Those before one that is refused were loaded.
+fn load_msrs<M: Machine>(core: &mut VcpuCore<M>, body: &[u8]) -> Result<(), Errno> {
+    let (HvmMsrs { count, .. }, mut rest) = HvmMsrs::read_from_prefix(body).map_err(|_| Errno::EINVAL)?;
+    if rest.len() < size_of::<HvmOneMsr>() {
+        return Err(Errno::EINVAL);
+    }
+    if (count as usize).checked_mul(size_of::<HvmOneMsr>()) != Some(rest.len()) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    while let Ok((HvmOneMsr { index, reserved, val }, after)) = HvmOneMsr::read_from_prefix(rest) {
+        if reserved != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        core.msrs.load_listed(index, val).map_err(|_| Errno::ENXIO)?;
+        rest = after;
+    }
+    Ok(())
 }
 
 fn load_cpu<M: Machine>(hv: &Hypervisor<M>, core: &mut VcpuCore<M>, record: &HvmHwCpu) -> Result<(), Errno> {

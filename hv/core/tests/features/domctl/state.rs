@@ -152,6 +152,45 @@ fn what_was_saved_is_the_same_after_it_was_loaded() {
 }
 
 #[test]
+fn a_guest_whose_users_may_not_run_cpuid_is_the_same_after_a_restore() {
+    const MISC_FEATURES_ENABLES: u32 = 0x140;
+    let (world, id) = world();
+    assert_eq!(partial(&world, id, CPU_MSR_CODE, 0, 0), Err(Errno::ENODATA));
+    let list = |count: u32, msrs: &[HvmOneMsr]| {
+        let mut body = HvmMsrs { count, pad: 0 }.as_bytes().to_vec();
+        body.extend_from_slice(msrs.as_bytes());
+        let mut bytes = one(HVM_SAVE_CODE_PCI_LINK, 0, &0_u64);
+        bytes.truncate(bytes.len() - size_of::<HvmSaveDescriptor>());
+        let length = body.len() as u32;
+        bytes.extend_from_slice(HvmSaveDescriptor { typecode: CPU_MSR_CODE, instance: 1, length }.as_bytes());
+        bytes.extend_from_slice(&body);
+        add(&mut bytes, HVM_SAVE_CODE_END, 0, &());
+        bytes
+    };
+    let msr = HvmOneMsr { index: MISC_FEATURES_ENABLES, reserved: 0, val: 1 };
+    for (wrong, errno) in [
+        (list(0, &[]), Errno::EINVAL),
+        (list(2, &[msr]), Errno::EOPNOTSUPP),
+        (list(u32::MAX, &[msr]), Errno::EOPNOTSUPP),
+        (list(1, &[HvmOneMsr { reserved: 1, ..msr }]), Errno::EOPNOTSUPP),
+        (list(1, &[HvmOneMsr { val: 2, ..msr }]), Errno::ENXIO),
+        (list(1, &[HvmOneMsr { index: 0x48, ..msr }]), Errno::ENXIO),
+    ] {
+        assert_eq!(set(&world, id, &wrong), Err(errno));
+    }
+    assert_eq!(set(&world, id, &list(1, &[msr])), Ok(0));
+    let faults = |id| {
+        [0, 1].map(|vcpu| domain(&world, id).vcpus[vcpu].with_core(|core| core.msrs.cpuid_faults_for_users()).unwrap())
+    };
+    assert_eq!(faults(id), [false, true]);
+    let saved = get(&world, id);
+    let other = create(&world);
+    give_vcpus(&world, other, 2).unwrap();
+    assert_eq!(set(&world, other, &saved), Ok(0));
+    assert_eq!(faults(other), [false, true]);
+}
+
+#[test]
 fn vcpus_that_start_later_share_the_first_ones_counter() {
     let (world, id) = world();
     set(&world, id, &one(HVM_SAVE_CODE_CPU, 0, &HvmHwCpu { tsc: 5_000_000, ..start_at(0, 0) })).unwrap();
