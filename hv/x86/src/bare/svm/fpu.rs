@@ -31,8 +31,23 @@ pub(super) fn save(area: &PageWords, parts: u64) {
     }
 }
 
-/// Loads the state from a page that [`save`] or [`reset`] wrote.
-pub(super) fn load(area: &PageWords, parts: u64) {
+/// Overwrites the x87 pointers (addresses and opcode of the last instruction), which AMD's CPUs load only for a state
+/// with an exception that waits: any other would leave the last guest's for the next to read.
+///
+/// **Source:** AMD manual volume 2, 11.5 (FXRSTOR); XSA-52.
+fn clear_pointers() {
+    static ZERO: u32 = 0;
+    // SAFETY: the state is another's and is overwritten next. FNCLEX drops its exceptions, so that EMMS does not take
+    // one; EMMS empties the register stack, so that FILD finds room in it. The compiler uses no FPU register.
+    unsafe { asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const ZERO, options(nostack, readonly)) };
+}
+
+/// Loads the state from a page that [`save`] or [`reset`] wrote; `with_pointers` says that the CPU loads the x87
+/// pointers in any case.
+pub(super) fn load(area: &PageWords, parts: u64, with_pointers: bool) {
+    if !with_pointers {
+        clear_pointers();
+    }
     let area = core::ptr::from_ref(area);
     if parts == 0 {
         // SAFETY: the page holds what FXSAVE wrote, so no reserved bit is set that would fault. The compiler uses no

@@ -213,6 +213,7 @@ pub unsafe fn enable_cpu(cpu: CpuId, host_save: Mpa, host: Mpa) -> Result<(), Un
     }
     let data = CpuData::of(cpu).ok_or(Unfit::OutOfRange)?;
     open_fpu(&features);
+    lfence::set_up_this_cpu(Lfence::of(cpuid));
     let mut save_area = Msr::new(VM_HSAVE_PA);
     // SAFETY: the CPU has SVM. The save area is a frame of its own (promised), and so is the host's block, to which
     // VMSAVE writes the segment bases and system call MSRs as they are now.

@@ -53,6 +53,8 @@ pub struct Features {
     pub huge_pages: bool,
     /// XCR0 that the FPU is switched with; 0 without XSAVE.
     pub xcr0: u64,
+    /// The x87 pointers are loaded with every FPU state, and not just with one in which an exception waits.
+    pub fpu_pointers: bool,
     /// The CPU is known to be one of a machine that a hypervisor or an emulator makes.
     pub virtual_machine: bool,
 }
@@ -161,6 +163,7 @@ impl Features {
                 bits => bits.min(52),
             },
             huge_pages: has(extended.edx, 26),
+            fpu_pointers: has(leaf(0x8000_0008).ebx, 2),
             virtual_machine: has(leaf(1).ecx, 31),
             xcr0: if has(leaf(1).ecx, 26) { fpu_features(&cpuid) } else { 0 },
         })
@@ -225,6 +228,16 @@ mod tests {
         assert_eq!(Features::detect(without(0x8000_0001)), Err(Unfit::NoSvm));
         assert_eq!(Features::detect(without(0x8000_000a)), Err(Unfit::NoNestedPaging));
         assert_eq!(Features::detect(|_, _| CpuidRegisters::default()), Err(Unfit::NoSvm));
+    }
+
+    #[test]
+    fn a_cpu_that_loads_the_x87_pointers_says_so() {
+        let newer = |leaf, sub| match leaf {
+            0x8000_0008 => CpuidRegisters { ebx: 1 << 2, ..qemu(leaf, sub) },
+            _ => qemu(leaf, sub),
+        };
+        assert!(!Features::detect(qemu).unwrap().fpu_pointers);
+        assert!(Features::detect(newer).unwrap().fpu_pointers);
     }
 
     #[test]

@@ -232,6 +232,7 @@ mod tests {
         efer: 0xd01,
         address_bits: 40,
         huge_pages: true,
+        fpu_pointers: false,
         xcr0: 0,
         virtual_machine: false,
     };
