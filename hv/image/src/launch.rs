@@ -23,7 +23,7 @@ use xenolith_x86::bare::boot::Booted;
 use xenolith_x86::bare::interrupts::interrupt_controllers;
 use xenolith_x86::bare::memory::heap;
 use xenolith_x86::bare::platform::{amd_vi, memory_types, microcode};
-use xenolith_x86::bare::{X86Machine, console, crash};
+use xenolith_x86::bare::{X86Machine, console, crash, svm};
 
 /// What follows "4.17" in the version.
 const EXTRA_VERSION: &str = ".0-xenolith";
@@ -93,7 +93,11 @@ fn settings(booted: &Booted) -> Settings {
         tsc_khz: X86Machine.time_base().tsc_khz,
         microcode: microcode::level(),
         mtrr: Mtrr::of_machine(memory_types::read, X86Machine.cpuid(ADDRESS_SIZES, 0).eax & 0xff),
-        capabilities: Capabilities { xsave_components: 0, tsc_aux: false, lfence_serializing: true },
+        capabilities: Capabilities {
+            xsave_components: 0,
+            tsc_aux: false,
+            lfence_serializing: svm::lfence_serializes(),
+        },
         ram_pages: booted.info.memory.ram().map(|range| pages_of(&range)).sum(),
     }
 }

@@ -34,7 +34,9 @@ const THRESHOLD_LOCKED: u64 = 1 << 61;
 const PAGE_OFFSET: u64 = 0xfff;
 /// TSC_RATIO: 8 bits before the point, 32 after it.
 const TSC_RATIO_BITS: u64 = 0xff_ffff_ffff;
-/// DE_CFG: LFENCE serialises.
+/// The CPUID leaf, and its bit of EAX, that say that LFENCE serialises; and the bit of DE_CFG that says so.
+const MORE_FEATURES: u32 = 0x8000_0021;
+const LFENCE_SERIALIZES: u32 = 1 << 2;
 const DE_CFG_LFENCE: u64 = 2;
 
 const EFER_SYSCALL: u64 = 1;
@@ -267,7 +269,8 @@ fn read_amd(msr: u32, context: &MsrContext<'_>) -> Result<u64, GeneralProtection
         nr::HWCR | nr::INTERRUPT_PENDING | nr::IO_RANGE_FIRST..=nr::IO_RANGE_LAST | nr::SMM_ADDRESS | nr::SMM_MASK => {
             Ok(0)
         }
-        nr::DE_CFG => Ok(DE_CFG_LFENCE),
+        nr::DE_CFG if context.cpuid.leaf(MORE_FEATURES, 0).eax & LFENCE_SERIALIZES != 0 => Ok(DE_CFG_LFENCE),
+        nr::DE_CFG => Ok(0),
         msr if is_silent(msr) => Ok(0),
         _ => Err(GeneralProtection),
     }

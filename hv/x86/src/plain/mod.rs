@@ -3,6 +3,7 @@
 pub mod byte_ring;
 pub mod calendar;
 pub mod layout;
+pub mod lfence;
 pub mod paging;
 pub mod symbol_table;
 pub mod timestamp;

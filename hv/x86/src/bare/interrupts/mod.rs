@@ -13,6 +13,7 @@ mod entry;
 pub mod idle;
 pub mod interrupt_controllers;
 pub mod local_apic;
+pub mod probe;
 pub mod shootdown;
 pub mod timer;
 
@@ -58,8 +59,11 @@ static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 
 /// Dispatches an interrupt. Called by the entry code with what it saved, interrupts off.
 #[unsafe(no_mangle)]
-extern "C" fn handle_interrupt(frame: &InterruptFrame) {
+extern "C" fn handle_interrupt(frame: &mut InterruptFrame) {
     if frame.vector < FIRST_EXTERNAL {
+        if probe::answer(frame) {
+            return;
+        }
         if let Some(handle) = EXCEPTIONS.get() {
             // An exception may come between a guest's exit and the loading of the host's GS base.
             cpu_area::with_own(descriptors::this_index(), || handle(frame));

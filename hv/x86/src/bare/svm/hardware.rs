@@ -1,12 +1,13 @@
 //! The physical CPU as the vCPUs see it, and enabling SVM on it.
 
-use super::{fpu, switch};
+use super::{fpu, lfence, switch};
 use crate::bare::base::cpu_area;
 use crate::guest::svm::features::{Features, Unfit};
 use crate::guest::svm::per_cpu::CpuData;
 use crate::guest::svm::permissions::{self, IO_PAGES, MSR_PAGES, PermissionMaps};
 use crate::guest::svm::processor::Processor;
 use crate::plain::layout;
+use crate::plain::lfence::Lfence;
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
@@ -70,7 +71,8 @@ impl Processor for Hardware {
     }
 
     fn load_fpu(area: &PageWords) {
-        fpu::load(area, Self::features().xcr0);
+        let features = Self::features();
+        fpu::load(area, features.xcr0, features.fpu_pointers);
     }
 
     fn reset_fpu(area: &PageWords) {
