@@ -231,11 +231,18 @@ fn dom0_ports(options: &Options, acpi: &AcpiTables) -> Dom0Ports {
     Dom0Ports { pm_timer: acpi.fixed.and_then(|fixed| fixed.pm_timer), console: lines.into_iter().next() }
 }
 
-/// Returns the pages of devices that the hypervisor keeps to itself: interrupt controllers and its timer.
+/// Returns where the registers of the IOMMUs are: whoever writes them decides what devices reach.
+fn iommu_registers(acpi: &AcpiTables) -> impl Iterator<Item = AddressRange> {
+    let range = |start: u64| AddressRange { start, end: start.saturating_add(amd_vi::REGISTERS_LENGTH) };
+    acpi.iommus.iommus.iter().map(move |iommu| range(iommu.registers))
+}
+
+/// Returns the pages of devices that the hypervisor keeps to itself: interrupt controllers, its timer and the IOMMUs.
 fn hidden_pages(acpi: &AcpiTables) -> Vec<Mfn> {
     let io_apics = acpi.processors.io_apics.iter().map(|io_apic| io_apic.address);
     let local = [acpi.processors.local_apic, 0xfee0_0000];
-    io_apics.chain(local).chain(acpi.hpet).map(|address| Mfn(address >> PAGE_SHIFT)).collect()
+    let iommus = iommu_registers(acpi).flat_map(|range| (range.start..range.end).step_by(PAGE as usize));
+    io_apics.chain(local).chain(acpi.hpet).chain(iommus).map(|address| Mfn(address >> PAGE_SHIFT)).collect()
 }
 
 fn host_map(booted: &Booted) -> Vec<HostRegion> {
@@ -274,12 +281,12 @@ fn configuration(booted: &Booted) -> Vec<Ecam> {
     booted.acpi.pci_ranges.iter().map(area).collect()
 }
 
-/// Returns the addresses at which no device of dom0's may be placed: RAM, the local APICs' page, and the HPET, by which
-/// the clock was measured.
+/// Returns the addresses at which no device of dom0's may be placed: RAM, the local APICs' page, the HPET, by which the
+/// clock was measured, and the IOMMUs' registers.
 fn kept_memory(booted: &Booted) -> Vec<AddressRange> {
     let ram = booted.info.memory.ram().map(|range| AddressRange { start: range.start, end: range.end });
     let own = [booted.acpi.processors.local_apic].into_iter().chain(booted.acpi.hpet).map(AddressRange::page_of);
-    ram.chain(own).collect()
+    ram.chain(own).chain(iommu_registers(booted.acpi)).collect()
 }
 
 fn dom0_vcpus(asked: Option<VcpuCount>, cpus: usize) -> u32 {

@@ -13,6 +13,11 @@ const MODE_SHIFT: u32 = 9;
 const MAY_READ: u64 = 1 << 61;
 const MAY_WRITE: u64 = 1 << 62;
 
+/// The length of a device table entry, in words.
+pub const DEVICE_ENTRY_WORDS: usize = 4;
+/// Of an entry's second word (SA): what the device is refused is not reported.
+pub const REPORTS_NOTHING: u64 = 1 << 34;
+
 const OPCODE_SHIFT: u32 = 60;
 const COMPLETION_WAIT: u64 = 1;
 const INVALIDATE_DEVICE: u64 = 2;
@@ -26,7 +31,7 @@ const ALL_PAGES: u64 = 0x7fff_ffff_ffff_f000 | 0b11;
 /// Builds the entry of a device whose accesses go through the tables at `root`, tagged with `domain`. Interrupts are
 /// not remapped.
 #[must_use]
-pub const fn device_entry(root: Mpa, domain: u16) -> [u64; 4] {
+pub const fn device_entry(root: Mpa, domain: u16) -> [u64; DEVICE_ENTRY_WORDS] {
     let walk = VALID | TRANSLATION_VALID | (ROOT_LEVEL as u64) << MODE_SHIFT;
     [walk | root.0 & 0x000f_ffff_ffff_f000 | MAY_READ | MAY_WRITE, domain as u64, 0, 0]
 }

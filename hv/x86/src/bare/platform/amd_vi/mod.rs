@@ -14,8 +14,9 @@ use xenolith_bootinfo::acpi::Iommu;
 use xenolith_hal::{IoSize, LogLevel, Mpa, PAGE_SIZE, PageWords, PciFunction};
 use xenolith_sync::{SpinLock, rank};
 
+pub use self::unit::REGISTERS_LENGTH;
 use self::unit::{SharedPage, Unit, store_device_entry};
-use crate::bare::base::cpu_area;
+use crate::bare::base::{clock, cpu_area};
 use crate::bare::console;
 use crate::bare::interrupts::vector;
 use crate::bare::platform::pci_config;
@@ -96,7 +97,7 @@ pub fn confine(root: Mpa) -> bool {
     let described: Vec<Iommu> = UNITS.lock().iter().map(|unit| unit.described).collect();
     described.iter().for_each(listen);
     for unit in UNITS.lock().iter_mut() {
-        unit.enable(at, DEVICE_TABLE_BYTES as u64);
+        unit.enable(table, at);
     }
     crate::log!(Info, "AMD-Vi: devices reach dom0's memory alone");
     true
@@ -151,14 +152,19 @@ pub fn forget() -> bool {
     all_answered
 }
 
-/// Logs the IOMMUs' events. Called by the interrupt handler.
+/// Logs the IOMMUs' events, and silences devices that flood them. Called by the interrupt handler.
 pub fn report() {
     let mut shown = 0;
+    let now = clock::nanoseconds();
     for unit in UNITS.lock().iter_mut() {
-        unit.drain_events(|event| {
+        unit.drain_events(now, |event, silenced| {
             shown += 1;
-            if shown <= SHOWN {
+            if shown <= SHOWN || silenced {
                 show(event);
+            }
+            if silenced {
+                let line = "AMD-Vi: that is too much of one device, which is not reported until the machine restarts";
+                console::log_for_guest(LogLevel::Warning, format_args!("{line}"));
             }
         });
     }

@@ -8,9 +8,14 @@ use xenolith_bootinfo::acpi::Iommu;
 use xenolith_hal::{Mpa, PAGE_SIZE, PageWords};
 
 use crate::bare::memory::device_registers::DeviceRegisters;
-use crate::guest::amd_vi::words::{Command, Event, completion_wait, forget_device, forget_everything, forget_pages};
+use crate::guest::amd_vi::floods::Floods;
+use crate::guest::amd_vi::words::{
+    Command, DEVICE_ENTRY_WORDS, Event, REPORTS_NOTHING, completion_wait, forget_device, forget_everything,
+    forget_pages,
+};
 
-const REGISTERS_LENGTH: u64 = 0x4000;
+/// How long the registers are that decide what devices reach, in bytes.
+pub const REGISTERS_LENGTH: u64 = 0x4000;
 const DEVICE_TABLE: u64 = 0x00;
 const COMMANDS: u64 = 0x08;
 const EVENTS: u64 = 0x10;
@@ -58,6 +63,8 @@ pub struct Unit {
     tail: u64,
     sequence: u64,
     stuck: bool,
+    devices: &'static [AtomicU64],
+    floods: Floods,
 }
 
 impl Unit {
@@ -65,7 +72,18 @@ impl Unit {
     pub fn new(described: Iommu, [commands, events, done]: [SharedPage; 3]) -> Option<Self> {
         // SAFETY: the firmware's table says that an IOMMU's registers are there.
         let registers = unsafe { DeviceRegisters::map(described.registers, REGISTERS_LENGTH) }?;
-        let unit = Self { registers, described, commands, events, done, tail: 0, sequence: 0, stuck: false };
+        let unit = Self {
+            registers,
+            described,
+            commands,
+            events,
+            done,
+            tail: 0,
+            sequence: 0,
+            stuck: false,
+            devices: &[],
+            floods: Floods::new(),
+        };
         unit.write(CONTROL, 0);
         Some(unit)
     }
@@ -78,10 +96,11 @@ impl Unit {
         self.registers.read_wide(register)
     }
 
-    /// Enables it, with a device table of 65536 devices.
-    pub fn enable(&mut self, device_table: Mpa, device_table_bytes: u64) {
-        let pages = device_table_bytes / PAGE_SIZE as u64;
-        self.write(DEVICE_TABLE, device_table.0 | pages.saturating_sub(1));
+    /// Enables it, with the table of all devices, which lies at `at`.
+    pub fn enable(&mut self, devices: &'static [AtomicU64], at: Mpa) {
+        self.devices = devices;
+        let pages = (size_of_val(devices) / PAGE_SIZE) as u64;
+        self.write(DEVICE_TABLE, at.0 | pages.saturating_sub(1));
         self.write(COMMANDS, self.commands.at.0 | ONE_PAGE);
         self.write(EVENTS, self.events.at.0 | ONE_PAGE);
         for register in [COMMAND_HEAD, COMMAND_TAIL, EVENT_HEAD, EVENT_TAIL] {
@@ -105,6 +124,13 @@ impl Unit {
         self.send(forget_pages(domain));
         self.wait();
         !self.stuck
+    }
+
+    /// Makes the IOMMU report nothing more of a device, which is refused what it was refused before.
+    fn silence(&mut self, bdf: u16) {
+        silence_device_entry(self.devices, bdf);
+        // Not waited for: a few more events do no harm.
+        self.send(forget_device(bdf));
     }
 
     fn send(&mut self, [low, high]: Command) {
@@ -145,15 +171,23 @@ impl Unit {
         );
     }
 
-    /// Takes events out of the log, at most a log full.
-    pub fn drain_events(&mut self, mut each: impl FnMut(Event)) {
+    /// Takes events out of the log, at most a log full. `each` is told of a refused access whether it is the last that is
+    /// reported of its device, as one too many in a short time.
+    pub fn drain_events(&mut self, now_ns: u64, mut each: impl FnMut(Event, bool)) {
         self.write(STATUS, EVENT_STATUS);
         let tail = self.read(EVENT_TAIL) / ENTRY_BYTES % ENTRIES;
         let mut head = self.read(EVENT_HEAD) / ENTRY_BYTES % ENTRIES;
         while head != tail {
             let offset = (head * ENTRY_BYTES) as usize;
             let word = |offset| self.events.page.load_u64(offset).unwrap_or(0);
-            each(Event::from_words([word(offset), word(offset + 8)]));
+            let event = Event::from_words([word(offset), word(offset + 8)]);
+            match event {
+                Event::PageFault { bdf, .. } if self.floods.note(bdf, now_ns) => {
+                    self.silence(bdf);
+                    each(event, true);
+                }
+                _ => each(event, false),
+            }
             head = (head + 1) % ENTRIES;
         }
         self.write(EVENT_HEAD, head * ENTRY_BYTES);
@@ -161,10 +195,17 @@ impl Unit {
 }
 
 /// Writes a device table entry in the order that the IOMMU requires.
-pub fn store_device_entry(table: &[AtomicU64], bdf: u16, entry: [u64; 4]) {
-    let first = usize::from(bdf) * entry.len();
+pub fn store_device_entry(table: &[AtomicU64], bdf: u16, entry: [u64; DEVICE_ENTRY_WORDS]) {
+    let first = usize::from(bdf) * DEVICE_ENTRY_WORDS;
     // The word that makes the entry valid comes last.
     for (word, value) in table.iter().skip(first).take(entry.len()).zip(entry).rev() {
         word.store(value, Ordering::Release);
+    }
+}
+
+/// Makes the IOMMU stop reporting what it refuses a device, once it has read the entry again.
+fn silence_device_entry(table: &[AtomicU64], bdf: u16) {
+    if let Some(word) = table.get(usize::from(bdf) * DEVICE_ENTRY_WORDS + 1) {
+        word.fetch_or(REPORTS_NOTHING, Ordering::AcqRel);
     }
 }
