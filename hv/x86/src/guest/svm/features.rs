@@ -53,6 +53,8 @@ pub struct Features {
     pub huge_pages: bool,
     /// XCR0 that the FPU is switched with; 0 without XSAVE.
     pub xcr0: u64,
+    /// MXCSR has the bit for misaligned accesses (MM).
+    pub misaligned_sse: bool,
     /// The x87 pointers are loaded with every FPU state, and not just with one in which an exception waits.
     pub fpu_pointers: bool,
     /// The CPU is known to be one of a machine that a hypervisor or an emulator makes.
@@ -163,6 +165,7 @@ impl Features {
                 bits => bits.min(52),
             },
             huge_pages: has(extended.edx, 26),
+            misaligned_sse: has(extended.ecx, 7),
             fpu_pointers: has(leaf(0x8000_0008).ebx, 2),
             virtual_machine: has(leaf(1).ecx, 31),
             xcr0: if has(leaf(1).ecx, 26) { fpu_features(&cpuid) } else { 0 },

@@ -233,6 +233,7 @@ mod tests {
         address_bits: 40,
         huge_pages: true,
         fpu_pointers: false,
+        misaligned_sse: false,
         xcr0: 0,
         virtual_machine: false,
     };

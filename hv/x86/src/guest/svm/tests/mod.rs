@@ -37,6 +37,8 @@ thread_local! {
     static PAT: Cell<u64> = const { Cell::new(0) };
     /// The CPU is one whose checks of control registers cannot be trusted.
     static EMULATED: Cell<bool> = const { Cell::new(false) };
+    /// The CPU's SSE instructions take misaligned operands.
+    static MISALIGNED_SSE: Cell<bool> = const { Cell::new(false) };
     static WINDOWS: Cell<u32> = const { Cell::new(0) };
     /// How often the local APIC was made to look at what it holds.
     static RECALLED: Cell<u32> = const { Cell::new(0) };
@@ -59,6 +61,7 @@ impl Processor for Scripted {
             clean_bits: true,
             decode_assists: !EMULATED.get(),
             virtual_machine: EMULATED.get(),
+            misaligned_sse: MISALIGNED_SSE.get(),
             cr4: 0x7ff,
             efer: 0xd01,
             address_bits: 40,

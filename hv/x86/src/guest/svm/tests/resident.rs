@@ -47,6 +47,18 @@ fn what_is_loaded_from_outside_is_in_the_cpu_when_the_guest_runs() {
 }
 
 #[test]
+fn a_guests_wish_for_misaligned_operands_is_kept_where_the_cpu_has_it() {
+    cpus();
+    let mut image = [0; 512];
+    image[24..28].copy_from_slice(&[0xff; 4]);
+    MISALIGNED_SSE.set(true);
+    let mut vcpu = vcpu();
+    MISALIGNED_SSE.set(false);
+    vcpu.set_fpu_image(Some(&image));
+    assert_eq!(vcpu.fpu_image()[24..28], [0xff, 0xff, 2, 0]);
+}
+
+#[test]
 fn a_cpu_that_still_holds_another_vcpu_is_refused() {
     cpus();
     let (space, mut one, mut other) = (space().0, vcpu(), vcpu());

@@ -9,9 +9,11 @@ use crate::guest::svm::vmcb::{Field, clean};
 use crate::guest::svm::{exits, state};
 use xenolith_hal::Mfn;
 
-/// Where an image of the FPU has MXCSR, and the bits that it can have. **Source:** AMD manual volume 1, 11.
+/// Where an image of the FPU has MXCSR, the bits that it has on every CPU, and the one for misaligned accesses (MM).
+/// **Source:** AMD manual volume 1, 4.2.2.
 const MXCSR: usize = 24;
 const MXCSR_KNOWN: u32 = 0xffff;
+const MXCSR_MISALIGNED: u32 = 1 << 17;
 /// Offset of XSTATE_BV in an XSAVE area, and the parts that FXSAVE writes.
 const XSTATE_PARTS: usize = 512;
 const LEGACY_PARTS: u64 = 3;
@@ -95,7 +97,8 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         let Some(image) = image else { return P::reset_fpu(self.fpu) };
         let _ = self.fpu.write_bytes(0, image);
         let control = self.fpu.load_u32(MXCSR).unwrap_or(0);
-        let _ = self.fpu.store_u32(MXCSR, control & MXCSR_KNOWN);
+        let known = MXCSR_KNOWN | if self.features.misaligned_sse { MXCSR_MISALIGNED } else { 0 };
+        let _ = self.fpu.store_u32(MXCSR, control & known);
         if self.features.xcr0 != 0 {
             let _ = self.fpu.store_u64(XSTATE_PARTS, LEGACY_PARTS);
         }
