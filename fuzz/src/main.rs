@@ -13,8 +13,8 @@ mod hypercalls;
 mod instructions;
 mod mutation;
 mod sequences;
-mod string_io;
 mod store;
+mod string_io;
 
 use std::process::ExitCode;
 

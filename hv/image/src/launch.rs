@@ -231,7 +231,7 @@ fn dom0_ports(options: &Options, acpi: &AcpiTables) -> Dom0Ports {
     Dom0Ports { pm_timer: acpi.fixed.and_then(|fixed| fixed.pm_timer), console: lines.into_iter().next() }
 }
 
-/// Returns where the registers of the IOMMUs are: whoever writes them decides what devices reach.
+/// Returns where the registers of the IOMMUs are: code that writes them decides what devices reach.
 fn iommu_registers(acpi: &AcpiTables) -> impl Iterator<Item = AddressRange> {
     let range = |start: u64| AddressRange { start, end: start.saturating_add(amd_vi::REGISTERS_LENGTH) };
     acpi.iommus.iommus.iter().map(move |iommu| range(iommu.registers))

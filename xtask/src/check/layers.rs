@@ -29,7 +29,17 @@ const X86_GUEST: Layers =
     ("hv/x86/src/guest", &[&["frame_access"], &["frame_pool"], &["amd_vi"], &["nested"], &["svm"]]);
 const X86_BARE: Layers = (
     "hv/x86/src/bare",
-    &[&["base"], &["console"], &["memory"], &["interrupts", "svm"], &["crash"], &["platform"], &["machine"], &["boot"]],
+    &[
+        &["base"],
+        &["console"],
+        &["memory"],
+        &["interrupts"],
+        &["svm"],
+        &["crash"],
+        &["platform"],
+        &["machine"],
+        &["boot"],
+    ],
 );
 
 /// All that is held.

@@ -12,6 +12,10 @@ unsafe extern "C" {
     static probe_msr_refused: u8;
 }
 
+/// Reads an MSR into `into`; false, and nothing is written, where `answer` was asked to go on.
+///
+/// # Safety
+/// The exception handler calls `answer`.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn read_to(msr: u32, into: &mut u64) -> bool {
     naked_asm!(
@@ -31,6 +35,11 @@ unsafe extern "sysv64" fn read_to(msr: u32, into: &mut u64) -> bool {
     )
 }
 
+/// Writes an MSR; false where `answer` was asked to go on.
+///
+/// # Safety
+/// What the MSR does with this value breaks nothing that the hypervisor relies on, and the exception handler calls
+/// `answer`.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn write_from(msr: u32, value: u64) -> bool {
     naked_asm!(
