@@ -62,7 +62,7 @@ impl CompatLayout {
         let mut rest = members;
         while let [member, others @ ..] = rest {
             if member.compat.count != 0 {
-                end = member.compat_offset + member.compat.size();
+                end = member.compat_offset.saturating_add(member.compat.size());
                 align = if member.compat.align > align { member.compat.align } else { align };
                 same &= member.compat_offset == member.offset && member.compat.is_same();
             }
@@ -79,13 +79,13 @@ impl CompatLayout {
     /// Creates the layout of an array of `count` of these.
     #[must_use]
     pub const fn times(self, count: usize) -> Self {
-        Self { count: self.count * count, ..self }
+        Self { count: self.count.saturating_mul(count), ..self }
     }
 
     /// Returns the size for a 32-bit caller, in bytes.
     #[must_use]
     pub const fn size(&self) -> usize {
-        self.count * self.compat_size
+        self.count.saturating_mul(self.compat_size)
     }
 
     /// Returns true if both kinds of caller have the same bytes.
@@ -155,10 +155,8 @@ pub struct Placer {
 }
 
 impl Placer {
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { end: 0 }
-    }
+    /// Nothing is placed yet.
+    pub const NONE: Self = Self { end: 0 };
 
     /// Places the next member. Bytes that only spell out the C compiler's padding get no place: padding follows from the
     /// alignment of what comes next.
@@ -171,7 +169,7 @@ impl Placer {
             return field;
         }
         field.compat_offset = self.end.next_multiple_of(field.compat.align);
-        self.end = field.compat_offset + field.compat.size();
+        self.end = field.compat_offset.saturating_add(field.compat.size());
         field
     }
 }

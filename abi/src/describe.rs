@@ -86,7 +86,7 @@ macro_rules! wire {
             const C_NAME: &'static str = $c_name;
             const SIZE: usize = size_of::<$name>();
             const FIELDS: &'static [$crate::describe::Field] = &{
-                let mut _place = $crate::compat::Placer::new();
+                let mut _place = $crate::compat::Placer::NONE;
                 [$( $crate::describe::wire!(@place $kind _place, $crate::describe::Field {
                     name: stringify!($field),
                     c_path: concat!($($c_path)?),

@@ -24,7 +24,7 @@ pub const SIZES: [(u32, usize); 2] = [(8, 64), (512, 8192)];
 /// The policies, as [`run`] knows them.
 pub const POLICIES: [&str; 3] = [Credit2::NAME, Null::NAME, Rtds::NAME];
 
-/// Plays sleepers that just fill a machine, for [`DECISIONS`] decisions; gives how many there were.
+/// Plays sleepers that just fill a machine, for `DECISIONS` decisions; gives how many there were.
 ///
 /// **Errors:** a policy that is not known.
 pub fn run(policy: &str, cpus: u32, vcpus: usize) -> Result<u64> {

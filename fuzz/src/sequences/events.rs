@@ -70,7 +70,7 @@ impl Stage<'_> {
 
     /// Writes to event words as a hostile guest does.
     fn scribble(&mut self, guest: &Guest) {
-        let at = self.dice.u64(CONTROL.start..=ARRAY) << 12 | self.dice.u64(..128) * 4;
+        let at = (self.dice.u64(CONTROL.start..=ARRAY) << 12) | (self.dice.u64(..128) * 4);
         let word = self.dice.u32(..) & self.dice.u32(..);
         self.write(guest, at, &word.to_le_bytes());
     }

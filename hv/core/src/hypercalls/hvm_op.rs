@@ -145,7 +145,7 @@ fn raise_upcall<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<
     if vector != 0 {
         vcpu.requests.post_vector(vector);
     }
-    notify_number(hv, &domain, vcpu.id);
+    notify_number(hv, domain, vcpu.id);
 }
 
 /// Implements `HVMOP_guest_request_vm_event`: does nothing, since there is no listener yet.

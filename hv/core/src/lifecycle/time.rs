@@ -52,7 +52,7 @@ fn show_runstate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu
     show_runstate_as(hv, domain, vcpu, core, domain.events.form().layout());
 }
 
-/// Writes the run state in this layout, whatever that of the shared page is; see [`show_runstate`].
+/// Writes the run state in this layout, whatever that of the shared page is; see `show_runstate`.
 pub fn show_runstate_as<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,

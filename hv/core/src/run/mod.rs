@@ -1,8 +1,8 @@
 //! The loop of a CPU: picks a vCPU, runs it, handles its exits, and runs it again.
 
 mod exits;
-mod run;
 mod turn;
+mod vcpu;
 
 pub use turn::CpuLoop;
 

@@ -1,6 +1,6 @@
 //! One turn of a CPU's loop: handle what came in, choose a vCPU, and run it until something calls for another turn.
 
-use super::run::{Stop, run_vcpu};
+use super::vcpu::{Stop, run_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::scheduler::Do;

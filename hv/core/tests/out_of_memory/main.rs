@@ -66,7 +66,7 @@ const CASES: &[(&str, Case)] = &[
         Box::new(|world| {
             let mut op = EvtchnInitControl { control_gfn: Gfn(6), offset: 0, vcpu: VcpuId(0), ..Default::default() };
             world.call_with(1, EVENT_CHANNEL_OP, EVTCHNOP_INIT_CONTROL, &mut op)?;
-            let mut op = EvtchnExpandArray { array_gfn: Gfn(7), ..Default::default() };
+            let mut op = EvtchnExpandArray { array_gfn: Gfn(7) };
             world.call_with(1, EVENT_CHANNEL_OP, EVTCHNOP_EXPAND_ARRAY, &mut op)
         })
     }),

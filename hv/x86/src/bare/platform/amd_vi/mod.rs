@@ -145,7 +145,7 @@ pub fn forget() -> bool {
         return true;
     }
     // Each is asked, whatever the one before said.
-    let all_answered = units.iter_mut().fold(true, |answered, unit| unit.forget(DOMAIN) && answered);
+    let all_answered = units.iter_mut().filter_map(|unit| (!unit.forget(DOMAIN)).then_some(())).count() == 0;
     if all_answered {
         FORGOTTEN.store(taken, Ordering::SeqCst);
     }
