@@ -1,7 +1,7 @@
 //! The fake machine.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xenolith_hal::{
@@ -33,6 +33,8 @@ pub struct FakeMachine {
     now: AtomicU64,
     /// Nanoseconds that pass with each read of the clock.
     pace_ns: AtomicU64,
+    /// No IOMMU answers.
+    deaf_iommu: AtomicBool,
     console: Mutex<Console>,
     power: Mutex<Option<PowerAction>>,
     pub(crate) devices: FakeDevices,
@@ -62,6 +64,7 @@ impl FakeMachine {
             this_cpu: AtomicU32::new(0),
             now: AtomicU64::new(1),
             pace_ns: AtomicU64::new(0),
+            deaf_iommu: AtomicBool::new(false),
             console: Mutex::default(),
             power: Mutex::new(None),
             devices: FakeDevices::default(),
@@ -79,6 +82,11 @@ impl FakeMachine {
     /// Makes `cpu` the current CPU from now on.
     pub fn go_to(&self, cpu: CpuId) {
         self.this_cpu.store(cpu.0, Ordering::SeqCst);
+    }
+
+    /// Makes the IOMMUs answer from now on, or not.
+    pub fn let_iommus_answer(&self, answer: bool) {
+        self.deaf_iommu.store(!answer, Ordering::SeqCst);
     }
 
     /// Advances the time.
@@ -175,6 +183,10 @@ impl Machine for FakeMachine {
     }
 
     fn idle(&self) {}
+
+    fn flush_devices(&self) -> bool {
+        !self.deaf_iommu.load(Ordering::SeqCst)
+    }
 
     fn open_interrupt_window(&self) {}
 

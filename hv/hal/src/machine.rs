@@ -241,6 +241,17 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     fn confine_devices(&self, _space: &Self::Space, _frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
         Err(Unconfined::NoIommu)
     }
+    /// Flushes the devices' TLB: afterwards no device reaches what was unmapped before. Returns false if an IOMMU does
+    /// not answer.
+    fn flush_devices(&self) -> bool {
+        true
+    }
+    /// Returns true if the hypervisor's heap is to grow. Asked often, where no lock is held.
+    fn heap_is_low(&self) -> bool {
+        false
+    }
+    /// Gives the heap a block of RAM for good; the core has allocated it and names it never again.
+    fn grow_heap(&self, _block: Mfn, _order: crate::PageOrder) {}
     /// Creates a vCPU in the state after INIT; None if memory is short.
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu>;
     /// Fills a page with the stubs of Xen's hypercall page: 32 bytes each, stub `n` makes hypercall `n`.

@@ -104,8 +104,6 @@ fn settings(booted: &Booted) -> Settings {
 
 /// Builds dom0 of the first module, with the second as its initial RAM disk.
 pub fn dom0(hv: &Hypervisor<X86Machine>, booted: &Booted) {
-    hv.frames.before_release(amd_vi::forget);
-    hv.set_housekeeping(super::let_heap_grow);
     let modules = booted.info.modules();
     let Some(kernel) = modules.first() else {
         // The hypervisor stays, so that somebody at the console can look around.

@@ -9,11 +9,9 @@ mod modules;
 
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::lifecycle::debug_keys;
-use xenolith_core::memory::frames::ANYWHERE;
 use xenolith_core::run;
-use xenolith_hal::{CpuId, PageOrder};
+use xenolith_hal::CpuId;
 use xenolith_sync::Once;
-use xenolith_x86::bare::memory::heap;
 use xenolith_x86::bare::platform::keys::{self, MoreKeys};
 use xenolith_x86::bare::{X86Machine, boot, crash};
 
@@ -36,23 +34,6 @@ fn start(booted: boot::Booted) -> ! {
         launch::dom0(hv, &booted);
     }
     boot::run_on_every_cpu(work)
-}
-
-/// The most blocks of 2 MiB that the heap gets at once: enough to be low no longer.
-const BLOCKS_AT_ONCE: usize = 2;
-
-/// Gives the heap more blocks if little of it is free. Called where no lock is held.
-fn let_heap_grow() {
-    let Some(hv) = HYPERVISOR.get() else { return };
-    for _ in 0..BLOCKS_AT_ONCE {
-        if !heap::is_low() {
-            return;
-        }
-        let Some(block) = hv.frames.take_unscrubbed(PageOrder::SIZE_2M, ANYWHERE) else { return };
-        // SAFETY: the block has left the allocator of frames, and it is not given back: the value ends here, and with it
-        // the only way to do so.
-        unsafe { heap::grow(block.mfn(), block.order()) };
-    }
 }
 
 /// Passes a typed debug key on to the core.

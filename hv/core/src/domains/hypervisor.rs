@@ -8,13 +8,16 @@ use crate::components::sysctl_state::SysctlState;
 use crate::domains::domain::Domain;
 use crate::domains::scheduler::Scheduler;
 use crate::domains::table::DomainTable;
-use crate::memory::frames::Frames;
+use crate::memory::frames::{ANYWHERE, Frames};
 use crate::settings::Settings;
 use xen_abi::{DomId, Errno};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::mmio_decode;
-use xenolith_hal::{Machine, WallClock};
-use xenolith_sync::{Arc, Once, SpinLock, rank};
+use xenolith_hal::{Machine, PageOrder, WallClock};
+use xenolith_sync::{Arc, SpinLock, rank};
+
+/// The most blocks of 2 MiB that the heap gets at once: enough to be low no longer.
+const BLOCKS_AT_ONCE: usize = 2;
 
 /// The one value that holds everything. The machine never calls into it; the image calls [`crate::run::run`] once on
 /// each CPU, and everything happens there.
@@ -39,8 +42,6 @@ pub struct Hypervisor<M: Machine> {
     pub global_virqs: GlobalVirqs,
     /// The settings of the machine that sysctl changes.
     pub sysctl: SysctlState,
-    /// See [`Hypervisor::set_housekeeping`].
-    housekeeping: Once<fn()>,
 }
 
 /// A domain, by a reference that keeps it alive.
@@ -68,20 +69,18 @@ impl<M: Machine> Hypervisor<M> {
             policies,
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),
-            housekeeping: Once::new(),
         }
     }
 
-    /// Sets the periodic housekeeping, which is called while no lock is held, and before each domctl: it grows the
-    /// heap. Once, before any guest runs.
-    pub fn set_housekeeping(&self, work: fn()) {
-        let _ = self.housekeeping.set(work);
-    }
-
-    /// Calls the housekeeping.
+    /// Gives the heap more blocks if little of it is free. Called every so often, and before each domctl, where no lock
+    /// is held.
     pub fn do_housekeeping(&self) {
-        if let Some(work) = self.housekeeping.get() {
-            work();
+        for _ in 0..BLOCKS_AT_ONCE {
+            if !self.machine.heap_is_low() {
+                return;
+            }
+            let Some(block) = self.frames.take_unscrubbed(&self.machine, PageOrder::SIZE_2M, ANYWHERE) else { return };
+            self.machine.grow_heap(block.mfn(), block.order());
         }
     }
 

@@ -175,7 +175,7 @@ fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             return Ok(list.again(call, done));
         }
         // The granter is told only when the caller's devices do not reach the pages either.
-        let out_of_reach = leaving.is_empty() || call.domain.devices.get().is_none() || call.hv.frames.flush_devices();
+        let out_of_reach = leaving.is_empty() || call.domain.devices.get().is_none() || call.hv.machine.flush_devices();
         for (index, handle) in leaving {
             if out_of_reach {
                 finish_unmap(call.hv, call.domain, handle);

@@ -35,17 +35,26 @@ use limbo::Limbo;
 use table::{FrameTable, disjoint};
 use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
 use xenolith_sync::atomic::{AtomicU64, Ordering};
-use xenolith_sync::{Once, Padded, SpinLock, rank};
+use xenolith_sync::{Padded, SpinLock, rank};
 
-/// The contents of machine frames.
+/// The contents of machine frames, and the devices that may reach them.
 pub trait Pages {
     /// Returns a page of RAM that the core may use; None for anything else.
     fn page(&self, mfn: Mfn) -> Option<&PageWords>;
+
+    /// Flushes the devices' TLB; false if an IOMMU does not answer. Nothing that was unmapped is freed until it is true.
+    fn flush_devices(&self) -> bool {
+        true
+    }
 }
 
 impl<M: Machine> Pages for M {
     fn page(&self, mfn: Mfn) -> Option<&PageWords> {
         Machine::page(self, mfn)
+    }
+
+    fn flush_devices(&self) -> bool {
+        Machine::flush_devices(self)
     }
 }
 
@@ -75,8 +84,6 @@ pub struct Frames {
     waiting: AtomicU64,
     /// Free frames that must be scrubbed before use.
     dirty: AtomicU64,
-    /// See [`Frames::before_release`].
-    before_release: Once<fn() -> bool>,
 }
 
 impl Frames {
@@ -122,7 +129,6 @@ impl Frames {
             limbo: limbo.into_boxed_slice(),
             waiting: AtomicU64::new(0),
             dirty: AtomicU64::new(dirty),
-            before_release: Once::new(),
         })
     }
 
@@ -168,17 +174,17 @@ impl Frames {
 
     /// Allocates a scrubbed block that ends at or below `below`.
     pub fn take(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
-        let frame = self.take_unscrubbed(order, below)?;
+        let frame = self.take_unscrubbed(pages, order, below)?;
         self.scrub_frames(pages, frame.mfn, frame.order.pages());
         Some(frame)
     }
 
     /// Allocates a block without scrubbing it: for callers that overwrite all of it.
-    pub fn take_unscrubbed(&self, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
-        self.take_for(order, below, None).map(|mfn| self.taken(mfn, order))
+    pub fn take_unscrubbed(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
+        self.take_for(pages, order, below, None).map(|mfn| self.taken(mfn, order))
     }
 
-    fn take_for(&self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+    fn take_for(&self, pages: &impl Pages, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
         if order.0 > MAX_ORDER {
             return None;
         }
@@ -188,7 +194,7 @@ impl Frames {
             got = attempt();
         }
         for _ in 0..reclaim::PARTS_FOR_ONE {
-            if got.is_some() || !self.collect_parts() {
+            if got.is_some() || !self.collect_parts(pages) {
                 break;
             }
             got = attempt();
@@ -279,7 +285,7 @@ impl Frames {
         if !charge(account, count) {
             return Err(AllocationError::OverMaximum);
         }
-        let Some(mfn) = self.take_for(order, below, Some(account)) else {
+        let Some(mfn) = self.take_for(pages, order, below, Some(account)) else {
             account.uncharge(count);
             return Err(AllocationError::NoMemory);
         };

@@ -1,10 +1,10 @@
 //! Dropping references after a grace period.
 
-use super::Frames;
 use super::epoch::Epoch;
 use super::limbo::{self, Chain, Due, DueChain, Limbo, Sealed};
 use super::state::{FrameState, FrameUse};
 use super::table::Frame;
+use super::{Frames, Pages};
 use core::ops::ControlFlow;
 use xenolith_hal::{CpuId, DomId, Machine, Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
@@ -148,11 +148,11 @@ impl Frames {
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
     /// `PATIENCE_NS` is kicked once.
     pub fn poll<M: Machine>(&self, machine: &M) -> Option<Time> {
-        self.poll_with(machine.now(), |cpu| machine.kick(cpu))
+        self.poll_with(machine, machine.now(), |cpu| machine.kick(cpu))
     }
 
     /// Does the same as [`Frames::poll`], with the time and the way to kick a CPU given.
-    pub fn poll_with(&self, now: Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
+    pub fn poll_with(&self, pages: &impl Pages, now: Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
         let mut again = None;
         for slot in &*self.limbo {
             if self.waiting() == 0 {
@@ -166,7 +166,7 @@ impl Frames {
             }
             drop(limbo);
             if let Some(due) = due
-                && !self.free_part(&slot.0, due).is_done()
+                && !self.free_part(pages, &slot.0, due).is_done()
             {
                 again = Some(now.after_ns(NEXT_PART_NS));
             }
@@ -187,7 +187,7 @@ impl Frames {
     }
 
     /// Frees a part of what is due in each slot; returns true if there was something.
-    pub(super) fn collect_parts(&self) -> bool {
+    pub(super) fn collect_parts(&self, pages: &impl Pages) -> bool {
         let mut freed = false;
         for slot in &*self.limbo {
             if self.waiting() == 0 {
@@ -195,7 +195,7 @@ impl Frames {
             }
             let due = slot.0.lock().take_due(|epoch| self.epochs.passed(epoch));
             if let Some(due) = due {
-                freed |= self.free_part(&slot.0, due) != Part::Refused;
+                freed |= self.free_part(pages, &slot.0, due) != Part::Refused;
             }
         }
         freed
@@ -218,21 +218,10 @@ impl Frames {
         }
     }
 
-    /// Sets what must be done, besides the CPUs' flushes, before an unmapped frame is free again: it flushes the
-    /// devices' TLB, and returns whether that was done. Until then nothing is freed. Once, before any guest runs.
-    pub fn before_release(&self, flush: fn() -> bool) {
-        let _ = self.before_release.set(flush);
-    }
-
-    /// Flushes the devices' TLB; false if an IOMMU does not answer.
-    pub fn flush_devices(&self) -> bool {
-        self.before_release.get().is_none_or(|flush| flush())
-    }
-
     /// Frees a bounded part of what is due, and puts the rest back.
-    fn free_part(&self, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
+    fn free_part(&self, pages: &impl Pages, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
         let DueChain { mut chain, flushed } = due;
-        let flushed = flushed || self.flush_devices();
+        let flushed = flushed || pages.flush_devices();
         let mut work = 0_u64;
         while flushed && work < WORK_A_PART {
             let ControlFlow::Continue(frames) = self.drop_first(&mut chain) else { break };

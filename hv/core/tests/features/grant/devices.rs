@@ -65,7 +65,7 @@ fn unmap(world: &World, handle: GrantHandle) -> i16 {
 #[test]
 fn the_granter_is_told_when_devices_have_forgotten_the_page() {
     let (world, handle) = mapped();
-    world.hv.frames.before_release(|| true);
+    world.hv.machine.let_iommus_answer(true);
     assert_eq!(marks(&world), IN_USE);
     assert_eq!(unmap(&world, handle), GNTST_OKAY);
     assert_eq!(marks(&world), 0);
@@ -74,7 +74,7 @@ fn the_granter_is_told_when_devices_have_forgotten_the_page() {
 #[test]
 fn the_granter_is_not_told_while_an_iommu_does_not_answer() {
     let (world, handle) = mapped();
-    world.hv.frames.before_release(|| false);
+    world.hv.machine.let_iommus_answer(false);
     assert_eq!(unmap(&world, handle), GNTST_GENERAL_ERROR);
     assert_eq!(marks(&world), IN_USE, "a device may still write there");
     assert!(world.domain(0).space.lookup(Gfn(PLACE >> 12)).is_none(), "the CPUs do not reach it");

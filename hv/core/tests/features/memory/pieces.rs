@@ -31,7 +31,7 @@ fn allocate(frames: &Frames, order: PageOrder) -> Option<Mfn> {
 fn settle(frames: &Frames) {
     while frames.waiting() > 0 {
         frames.quiet(CpuId(0));
-        frames.poll_with(Time(0), |_| {});
+        frames.poll_with(&Nothing, Time(0), |_| {});
     }
 }
 
@@ -102,10 +102,10 @@ fn what_a_domain_leaves_becomes_free_a_part_at_a_time() {
     for mfn in all {
         frames.release(mfn, GUEST);
     }
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     let (mut polls, mut before) = (0, 0);
     while frames.waiting() > 0 {
-        let again = frames.poll_with(Time(0), |_| {});
+        let again = frames.poll_with(&Nothing, Time(0), |_| {});
         let freed = frames.free_pages() - before;
         assert!((1..=A_PART).contains(&freed), "{freed} frames at once");
         assert_eq!(again.is_some(), frames.waiting() > 0, "what is left is freed soon, whoever else comes");
@@ -122,8 +122,8 @@ fn large_blocks_become_free_a_part_at_a_time() {
     for mfn in &all {
         frames.release_block(*mfn, PageOrder::SIZE_2M, GUEST);
     }
-    frames.poll_with(Time(0), |_| {});
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     let freed = frames.free_pages() >> PageOrder::SIZE_2M.0;
     assert!((1..=29).contains(&freed), "{freed} blocks at once");
     settle(&frames);
@@ -137,7 +137,7 @@ fn whoever_finds_no_memory_gets_what_is_due_of_a_long_chain() {
     for mfn in all {
         frames.release(mfn, GUEST);
     }
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     for _ in 0..4 * A_PART {
         assert!(allocate(&frames, PageOrder::SIZE_4K).is_some());
     }
@@ -152,36 +152,48 @@ fn what_came_while_a_chain_was_being_freed_waits_for_its_own_moment() {
     for mfn in &all[..all.len() - 1] {
         frames.release(*mfn, GUEST);
     }
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     frames.quiet(CpuId(0));
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     assert!(frames.waiting() > 0, "a part is left");
     frames.release(last, GUEST);
     while frames.waiting() > 1 {
-        frames.poll_with(Time(0), |_| {});
+        frames.poll_with(&Nothing, Time(0), |_| {});
     }
     for _ in 0..3 {
-        frames.poll_with(Time(0), |_| {});
+        frames.poll_with(&Nothing, Time(0), |_| {});
     }
     assert_eq!(frames.waiting(), 1, "this CPU has not been quiet since");
     frames.quiet(CpuId(0));
-    frames.poll_with(Time(0), |_| {});
+    frames.poll_with(&Nothing, Time(0), |_| {});
     assert_eq!(frames.waiting(), 0);
+}
+
+/// RAM behind an IOMMU that does not answer.
+struct Unanswered;
+
+impl Pages for Unanswered {
+    fn page(&self, _: Mfn) -> Option<&PageWords> {
+        None
+    }
+
+    fn flush_devices(&self) -> bool {
+        false
+    }
 }
 
 #[test]
 fn nothing_is_free_while_a_device_does_not_forget() {
     let frames = machine(4);
-    frames.before_release(|| false);
     let mfn = allocate(&frames, PageOrder::SIZE_4K).unwrap();
     let reference = frames.reference(mfn, GUEST).unwrap();
     frames.release(mfn, GUEST);
     frames.put_later(reference);
     for _ in 0..4 {
         frames.quiet(CpuId(0));
-        frames.poll_with(Time(0), |_| {});
+        frames.poll_with(&Unanswered, Time(0), |_| {});
     }
     assert_eq!((frames.free_pages(), frames.waiting()), (3, 1));
-    assert!(!frames.flush_devices());
+    assert!(frames.take_unscrubbed(&Unanswered, PageOrder(2), ANYWHERE).is_none(), "nor for somebody who needs it");
     let _: Option<PageRef> = frames.reference(mfn, GUEST);
 }

@@ -7,16 +7,16 @@ use core::sync::atomic::Ordering;
 
 use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 use xenolith_hal::{
-    CpuId, CpuidRegisters, FrameSource, HostEvents, IoSize, LogLevel, Machine, Mfn, PageWords, PowerAction, Time,
-    TimeBase, Unconfined, WallClock,
+    CpuId, CpuidRegisters, FrameSource, HostEvents, IoSize, LogLevel, Machine, Mfn, PageOrder, PageWords, PowerAction,
+    Time, TimeBase, Unconfined, WallClock,
 };
 
 use crate::bare::base::{clock, cpu_area};
 use crate::bare::console;
 use crate::bare::crash::{self, reboot};
 use crate::bare::interrupts::{calls, idle, timer};
-use crate::bare::memory::ram;
-use crate::bare::platform::{keys, pci_config, power, spare_cpu, wall_clock};
+use crate::bare::memory::{heap, ram};
+use crate::bare::platform::{amd_vi, keys, pci_config, power, spare_cpu, wall_clock};
 use crate::bare::svm;
 use crate::guest::svm::hypercall_page;
 
@@ -108,6 +108,19 @@ impl Machine for X86Machine {
 
     fn confine_devices(&self, space: &Self::Space, frames: &mut dyn FrameSource) -> Result<(), Unconfined> {
         devices::confine(space, frames)
+    }
+
+    fn flush_devices(&self) -> bool {
+        amd_vi::forget()
+    }
+
+    fn heap_is_low(&self) -> bool {
+        heap::is_low()
+    }
+
+    fn grow_heap(&self, block: Mfn, order: PageOrder) {
+        // SAFETY: the core has allocated the block and gives it away with this call, as it gives frames for page tables.
+        unsafe { heap::grow(block, order) };
     }
 
     fn new_vcpu(&self, frames: &mut dyn FrameSource) -> Option<Self::Vcpu> {
