@@ -7,7 +7,10 @@ use xen_abi::{DomId, GrantHandle, GrantRef};
 use xenolith_core::components::grant::Part;
 use xenolith_hal::Machine;
 
-use super::stage::{ARGUMENT, Guest, SPAN, Stage};
+use super::stage::{ARGUMENT, Guest, RAM, SPAN, Stage};
+
+/// The most grants and ports that are remembered.
+const MOST_KNOWN: usize = 64;
 
 impl Stage<'_> {
     fn reference(&mut self) -> GrantRef {
@@ -22,8 +25,13 @@ impl Stage<'_> {
         });
         let Some(page) = frame.and_then(|mfn| self.hv.machine.page(mfn)) else { return };
         let read_only = if self.dice.bool() { GTF_READONLY } else { 0 };
-        let to = u64::from(self.domain().0) << 16;
-        let gfn = self.gfn();
+        let grantee = self.domain();
+        self.granted.push((guest.id, grantee, GrantRef(reference as u32)));
+        if self.granted.len() > MOST_KNOWN {
+            self.granted.swap_remove(self.dice.usize(..MOST_KNOWN));
+        }
+        let to = u64::from(grantee.0) << 16;
+        let gfn = if self.dice.u8(..8) > 0 { self.dice.u64(RAM) } else { self.gfn() };
         if version == 1 {
             let _ = page.store_u64(reference * 8, u64::from(GTF_PERMIT_ACCESS | read_only) | to | gfn << 32);
             return;
@@ -37,14 +45,23 @@ impl Stage<'_> {
         let _ = page.store_u64(reference * 16, u64::from(flags | read_only) | to | rest << 32);
     }
 
+    /// A grant to this guest, if one is known.
+    fn granted_to(&mut self, guest: &Guest) -> Option<(DomId, GrantRef)> {
+        let first = self.dice.usize(..self.granted.len().max(1));
+        let mut known = self.granted.iter().cycle().skip(first).take(self.granted.len());
+        known.find(|(_, to, _)| *to == guest.id).map(|(from, _, reference)| (*from, *reference))
+    }
+
     fn map(&mut self, guest: &Guest) -> Option<()> {
         let at = self.dice.u64(32..SPAN) << 12;
         let read_only = if self.dice.bool() { GrantMapFlags::READONLY } else { GrantMapFlags::empty() };
+        let known = self.granted_to(guest).filter(|_| self.dice.u8(..8) > 0);
+        let (dom, gref) = known.unwrap_or_else(|| (self.domain(), self.reference()));
         let value = GnttabMapGrantRef {
             host_addr: at,
             flags: GrantMapFlags::HOST_MAP | read_only,
-            gref: self.reference(),
-            dom: self.domain(),
+            gref,
+            dom,
             ..GnttabMapGrantRef::default()
         };
         self.op(guest, GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, &value, 1)?;
@@ -98,11 +115,11 @@ impl Stage<'_> {
             9..=16 => self.map(guest),
             17..=23 => self.unmap(guest),
             24..=28 => self.copy(guest),
-            29 => {
+            29 if self.dice.u8(..64) == 0 => {
                 let value = GnttabSetVersion { version: self.dice.u32(1..3) };
                 self.op(guest, GRANT_TABLE_OP, GNTTABOP_SET_VERSION, &value, 1).map(drop)
             }
-            30 => {
+            29 | 30 => {
                 let value = GnttabQuerySize { dom: self.domain(), ..GnttabQuerySize::default() };
                 self.op(guest, GRANT_TABLE_OP, GNTTABOP_QUERY_SIZE, &value, 1).map(drop)
             }

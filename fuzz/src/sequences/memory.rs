@@ -48,8 +48,8 @@ impl Stage<'_> {
         let list = [self.gfn(), self.gfn(), self.gfn()];
         self.write(guest, LIST, list.as_bytes());
         let operation = match self.dice.u8(..8) {
-            0..=4 => XENMEM_POPULATE_PHYSMAP,
-            5 | 6 => XENMEM_DECREASE_RESERVATION,
+            0..=5 => XENMEM_POPULATE_PHYSMAP,
+            6 => XENMEM_DECREASE_RESERVATION,
             _ => XENMEM_INCREASE_RESERVATION,
         };
         self.op(guest, MEMORY_OP, operation, &value, 0).map(drop)

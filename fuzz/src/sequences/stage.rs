@@ -3,7 +3,7 @@
 use xenolith_sync::Arc;
 
 use fastrand::Rng;
-use xen_abi::{DomId, Gfn, VcpuId};
+use xen_abi::{DomId, Gfn, GrantRef, VcpuId};
 use xenolith_core::domains::domain::Domain;
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::running::Running;
@@ -21,6 +21,8 @@ pub type Guest = Arc<Domain<FakeMachine>>;
 
 /// Guest frames that sequences name: those below 32 are RAM at first.
 pub const SPAN: u64 = 160;
+/// Guest frames of RAM that hold no arguments.
+pub const RAM: std::ops::Range<u64> = 4..BUFFER >> 12;
 /// Where a call's structure and its lists lie, in bytes.
 pub const ARGUMENT: u64 = 0x1000;
 pub const LIST: u64 = 0x1800;
@@ -35,6 +37,8 @@ pub struct Stage<'a> {
     pub hv: &'a Hypervisor<FakeMachine>,
     pub dice: &'a mut Rng,
     pub ports: Vec<u32>,
+    /// Grants: whose, to whom, and by which reference.
+    pub granted: Vec<(DomId, DomId, GrantRef)>,
     /// Grant handles: whose, and where they are mapped.
     pub handles: Vec<(u16, u32, u64)>,
     /// Domains that were made.
@@ -48,7 +52,17 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub fn new(hv: &'a Hypervisor<FakeMachine>, dice: &'a mut Rng) -> Self {
-        Self { hv, dice, ports: Vec::new(), handles: Vec::new(), made: Vec::new(), calls: 0, good: 0, mapped: 0 }
+        Self {
+            hv,
+            dice,
+            ports: Vec::new(),
+            granted: Vec::new(),
+            handles: Vec::new(),
+            made: Vec::new(),
+            calls: 0,
+            good: 0,
+            mapped: 0,
+        }
     }
 
     /// Lets time pass at each look at the clock for some calls, and another vCPU write to the arguments of some.
@@ -80,12 +94,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A frame of RAM, one where something may be mapped, or one of the frames that hold arguments.
+    /// Returns a frame that is RAM at first, or one where something may be mapped. Frames with arguments are left out:
+    /// a guest that gave them away would have every later call refused.
     pub fn gfn(&mut self) -> u64 {
         match self.dice.u8(..8) {
-            0..=2 => self.dice.u64(4..24),
-            3..=6 => self.dice.u64(32..SPAN),
-            _ => self.dice.u64(..32),
+            0..=3 => self.dice.u64(RAM),
+            _ => self.dice.u64(32..SPAN),
         }
     }
 
@@ -112,10 +126,7 @@ impl<'a> Stage<'a> {
         value: &T,
         count: u64,
     ) -> Option<i64> {
-        if !self.write(guest, ARGUMENT, value.as_bytes()) {
-            // The page was given away: what is there now is passed instead.
-            self.dice.u8(..);
-        }
+        self.write(guest, ARGUMENT, value.as_bytes());
         self.call(guest, number, [operation.into(), ARGUMENT, count, 0, 0, 0])
     }
 
