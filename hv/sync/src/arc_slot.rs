@@ -73,7 +73,9 @@ impl<T> ArcSlot<T> {
             return None;
         }
         let mut turns = 0;
-        while self.lookers.load(Ordering::SeqCst) != 0 {
+        // An access that changes nothing and yet is a write: it is ordered with that of each lookup, so the later of the
+        // two sees what the other did.
+        while self.lookers.fetch_add(0, Ordering::SeqCst) != 0 {
             hint::spin(&mut turns);
         }
         // SAFETY: the pointer is from `Arc::into_raw`, and this is the only call that took it out. A lookup that

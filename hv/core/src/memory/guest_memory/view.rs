@@ -50,6 +50,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
     }
 
     /// Returns true if a `T` lies in this memory in another form than the hypervisor has it.
+    #[inline]
     fn translates<T: Wire>(&self) -> bool {
         self.layout == Layout::Compat && !T::COMPAT.is_same()
     }
@@ -99,16 +100,24 @@ impl<'a, M: Machine> GuestView<'a, M> {
     ///
     /// **Errors:** `EFAULT` as [`GuestView::read_bytes`].
     pub fn read<T: Wire>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
-        let mut value = T::new_zeroed();
         if self.translates::<T>() {
-            // No form of a 32-bit guest is larger.
-            let mut passed = T::new_zeroed();
-            let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).ok_or(Errno::EFAULT)?;
-            self.read_bytes(handle.address, passed)?;
-            T::COMPAT.widen(passed, value.as_mut_bytes());
-        } else {
-            self.read_bytes(handle.address, value.as_mut_bytes())?;
+            return self.read_compat(handle);
         }
+        let mut value = T::new_zeroed();
+        self.read_bytes(handle.address, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies one value from a 32-bit guest. Apart from the fast path, which is 64-bit code's.
+    #[cold]
+    #[inline(never)]
+    fn read_compat<T: Wire>(&self, handle: GuestHandle<T>) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        // No form of a 32-bit guest is larger.
+        let mut passed = T::new_zeroed();
+        let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).ok_or(Errno::EFAULT)?;
+        self.read_bytes(handle.address, passed)?;
+        T::COMPAT.widen(passed, value.as_mut_bytes());
         Ok(value)
     }
 
@@ -141,9 +150,16 @@ impl<'a, M: Machine> GuestView<'a, M> {
     ///
     /// **Errors:** `EFAULT` as [`GuestView::write_bytes`].
     pub fn write<T: Wire>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
-        if !self.translates::<T>() {
-            return self.write_bytes(handle.address, value.as_bytes());
+        if self.translates::<T>() {
+            return self.write_compat(handle, value);
         }
+        self.write_bytes(handle.address, value.as_bytes())
+    }
+
+    /// Copies one value to a 32-bit guest.
+    #[cold]
+    #[inline(never)]
+    fn write_compat<T: Wire>(&self, handle: GuestHandle<T>, value: &T) -> Result<(), Errno> {
         let mut passed = T::new_zeroed();
         let passed = passed.as_mut_bytes().get_mut(..T::COMPAT.size()).ok_or(Errno::EFAULT)?;
         T::COMPAT.narrow(value.as_bytes(), passed);
