@@ -14,7 +14,7 @@ pub enum ConsoleTarget {
 /// What stands before each line of the hypervisor's on the console.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Timestamps {
-    /// Nothing.
+    /// No date and no time: the line begins with `(XEN)`.
     #[default]
     None,
     /// The date and the time of day, UTC.

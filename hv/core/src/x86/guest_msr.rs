@@ -13,7 +13,7 @@ use xenolith_hal::{Gfn, Gpa, GuestCpu, Machine, NestedSpace, PageKind};
 /// What a WRMSR leaves to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MsrAnswer {
-    /// Nothing.
+    /// The write is complete.
     Done,
     /// An effect of the local APIC on other vCPUs.
     Apic(Effect),

@@ -22,7 +22,7 @@ use xenolith_hal::Machine;
 pub enum Reply {
     /// The structure.
     Structure,
-    /// Nothing.
+    /// The structure stays as the caller passed it.
     Nothing,
 }
 
