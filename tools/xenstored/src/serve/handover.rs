@@ -87,18 +87,16 @@ pub fn send(
 /// **Errors:** the other program is gone (`UnexpectedEof`), or said what makes no sense.
 pub fn receive(line: BorrowedFd<'_>, waits: bool) -> io::Result<Option<Note>> {
     let mut bytes = vec![0; LENGTH];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-    let received = match rustix::net::recvmsg(line, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
-        Ok(received) => received.bytes,
-        Err(rustix::io::Errno::AGAIN) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let (received, descriptor) = loop {
+        match receive_bytes(line, &mut bytes, flags) {
+            // The other program ended before it read all that it was sent. What it had said itself comes after that.
+            Err(rustix::io::Errno::CONNRESET | rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+            Ok(received) => break received,
+        }
     };
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
     bytes.truncate(received);
     let Some((letter, rest)) = bytes.split_first() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     let what = LETTERS.iter().find(|(_, known)| known == letter).map(|(what, _)| *what);
@@ -109,6 +107,21 @@ pub fn receive(line: BorrowedFd<'_>, waits: bool) -> io::Result<Option<Note>> {
     let mut words: Vec<String> = words.collect();
     words.pop();
     Ok(Some(Note { what, number: u32::from_le_bytes(*number), words, descriptor }))
+}
+
+fn receive_bytes(
+    line: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(line, &mut [IoSliceMut::new(bytes)], &mut control, flags)?.bytes;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received, descriptor))
 }
 
 /// Gives the line that this program was started with, as its standard input.
@@ -143,5 +156,16 @@ mod tests {
         assert_eq!(byte, *b"x");
         drop(one);
         assert_eq!(receive(other.as_fd(), true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_a_program_said_is_heard_though_it_ended_before_it_read_all() {
+        let (one, other) = line().unwrap();
+        send(other.as_fd(), What::Connection, 1, &[], None).unwrap();
+        send(one.as_fd(), What::Update, 0, &["/bin/next".to_owned()], None).unwrap();
+        drop(one);
+        let note = receive(other.as_fd(), false).unwrap().unwrap();
+        assert_eq!((note.what, &note.words[..]), (What::Update, &["/bin/next".to_owned()][..]));
+        assert_eq!(receive(other.as_fd(), false).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
