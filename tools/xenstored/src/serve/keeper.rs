@@ -21,8 +21,10 @@ use crate::engine::FIRST_SOCKET;
 
 /// A program that ends sooner than this failed to start.
 const TOO_SOON: Duration = Duration::from_secs(1);
-/// So many failures to start in a row are the end.
-const FAILURES: u32 = 10;
+/// After this many failures in a row, a program that a live update brought is given up for the one that served before.
+const TRIES_OF_AN_UPDATE: u32 = 2;
+/// The longest wait before the program that serves is started again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The program that keeps descriptors.
 struct Keeper {
@@ -271,22 +273,34 @@ impl Keeper {
             child.wait()?;
         }
         if self.began.elapsed() < TOO_SOON {
-            self.failures = self.failures.saturating_add(1);
-            let own = own_words();
-            if !self.was_serving || self.failures > FAILURES {
-                bail!("the program that serves ended {} times as soon as it was started", self.failures);
-            }
-            if self.failures > 2 && self.program != own {
-                eprintln!("xenstored: {:?} does not serve; going on with what served before", self.program);
-                self.program = own;
-            }
-            std::thread::sleep(Duration::from_millis(10 * u64::from(self.failures)));
+            self.failed_to_start()?;
         }
         self.began = Instant::now();
         let (line, child) = begin(&self.program)?;
         (self.line, self.child) = (line, Some(child));
         // If it ended already, the next turn starts another.
         let _ = self.give_all();
+        Ok(())
+    }
+
+    /// Waits a while after a program that ended as soon as it was started: longer each time, but never for good. It may
+    /// have been killed from outside, and whoever gives up here gives up the store of the whole host.
+    ///
+    /// **Errors:** the store has never been served.
+    fn failed_to_start(&mut self) -> Result<()> {
+        self.failures = self.failures.saturating_add(1);
+        if !self.was_serving {
+            bail!("the program that serves ended as soon as it was started");
+        }
+        let own = own_words();
+        if self.failures > TRIES_OF_AN_UPDATE && self.program != own {
+            eprintln!("xenstored: {:?} does not serve; going on with what served before", self.program);
+            self.program = own;
+        }
+        if self.failures.is_power_of_two() && self.failures > TRIES_OF_AN_UPDATE {
+            eprintln!("xenstored: what serves the store ended {} times before it served; trying again", self.failures);
+        }
+        std::thread::sleep(pause(self.failures));
         Ok(())
     }
 
@@ -300,6 +314,11 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Returns how long to wait after a number of failures in a row.
+pub fn pause(failures: u32) -> Duration {
+    Duration::from_millis(10).saturating_mul(failures).min(LONGEST_WAIT)
 }
 
 /// A number for the first connection that most likely no other instance gave out.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::event::epoll;
 use xenstore_wire::Message;
 
@@ -21,9 +21,8 @@ use crate::journal::{Journal, Record};
 /// How many messages of one connection are handled before others have their turn.
 const TURNS: u32 = 16;
 
-/// A keeper that ends sooner than this failed to start; after so many of these in a row no other is started.
+/// A keeper that ends sooner than this may have failed to start, and the next one is started after a pause.
 const KEEPER_LIVES: Duration = Duration::from_secs(5);
-const HASTY_KEEPERS: u32 = 5;
 
 /// Epoll's names for what is no connection.
 const LINE: u64 = u64::MAX;
@@ -51,6 +50,8 @@ pub struct Worker {
     /// When another program that keeps descriptors was last started, and how often that was too soon in a row.
     last_keeper: Option<Instant>,
     hasty_keepers: u32,
+    /// When another one is due, while there is none.
+    next_keeper: Option<Instant>,
     /// Connections that may have something to do, each once.
     runnable: VecDeque<u32>,
     is_runnable: BTreeSet<u32>,
@@ -103,6 +104,7 @@ impl Worker {
             epoll,
             last_keeper: None,
             hasty_keepers: 0,
+            next_keeper: None,
             runnable: VecDeque::new(),
             is_runnable: BTreeSet::new(),
         })
@@ -129,9 +131,9 @@ impl Worker {
     fn run(&mut self, options: &Options) -> Result<()> {
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         loop {
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let limit = (!self.runnable.is_empty()).then_some(&now);
-            let count = match epoll::wait(&self.epoll, &mut events[..], limit) {
+            self.start_keeper_if_due(options)?;
+            let limit = self.longest_wait();
+            let count = match epoll::wait(&self.epoll, &mut events[..], limit.as_ref()) {
                 Ok(count) => count,
                 Err(rustix::io::Errno::INTR) => 0,
                 Err(error) => return Err(error).context("epoll failed"),
@@ -139,7 +141,7 @@ impl Worker {
             for event in events.iter().take(count) {
                 match event.data.u64() {
                     LINE => {
-                        if !self.hear(options)? {
+                        if !self.hear()? {
                             return Ok(());
                         }
                     }
@@ -160,7 +162,7 @@ impl Worker {
     }
 
     /// Hears what the program that keeps descriptors says. Gives false at the end.
-    fn hear(&mut self, options: &Options) -> Result<bool> {
+    fn hear(&mut self) -> Result<bool> {
         match handover::receive(self.line.as_fd(), false) {
             Ok(None) => {}
             Ok(Some(note)) => match (note.what, note.descriptor) {
@@ -170,26 +172,43 @@ impl Worker {
             },
             // The other program is gone: without one, nobody would keep the sockets when this one ends.
             Err(_) => {
-                self.end_if_hasty()?;
-                let line = keeper::start_another(options, &self.listener, self.sockets.iter())?;
                 epoll::delete(&self.epoll, &self.line)?;
-                epoll::add(&self.epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
-                self.line = line;
-                self.outside.log.line("the program that keeps the sockets was gone and was started again");
+                let now = Instant::now();
+                let is_hasty = self.last_keeper.is_some_and(|last| now.duration_since(last) < KEEPER_LIVES);
+                self.hasty_keepers = if is_hasty { self.hasty_keepers.saturating_add(1) } else { 0 };
+                self.next_keeper = Some(now + keeper::pause(self.hasty_keepers));
             }
         }
         Ok(true)
     }
 
-    /// Ends this program where one keeper after the other ended at once: nothing good comes of starting more.
-    fn end_if_hasty(&mut self) -> Result<()> {
-        let now = Instant::now();
-        let is_hasty = self.last_keeper.replace(now).is_some_and(|last| now.duration_since(last) < KEEPER_LIVES);
-        self.hasty_keepers = if is_hasty { self.hasty_keepers.saturating_add(1) } else { 0 };
-        if self.hasty_keepers >= HASTY_KEEPERS {
-            bail!("the program that keeps the sockets ended {HASTY_KEEPERS} times as soon as it was started");
+    /// Starts another program that keeps descriptors, where one is due.
+    fn start_keeper_if_due(&mut self, options: &Options) -> Result<()> {
+        if self.next_keeper.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
+        match keeper::start_another(options, &self.listener, self.sockets.iter()) {
+            Ok(line) => {
+                epoll::add(&self.epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
+                (self.line, self.next_keeper, self.last_keeper) = (line, None, Some(Instant::now()));
+                self.outside.log.line("the program that keeps the sockets was gone and was started again");
+            }
+            Err(error) => {
+                self.hasty_keepers = self.hasty_keepers.saturating_add(1);
+                self.next_keeper = Some(Instant::now() + keeper::pause(self.hasty_keepers));
+                self.outside.log.line(&format!("no program that keeps the sockets can be started: {error:#}"));
+            }
         }
         Ok(())
+    }
+
+    /// Returns how long to wait for something to happen; nothing where there is no limit.
+    fn longest_wait(&self) -> Option<rustix::event::Timespec> {
+        if !self.runnable.is_empty() {
+            return Some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 });
+        }
+        let wait = self.next_keeper?.saturating_duration_since(Instant::now());
+        rustix::event::Timespec::try_from(wait).ok()
     }
 
     fn accept(&mut self, connection: u32, descriptor: OwnedFd) -> Result<()> {

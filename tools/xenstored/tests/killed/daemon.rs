@@ -78,6 +78,21 @@ impl Daemon {
         kill(self.server());
     }
 
+    /// Kills what the keeper started as soon as it is there, most likely before it serves.
+    pub fn kill_child_of_keeper(&self) {
+        let keeper = eventually("a keeper", || self.keeper());
+        let children = format!("/proc/{keeper}/task/{keeper}/children");
+        let child = eventually("a child of the keeper", || {
+            fs::read_to_string(&children).expect("the kernel lists children").trim().parse().ok()
+        });
+        let pid = rustix::process::Pid::from_raw(child).expect("a number of a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is not reaped yet");
+        eventually("the end of it", || {
+            let now = fs::read_to_string(&children).unwrap_or_default();
+            (now.trim() != child.to_string()).then_some(())
+        });
+    }
+
     pub fn kill_keeper(&self) {
         kill(eventually("a keeper", || self.keeper()));
     }
