@@ -63,6 +63,7 @@ pub fn call<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
     unsafe {
         match mode::current() {
             Mode::Long => hypercall::call(u64::from(number), all),
+            #[cfg(feature = "modes")]
             mode => mode::call(mode, number, all).into(),
         }
     }

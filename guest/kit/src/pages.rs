@@ -5,7 +5,9 @@
 //! that is mapped so) frame addresses are one number.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+#[cfg(feature = "modes")]
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use xen_abi::Gfn;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -23,6 +25,8 @@ pub struct Page(UnsafeCell<[u8; PAGE_BYTES]>);
 // SAFETY: all access is volatile and by value; torn values are the worst that can be read.
 unsafe impl Sync for Page {}
 
+// SAFETY: the section is one of zeroed memory like any other.
+#[unsafe(link_section = ".bss.kit_pool")]
 static POOL: [Page; POOL_PAGES] = [const { Page::new() }; POOL_PAGES];
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -146,8 +150,10 @@ pub enum Access {
 struct Table([AtomicU64; 512]);
 static ENTRIES: Table = Table([const { AtomicU64::new(0) }; 512]);
 /// The same for page tables of two levels.
+#[cfg(feature = "modes")]
 #[repr(C, align(4096))]
 struct NarrowTable([AtomicU32; 1024]);
+#[cfg(feature = "modes")]
 static NARROW_ENTRIES: NarrowTable = NarrowTable([const { AtomicU32::new(0) }; 1024]);
 
 unsafe extern "C" {
@@ -161,6 +167,7 @@ unsafe extern "C" {
 pub const WINDOW: u64 = 0xd000_0000;
 
 /// Returns the address of the table for the 4 MiB of the window in page tables of two levels.
+#[cfg(feature = "modes")]
 #[must_use]
 pub fn two_level_table() -> u64 {
     &raw const NARROW_ENTRIES as u64
@@ -204,6 +211,7 @@ fn set(slot: u64, entry: u64) -> u64 {
         above.fetch_or(4, Ordering::Relaxed);
     }
     ENTRIES.0.get(slot as usize).expect("the window has 512 pages").store(entry, Ordering::Release);
+    #[cfg(feature = "modes")]
     if let Some(narrow) = NARROW_ENTRIES.0.get(slot as usize) {
         // A frame that two levels cannot name is not there for them.
         narrow.store(u32::try_from(entry).unwrap_or(0), Ordering::Release);

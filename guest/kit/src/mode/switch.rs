@@ -1,29 +1,10 @@
-//! The mode in which the processor makes hypercalls: 64-bit mode, or one of the modes in which 32-bit kernels run. For one
-//! call the processor switches to it and back.
-//!
-//! In each of them the first 4 GiB are mapped as in 64-bit mode, the window of single pages included; without paging there
-//! is no window.
+//! The way into a mode of 32-bit code and back, for one instruction.
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use super::Mode;
 use crate::pages;
-
-/// A mode.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Mode {
-    /// 64-bit code.
-    Long = 0,
-    /// 32-bit code in long mode.
-    Compatibility = 1,
-    /// Protected mode without paging.
-    Unpaged = 2,
-    /// Protected mode with three levels of page tables.
-    Pae = 3,
-    /// Protected mode with two levels of page tables, and pages of 4 MiB.
-    TwoLevels = 4,
-}
 
 static CURRENT: AtomicU8 = AtomicU8::new(Mode::Long as u8);
 
