@@ -1,6 +1,7 @@
 //! Page walks of the guest's own page tables, as the processor does them.
 
 use bitflags::bitflags;
+use core::sync::atomic::Ordering;
 use xenolith_hal::{
     Gfn, Gpa, Gva, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageWords, PagingRegisters, Rights,
 };
@@ -15,6 +16,8 @@ const EFER_LMA: u64 = 1 << 10;
 const EFER_NXE: u64 = 1 << 11;
 const RFLAGS_AC: u64 = 1 << 18;
 
+/// Entries of a table of 8-byte entries.
+const ENTRIES: usize = PAGE_SIZE / 8;
 const ENTRY_PRESENT: u64 = 1;
 const ENTRY_WRITE: u64 = 1 << 1;
 const ENTRY_USER: u64 = 1 << 2;
@@ -66,7 +69,17 @@ fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&Pa
 pub struct Lookups<'a, M: Machine> {
     machine: &'a M,
     space: &'a M::Space,
-    last: Option<(Gfn, Mapping)>,
+    last: Option<Near>,
+}
+
+/// The page that was found last, with what a second hit needs worked out.
+#[derive(Clone, Copy)]
+struct Near {
+    /// The first guest frame of the page.
+    first: u64,
+    /// The bits of a frame that count inside the page.
+    inside: u64,
+    mapping: Mapping,
 }
 
 impl<'a, M: Machine> Lookups<'a, M> {
@@ -83,15 +96,16 @@ impl<'a, M: Machine> Lookups<'a, M> {
 
     #[inline]
     fn mapping(&mut self, gfn: Gfn) -> Option<Mapping> {
-        if let Some((near, found)) = self.last
-            && (near.0 ^ gfn.0) & !(found.order.pages() - 1) == 0
+        if let Some(near) = self.last
+            && gfn.0 & !near.inside == near.first
         {
-            let inside = found.order.pages() - 1;
             // Both sides of a large page begin at a multiple of its size.
-            return Some(Mapping { mfn: Mfn((found.mfn.0 & !inside) | (gfn.0 & inside)), ..found });
+            return Some(Mapping { mfn: Mfn(near.mapping.mfn.0 | (gfn.0 & near.inside)), ..near.mapping });
         }
         let found = self.space.lookup(gfn)?;
-        self.last = Some((gfn, found));
+        let inside = found.order.pages() - 1;
+        let mapping = Mapping { mfn: Mfn(found.mfn.0 & !inside), ..found };
+        self.last = Some(Near { first: gfn.0 & !inside, inside, mapping });
         Some(found)
     }
 }
@@ -107,8 +121,6 @@ const fn level(shift: u32, index_bits: u32, may_be_large: bool) -> Level {
     Level { shift, index_bits, may_be_large }
 }
 
-const LONG: [Level; 5] =
-    [level(48, 9, false), level(39, 9, false), level(30, 9, true), level(21, 9, true), level(12, 9, false)];
 const PAE: [Level; 3] = [level(30, 2, false), level(21, 9, true), level(12, 9, false)];
 const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
 
@@ -128,30 +140,61 @@ pub fn translate<M: Machine>(
     if paging.cr0 & CR0_PG == 0 {
         return if at.0 >> 32 == 0 { Ok(Gpa(at.0)) } else { Err(Fault::NOT_PRESENT) };
     }
-    let long = paging.efer & EFER_LMA != 0;
-    let (levels, entry_size): (&[Level], usize) = if long {
-        (if paging.cr4 & CR4_LA57 != 0 { &LONG } else { LONG.get(1..).unwrap_or(&[]) }, 8)
-    } else if at.0 >> 32 != 0 {
+    if paging.efer & EFER_LMA != 0 {
+        return long_walk(lookups, paging, at, wanted);
+    }
+    if at.0 >> 32 != 0 {
         return Err(Fault::NOT_PRESENT);
-    } else if paging.cr4 & CR4_PAE != 0 {
-        (&PAE, 8)
-    } else {
-        (&LEGACY, 4)
-    };
-    let mut walk = Walk { lookups, paging, long, entry_size };
+    }
+    let (levels, entry_size): (&[Level], usize) = if paging.cr4 & CR4_PAE != 0 { (&PAE, 8) } else { (&LEGACY, 4) };
+    let mut walk = Walk { lookups, paging, entry_size };
     walk.down(levels, at, wanted)
 }
 
+/// Walks the tables of long mode. Apart from the other modes' for speed: nearly every copy of a guest's memory begins
+/// here.
+#[inline]
+fn long_walk<M: Machine>(
+    lookups: &mut Lookups<'_, M>,
+    paging: &PagingRegisters,
+    at: Gva,
+    wanted: Wanted,
+) -> Result<Gpa, Fault> {
+    /// Bits of addresses below which entries may map pages: 1 GiB and 2 MiB.
+    const LARGEST: u32 = 30;
+    let mut table = paging.cr3 & ENTRY_FRAME;
+    let mut shift = if paging.cr4 & CR4_LA57 != 0 { 48 } else { 39 };
+    // The rights that all levels give, and what any of them forbids.
+    let (mut allowed, mut no_execute) = (ENTRY_WRITE | ENTRY_USER, 0);
+    loop {
+        let page = lookups.ram_page(Gpa(table), false).ok_or(Fault::NOT_PRESENT)?;
+        let word = page.words().get((at.0 >> shift) as usize % ENTRIES).ok_or(Fault::NOT_PRESENT)?;
+        let entry = word.load(Ordering::Acquire);
+        if entry & ENTRY_PRESENT == 0 {
+            return Err(Fault::NOT_PRESENT);
+        }
+        allowed &= entry;
+        no_execute |= entry;
+        if shift == 12 || (entry & ENTRY_LARGE != 0 && shift <= LARGEST) {
+            check(paging, allowed, no_execute & ENTRY_NO_EXECUTE != 0, wanted)?;
+            let inside = (1_u64 << shift) - 1;
+            return Ok(Gpa((entry & ENTRY_FRAME & !inside) | (at.0 & inside)));
+        }
+        table = entry & ENTRY_FRAME;
+        shift -= 9;
+    }
+}
+
+/// A walk of the tables of protected mode, with PAE or with two levels.
 struct Walk<'w, 'a, M: Machine> {
     lookups: &'w mut Lookups<'a, M>,
     paging: &'w PagingRegisters,
-    long: bool,
     entry_size: usize,
 }
 
 impl<M: Machine> Walk<'_, '_, M> {
     fn down(&mut self, levels: &[Level], at: Gva, wanted: Wanted) -> Result<Gpa, Fault> {
-        let root_mask = if self.long || self.entry_size == 4 { ENTRY_FRAME } else { 0xffff_ffe0 };
+        let root_mask = if self.entry_size == 4 { ENTRY_FRAME } else { 0xffff_ffe0 };
         let mut table = self.paging.cr3 & root_mask;
         let mut allowed = ENTRY_WRITE | ENTRY_USER;
         let mut no_execute = 0;
@@ -161,14 +204,14 @@ impl<M: Machine> Walk<'_, '_, M> {
             if entry & ENTRY_PRESENT == 0 {
                 return Err(Fault::NOT_PRESENT);
             }
-            let is_pae_root = !self.long && self.entry_size == 8 && depth == 0;
+            let is_pae_root = self.entry_size == 8 && depth == 0;
             if !is_pae_root {
                 allowed &= entry;
                 no_execute |= entry & ENTRY_NO_EXECUTE;
             }
             let large = level.may_be_large && entry & ENTRY_LARGE != 0 && self.large_pages_are_on();
             if large || level.shift == 12 {
-                self.check(allowed, no_execute != 0, wanted)?;
+                check(self.paging, allowed, no_execute != 0, wanted)?;
                 let inside = (1u64 << level.shift) - 1;
                 return Ok(Gpa((self.frame(entry, large) & !inside) | (at.0 & inside)));
             }
@@ -199,18 +242,20 @@ impl<M: Machine> Walk<'_, '_, M> {
         };
         value.ok_or(Fault::NOT_PRESENT)
     }
+}
 
-    fn check(&self, allowed: u64, no_execute: bool, wanted: Wanted) -> Result<(), Fault> {
-        let user_page = allowed & ENTRY_USER != 0;
-        let user = wanted.contains(Wanted::USER);
-        let writable = allowed & ENTRY_WRITE != 0 || (!user && self.paging.cr0 & CR0_WP == 0);
-        let smap = self.paging.cr4 & CR4_SMEP_SMAP != 0 && self.paging.rflags & RFLAGS_AC == 0;
-        let denied = (user && !user_page)
-            || (!user && user_page && smap && !wanted.contains(Wanted::EXECUTE))
-            || (wanted.contains(Wanted::WRITE) && !writable)
-            || (wanted.contains(Wanted::EXECUTE) && no_execute && self.paging.efer & EFER_NXE != 0);
-        if denied { Err(Fault::FORBIDDEN) } else { Ok(()) }
-    }
+/// Checks the rights of a translation.
+#[inline]
+fn check(paging: &PagingRegisters, allowed: u64, no_execute: bool, wanted: Wanted) -> Result<(), Fault> {
+    let user_page = allowed & ENTRY_USER != 0;
+    let user = wanted.contains(Wanted::USER);
+    let writable = allowed & ENTRY_WRITE != 0 || (!user && paging.cr0 & CR0_WP == 0);
+    let smap = paging.cr4 & CR4_SMEP_SMAP != 0 && paging.rflags & RFLAGS_AC == 0;
+    let denied = (user && !user_page)
+        || (!user && user_page && smap && !wanted.contains(Wanted::EXECUTE))
+        || (wanted.contains(Wanted::WRITE) && !writable)
+        || (wanted.contains(Wanted::EXECUTE) && no_execute && paging.efer & EFER_NXE != 0);
+    if denied { Err(Fault::FORBIDDEN) } else { Ok(()) }
 }
 
 /// Returns the bytes from an address to the end of its page.
