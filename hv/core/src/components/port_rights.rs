@@ -26,6 +26,9 @@ impl PortRights {
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
         let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));
         let first = owner(port);
+        if size == IoSize::Byte {
+            return first;
+        }
         // No other owner has ports between those of configuration.
         let is_inside = port.checked_add(size.bytes() as u16).is_some_and(|end| end <= PCI_CONFIG_END);
         if first == PortOwner::PciConfig && is_inside {
