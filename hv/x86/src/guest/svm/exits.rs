@@ -79,6 +79,8 @@ const DIVIDE_FROM: u64 = 0x40;
 const LAST_EXCEPTION: u64 = 0x5f;
 /// An access that the nested tables forbid.
 pub(super) const NESTED_FAULT: u64 = 0x400;
+/// VMMCALL.
+pub(super) const HYPERCALL: u64 = 0x81;
 /// IN or OUT.
 pub(super) const IOIO: u64 = 0x7b;
 /// VMEXIT_INVALID: the state was refused. QEMU writes the lower half alone.
@@ -161,7 +163,7 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
         },
         0x7c => msr(info, registers),
         0x7f => Exit::Shutdown,
-        0x81 => Exit::Hypercall,
+        HYPERCALL => Exit::Hypercall,
         // RDPMC (there are no counters, and Xen answers so), INVLPGA, VMRUN, VMLOAD to SKINIT, MONITOR, MWAIT, RDPRU, INVLPGB, MCOMMIT, TLBSYNC.
         0x6f | 0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa3 | 0xa4 => Exit::UndefinedInstruction,
         0x8d if registers.rcx as u32 != 0 => return Meaning::Inject(Exception::GENERAL_PROTECTION),
@@ -191,7 +193,7 @@ pub(super) fn next_instruction(vmcb: Vmcb, rip: u64, hardware_says: bool) -> Opt
         return Some(vmcb.get(Field::NEXT_RIP));
     }
     let next = rip.wrapping_add(length);
-    let long = vmcb.segment(Field::CS).attributes.contains(SegmentAttributes::LONG);
+    let long = vmcb.attributes(Field::CS).contains(SegmentAttributes::LONG);
     Some(if long { next } else { next & 0xffff_ffff })
 }
 

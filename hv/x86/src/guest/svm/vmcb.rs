@@ -160,6 +160,12 @@ impl Vmcb {
         }
     }
 
+    /// Reads the attributes of a segment register alone.
+    #[must_use]
+    pub fn attributes(self, field: Field) -> SegmentAttributes {
+        attributes_of(self.get(field))
+    }
+
     /// Writes a segment register.
     pub fn set_segment(self, field: Field, segment: &Segment) {
         let word = u64::from(segment.selector) | attribute_bits(segment.attributes) | u64::from(segment.limit) << 32;

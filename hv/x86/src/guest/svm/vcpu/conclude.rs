@@ -18,6 +18,12 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Returns the exit for the core; handles the others here.
     #[inline]
     pub(super) fn conclude(&mut self, space: &NestedTables<A>) -> Exit {
+        // The most frequent exit, and the one whose decoding is the least.
+        let is_hypercall = self.vmcb.get(Field::EXIT_CODE) == exits::HYPERCALL;
+        if is_hypercall && interrupt::is_sound(self.vmcb.get(Field::VIRTUAL_INTERRUPT)) {
+            self.refusals = 0;
+            return Exit::Hypercall;
+        }
         let meaning = exits::decode(self.vmcb, &self.registers);
         if matches!(meaning, Meaning::Core(Exit::InvalidState)) {
             if self.is_mistaken_refusal() {

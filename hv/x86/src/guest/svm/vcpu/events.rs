@@ -10,7 +10,10 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Returns the event for EVENTINJ, or 0. An exception goes first; an interrupted delivery goes before a new NMI.
     #[inline]
     pub(super) fn next_event(&mut self, nmi_waits: bool) -> u64 {
-        if let Some(exception) = self.pending.take() {
+        // Asked first: to take what is not there costs more than to look.
+        if self.pending.is_some()
+            && let Some(exception) = self.pending.take()
+        {
             if self.again != interrupt::NMI {
                 self.again = 0;
             }

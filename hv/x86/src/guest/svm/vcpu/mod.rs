@@ -171,7 +171,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             efer: self.vmcb.get(Field::EFER) & !state::efer::SVME,
             rflags: self.registers.rflags,
             cpl: (self.vmcb.get(Field::CPL) >> 24) as u8 & 3,
-            long_code: self.vmcb.segment(Field::CS).attributes.contains(SegmentAttributes::LONG),
+            long_code: self.vmcb.attributes(Field::CS).contains(SegmentAttributes::LONG),
         }
     }
 
