@@ -68,8 +68,8 @@ fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc(
 }
 
 #[test]
-fn early_words_of_a_guest_are_in_the_log_and_a_guest_gets_128_vcpus() {
-    let mut machine = start("debian-early", "daemons+early", "");
+fn early_words_are_in_the_log_128_vcpus_start_and_4_mib_are_refused() {
+    let mut machine = start("debian-early", "daemons+early+tiny", "");
     expect_jobs_done(&mut machine);
 }
 
