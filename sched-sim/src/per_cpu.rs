@@ -157,7 +157,7 @@ impl Policy for PerCpu {
         let decision = self.queue.choose(now, can_run);
         let after = self.queue.current().map(|entity| *entity.key());
         if let Some(seat) = self.seats.get_mut(cpu) {
-            seat.told = decision.deadline;
+            seat.deadline = decision.deadline;
         }
         if after == before && before.is_some() {
             return Decision { next: Next::Keep, deadline: decision.deadline, left: None };

@@ -1,25 +1,26 @@
-//! Which CPU: for an entity that wakes up, and for a CPU that has nothing to do.
+//! Load balancing: the CPU for an entity that wakes up, and the CPU from which an idle one takes work.
 
 use xenolith_hal::CpuId;
 
 use crate::Settings;
 
-/// What one CPU carries.
+/// The load of one CPU's run queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
     pub cpu: CpuId,
-    /// The weights of all that can run there, added up.
+    /// Sum of the weights of the entities that run or wait there.
     pub weight: u64,
-    /// How many wait there.
+    /// Number of entities that wait there, parked ones not counted.
     pub waiting: usize,
-    /// Nothing runs or waits there.
+    /// Whether nothing runs or waits there.
     pub idle: bool,
 }
 
-/// The CPU for an entity that can run again. `last` is the one that it ran on last, whose caches may still know it.
+/// Returns the CPU for an entity that becomes runnable. `last` is the CPU on which it ran last, whose caches may still
+/// hold its data; None if it never ran.
 ///
-/// An idle CPU comes first, and a preferred one before that: (preferred, idle, the last one, least weight). None if no
-/// CPU of `loads` is allowed.
+/// The order of preference is: an idle CPU of the soft affinity, an idle CPU, a CPU of the soft affinity, the least
+/// weight, `last`, the lowest number. None if the hard affinity allows no CPU of `loads`.
 #[must_use]
 pub fn place(settings: &Settings, last: Option<CpuId>, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
     let allowed = loads.into_iter().filter(|load| settings.allows(load.cpu));
@@ -38,17 +39,20 @@ pub fn place(settings: &Settings, last: Option<CpuId>, loads: impl IntoIterator<
     best.map(|load| load.cpu)
 }
 
-/// The CPU from which an idle one should take work: the one with the most weight of those where something waits.
-/// A CPU from which nothing could be had (all that waits there is bound to it) is passed over by calling again
-/// without it.
+/// Returns the CPU from which an idle one steals work: of the CPUs where entities wait, the one with the most weight.
+/// None if nothing waits anywhere.
+///
+/// If nothing can be had from that CPU, because affinity binds its waiting entities to it, the caller calls again with
+/// `waiting` 0 for it.
 #[must_use]
 pub fn busiest(idle: CpuId, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
     let others = loads.into_iter().filter(|load| load.cpu != idle && load.waiting > 0);
     others.max_by_key(|load| (load.weight, load.waiting)).map(|load| load.cpu)
 }
 
-/// The CPU to which `from` should give an entity of this weight, if that makes the two more alike: the one with the
-/// least weight, if the difference is greater than what moves.
+/// Returns the CPU to which `from` gives an entity of weight `moving`: the one with the least weight. None if nothing
+/// waits at `from`, or if the move would not make the two loads more alike, which takes a difference greater than
+/// `moving`.
 #[must_use]
 pub fn underloaded(from: Load, moving: u64, loads: impl IntoIterator<Item = Load>) -> Option<CpuId> {
     let others = loads.into_iter().filter(|load| load.cpu != from.cpu);

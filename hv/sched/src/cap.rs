@@ -1,14 +1,14 @@
-//! Caps: how much of each period an entity may run.
+//! Caps: the budget that an entity may run in each period.
 
 use xenolith_hal::Time;
 
 use crate::CAP_PERIOD_NS;
 
-/// What is left of the current period. Below 0 after an entity ran longer than it was told to: the next period pays.
+/// The budget of a capped entity in the current period. Below 0 after an overrun, which the next replenishment pays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Budget {
     left_ns: i64,
-    /// When the next share is given out; none before the first.
+    /// Time of the next replenishment; None before the first.
     next: Option<Time>,
 }
 
@@ -17,7 +17,8 @@ impl Budget {
         Self { left_ns: 0, next: None }
     }
 
-    /// Gives out the shares that have become due. Unused shares are not saved up.
+    /// Replenishes the budget by `quota_ns` for each period that has passed. It never exceeds one quota: unused budget
+    /// is lost.
     pub(crate) fn refresh(&mut self, quota_ns: u64, now: Time) {
         let quota = i64::try_from(quota_ns).unwrap_or(i64::MAX);
         match self.next {
@@ -40,12 +41,12 @@ impl Budget {
         self.left_ns <= 0
     }
 
-    /// When what is left will be used up, running from now on.
+    /// Returns when the budget is used up if the entity runs from `now` on.
     pub(crate) fn runs_out(&self, now: Time) -> Time {
         now.after_ns(u64::try_from(self.left_ns).unwrap_or(0))
     }
 
-    /// When the next share is given out.
+    /// Returns the time of the next replenishment; 0 before the first.
     pub(crate) fn next(&self) -> Time {
         self.next.unwrap_or(Time(0))
     }

@@ -1,4 +1,4 @@
-//! A set of physical CPUs.
+//! Sets of physical CPUs (CPU masks).
 
 use core::fmt;
 
@@ -6,14 +6,14 @@ use xenolith_hal::CpuId;
 
 const BITS: u32 = 64;
 
-/// CPUs, each in the set or not: 64 for each word.
+/// A CPU mask of `WORDS` words of 64 CPUs each.
 #[derive(Clone, Copy, Eq)]
 pub struct CpuMask<const WORDS: usize>([u64; WORDS]);
 
-/// CPUs 0 to 255.
+/// A mask of CPUs 0 to 255.
 pub type CpuSet = CpuMask<4>;
 
-/// CPUs 0 to 511: as many as a policy deals with.
+/// A mask of CPUs 0 to 511, the most that a policy of [`crate::policy`] handles.
 pub type Cpus = CpuMask<8>;
 
 impl<const WORDS: usize> Default for CpuMask<WORDS> {
@@ -22,7 +22,7 @@ impl<const WORDS: usize> Default for CpuMask<WORDS> {
     }
 }
 
-/// Word by word: sets are compared at each wake-up, where a call that compares bytes would cost more than all the rest.
+/// Compares word by word: masks are compared at each wake-up, where a call of `memcmp` would cost more than the rest.
 impl<const WORDS: usize> PartialEq for CpuMask<WORDS> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
@@ -31,12 +31,12 @@ impl<const WORDS: usize> PartialEq for CpuMask<WORDS> {
 }
 
 impl<const WORDS: usize> CpuMask<WORDS> {
-    /// No CPU.
+    /// The empty mask.
     pub const NONE: Self = Self([0; WORDS]);
-    /// Every CPU that there can be.
+    /// The mask of every CPU that this type can name.
     pub const ALL: Self = Self([u64::MAX; WORDS]);
 
-    /// One CPU; none if its number is past the last that the set can hold.
+    /// Returns the mask of one CPU; the empty mask if its number is past the last that the mask can hold.
     #[must_use]
     pub fn only(cpu: CpuId) -> Self {
         let mut set = Self::NONE;
@@ -44,7 +44,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         set
     }
 
-    /// The first `count` CPUs.
+    /// Returns the mask of CPUs 0 to `count` - 1, cut at the capacity of the mask.
     #[must_use]
     pub fn first(count: u32) -> Self {
         let mut set = Self::NONE;
@@ -54,27 +54,27 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         set
     }
 
-    /// Puts a CPU in. One past the last is left out.
+    /// Adds a CPU. A number past the last that the mask can hold is ignored.
     pub fn insert(&mut self, cpu: CpuId) {
         if let Some(word) = self.0.get_mut((cpu.0 / BITS) as usize) {
             *word |= 1 << (cpu.0 % BITS);
         }
     }
 
-    /// Takes a CPU out.
+    /// Removes a CPU.
     pub fn remove(&mut self, cpu: CpuId) {
         if let Some(word) = self.0.get_mut((cpu.0 / BITS) as usize) {
             *word &= !(1 << (cpu.0 % BITS));
         }
     }
 
-    /// Whether a CPU is in the set.
+    /// Returns whether a CPU is in the mask.
     #[must_use]
     pub fn contains(&self, cpu: CpuId) -> bool {
         self.0.get((cpu.0 / BITS) as usize).is_some_and(|word| word & (1 << (cpu.0 % BITS)) != 0)
     }
 
-    /// The CPUs that are in both.
+    /// Returns the CPUs that are in both masks.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = *self;
@@ -84,7 +84,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         out
     }
 
-    /// The CPUs that are in this set and not in the other.
+    /// Returns the CPUs that are in this mask and not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut out = *self;
@@ -94,7 +94,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         out
     }
 
-    /// The CPUs that are in one of both.
+    /// Returns the CPUs that are in either mask.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut out = *self;
@@ -104,25 +104,25 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         out
     }
 
-    /// Whether a CPU is in both.
+    /// Returns whether some CPU is in both masks.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).fold(0, |both, (word, other)| both | (word & other)) != 0
     }
 
-    /// The lowest CPU.
+    /// Returns the CPU with the lowest number; None if the mask is empty.
     #[must_use]
     pub fn lowest(&self) -> Option<CpuId> {
         self.members().next()
     }
 
-    /// How many CPUs are in the set.
+    /// Returns the number of CPUs in the mask.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// The CPUs in rising order, in steps that grow with how many there are.
+    /// Iterates over the CPUs in rising order, in time proportional to their number and the number of words.
     pub fn members(&self) -> impl Iterator<Item = CpuId> + use<WORDS> {
         self.0.into_iter().zip(0u32..).flat_map(|(word, index)| {
             let first = (word != 0).then_some(word);
@@ -131,25 +131,25 @@ impl<const WORDS: usize> CpuMask<WORDS> {
         })
     }
 
-    /// The CPUs of one word of the set, the lowest in the lowest bit.
+    /// Returns one word of the mask, the lowest CPU in the lowest bit; 0 past the last word.
     #[must_use]
     pub fn word(&self, index: usize) -> u64 {
         self.0.get(index).copied().unwrap_or(0)
     }
 
-    /// A set of these words.
+    /// Makes a mask of its words, CPUs 0 to 63 in the first.
     #[must_use]
     pub const fn of_words(words: [u64; WORDS]) -> Self {
         Self(words)
     }
 
-    /// Whether no CPU is in the set.
+    /// Returns whether the mask is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::NONE
     }
 
-    /// The CPUs in rising order.
+    /// Iterates over the CPUs in rising order, in time proportional to the capacity of the mask.
     pub fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
         (0..BITS * WORDS as u32).map(CpuId).filter(|cpu| self.contains(*cpu))
     }

@@ -1,23 +1,25 @@
-//! What can run: a vCPU as the policy sees it.
+//! The scheduled entity: a vCPU as the run queue of a CPU sees it.
 
 use xenolith_hal::{CpuId, Time};
 
 use crate::cap::Budget;
 use crate::{CpuSet, RATELIMIT_NS, SLICE_NS, WAKE_BONUS_NS};
 
-/// The weight of an entity that nobody gave another.
+/// Weight of an entity for which the toolstack sets none.
+///
+/// **Source:** xl(1), `sched-credit2`.
 pub const WEIGHT_DEFAULT: u16 = 256;
 
-/// Settings that make no sense.
+/// Scheduling parameters that are not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettingsError {
-    /// A weight of 0: it would never run.
+    /// The weight is 0; the entity would never run.
     ZeroWeight,
-    /// No CPU is allowed.
+    /// The hard affinity is empty.
     NoCpu,
 }
 
-/// What the toolstack sets.
+/// Scheduling parameters that the toolstack sets: weight, cap and affinity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     weight: u16,
@@ -33,11 +35,16 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// `weight`: twice as much means twice the time. `cap_percent`: of one CPU at most, 0 for no cap; a cap of 100 or
-    /// more is none either, since an entity runs on one CPU at a time. `hard`: the CPUs that it may run on. `soft`: those
-    /// of them that it rather runs on.
+    /// Makes scheduling parameters.
     ///
-    /// **Errors:** [`SettingsError`] for a weight of 0 or an empty hard set.
+    /// - `weight`: share of the CPU relative to other entities; twice the weight is twice the time.
+    /// - `cap_percent`: the most of one CPU that the entity gets, in percent; 0 for no cap. 100 or more is no cap
+    ///   either, since an entity runs on one CPU at a time.
+    /// - `hard`: hard affinity, the CPUs on which it may run.
+    /// - `soft`: soft affinity, the CPUs on which it should run if one of them is idle.
+    ///
+    /// **Errors:** [`SettingsError::ZeroWeight`] for a weight of 0, [`SettingsError::NoCpu`] for an empty hard
+    /// affinity.
     pub fn new(weight: u16, cap_percent: u16, hard: CpuSet, soft: CpuSet) -> Result<Self, SettingsError> {
         if weight == 0 {
             return Err(SettingsError::ZeroWeight);
@@ -48,49 +55,50 @@ impl Settings {
         Ok(Self { weight, cap_percent, hard, soft })
     }
 
-    /// The same, but on these CPUs alone.
+    /// Replaces the hard affinity by `hard`.
     #[must_use]
     pub const fn only_on(self, hard: CpuSet) -> Self {
         Self { hard, ..self }
     }
 
-    /// The CPUs that it may run on.
+    /// Returns the hard affinity.
     #[must_use]
     pub const fn hard(&self) -> CpuSet {
         self.hard
     }
 
-    /// The CPUs that it rather runs on.
+    /// Returns the soft affinity.
     #[must_use]
     pub const fn soft(&self) -> CpuSet {
         self.soft
     }
 
-    /// The most of one CPU that it gets, in percent; 0 for no limit.
+    /// Returns the cap in percent of one CPU; 0 for no cap.
     #[must_use]
     pub const fn cap_percent(&self) -> u16 {
         self.cap_percent
     }
 
-    /// The weight, at least 1.
+    /// Returns the weight, at least 1.
     #[must_use]
     pub const fn weight(&self) -> u16 {
         self.weight
     }
 
-    /// The nanoseconds of a period that it may run, if it is capped.
+    /// Returns the budget of one period in nanoseconds; None without a cap.
     #[must_use]
     pub(crate) fn quota_ns(&self) -> Option<u64> {
         matches!(self.cap_percent, 1..=99).then(|| crate::CAP_PERIOD_NS / 100 * u64::from(self.cap_percent))
     }
 
-    /// Whether it may run on a CPU.
+    /// Returns whether the hard affinity allows a CPU.
     #[must_use]
     pub fn allows(&self, cpu: CpuId) -> bool {
         self.hard.contains(cpu)
     }
 
-    /// Whether it may and rather runs on a CPU. Without a CPU that is both, none is better than the others.
+    /// Returns whether a CPU is in both affinities. If the two have no CPU in common, soft affinity is ignored: every
+    /// CPU of the hard affinity is preferred.
     #[must_use]
     pub fn prefers(&self, cpu: CpuId) -> bool {
         let both = self.hard.intersection(&self.soft);
@@ -98,14 +106,14 @@ impl Settings {
     }
 }
 
-/// One thing that can run. `K` is what the core knows it by; the policy never looks at it.
+/// A scheduled entity: one vCPU. `K` is the core's key for it, which the policy never looks at.
 ///
-/// Not `Clone`: whoever has the value may let it run, and nobody else.
+/// Not `Clone`: the owner of the value is the only one that may run the vCPU.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Entity<K> {
     key: K,
     settings: Settings,
-    /// In a run queue: its virtual time. Elsewhere: how far it is ahead of the queue that it left.
+    /// In a run queue: its virtual time. Elsewhere: how far it was ahead of the virtual time of the queue that it left.
     pub(crate) virtual_ns: i64,
     /// When it left its last run queue.
     pub(crate) left: Time,
@@ -113,56 +121,57 @@ pub struct Entity<K> {
 }
 
 impl<K> Entity<K> {
-    /// One that never ran.
+    /// Makes an entity that never ran.
     #[must_use]
     pub fn new(key: K, settings: Settings) -> Self {
         Self { key, settings, virtual_ns: 0, left: Time(0), budget: Budget::new() }
     }
 
-    /// What the core knows it by.
+    /// Returns the core's key for it.
     pub const fn key(&self) -> &K {
         &self.key
     }
 
-    /// The same under another key.
+    /// Returns the entity with another key.
     pub fn with_key<L>(self, key: L) -> Entity<L> {
         let Self { key: _, settings, virtual_ns, left, budget } = self;
         Entity { key, settings, virtual_ns, left, budget }
     }
 
-    /// What the toolstack set.
+    /// Returns the scheduling parameters.
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Replaces the settings. If the entity is in a run queue that it may not be in any more, the core takes it out and
-    /// places it anew: [`crate::RunQueue::change`] does so.
+    /// Replaces the scheduling parameters of an entity that is in no run queue. [`crate::RunQueue::change`] does it for
+    /// one that is.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
         self.budget = Budget::new();
     }
 
-    /// Virtual time for this much time on a CPU.
+    /// Converts time on a CPU to virtual time.
     pub(crate) fn to_virtual(&self, ns: u64) -> i64 {
         let scaled = u128::from(ns) * u128::from(WEIGHT_DEFAULT) / u128::from(self.settings.weight.max(1));
         i64::try_from(scaled).unwrap_or(i64::MAX)
     }
 
-    /// How long it runs at a stretch: one of less weight than usual runs shorter, so that it need not wait as long.
+    /// Returns its time slice in nanoseconds; shorter below the default weight, so that it waits less long for the next
+    /// one.
     pub(crate) fn slice_ns(&self) -> u64 {
         let weight = u64::from(self.settings.weight.min(WEIGHT_DEFAULT));
         (SLICE_NS * weight / u64::from(WEIGHT_DEFAULT)).max(RATELIMIT_NS)
     }
 
-    /// It comes into a run queue whose virtual time is `floor`, because it woke up or moved. What it was ahead shrinks
-    /// by the time that it was away; what it was behind counts up to a limit.
+    /// Enters a run queue whose virtual time is `floor`, after a wake-up or a migration. A lead shrinks by the time
+    /// that it was away; a lag is kept up to [`WAKE_BONUS_NS`].
     pub(crate) fn enter(&mut self, floor: i64, now: Time) {
         let away = i64::try_from(now.since_ns(self.left)).unwrap_or(i64::MAX);
         let ahead = self.virtual_ns.saturating_sub(away).max(-(WAKE_BONUS_NS as i64));
         self.virtual_ns = floor.saturating_add(ahead);
     }
 
-    /// It leaves a run queue whose virtual time is `floor`.
+    /// Leaves a run queue whose virtual time is `floor`.
     pub(crate) fn leave(&mut self, floor: i64, now: Time) {
         self.virtual_ns = self.virtual_ns.saturating_sub(floor);
         self.left = now;

@@ -1,8 +1,8 @@
-//! Null: each unit has a CPU for itself.
+//! Null: a static assignment of units to CPUs, without a scheduler. Stands for Xen's null scheduler.
 //!
-//! Every CPU has a run queue of its own, which holds the unit that the CPU belongs to, asleep or not, and units that
-//! found no CPU free: these never run until one becomes free. No slice ends and no timer is set, so a unit that is busy
-//! is never interrupted by the scheduler.
+//! Each CPU has a run queue of its own. It holds the unit that owns the CPU, asleep or not, and a wait list of units
+//! that found no free CPU: these do not run until a CPU becomes free. No time slice ends and no timer is set, so a unit
+//! that computes is never interrupted by the scheduler.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -16,10 +16,10 @@ use crate::policy::{
     Affinity, Classes, Decision, Hint, Next, Placed, Policy, Seats, Sharing, Standing, Topology, Unit, UnitId, Units,
 };
 
-/// What null accounts for a unit.
+/// The accounting state of a unit.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// It is in the list of units without a CPU.
+    /// Whether it is in the wait list.
     listed: bool,
 }
 
@@ -29,9 +29,9 @@ pub struct Null {
     seats: Seats,
     units: Units<Account>,
     count: u32,
-    /// The unit that the CPU belongs to.
+    /// The unit to which the CPU is assigned.
     owner: Option<UnitId>,
-    /// Units without a CPU, first come first.
+    /// The wait list, first come first served.
     listed: Classes,
     turn: u64,
 }
@@ -58,7 +58,7 @@ impl Null {
         }
     }
 
-    /// Gives the CPU to the first unit without one, if it belongs to none.
+    /// Assigns the CPU to the first unit of the wait list, if it has no owner.
     fn fill(&mut self) {
         if self.owner.is_none()
             && let Some(cpu) = self.cpu()
@@ -69,24 +69,24 @@ impl Null {
         }
     }
 
-    /// Takes the CPU from its owner, which joins the list.
+    /// Takes the CPU from its owner, which joins the wait list.
     fn disown(&mut self) {
         if let Some(id) = self.owner.take() {
             self.list(id);
         }
     }
 
-    fn stands(&self, id: UnitId) -> Option<Standing> {
+    fn standing(&self, id: UnitId) -> Option<Standing> {
         self.units.get(id).map(|unit| unit.standing)
     }
 
-    fn stand(&mut self, id: UnitId, standing: Standing) {
+    fn set_standing(&mut self, id: UnitId, standing: Standing) {
         if let Some(unit) = self.units.get_mut(id) {
             unit.standing = standing;
         }
     }
 
-    /// How a unit is served: well with a CPU that it prefers.
+    /// Returns how a unit was placed: [`Placed::Well`] if it owns a CPU of its soft affinity.
     fn served(&self, id: UnitId) -> Placed {
         let preferred = self.units.get(id).map(|unit| unit.affinity.preferred());
         match (self.owner == Some(id), self.cpu(), preferred) {
@@ -149,14 +149,14 @@ impl Policy for Null {
         self.count += 1;
         self.list(id);
         self.fill();
-        if self.owner == Some(id) && self.stands(id) == Some(Standing::Waiting) {
+        if self.owner == Some(id) && self.standing(id) == Some(Standing::Waiting) {
             self.ask(asks);
         }
         Ok(self.served(id))
     }
 
     fn dismiss(&mut self, id: UnitId, _now: Time) -> Option<Box<Unit<Account>>> {
-        if matches!(self.stands(id)?, Standing::Running(_) | Standing::Leaving { .. }) {
+        if matches!(self.standing(id)?, Standing::Running(_) | Standing::Leaving { .. }) {
             return None;
         }
         self.unlist(id);
@@ -178,9 +178,9 @@ impl Policy for Null {
     }
 
     fn wake(&mut self, id: UnitId, _now: Time, asks: &mut Cpus) -> Placed {
-        match self.stands(id) {
-            Some(Standing::Asleep) => self.stand(id, Standing::Waiting),
-            Some(Standing::Leaving { from, .. }) => self.stand(id, Standing::Leaving { from, wants: true }),
+        match self.standing(id) {
+            Some(Standing::Asleep) => self.set_standing(id, Standing::Waiting),
+            Some(Standing::Leaving { from, .. }) => self.set_standing(id, Standing::Leaving { from, wants: true }),
             _ => return Placed::Well,
         }
         if self.owner == Some(id) {
@@ -191,10 +191,10 @@ impl Policy for Null {
     }
 
     fn sleep(&mut self, id: UnitId, _now: Time, asks: &mut Cpus) {
-        match self.stands(id) {
-            Some(Standing::Waiting) => self.stand(id, Standing::Asleep),
+        match self.standing(id) {
+            Some(Standing::Waiting) => self.set_standing(id, Standing::Asleep),
             Some(Standing::Running(cpu)) => self.seats.ask(cpu, asks),
-            Some(Standing::Leaving { from, .. }) => self.stand(id, Standing::Leaving { from, wants: false }),
+            Some(Standing::Leaving { from, .. }) => self.set_standing(id, Standing::Leaving { from, wants: false }),
             _ => {}
         }
     }
@@ -236,11 +236,11 @@ impl Policy for Null {
         }
         let left = self.seats.vacate(cpu);
         if let Some(id) = left {
-            self.stand(id, Standing::Leaving { from: cpu, wants: can_run });
+            self.set_standing(id, Standing::Leaving { from: cpu, wants: can_run });
         }
-        let next = match owner.filter(|id| self.stands(*id) == Some(Standing::Waiting)) {
+        let next = match owner.filter(|id| self.standing(*id) == Some(Standing::Waiting)) {
             Some(id) => {
-                self.stand(id, Standing::Running(cpu));
+                self.set_standing(id, Standing::Running(cpu));
                 self.seats.occupy(cpu, id, now);
                 Next::Switch(id)
             }
@@ -251,8 +251,8 @@ impl Policy for Null {
 
     fn saved(&mut self, cpu: CpuId, _now: Time, asks: &mut Cpus) -> Option<UnitId> {
         let id = self.seats.saved(cpu)?;
-        let wants = matches!(self.stands(id), Some(Standing::Leaving { wants: true, .. }));
-        self.stand(id, if wants { Standing::Waiting } else { Standing::Asleep });
+        let wants = matches!(self.standing(id), Some(Standing::Leaving { wants: true, .. }));
+        self.set_standing(id, if wants { Standing::Waiting } else { Standing::Asleep });
         if wants && self.owner == Some(id) {
             self.ask(asks);
         }

@@ -1,4 +1,4 @@
-//! The run queue of one CPU.
+//! The run queue of one CPU, with proportional share by virtual time.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -8,20 +8,20 @@ use xenolith_hal::{CpuId, Time};
 use crate::balance::Load;
 use crate::{Entity, RATELIMIT_NS, Settings, WAKE_MARGIN_NS};
 
-/// The entity that has the CPU.
+/// The current entity of the CPU.
 #[derive(Debug)]
 struct Current<K> {
     entity: Entity<K>,
     /// When it got the CPU.
     started: Time,
-    /// Up to when its time is accounted for.
+    /// Up to when its time is charged.
     accounted: Time,
     slice_end: Time,
 }
 
 impl<K> Current<K> {
-    /// It ran for as long as anybody may before it loses the CPU.
-    fn had_its_least(&self, now: Time) -> bool {
+    /// Returns whether it has run for the rate limit, so that it may be preempted.
+    fn is_past_ratelimit(&self, now: Time) -> bool {
         now.since_ns(self.started) >= RATELIMIT_NS
     }
 }
@@ -29,59 +29,59 @@ impl<K> Current<K> {
 /// What the CPU does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Goes on with the entity that it runs.
+    /// Continues with its current entity.
     Keep,
     /// Switches to another entity: [`RunQueue::current`].
     Switch,
-    /// Has nothing to run.
+    /// Idles.
     Idle,
 }
 
-/// An answer of the policy. With `Switch` and `Idle`, the entity that had the CPU is either in the queue again or in
+/// A scheduling decision. With `Switch` and `Idle`, the entity that had the CPU is either in the queue again or in
 /// `left`.
 #[must_use]
 #[derive(PartialEq, Eq, Debug)]
 pub struct Decision<K> {
     pub next: Next,
-    /// When to ask again at the latest; [`Time::NEVER`] if nothing but an event can change the answer.
+    /// When to call [`RunQueue::choose`] again at the latest; [`Time::NEVER`] if only an event can change the decision.
     pub deadline: Time,
-    /// The entity that had the CPU and cannot run any more: it is the core's now.
+    /// The entity that had the CPU and is no longer runnable. The core owns it now.
     pub left: Option<Entity<K>>,
 }
 
-/// What a wake-up means for the CPU whose queue it is.
+/// What a wake-up means for the CPU of the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wake {
-    /// It must ask again now.
+    /// It must reschedule now.
     Now,
-    /// It must ask again at this time: [`RunQueue::choose`] would say so, but it was told a later deadline.
+    /// It must reschedule at this time, which is before the deadline of its last decision.
     At(Time),
-    /// Nothing changes for it.
+    /// It need not reschedule.
     Later,
 }
 
-/// What can run on one CPU.
+/// The run queue of one CPU.
 #[derive(Debug)]
 pub struct RunQueue<K> {
     cpu: CpuId,
     current: Option<Current<K>>,
     ready: Vec<Entity<K>>,
-    /// Capped entities that wait for their next share.
+    /// Throttled entities: they wait for the replenishment of their cap.
     parked: Vec<Entity<K>>,
-    /// The virtual time of the queue: it never goes back, and new entities start near it.
+    /// Virtual time of the queue. It never goes back; entities that enter start near it.
     floor: i64,
-    /// One that woke up should take the CPU as soon as the current entity has had its least time.
+    /// Whether an entity that woke up preempts the current one once that has run for the rate limit.
     preempt: bool,
 }
 
 impl<K: PartialEq> RunQueue<K> {
-    /// An empty queue.
+    /// Makes an empty run queue.
     #[must_use]
     pub const fn new(cpu: CpuId) -> Self {
         Self { cpu, current: None, ready: Vec::new(), parked: Vec::new(), floor: 0, preempt: false }
     }
 
-    /// Makes room for `entities` in all, so that no call needs memory later.
+    /// Reserves memory for `entities` in all, so that no later call allocates any.
     ///
     /// **Errors:** memory is short.
     pub fn reserve(&mut self, entities: usize) -> Result<(), TryReserveError> {
@@ -89,28 +89,28 @@ impl<K: PartialEq> RunQueue<K> {
         self.parked.try_reserve(entities.saturating_sub(self.parked.len()))
     }
 
-    /// The entity that has the CPU.
+    /// Returns the current entity; None if the CPU idles.
     pub fn current(&self) -> Option<&Entity<K>> {
         self.current.as_ref().map(|current| &current.entity)
     }
 
-    /// Those that wait for the CPU, the one that has waited longest first.
+    /// Iterates over the entities that wait for the CPU, the one that has waited longest first.
     pub fn ready(&self) -> impl Iterator<Item = &Entity<K>> {
         self.ready.iter()
     }
 
-    /// Those that wait for their next share.
+    /// Iterates over the throttled entities.
     pub fn parked(&self) -> impl Iterator<Item = &Entity<K>> {
         self.parked.iter()
     }
 
-    /// How many wait for the CPU, those that wait for their share not counted.
+    /// Returns the number of entities that wait for the CPU; throttled ones are not counted.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.ready.len()
     }
 
-    /// What the queue carries, for placing and balancing.
+    /// Returns the load of the queue, for placing and balancing.
     #[must_use]
     pub fn load(&self) -> Load {
         let all = self.ready.iter().chain(self.current());
@@ -122,9 +122,9 @@ impl<K: PartialEq> RunQueue<K> {
         }
     }
 
-    /// An entity becomes able to run here: it woke up, or was moved from another CPU.
+    /// Adds a runnable entity, which woke up or was moved from another CPU. Returns whether the CPU must reschedule.
     ///
-    /// **Errors:** gives the entity back if its hard affinity forbids this CPU.
+    /// **Errors:** its hard affinity forbids this CPU; returns the entity.
     pub fn insert(&mut self, mut entity: Entity<K>, now: Time) -> Result<Wake, Entity<K>> {
         if !entity.settings().allows(self.cpu) {
             return Err(entity);
@@ -162,9 +162,9 @@ impl<K: PartialEq> RunQueue<K> {
         }
     }
 
-    /// Decides what the CPU does next. `can_run` says whether the current entity still can: if not, the decision gives
-    /// it back to the core. To be asked at the deadline that it gave last, and when a wake-up says so; asking more often
-    /// does no harm.
+    /// Decides what the CPU does next. `can_run` says whether the current entity is still runnable; if not, the
+    /// decision returns it in `left`. To be called at the deadline of the last decision and when [`RunQueue::insert`]
+    /// says so; calling more often does no harm.
     pub fn choose(&mut self, now: Time, can_run: bool) -> Decision<K> {
         self.account(now);
         self.unpark(now);
@@ -182,8 +182,8 @@ impl<K: PartialEq> RunQueue<K> {
                 if current.slice_end <= now {
                     current.slice_end = now.after_ns(current.entity.slice_ns());
                 }
-                if current.had_its_least(now) {
-                    // Whoever should have had the CPU is gone, to another one perhaps.
+                if current.is_past_ratelimit(now) {
+                    // The entity that was to preempt is gone, perhaps to another CPU.
                     self.preempt = false;
                 }
                 self.current = Some(current);
@@ -199,10 +199,10 @@ impl<K: PartialEq> RunQueue<K> {
         let Some(first) = self.first() else { return false };
         let best = first.1.virtual_ns;
         let slice_over = now >= current.slice_end && best <= current.entity.virtual_ns;
-        slice_over || (self.preempt && current.had_its_least(now) && best < current.entity.virtual_ns)
+        slice_over || (self.preempt && current.is_past_ratelimit(now) && best < current.entity.virtual_ns)
     }
 
-    /// The one that is furthest behind; of several, the one that has waited longest.
+    /// Returns the waiting entity with the least virtual time; of several, the one that has waited longest.
     fn first(&self) -> Option<(usize, &Entity<K>)> {
         self.ready.iter().enumerate().min_by_key(|(_, entity)| entity.virtual_ns)
     }
@@ -233,7 +233,7 @@ impl<K: PartialEq> RunQueue<K> {
         share.min(slice).min(budget)
     }
 
-    /// Charges the current entity for the time since the last account.
+    /// Charges the current entity for the time since the last charge.
     fn account(&mut self, now: Time) {
         if let Some(current) = &mut self.current {
             let ran = now.since_ns(current.accounted);
@@ -255,7 +255,7 @@ impl<K: PartialEq> RunQueue<K> {
         }
     }
 
-    /// Brings back capped entities whose next share is due.
+    /// Requeues throttled entities whose replenishment is due.
     fn unpark(&mut self, now: Time) {
         let mut index = 0;
         while let Some(entity) = self.parked.get_mut(index) {
@@ -274,7 +274,7 @@ impl<K: PartialEq> RunQueue<K> {
         }
     }
 
-    /// The current entity gives the CPU away: it comes after all that wait. Ask [`RunQueue::choose`] next.
+    /// Yields: moves the current entity behind all that wait. Call [`RunQueue::choose`] next.
     pub fn yield_current(&mut self, now: Time) {
         self.account(now);
         let last = self.ready.iter().map(|entity| entity.virtual_ns).max();
@@ -286,8 +286,8 @@ impl<K: PartialEq> RunQueue<K> {
         }
     }
 
-    /// Takes an entity that waits out of the queue: it was paused, or ends, or is to move. None if it is not waiting
-    /// here; the current entity leaves by [`RunQueue::choose`].
+    /// Removes and returns an entity that waits or is throttled, because it was paused, ends or moves. None if it does
+    /// not wait here; the current entity leaves by [`RunQueue::choose`].
     pub fn remove(&mut self, key: &K, now: Time) -> Option<Entity<K>> {
         self.account(now);
         let mut entity = match self.ready.iter().position(|entity| entity.key() == key) {
@@ -301,9 +301,11 @@ impl<K: PartialEq> RunQueue<K> {
         Some(entity)
     }
 
-    /// Changes the settings of an entity that waits or runs here. Gives it back if it waits and may not be here any
-    /// more. If it runs and may not be here any more, the core asks [`RunQueue::choose`] with `can_run` false and
-    /// inserts what it gets back elsewhere: [`Settings::allows`] of [`RunQueue::current`] tells.
+    /// Changes the parameters of an entity in this queue. Removes and returns it if it waits and its new hard affinity
+    /// forbids this CPU.
+    ///
+    /// If the current entity may not run here any more ([`Settings::allows`]), the core calls [`RunQueue::choose`] with
+    /// `can_run` false and inserts the entity elsewhere.
     pub fn change(&mut self, key: &K, settings: Settings, now: Time) -> Option<Entity<K>> {
         self.account(now);
         let all = self.ready.iter_mut().chain(&mut self.parked);
@@ -317,8 +319,8 @@ impl<K: PartialEq> RunQueue<K> {
         if settings.allows(self.cpu) { None } else { self.remove(key, now) }
     }
 
-    /// Gives up an entity that waits, for another CPU that has less to do: one that may run there and that `may` agrees
-    /// to, by preference one that rather runs there, and of those the one that would run here last.
+    /// Removes and returns a waiting entity for the CPU `to` (work stealing): one that may run there and that `may`
+    /// accepts. An entity with `to` in its soft affinity comes first, then the one that would run here last.
     pub fn give(&mut self, to: CpuId, now: Time, may: impl Fn(&K) -> bool) -> Option<Entity<K>> {
         self.account(now);
         let candidates = self.ready.iter().enumerate();

@@ -1,4 +1,5 @@
-//! Whole schedules, played event by event: the way the core drives the policy, with invariants checked at each step.
+//! Whole schedules, simulated event by event in the way that the core drives a run queue, with invariants at each
+//! step.
 
 use proptest::prelude::*;
 use xenolith_hal::{CpuId, Time};
@@ -9,7 +10,7 @@ use xenolith_sched::{
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 
-/// What a task does: runs for a while, then sleeps for a while; without sleep it runs for ever.
+/// Workload of a task: it runs for a while, then sleeps for a while; without sleep it runs for ever.
 #[derive(Clone, Copy, Debug)]
 struct Habit {
     run_ns: u64,
@@ -21,7 +22,7 @@ const BUSY: Habit = Habit { run_ns: u64::MAX, sleep_ns: None };
 struct Task {
     habit: Habit,
     settings: Settings,
-    /// The policy's value while it sleeps.
+    /// The entity while the task sleeps.
     asleep: Option<Entity<usize>>,
     wakes: u64,
     left_to_run: u64,
@@ -65,7 +66,7 @@ impl Machine {
         self.cpus.iter().map(|cpu| cpu.queue.load()).collect()
     }
 
-    /// Lets a CPU ask the policy, as the core's loop does.
+    /// Has a CPU reschedule, as the core's run loop does.
     fn ask(&mut self, cpu: usize) {
         let now = Time(self.now);
         let can_run = self.cpus[cpu].running.is_none_or(|task| self.tasks[task].left_to_run > 0);
@@ -109,7 +110,7 @@ impl Machine {
         }
     }
 
-    /// Idle CPUs take work from busy ones.
+    /// Steals work for idle CPUs.
     fn pull(&mut self) {
         for cpu in 0..self.cpus.len() {
             let mut loads = self.loads();

@@ -1,55 +1,56 @@
-//! What is accounted for a unit: virtual time, and what is left of its domain's cap.
+//! The accounting of a unit: its virtual time, and its portion of the domain's cap.
 
 use xenolith_hal::Time;
 
 use super::options::Parameters;
 use crate::{RATELIMIT_NS, SLICE_NS, WEIGHT_DEFAULT};
 
-/// The virtual time at which everything starts; high enough that what lies a little before it is no negative number.
+/// Virtual time of a queue at its start; high enough that subtracting a wake bonus from it does not underflow.
 pub(super) const START: u64 = 1 << 50;
 
-/// Binary digits behind the point of the inverse weight.
+/// Fractional bits of [`Account::rate`].
 const FRACTION: u32 = 32;
 
-/// What credit2 accounts for a unit.
+/// The accounting state of a unit.
 #[derive(Debug)]
 pub struct Account {
     pub(super) parameters: Parameters,
-    /// Virtual nanoseconds for one of a CPU, with [`FRACTION`] digits behind the point.
+    /// Virtual nanoseconds for one nanosecond on a CPU, as a fixed-point number with [`FRACTION`] fractional bits.
     rate: u64,
-    /// How much it has had, for its weight.
+    /// CPU time that it has had, scaled by the inverse of its weight.
     pub(super) virtual_ns: u64,
-    /// Up to where it catches up after it was moved here: its queue has promised it that much.
-    pub(super) promised_ns: u64,
-    /// What is left of its last portion of the domain's pot, if that has a cap. Below 0 after it ran too long.
+    /// Virtual time up to which it counts in its queue's migration debt; 0 for no debt.
+    pub(super) debt_until_ns: u64,
+    /// What is left of the last portion that it drew from the domain's [`Pot`], if the domain is capped. Below 0 after
+    /// an overrun.
     pub(super) allowance_ns: i64,
 }
 
 impl Account {
-    /// Of a unit that never ran.
+    /// Makes the account of a unit that never ran.
     pub(super) fn new(parameters: &Parameters) -> Self {
         let rate = rate(parameters.weight);
-        Self { parameters: parameters.clone(), rate, virtual_ns: START, promised_ns: 0, allowance_ns: 0 }
+        Self { parameters: parameters.clone(), rate, virtual_ns: START, debt_until_ns: 0, allowance_ns: 0 }
     }
 
-    /// Changes what is set of it.
+    /// Applies changed parameters.
     pub(super) fn set(&mut self, parameters: &Parameters) {
         self.give_back();
         self.rate = rate(parameters.weight);
         self.parameters = parameters.clone();
     }
 
-    /// The weight, at least 1.
+    /// Returns the weight, at least 1.
     pub(super) fn weight(&self) -> u64 {
         u64::from(self.parameters.weight.max(1))
     }
 
-    /// Virtual time for this much time on a CPU.
+    /// Converts time on a CPU to virtual time.
     pub(super) fn to_virtual(&self, ns: u64) -> u64 {
         u64::try_from((u128::from(ns) * u128::from(self.rate)) >> FRACTION).unwrap_or(u64::MAX)
     }
 
-    /// Charges `ns` on a CPU.
+    /// Charges `ns` nanoseconds of CPU time.
     pub(super) fn charge(&mut self, ns: u64) {
         self.virtual_ns = self.virtual_ns.saturating_add(self.to_virtual(ns));
         if self.is_capped() {
@@ -57,25 +58,25 @@ impl Account {
         }
     }
 
-    /// What of its queue's promise is open, in virtual nanoseconds times its weight.
+    /// Returns its part of the queue's migration debt, in virtual nanoseconds times its weight.
     pub(super) fn debt(&self) -> u128 {
-        u128::from(self.promised_ns.saturating_sub(self.virtual_ns)) * u128::from(self.weight())
+        u128::from(self.debt_until_ns.saturating_sub(self.virtual_ns)) * u128::from(self.weight())
     }
 
-    /// Returns its time slice in nanoseconds: less for a small weight, so that it need not wait as long.
+    /// Returns its time slice in nanoseconds; shorter for a small weight, so that it waits less long for the next one.
     pub(super) fn slice_ns(&self) -> u64 {
         let weight = self.weight().min(u64::from(WEIGHT_DEFAULT));
         (SLICE_NS * weight / u64::from(WEIGHT_DEFAULT)).max(RATELIMIT_NS)
     }
 
-    /// Whether its domain has a cap.
+    /// Returns whether its domain has a cap.
     pub(super) fn is_capped(&self) -> bool {
         self.parameters.pot.as_ref().is_some_and(|pot| pot.cap_percent() != 0)
     }
 
-    /// Sees to it that it may run, with a new portion if need be.
+    /// Draws a new portion from the domain's pot if the last one is used up.
     ///
-    /// **Errors:** when it may run again.
+    /// **Errors:** the pot is empty; the time of its next replenishment.
     pub(super) fn may_run(&mut self, now: Time) -> Result<(), Time> {
         let Some(pot) = self.parameters.pot.as_ref().filter(|_| self.is_capped()) else { return Ok(()) };
         if self.allowance_ns > 0 {
@@ -86,14 +87,14 @@ impl Account {
         Ok(())
     }
 
-    /// Gives back what it did not use: it wants no CPU.
+    /// Returns the unused portion to the pot, because the unit blocks.
     pub(super) fn give_back(&mut self) {
         if let Some(pot) = &self.parameters.pot {
             pot.give_back(core::mem::take(&mut self.allowance_ns));
         }
     }
 
-    /// When its portion will be used up, running from now on.
+    /// Returns when its portion is used up if it runs from `now` on; [`Time::NEVER`] without a cap.
     pub(super) fn runs_out(&self, now: Time) -> Time {
         if self.is_capped() { now.after_ns(u64::try_from(self.allowance_ns).unwrap_or(0)) } else { Time::NEVER }
     }

@@ -1,4 +1,4 @@
-//! How much a queue carries, and what it gives to others.
+//! Load balancing between run queues: the load of a queue, and when a unit migrates.
 
 use alloc::boxed::Box;
 
@@ -10,14 +10,14 @@ use super::queue::Credit2;
 use crate::policy::{Hint, Policy, Unit, UnitId};
 use crate::{Cpus, WEIGHT_DEFAULT};
 
-/// For how long the units of one queue must have had nothing while those of another had their shares, in nanoseconds,
-/// before one of these is moved there; shifted by what is set for the pool.
+/// Lag between the virtual times of two queues, in nanoseconds of CPU time, from which on a unit migrates; shifted by
+/// [`Options::balance_over`] or [`Options::balance_under`].
 const LAG_NS: u64 = 160_000_000;
 
-/// How far, in virtual time, the clock of a queue may be behind that of another one.
+/// The most that a queue's virtual time may be behind another's when a unit migrates; older lag is forgotten.
 const FORGOTTEN_NS: u64 = 100_000_000;
 
-/// The load of a queue: the weights of the units that want a CPU, now and on average.
+/// The load of a queue: the sum of the weights of its runnable units, now and as a moving average.
 #[derive(Debug, Default)]
 pub(super) struct Load {
     weight: u64,
@@ -26,14 +26,15 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// A unit of this weight begins to want a CPU, or ends.
+    /// Adds the weight of a unit that becomes runnable (`more`), or subtracts that of one that no longer is.
     pub(super) fn change(&mut self, weight: u64, more: bool, now: Time, options: &Options) {
         self.average = self.average_at(now, options);
         self.since = self.since.max(now);
         self.weight = if more { self.weight.saturating_add(weight) } else { self.weight.saturating_sub(weight) };
     }
 
-    /// The average: what was before one window ago counts no more, and in between the less the longer ago.
+    /// Returns the moving average of the load at `now`. Load older than one window (`credit2_load_window_shift`) counts
+    /// nothing; in between its part falls linearly.
     pub(super) fn average_at(&self, now: Time, options: &Options) -> u64 {
         let shift = options.load_window_shift.min(63);
         let window = 1u64 << shift;
@@ -42,41 +43,42 @@ impl Load {
         u64::try_from(mixed >> shift).unwrap_or(u64::MAX)
     }
 
-    /// Returns the sum of the weights of the units that want a CPU now.
+    /// Returns the sum of the weights of the runnable units.
     pub(super) const fn weight(&self) -> u64 {
         self.weight
     }
 }
 
-/// How much better it were if a unit went from one queue to another: the more, the less the units here have had for
-/// their weights than those there.
+/// Returns the gain of a migration between two queues: how far the virtual time of `from` is behind that of `to`. 0 if
+/// that is within `slack`, or if `to` has no CPU.
 pub(super) fn gain(from: &Hint, to: &Hint, slack: u64, now: Time) -> u64 {
     let lag = clock(to, now).saturating_sub(clock(from, now));
     if to.cpus > 0 && lag > virtual_for(from, slack) { lag } else { 0 }
 }
 
-/// A queue's clock as it should be by now: one whose units run without an end to their slices says nothing for long.
+/// Extrapolates a queue's virtual time from its hint to `now`.
 fn clock(of: &Hint, now: Time) -> u64 {
     of.clock.saturating_add(virtual_for(of, now.since_ns(of.since)))
 }
 
-/// How far a queue's clock goes in this much time.
+/// Converts time to a queue's virtual time by the speed in its hint.
 fn virtual_for(hint: &Hint, ns: u64) -> u64 {
     u64::try_from((u128::from(ns) * u128::from(hint.speed)) >> SPEED_BITS).unwrap_or(u64::MAX)
 }
 
-/// Binary digits behind the point of a queue's speed.
+/// Fractional bits of a queue's speed.
 const SPEED_BITS: u32 = 16;
 
 impl Credit2 {
-    /// The queue's virtual time as others see it: that much less as units that were moved here have to catch up.
+    /// Returns the virtual time that the queue publishes: its own, less the debt of units that migrated here and still
+    /// have to catch up, spread over `weight`.
     pub(super) fn clock(&self, weight: u64) -> u64 {
         let debt = if self.debt == 0 { 0 } else { self.debt / u128::from(weight.max(1)) };
         let debt = u64::try_from(debt).unwrap_or(u64::MAX);
         self.virtual_ns.saturating_add(self.offset_ns).saturating_sub(debt)
     }
 
-    /// For how long its units must have had nothing before one of them is moved, in nanoseconds.
+    /// Returns the lag behind another queue that is tolerated before a unit migrates, in nanoseconds of CPU time.
     pub(super) fn lag_allowed(&self) -> u64 {
         let over = self.load.weight() > 0 && self.count >= self.seats.members().count();
         let shift = if over { self.options.balance_over } else { self.options.balance_under };
@@ -84,23 +86,24 @@ impl Credit2 {
         if shift < 0 { LAG_NS >> by } else { LAG_NS << by }
     }
 
-    /// A unit that was moved here is to catch up with the queue's virtual time.
-    pub(super) fn promise(&mut self, id: UnitId) {
+    /// Adds a migrated unit's lag behind the queue's virtual time to the queue's debt.
+    pub(super) fn add_debt(&mut self, id: UnitId) {
         if let Some(unit) = self.units.get_mut(id) {
-            unit.account.promised_ns = self.virtual_ns;
+            unit.account.debt_until_ns = self.virtual_ns;
             self.debt = self.debt.saturating_add(unit.account.debt());
         }
     }
 
-    /// A unit catches up no more: it sleeps or goes.
-    pub(super) fn break_promise(&mut self, id: UnitId) {
+    /// Removes a unit's remaining lag from the queue's debt: it blocks or leaves.
+    pub(super) fn clear_debt(&mut self, id: UnitId) {
         if let Some(unit) = self.units.get_mut(id) {
             self.debt = self.debt.saturating_sub(unit.account.debt());
-            unit.account.promised_ns = 0;
+            unit.account.debt_until_ns = 0;
         }
     }
 
-    /// How fast the queue's clock goes: as its weights say while units wait, and as the fastest that runs otherwise.
+    /// Returns how fast the queue's virtual time advances, with [`SPEED_BITS`] fractional bits: by the sum of the
+    /// weights while units wait, otherwise by the fastest running unit.
     pub(super) fn speed(&self, cpus: u32, weight: u64) -> u64 {
         if self.ready.waiting() > 0 {
             let own = u64::from(WEIGHT_DEFAULT).saturating_mul(u64::from(cpus)) << SPEED_BITS;

@@ -1,4 +1,4 @@
-//! What a CPU does next.
+//! The scheduling decision of a CPU: preempting, picking the next unit, saving the last one.
 
 use xenolith_hal::{CpuId, Time};
 
@@ -11,22 +11,23 @@ impl Credit2 {
     pub(super) fn decide(&mut self, cpu: CpuId, now: Time, can_run: bool, asks: &mut Cpus) -> Decision {
         self.seats.answered(cpu);
         self.charge(cpu, now);
-        let was_told = self.seats.get(cpu).map_or(Time::NEVER, |seat| seat.told);
+        let last_deadline = self.seats.get(cpu).map_or(Time::NEVER, |seat| seat.deadline);
         let left = self.end_current(cpu, now, can_run);
         let busy = self.seats.get(cpu).is_some_and(|seat| seat.current.is_some());
         let next = if busy { Next::Keep } else { self.start_next(cpu, now) };
         let deadline = self.deadline(cpu, now, left);
         if let Some(seat) = self.seats.get_mut(cpu) {
-            seat.told = deadline;
+            seat.deadline = deadline;
         }
-        if self.ready.waiting() > 0 && (next != Next::Keep || was_told <= now) {
-            // Others may be free, or further ahead of those that wait than the unit that has just made room.
-            self.press(now, asks);
+        if self.ready.waiting() > 0 && (next != Next::Keep || last_deadline <= now) {
+            // Other CPUs may be free, or run units further ahead of the waiting ones than the one just preempted.
+            self.place_waiting(now, asks);
         }
         Decision { next, deadline, left }
     }
 
-    /// Takes the CPU from the unit that has it if it wants it no more, may not have it, or is to make room.
+    /// Preempts the current unit if it blocks, may not run here, or has to yield to a waiting unit. Returns the unit
+    /// that leaves.
     fn end_current(&mut self, cpu: CpuId, now: Time, can_run: bool) -> Option<UnitId> {
         let id = self.seats.get(cpu)?.current?;
         let allowed = self.seats.members().contains(cpu);
@@ -40,7 +41,7 @@ impl Credit2 {
         let unit = self.units.get_mut(id)?;
         unit.standing = Standing::Leaving { from: cpu, wants: can_run };
         unit.last = Some(cpu);
-        self.carry(id, false, now);
+        self.update_load(id, false, now);
         Some(id)
     }
 
@@ -60,7 +61,7 @@ impl Credit2 {
         false
     }
 
-    /// Gives the CPU to the first that may have it.
+    /// Switches to the runnable unit with the least virtual time that may run here.
     fn start_next(&mut self, cpu: CpuId, now: Time) -> Next {
         if !self.seats.members().contains(cpu) {
             return Next::Idle;
@@ -69,7 +70,7 @@ impl Credit2 {
             self.ready.remove(&mut self.units, id);
             let Some(unit) = self.units.get_mut(id) else { break };
             if let Err(until) = unit.account.may_run(now) {
-                self.carry(id, false, now);
+                self.update_load(id, false, now);
                 self.park(id, until);
                 continue;
             }
@@ -104,8 +105,8 @@ impl Credit2 {
         slice.max(least.min(slice)).min(account.runs_out(now)).max(now.after_ns(1))
     }
 
-    /// The unit that left a CPU is in memory: it waits, stands aside or sleeps.
-    pub(super) fn bring_back(&mut self, cpu: CpuId, now: Time, asks: &mut Cpus) -> Option<UnitId> {
+    /// Requeues the unit that left a CPU, once its registers are saved: it waits, is parked or sleeps.
+    pub(super) fn requeue(&mut self, cpu: CpuId, now: Time, asks: &mut Cpus) -> Option<UnitId> {
         let id = self.seats.saved(cpu)?;
         let unit = self.units.get_mut(id)?;
         let wants = matches!(unit.standing, Standing::Leaving { wants: true, .. });
@@ -114,13 +115,13 @@ impl Credit2 {
             let _ = self.make_ready(id, now, MEMORY_NS, asks);
         } else {
             unit.account.give_back();
-            self.break_promise(id);
+            self.clear_debt(id);
         }
         Some(id)
     }
 
-    /// The unit that has a CPU comes after all that wait for it.
-    pub(super) fn step_back(&mut self, cpu: CpuId, now: Time) {
+    /// Moves the current unit behind all units that wait for its CPU (yield).
+    pub(super) fn yield_current(&mut self, cpu: CpuId, now: Time) {
         self.charge(cpu, now);
         let first = self.ready.first_for(&self.units, cpu);
         let (Some(((first, _), _)), Some(seat)) = (first, self.seats.get_mut(cpu)) else { return };

@@ -1,14 +1,14 @@
-//! Credit2: CPUs by weight, for general use.
+//! Credit2: proportional share by weight, for general use. Stands for Xen's credit2.
 //!
-//! A unit's credit is its virtual time: it advances while the unit runs, the slower the greater its weight, and the one
-//! that is furthest behind runs next. So credits are never handed out to all units at once, and every decision costs
-//! O(log n) in the units that wait. A unit that wakes up comes a little before units that ran all the time. It preempts
-//! the running unit that is furthest ahead, but not before that had its CPU for the rate limit. While no unit waits, no
-//! slice ends and no timer is set.
+//! A unit's credit is its virtual time: it advances while the unit runs, slower for a greater weight, and the unit with
+//! the least virtual time runs next. So there is no credit reset over all units, and a decision costs O(log n) in the
+//! units that wait. A unit that wakes up starts a little behind units that ran all the time. It preempts the running
+//! unit that is furthest ahead of it, once that has run for the rate limit. While no unit waits, no time slice ends and
+//! no timer is set.
 //!
-//! The CPUs of a socket share a run queue, so most placing is done by the CPU that becomes free. Between queues work moves
-//! when a CPU has none, when a unit wakes up and another queue has a free CPU, and when the units of one queue have had
-//! less for their weights than those of another.
+//! The CPUs of a socket share a run queue, so a CPU that becomes free finds most of its work in its own queue. A unit
+//! migrates to another queue in three cases: a CPU is idle (work stealing), the unit wakes up and only another queue
+//! has an idle CPU, or the virtual time of its queue lags behind that of another one (load balancing).
 
 mod account;
 mod balance;
@@ -23,12 +23,12 @@ pub use options::{CAP_PERIOD_DEFAULT_NS, Options, Parameters};
 pub use pot::Pot;
 pub use queue::Credit2;
 
-/// How much time on a CPU a unit that wakes up may be behind units that ran all the time.
+/// CPU time by which a unit that wakes up may be behind units that ran all the time.
 const WAKE_BONUS_NS: u64 = crate::SLICE_NS / 2;
-/// How far, in virtual time, a running one must be ahead of one that waits to lose the CPU to it before its slice ends.
+/// Virtual time by which the running unit must be ahead of a waiting one to be preempted before its slice ends.
 const MARGIN_NS: u64 = crate::RATELIMIT_NS;
-/// How much time on a CPU a unit may be behind or ahead of its queue: what happened longer ago is forgotten, so that
-/// nobody catches up at a stretch.
+/// CPU time by which a unit may be behind or ahead of its queue. Older differences are forgotten, so that a unit that
+/// catches up does not keep a CPU for longer than this.
 const MEMORY_NS: u64 = 5 * crate::SLICE_NS;
-/// How often a queue in which units wait looks whether another one has less to do.
+/// Interval of load balancing of a queue in which units wait.
 const BALANCE_NS: u64 = 10_000_000;

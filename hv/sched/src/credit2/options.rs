@@ -1,4 +1,4 @@
-//! What is set for a pool, and what is set of a unit.
+//! Options of a CPU pool, and scheduling parameters of a unit.
 
 use alloc::sync::Arc;
 
@@ -6,38 +6,38 @@ use super::pot::Pot;
 use crate::policy::Sharing;
 use crate::{CAP_PERIOD_NS, RATELIMIT_NS, WEIGHT_DEFAULT};
 
-/// What is set for a pool.
+/// Options of a CPU pool. The defaults are those of Xen 4.17, unless a field says otherwise.
+///
+/// **Source:** Xen's command-line manual.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Which CPUs share a run queue.
-    ///
-    /// **Source:** Xen's command line, `credit2_runqueue=`.
+    /// CPUs that share a run queue: `credit2_runqueue=`, default `socket`.
     pub sharing: Sharing,
-    /// How many CPUs share one at most.
-    ///
-    /// **Source:** Xen's command line, `sched_credit2_max_cpus_runqueue=`.
+    /// The most CPUs that share a run queue: `sched_credit2_max_cpus_runqueue=`, default 16.
     pub most_cpus: u32,
-    /// How long a unit runs at least before another one takes its CPU, in nanoseconds; 0 for no limit.
-    ///
-    /// **Source:** Xen's command line, `sched_ratelimit_us=`.
+    /// Rate limit: the least time that a unit runs before it is preempted, in nanoseconds; 0 for no limit.
+    /// `sched_ratelimit_us=`, default 1000 µs; a toolstack may set 0 or 100 to 500,000 µs
+    /// (`XEN_SYSCTL_SCHED_RATELIMIT_MIN`, `_MAX` in `sysctl.h`).
     pub ratelimit_ns: u64,
-    /// Over how long the load of a queue is averaged, as a power of two in nanoseconds.
-    ///
-    /// **Source:** Xen's command line, `credit2_load_window_shift=`.
+    /// Window of the load average, as a power of two in nanoseconds: `credit2_load_window_shift=`, default 30, which is
+    /// 1.07 s.
     pub load_window_shift: u32,
-    /// How far a queue that has fewer units than CPUs must be behind another one before a unit is moved there: 160 ms of
-    /// service times two to this power.
+    /// Lag behind another queue that a queue with fewer units than CPUs tolerates before a unit migrates: 160 ms of CPU
+    /// time times two to this power. `credit2_balance_under=`, default 0.
     ///
-    /// **Source:** Xen's command line, `credit2_balance_under=`.
+    /// **Source:** the default is what Xen 4.17 prints at boot (`underload_balance_tolerance`); the manual has the name
+    /// only.
     pub balance_under: i32,
-    /// The same for a queue that has more.
+    /// Lag that a queue with at least as many units as CPUs tolerates: 160 ms of CPU time times two to this power.
+    /// `credit2_balance_over=`, default -3.
     ///
-    /// **Source:** Xen's command line, `credit2_balance_over=`.
+    /// **Source:** the default is what Xen 4.17 prints at boot (`overload_balance_tolerance`); the manual has the name
+    /// only.
     pub balance_over: i32,
-    /// How much further behind a unit must be to be taken to another CPU than its last one, in virtual
-    /// nanoseconds.
+    /// Migration resistance: virtual time by which a unit must be further behind to preempt on another CPU than its
+    /// last one, in nanoseconds. `sched_credit2_migrate_resist=`, in µs.
     ///
-    /// **Source:** Xen's command line, `sched_credit2_migrate_resist=`.
+    /// **Source:** the manual gives neither unit nor default; 500 µs is this policy's choice.
     pub migrate_resist_ns: u64,
 }
 
@@ -55,12 +55,12 @@ impl Default for Options {
     }
 }
 
-/// What a toolstack sets of a unit.
+/// Scheduling parameters of a unit, set by the toolstack.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    /// Twice as much means twice the time; at least 1.
+    /// Share of the CPUs relative to other units; at least 1. Twice the weight is twice the time.
     pub weight: u16,
-    /// What the domain's units may use together, if it has a cap.
+    /// Budget that the units of a capped domain share; None without a cap.
     pub pot: Option<Arc<Pot>>,
 }
 
@@ -71,14 +71,14 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Of a unit of a domain without a cap.
+    /// Makes the parameters of a unit of a domain without a cap; a weight of 0 counts as 1.
     #[must_use]
     pub fn of_weight(weight: u16) -> Self {
         Self { weight: weight.max(1), pot: None }
     }
 }
 
-/// The period over which caps are kept, in nanoseconds, if nobody sets another one.
+/// Period over which a cap is enforced, in nanoseconds, unless the pool has another one.
 ///
-/// **Source:** Xen's command line, `credit2_cap_period_ms=`.
+/// **Source:** Xen's command-line manual, `credit2_cap_period_ms`: 10 ms.
 pub const CAP_PERIOD_DEFAULT_NS: u64 = CAP_PERIOD_NS;

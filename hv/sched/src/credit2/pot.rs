@@ -1,34 +1,35 @@
-//! What the units of a capped domain may use together in each period.
+//! The budget that the units of a capped domain share in each period.
 
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use xenolith_hal::Time;
 
-/// The least that a unit takes at a time, in nanoseconds, unless less is there.
+/// Smallest portion that a unit draws at a time, in nanoseconds, unless less is left.
 const LEAST_DRAW_NS: i64 = 100_000;
 
-/// A domain's allowance. Its units, on whatever CPUs, take portions of it; what is not used is not saved up for the next
-/// period, and what was used too much is missing from it.
+/// The budget of a capped domain. Its units draw portions of it on whatever CPUs they run. Unused budget is lost at the
+/// end of the period; an overrun is subtracted from the next one.
 #[derive(Debug)]
 pub struct Pot {
-    /// Percent of one CPU, 0 for no cap.
+    /// Cap in percent of one CPU; 0 for no cap.
     cap_percent: u32,
     units: u32,
     period_ns: u64,
     left_ns: AtomicI64,
-    /// When it is filled up next.
+    /// Time of the next replenishment, in nanoseconds.
     next: AtomicU64,
 }
 
 impl Pot {
-    /// Makes the allowance of a domain of `units` units. `cap_percent` is in percent of one CPU: 250 for two and a half.
+    /// Makes the budget of a domain of `units` units. `cap_percent` is in percent of one CPU (250 is two and a half
+    /// CPUs), `period_ns` in nanoseconds.
     #[must_use]
     pub fn new(cap_percent: u32, units: u32, period_ns: u64) -> Self {
         let (left_ns, next) = (AtomicI64::new(0), AtomicU64::new(0));
         Self { cap_percent, units: units.max(1), period_ns: period_ns.max(1), left_ns, next }
     }
 
-    /// The cap in percent of one CPU.
+    /// Returns the cap in percent of one CPU; 0 for no cap.
     #[must_use]
     pub const fn cap_percent(&self) -> u32 {
         self.cap_percent
@@ -39,7 +40,7 @@ impl Pot {
         i64::try_from(quota).unwrap_or(i64::MAX)
     }
 
-    /// Fills it up if that is due.
+    /// Replenishes the budget if a period has ended.
     fn refill(&self, now: Time) {
         let next = self.next.load(Ordering::Acquire);
         if now.0 < next {
@@ -48,7 +49,7 @@ impl Pot {
         // The first fill starts the periods.
         let (start, periods) = if next == 0 { (now.0, 1) } else { (next, (now.0 - next) / self.period_ns + 1) };
         let then = start.saturating_add(periods.saturating_mul(self.period_ns));
-        // One of those who see that it is due fills it; for the others it has been filled.
+        // Of the CPUs that see the replenishment due, one does it; the others find it done.
         if self.next.compare_exchange(next, then, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             let (quota, times) = (self.quota(), i64::try_from(periods).unwrap_or(i64::MAX));
             let fill = |left: i64| Some(left.saturating_add(quota.saturating_mul(times)).min(quota));
@@ -56,10 +57,10 @@ impl Pot {
         }
     }
 
-    /// Takes a portion for one unit, in nanoseconds. `owed` is what the unit used too much before; it is paid first.
-    /// None if nothing is left: the next time to try.
+    /// Draws a portion for one unit and returns its length in nanoseconds. `owed` is the unit's overrun in nanoseconds;
+    /// it is paid first.
     ///
-    /// **Errors:** the time of the next period.
+    /// **Errors:** the budget is used up; the time of the next replenishment.
     pub fn draw(&self, owed: i64, now: Time) -> Result<i64, Time> {
         self.refill(now);
         let portion = (self.quota() / i64::from(self.units)).max(LEAST_DRAW_NS);
@@ -73,7 +74,7 @@ impl Pot {
         if drawn > 0 { Ok(drawn) } else { Err(Time(self.next.load(Ordering::Acquire))) }
     }
 
-    /// Gives back what a unit did not use; less than 0 is what it used too much.
+    /// Returns `ns` nanoseconds that a unit did not use; a negative value is its overrun.
     pub fn give_back(&self, ns: i64) {
         self.left_ns.fetch_add(ns, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! The run queue: its parts, and what is not a decision.
+//! The run queue: its state, and the calls that are not scheduling decisions.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -22,18 +22,18 @@ pub struct Credit2 {
     pub(super) options: Options,
     pub(super) seats: Seats,
     pub(super) units: Units<Account>,
-    /// How many units are here.
+    /// Number of units in the queue, asleep or not.
     pub(super) count: u32,
     pub(super) ready: Classes,
-    /// Units that wait for the next period of their cap.
+    /// Parked units: they wait for the replenishment of their domain's cap.
     pub(super) parked: Heap<ByTime>,
-    /// The queue's virtual time: it never goes back, and units that wake up start near it.
+    /// Virtual time of the queue. It never goes back; units that wake up start near it.
     pub(super) virtual_ns: u64,
-    /// What is added to virtual time here to compare it with other queues'.
+    /// Added to virtual times of this queue to make them comparable with other queues'.
     pub(super) offset_ns: u64,
-    /// What units that were moved here have to catch up, in virtual nanoseconds times their weights.
+    /// Migration debt: lag of units that migrated here and have to catch up, in virtual nanoseconds times weight.
     pub(super) debt: u128,
-    /// Tells units of the same virtual time apart: who came first.
+    /// Sequence number that orders units of equal virtual time first come, first served.
     pub(super) turn: u64,
     pub(super) load: Load,
     pub(super) next_balance: Time,
@@ -82,7 +82,7 @@ impl Policy for Credit2 {
         self.charge(cpu, now);
         self.seats.remove(cpu);
         self.seats.ask(cpu, asks);
-        self.press(now, asks);
+        self.place_waiting(now, asks);
     }
 
     fn cpus(&self) -> &Cpus {
@@ -115,7 +115,7 @@ impl Policy for Credit2 {
             Standing::Waiting | Standing::Parked => {
                 unit.standing = Standing::Asleep;
                 let placed = self.make_ready(id, now, super::MEMORY_NS, asks);
-                self.promise(id);
+                self.add_debt(id);
                 Ok(placed)
             }
             _ => Ok(Placed::Well),
@@ -127,14 +127,14 @@ impl Policy for Credit2 {
             Standing::Running(_) | Standing::Leaving { .. } => return None,
             Standing::Waiting => {
                 self.ready.remove(&mut self.units, id);
-                self.carry(id, false, now);
+                self.update_load(id, false, now);
             }
             Standing::Parked => self.parked.remove(&mut self.units, id),
             Standing::Asleep => {}
         }
         self.ready.part(&self.units, id);
         self.count = self.count.saturating_sub(1);
-        self.break_promise(id);
+        self.clear_debt(id);
         let mut unit = self.units.take(id)?;
         unit.account.virtual_ns = unit.account.virtual_ns.saturating_add(self.offset_ns);
         Some(unit)
@@ -153,7 +153,7 @@ impl Policy for Credit2 {
     }
 
     fn sleep(&mut self, id: UnitId, now: Time, asks: &mut Cpus) {
-        self.fall_asleep(id, now, asks);
+        self.block(id, now, asks);
     }
 
     fn set(
@@ -168,7 +168,7 @@ impl Policy for Credit2 {
     }
 
     fn yield_cpu(&mut self, cpu: CpuId, now: Time) {
-        self.step_back(cpu, now);
+        self.yield_current(cpu, now);
     }
 
     fn choose(&mut self, cpu: CpuId, now: Time, can_run: bool, asks: &mut Cpus) -> Decision {
@@ -176,7 +176,7 @@ impl Policy for Credit2 {
     }
 
     fn saved(&mut self, cpu: CpuId, now: Time, asks: &mut Cpus) -> Option<UnitId> {
-        self.bring_back(cpu, now, asks)
+        self.requeue(cpu, now, asks)
     }
 
     fn current(&self, cpu: CpuId) -> Option<UnitId> {
@@ -243,7 +243,7 @@ impl Policy for Credit2 {
 }
 
 impl Credit2 {
-    /// Charges the unit that has a CPU for the time since the last account.
+    /// Charges the current unit of a CPU for the time since the last charge.
     pub(super) fn charge(&mut self, cpu: CpuId, now: Time) {
         let Some(seat) = self.seats.get_mut(cpu) else { return };
         let ran = now.since_ns(seat.accounted);
@@ -253,22 +253,22 @@ impl Credit2 {
         unit.account.charge(ran);
         self.debt = self.debt.saturating_sub(owed - unit.account.debt().min(owed));
         if self.ready.waiting() == 0 {
-            // Nobody waits: whoever runs runs at nobody's expense.
+            // No unit waits, so the running one is at no other's expense.
             self.virtual_ns = self.virtual_ns.max(unit.account.virtual_ns);
         }
         let least = self.virtual_ns.saturating_sub(unit.account.to_virtual(super::MEMORY_NS));
         unit.account.virtual_ns = unit.account.virtual_ns.max(least);
     }
 
-    /// The virtual time of the unit that has a CPU, as it is now.
+    /// Returns the virtual time of the current unit of a CPU at `now`; None if the CPU is idle.
     pub(super) fn virtual_of(&self, cpu: CpuId, now: Time) -> Option<u64> {
         let seat = self.seats.get(cpu)?;
         let account = &self.units.get(seat.current?)?.account;
         Some(account.virtual_ns.saturating_add(account.to_virtual(now.since_ns(seat.accounted))))
     }
 
-    /// A unit begins to want a CPU, or ends.
-    pub(super) fn carry(&mut self, id: UnitId, wants: bool, now: Time) {
+    /// Adds a unit's weight to the queue's load when it becomes runnable (`wants`), or subtracts it.
+    pub(super) fn update_load(&mut self, id: UnitId, wants: bool, now: Time) {
         if let Some(unit) = self.units.get(id) {
             self.load.change(unit.account.weight(), wants, now, &self.options);
         }

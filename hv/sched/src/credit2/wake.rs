@@ -1,4 +1,4 @@
-//! Units that begin and cease to want a CPU, and the CPUs that are asked because of it.
+//! Wake-up, blocking and changes of units, and the CPUs that must reschedule because of them.
 
 use alloc::collections::TryReserveError;
 
@@ -23,12 +23,12 @@ impl Credit2 {
         }
     }
 
-    pub(super) fn fall_asleep(&mut self, id: UnitId, now: Time, asks: &mut Cpus) {
+    pub(super) fn block(&mut self, id: UnitId, now: Time, asks: &mut Cpus) {
         let Some(unit) = self.units.get_mut(id) else { return };
         match unit.standing {
             Standing::Waiting => {
                 self.ready.remove(&mut self.units, id);
-                self.carry(id, false, now);
+                self.update_load(id, false, now);
             }
             Standing::Parked => self.parked.remove(&mut self.units, id),
             Standing::Running(cpu) => return self.seats.ask(cpu, asks),
@@ -38,18 +38,18 @@ impl Credit2 {
             }
             Standing::Asleep => return,
         }
-        self.break_promise(id);
+        self.clear_debt(id);
         if let Some(unit) = self.units.get_mut(id) {
             unit.standing = Standing::Asleep;
             unit.account.give_back();
         }
     }
 
-    /// Lets a unit wait, as far behind the queue's virtual time as it is but no further than `behind` on a CPU brings
-    /// it, and not too far ahead; finds a CPU for it.
+    /// Queues a unit as waiting and finds a CPU for it. Its virtual time is clamped: at most `behind` nanoseconds of
+    /// CPU time behind the queue's, at most [`MEMORY_NS`] ahead of it. A unit without budget is parked instead.
     pub(super) fn make_ready(&mut self, id: UnitId, now: Time, behind: u64, asks: &mut Cpus) -> Placed {
         if self.ready.waiting() == 0 {
-            // While nobody waited virtual time stood still: bring it up to what those that run have had.
+            // While no unit waited virtual time stood still: bring it up to the running units'.
             let busy = self.seats.busy();
             busy.members().for_each(|cpu| self.charge(cpu, now));
         }
@@ -66,11 +66,11 @@ impl Credit2 {
         unit.standing = Standing::Waiting;
         let order = (unit.account.virtual_ns, self.turn);
         self.ready.insert(&mut self.units, id, order);
-        self.carry(id, true, now);
+        self.update_load(id, true, now);
         self.find_cpu(id, now, asks)
     }
 
-    /// Lets a unit stand aside until its domain's next period.
+    /// Parks a unit until the replenishment of its domain's cap.
     pub(super) fn park(&mut self, id: UnitId, until: Time) {
         if let Some(unit) = self.units.get_mut(id) {
             unit.standing = Standing::Parked;
@@ -87,7 +87,8 @@ impl Credit2 {
         }
     }
 
-    /// Asks the CPU that suits a unit that waits: the best that is free, or that whose unit is furthest ahead of it.
+    /// Has a CPU reschedule for a waiting unit (Xen: tickles it): the best idle CPU, or the one whose unit is furthest
+    /// ahead.
     fn find_cpu(&mut self, id: UnitId, now: Time, asks: &mut Cpus) -> Placed {
         let Some(unit) = self.units.get(id) else { return Placed::Well };
         if let Some((cpu, loved)) = self.seats.best_free(&self.topology, unit) {
@@ -112,14 +113,14 @@ impl Credit2 {
         Placed::Waits
     }
 
-    /// How much a unit is held back from a CPU that is not the one where its data may still lie.
+    /// Returns the migration resistance of a unit on a CPU, in virtual nanoseconds; 0 on its last CPU.
     fn resistance(&self, id: UnitId, cpu: CpuId) -> u64 {
         let elsewhere = self.units.get(id).and_then(|unit| unit.last).is_some_and(|last| last != cpu);
         if elsewhere { self.options.migrate_resist_ns } else { 0 }
     }
 
-    /// Looks for CPUs for the first of each set of units that wait.
-    pub(super) fn press(&mut self, now: Time, asks: &mut Cpus) {
+    /// Finds CPUs for the first waiting unit of each affinity class.
+    pub(super) fn place_waiting(&mut self, now: Time, asks: &mut Cpus) {
         let mut index = 0;
         while let Some(first) = self.ready.first_of_class(&self.units, index) {
             if let Some((_, id)) = first {
@@ -147,9 +148,9 @@ impl Credit2 {
         }
         let carried = !matches!(standing, Standing::Asleep | Standing::Parked);
         if carried {
-            self.carry(id, false, now);
+            self.update_load(id, false, now);
         }
-        self.break_promise(id);
+        self.clear_debt(id);
         let done = self.ready.rejoin(&mut self.units, id, affinity);
         if done.is_ok()
             && let Some(unit) = self.units.get_mut(id)
@@ -157,11 +158,11 @@ impl Credit2 {
             unit.account.set(parameters);
         }
         if carried {
-            self.carry(id, true, now);
+            self.update_load(id, true, now);
         }
         match standing {
             Standing::Waiting => {
-                self.carry(id, false, now);
+                self.update_load(id, false, now);
                 let _ = self.make_ready(id, now, MEMORY_NS, asks);
             }
             Standing::Parked => {

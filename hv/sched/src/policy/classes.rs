@@ -1,7 +1,7 @@
-//! Units that wait, by the CPUs that they may run on: a heap for each set of CPUs.
+//! The waiting units of a run queue, in one heap for each hard affinity (affinity class).
 //!
-//! So the first that may run on a CPU is found among the firsts of the sets that hold it, however many units wait that
-//! may not. Most pools have one set for all, or one for each CPU.
+//! The first unit that may run on a CPU is found among the heads of the heaps whose affinity has the CPU, however many
+//! other units wait. Most pools have one class for all units, or one for each CPU.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -16,11 +16,11 @@ use crate::Cpus;
 struct Class {
     hard: Cpus,
     heap: Heap<ByOrder>,
-    /// Units of the queue that belong here, waiting or not.
+    /// Number of units of the queue with this affinity, waiting or not.
     members: u32,
 }
 
-/// The units of one run queue that wait.
+/// The waiting units of one run queue.
 #[derive(Debug, Default)]
 pub struct Classes {
     classes: Vec<Class>,
@@ -28,15 +28,15 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// How many units wait.
+    /// Returns the number of waiting units.
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Gives a unit that has come into the queue its class.
+    /// Adds a unit that has entered the queue to its affinity class. It does not wait yet.
     ///
-    /// **Errors:** memory is short, for a set of CPUs that no other unit here has.
+    /// **Errors:** memory is short for a new class; the unit is in no class.
     pub fn join<A>(&mut self, units: &mut Units<A>, id: UnitId) -> Result<(), TryReserveError> {
         let Some(unit) = units.get_mut(id) else { return Ok(()) };
         let same = self.classes.iter().position(|class| class.hard == unit.affinity.hard);
@@ -57,9 +57,9 @@ impl Classes {
         Ok(())
     }
 
-    /// Gives a unit that does not wait another affinity, and the class for it.
+    /// Changes the affinity of a unit that does not wait, and moves it to the class for it.
     ///
-    /// **Errors:** memory is short; its affinity is the old one.
+    /// **Errors:** memory is short for a new class; affinity and class are unchanged.
     pub fn rejoin<A>(&mut self, units: &mut Units<A>, id: UnitId, affinity: Affinity) -> Result<(), TryReserveError> {
         self.part(units, id);
         let Some(unit) = units.get_mut(id) else { return Ok(()) };
@@ -75,20 +75,20 @@ impl Classes {
         done
     }
 
-    /// The first of the units of one set that wait; none past the last set.
+    /// Returns the first waiting unit of class `index`: Some(None) if none waits, None past the last class.
     #[must_use]
     pub fn first_of_class<A>(&self, units: &Units<A>, index: usize) -> Option<Option<(Order, UnitId)>> {
         self.classes.get(index).map(|class| class.heap.least(units))
     }
 
-    /// Takes its class from a unit that leaves the queue; it does not wait.
+    /// Removes a unit that does not wait from its class, because it leaves the queue.
     pub fn part<A>(&mut self, units: &Units<A>, id: UnitId) {
         if let Some(class) = units.get(id).and_then(|unit| self.classes.get_mut(unit.class as usize)) {
             class.members = class.members.saturating_sub(1);
         }
     }
 
-    /// Lets a unit wait.
+    /// Adds a unit to the waiting units, at the place that `order` gives it.
     pub fn insert<A>(&mut self, units: &mut Units<A>, id: UnitId, order: Order) {
         let class = units.get(id).map(|unit| unit.class as usize);
         if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {
@@ -97,7 +97,7 @@ impl Classes {
         }
     }
 
-    /// Takes a unit that waits out.
+    /// Removes a unit from the waiting units.
     pub fn remove<A>(&mut self, units: &mut Units<A>, id: UnitId) {
         let class = units.get(id).map(|unit| unit.class as usize);
         if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {

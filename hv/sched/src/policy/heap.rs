@@ -1,13 +1,13 @@
-//! A priority queue of units whose links lie in the units: a leftist heap.
+//! A priority queue of units as an intrusive leftist heap: the links are in the units.
 //!
-//! Putting in, taking the first and taking any one out cost O(log n), and none needs memory.
+//! Insertion, removal of the first and removal of any unit cost O(log n), and none allocates memory.
 
 use super::unit::{Unit, UnitId, Units};
 
-/// What units are ordered by, the least first.
+/// Sort key of a unit; the least comes first.
 pub type Order = (u64, u64);
 
-/// A unit's place in a heap.
+/// Links of a unit in a heap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Links {
     order: Order,
@@ -18,17 +18,17 @@ pub struct Links {
     rank: u32,
 }
 
-/// Which of a unit's two places a heap uses.
+/// Selects which of a unit's two sets of links a heap uses.
 pub trait Which {
     fn of<A>(unit: &Unit<A>) -> &Links;
     fn of_mut<A>(unit: &mut Unit<A>) -> &mut Links;
 }
 
-/// The links in the heap of waiting units, or of running ones.
+/// The links for heaps of waiting or of running units.
 #[derive(Debug)]
 pub struct ByOrder;
 
-/// The links in the heap of units that have a timer.
+/// The links for heaps of timers.
 #[derive(Debug)]
 pub struct ByTime;
 
@@ -50,7 +50,7 @@ impl Which for ByTime {
     }
 }
 
-/// A heap: its first unit. The units themselves are the caller's.
+/// A heap: its first unit. The units themselves are in the caller's [`Units`].
 #[derive(Debug)]
 pub struct Heap<W> {
     first: Option<UnitId>,
@@ -64,19 +64,19 @@ impl<W> Default for Heap<W> {
 }
 
 impl<W: Which> Heap<W> {
-    /// The unit of the least order.
+    /// Returns the unit with the least sort key.
     #[must_use]
     pub const fn first(&self) -> Option<UnitId> {
         self.first
     }
 
-    /// The unit of the least order, and its order.
+    /// Returns the least sort key and its unit.
     #[must_use]
     pub fn least<A>(&self, units: &Units<A>) -> Option<(Order, UnitId)> {
         self.first.and_then(|id| units.get(id).map(|unit| (W::of(unit).order, id)))
     }
 
-    /// Puts a unit in that is in no heap by this place.
+    /// Inserts a unit. Its links of this kind must be in no heap.
     pub fn insert<A>(&mut self, units: &mut Units<A>, id: UnitId, order: Order) {
         let Some(unit) = units.get_mut(id) else { return };
         *W::of_mut(unit) = Links { order, left: None, right: None, parent: None, rank: 1 };
@@ -84,7 +84,7 @@ impl<W: Which> Heap<W> {
         set_parent::<W, A>(units, self.first, None);
     }
 
-    /// Takes a unit out that is in this heap.
+    /// Removes a unit that is in this heap.
     pub fn remove<A>(&mut self, units: &mut Units<A>, id: UnitId) {
         let Some(links) = units.get_mut(id).map(|unit| core::mem::take(W::of_mut(unit))) else { return };
         let rest = merge::<W, A>(units, links.left, links.right);
@@ -100,7 +100,7 @@ impl<W: Which> Heap<W> {
         }
         let mut next = Some(parent);
         while let Some(id) = next {
-            if !settle::<W, A>(units, id) {
+            if !restore_leftist::<W, A>(units, id) {
                 break;
             }
             next = units.get(id).and_then(|unit| W::of(unit).parent);
@@ -118,8 +118,9 @@ fn set_parent<W: Which, A>(units: &mut Units<A>, id: Option<UnitId>, parent: Opt
     }
 }
 
-/// Puts the child of the greater rank to the left; true if the unit's own rank changed.
-fn settle<W: Which, A>(units: &mut Units<A>, id: UnitId) -> bool {
+/// Restores the leftist property of one node: the child of greater rank is on the left. Returns whether the node's rank
+/// changed.
+fn restore_leftist<W: Which, A>(units: &mut Units<A>, id: UnitId) -> bool {
     let Some(links) = units.get(id).map(|unit| *W::of(unit)) else { return false };
     let (left, right) = (rank::<W, A>(units, links.left), rank::<W, A>(units, links.right));
     let Some(unit) = units.get_mut(id) else { return false };
@@ -131,7 +132,7 @@ fn settle<W: Which, A>(units: &mut Units<A>, id: UnitId) -> bool {
     own.rank != links.rank
 }
 
-/// One heap of two. As deep as the ranks are high.
+/// Merges two heaps and returns the first unit. The recursion is as deep as the ranks are high.
 fn merge<W: Which, A>(units: &mut Units<A>, one: Option<UnitId>, other: Option<UnitId>) -> Option<UnitId> {
     let (Some(a), Some(b)) = (one, other) else { return one.or(other) };
     let order = |id: UnitId| units.get(id).map(|unit| (W::of(unit).order, id));
@@ -142,7 +143,7 @@ fn merge<W: Which, A>(units: &mut Units<A>, one: Option<UnitId>, other: Option<U
     if let Some(unit) = units.get_mut(first) {
         W::of_mut(unit).right = merged;
     }
-    settle::<W, A>(units, first);
+    restore_leftist::<W, A>(units, first);
     Some(first)
 }
 

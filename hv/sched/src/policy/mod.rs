@@ -1,8 +1,34 @@
-//! What a scheduling policy is, and how the core drives one.
+//! The interface of a scheduling policy, and what all policies use: units, affinity classes, heaps, CPU topology.
 //!
-//! A pool of CPUs has one policy and as many run queues of it as [`Policy::groups`] says; each queue holds units and
-//! serves CPUs, and lies behind a lock of the core's. What queues know of each other is in the pool's [`View`], which
-//! needs no lock. [`drive`] says which calls follow which event, for the core and the simulator alike.
+//! A pool of CPUs has one policy and as many run queues as [`Policy::groups`] returns. Each run queue holds units,
+//! serves CPUs, and is behind a lock of the caller. What queues know of each other is in the pool's [`View`], which
+//! needs no lock. [`drive`] makes the calls that follow an event, for the core and the simulator alike.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use xenolith_hal::{CpuId, Time};
+//! use xenolith_sched::policy::{Affinity, CpuPlace, Next, Placed, Topology, Unit, UnitId};
+//! use xenolith_sched::{Cpus, Null, Policy};
+//!
+//! let topology = Arc::new(Topology::new(vec![CpuPlace { core: 0, socket: 0, node: 0 }]));
+//! let mut queue = Null::new(topology, &());
+//! let mut asks = Cpus::NONE;
+//! queue.add_cpu(CpuId(0), Time(0)).unwrap();
+//! assert_eq!(queue.choose(CpuId(0), Time(0), false, &mut asks).next, Next::Idle);
+//!
+//! // Two vCPUs come. The first one owns the CPU, the second one waits for a CPU of its own.
+//! queue.reserve(2).unwrap();
+//! for id in [UnitId(0), UnitId(1)] {
+//!     let unit = Unit::new(id, Affinity::default(), Null::account(&()));
+//!     let _ = queue.admit(Box::new(unit), Time(1), &mut asks).unwrap();
+//! }
+//! assert_eq!(queue.wake(UnitId(0), Time(2), &mut asks), Placed::Well);
+//! assert_eq!(queue.wake(UnitId(1), Time(2), &mut asks), Placed::Waits);
+//! assert!(asks.contains(CpuId(0)), "the CPU must reschedule");
+//!
+//! let decision = queue.choose(CpuId(0), Time(2), false, &mut asks);
+//! assert_eq!((decision.next, decision.deadline), (Next::Switch(UnitId(0)), Time::NEVER));
+//! ```
 
 mod classes;
 pub mod drive;
@@ -30,77 +56,78 @@ use crate::Cpus;
 /// What a CPU does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Goes on with the unit that it runs.
+    /// Continues with its current unit.
     Keep,
-    /// Runs this one.
+    /// Switches to this unit.
     Switch(UnitId),
-    /// Has nothing to run.
+    /// Idles.
     Idle,
 }
 
-/// What a policy decides for a CPU.
+/// A scheduling decision for a CPU.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
     pub next: Next,
-    /// When the CPU is to ask again at the latest; [`Time::NEVER`] if nothing but an event can change the answer.
+    /// When the CPU must call [`Policy::choose`] again at the latest; [`Time::NEVER`] if only an event can change the
+    /// decision.
     pub deadline: Time,
-    /// The unit that had the CPU and has it no more. No other CPU gets it until [`Policy::saved`] is called.
+    /// The unit that loses the CPU. No other CPU may run it until [`Policy::saved`] is called.
     pub left: Option<UnitId>,
 }
 
-/// How a unit that wants a CPU was served.
+/// How a runnable unit was placed.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Placed {
-    /// A CPU that it prefers was asked to take it, or there is nothing to do.
+    /// A CPU of its soft affinity reschedules for it, or it needs none.
     Well,
-    /// A CPU was asked to take it, but it prefers others.
+    /// A CPU outside its soft affinity reschedules for it.
     Poorly,
-    /// No CPU of this queue is free.
+    /// It waits: no CPU of this queue is free.
     Waits,
 }
 
-/// The run queue of a policy: the state of the CPUs that share it and of the units that are in it.
+/// The run queue of a policy: the state of the CPUs that share it and of the units in it.
 ///
-/// It reads no clock and takes no lock. Time goes forward from call to call. The CPUs that must ask again because of a
-/// call are put into `asks`. A unit's number that is not here does no harm.
+/// It reads no clock and takes no lock. `now` does not go back from call to call. CPUs that must reschedule because of
+/// a call are added to `asks` (Xen: they are tickled). The number of a unit that is not in this queue is ignored.
 pub trait Policy: Sized {
-    /// What is accounted for a unit.
+    /// Accounting state of a unit.
     type Account: core::fmt::Debug;
-    /// What a toolstack sets of a unit.
+    /// Scheduling parameters of a unit, set by the toolstack.
     type Parameters: Clone;
-    /// What is set for a pool.
+    /// Options of a pool.
     type Options: Clone;
 
-    /// Which CPUs share a run queue.
+    /// Returns the sets of CPUs that share a run queue.
     fn groups(topology: &Topology, cpus: &Cpus, options: &Self::Options) -> Vec<Cpus>;
 
-    /// A run queue without CPUs and units.
+    /// Makes a run queue without CPUs and units.
     fn new(topology: Arc<Topology>, options: &Self::Options) -> Self;
 
-    /// The account of a unit that never ran.
+    /// Makes the accounting state of a unit that never ran.
     fn account(parameters: &Self::Parameters) -> Self::Account;
 
-    /// Makes room for units with numbers below `units`.
+    /// Reserves memory for units with numbers below `units`.
     ///
     /// **Errors:** memory is short.
     fn reserve(&mut self, units: usize) -> Result<(), TryReserveError>;
 
-    /// A CPU comes to this queue. It is to ask next.
+    /// Adds a CPU to this queue. It must call [`Policy::choose`] next.
     ///
-    /// **Errors:** memory is short.
+    /// **Errors:** memory is short; the CPU was not added.
     fn add_cpu(&mut self, cpu: CpuId, now: Time) -> Result<(), TryReserveError>;
 
-    /// A CPU leaves this queue. It is to ask next, and gets [`Next::Idle`].
+    /// Removes a CPU from this queue. It must call [`Policy::choose`] next, which returns [`Next::Idle`].
     fn remove_cpu(&mut self, cpu: CpuId, now: Time, asks: &mut Cpus);
 
-    /// The CPUs that share this queue.
+    /// Returns the CPUs that share this queue.
     fn cpus(&self) -> &Cpus;
 
-    /// Takes a unit in; one that [`Standing::Waiting`] says of wants a CPU at once.
+    /// Adds a unit. It is runnable at once if it comes as [`Standing::Waiting`] or [`Standing::Parked`].
     ///
-    /// **Errors:** gives the unit back if memory is short.
+    /// **Errors:** memory is short; returns the unit.
     fn admit(
         &mut self,
         unit: Box<Unit<Self::Account>>,
@@ -108,22 +135,23 @@ pub trait Policy: Sized {
         asks: &mut Cpus,
     ) -> Result<Placed, Box<Unit<Self::Account>>>;
 
-    /// Gives a unit up, unless it runs or its registers may still be with a CPU.
+    /// Removes a unit. None while it runs or its registers are not saved yet.
     fn dismiss(&mut self, id: UnitId, now: Time) -> Option<Box<Unit<Self::Account>>>;
 
-    /// A unit that is here.
+    /// Returns a unit of this queue.
     fn unit(&self, id: UnitId) -> Option<&Unit<Self::Account>>;
 
-    /// The first unit with at least this number that no CPU of this queue may run, and that can be dismissed.
+    /// Returns the first unit with a number of at least `from` that no CPU of this queue may run and that can be
+    /// removed.
     fn misplaced(&self, from: UnitId) -> Option<UnitId>;
 
-    /// A unit wants a CPU. Harmless for one that does already.
+    /// Wakes a unit: it is runnable. Does nothing for a unit that is runnable already.
     fn wake(&mut self, id: UnitId, now: Time, asks: &mut Cpus) -> Placed;
 
-    /// A unit wants no CPU any more. One that runs leaves by [`Policy::choose`]; its CPU is asked.
+    /// Blocks a unit: it is not runnable. If it runs, its CPU reschedules, and the unit leaves by [`Policy::choose`].
     fn sleep(&mut self, id: UnitId, now: Time, asks: &mut Cpus);
 
-    /// Changes where a unit may run and what is set of it, at once.
+    /// Changes affinity and parameters of a unit.
     ///
     /// **Errors:** memory is short; nothing was changed.
     fn set(
@@ -135,56 +163,60 @@ pub trait Policy: Sized {
         asks: &mut Cpus,
     ) -> Result<(), TryReserveError>;
 
-    /// The unit that has the CPU lets others go first. The CPU is to ask next.
+    /// Yields: the current unit of a CPU lets waiting units run first. The CPU must call [`Policy::choose`] next.
     fn yield_cpu(&mut self, cpu: CpuId, now: Time);
 
-    /// Decides what a CPU does next. `can_run` says whether the unit that it has still wants it. To be asked at the
-    /// deadline given last, and when a call put the CPU into `asks`; asking more often does no harm.
+    /// Decides what a CPU does next. `can_run` says whether its current unit is still runnable. A CPU must call this at
+    /// the deadline of its last decision and when it is added to `asks`; calling more often does no harm.
     fn choose(&mut self, cpu: CpuId, now: Time, can_run: bool, asks: &mut Cpus) -> Decision;
 
-    /// The unit that left a CPU is wholly in memory now: others may run it. Says which it was.
+    /// Records that the registers of the unit that left a CPU are saved, so that other CPUs may run it. Returns that
+    /// unit.
     fn saved(&mut self, cpu: CpuId, now: Time, asks: &mut Cpus) -> Option<UnitId>;
 
-    /// The unit that has a CPU.
+    /// Returns the unit that has a CPU.
     fn current(&self, cpu: CpuId) -> Option<UnitId>;
 
-    /// Whether a CPU would take one more unit at once.
+    /// Returns whether a CPU of this queue would take one more unit at once.
     fn is_free(&self, cpu: CpuId) -> bool;
 
-    /// How many units wait for a CPU.
+    /// Returns the number of units that wait for a CPU; parked ones are not counted.
     fn waiting(&self) -> usize;
 
-    /// Whether a unit waits that a CPU of any queue may run.
+    /// Returns whether a unit waits whose hard affinity has a CPU, which may be of another queue.
     fn has_for(&self, cpu: CpuId) -> bool;
 
-    /// What other queues may know of this one.
+    /// Returns what the queue publishes to others.
     fn hint(&self, now: Time) -> Hint;
 
-    /// When [`Policy::tick`] is to be called next; [`Time::NEVER`] for not before something happens.
+    /// Returns when [`Policy::tick`] must be called next; [`Time::NEVER`] if no timer is set.
     fn timer(&self) -> Time;
 
-    /// Does what is due.
+    /// Does what the timer was set for: replenishes budgets, starts periods.
     fn tick(&mut self, now: Time, asks: &mut Cpus);
 
-    /// Gives up a unit that waits for a CPU of another queue that has nothing to run, if one may run there.
+    /// Removes and returns a waiting unit for `to`, an idle CPU of another queue (work stealing). None if no waiting
+    /// unit may run there.
     fn give(&mut self, to: CpuId, now: Time) -> Option<Box<Unit<Self::Account>>>;
 
-    /// Whether it is time to look for a queue that has less to do; starts the time until the next look.
+    /// Returns whether load balancing is due, and starts the next interval if it is.
     fn is_balance_due(&mut self, _now: Time) -> bool {
         false
     }
 
-    /// How different this queue and another one may be before a unit is moved; of the policy's own measure.
+    /// Returns the difference to another queue that is tolerated before a unit migrates, in the policy's own unit.
     fn slack(&self) -> u64 {
         u64::MAX
     }
 
-    /// How much better it were if one unit went from a queue to another one; 0 for not at all, or within `slack`.
+    /// Returns the gain of moving one unit from a queue to another one, in the policy's own unit; 0 if it is within
+    /// `slack`.
     fn gain(_from: &Hint, _to: &Hint, _slack: u64, _now: Time) -> u64 {
         0
     }
 
-    /// Gives up a unit that waits, for a queue of which only this is known and whose CPUs these are.
+    /// Removes and returns a waiting unit for another queue that serves `cpus` and published `to` (load balancing).
+    /// None if no waiting unit may run there.
     fn push(&mut self, _to: &Hint, _cpus: &Cpus, _now: Time) -> Option<Box<Unit<Self::Account>>> {
         None
     }

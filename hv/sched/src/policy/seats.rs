@@ -1,4 +1,4 @@
-//! The CPUs of a run queue: who has which, and which have been asked to choose anew.
+//! The CPUs of a run queue: which unit each runs, and which were asked to reschedule.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -8,45 +8,45 @@ use xenolith_hal::{CpuId, Time};
 use super::{Topology, Unit, UnitId};
 use crate::Cpus;
 
-/// One CPU.
+/// State of one CPU in a run queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Seat {
     pub cpu: CpuId,
     pub current: Option<UnitId>,
-    /// The unit that had it last, while its registers may still be there.
+    /// The unit that ran last, until its registers are saved.
     pub leaving: Option<UnitId>,
-    /// When the current one got it.
+    /// When the current unit got the CPU.
     pub started: Time,
-    /// Up to when the current one's time is accounted for.
+    /// Up to when the current unit's time is charged.
     pub accounted: Time,
-    /// When the current one is to make room for others that wait.
+    /// When the time slice of the current unit ends.
     pub slice_end: Time,
-    /// When it asks again, as it was told.
-    pub told: Time,
+    /// Deadline of the last decision: when the CPU reschedules by itself.
+    pub deadline: Time,
 }
 
 /// The CPUs of a run queue.
 #[derive(Debug, Default)]
 pub struct Seats {
-    /// In the order of their numbers; CPUs that have gone stay.
+    /// In rising order of CPU numbers; removed CPUs stay.
     seats: Vec<Seat>,
     members: Cpus,
-    /// Members that nobody has.
+    /// Members that run no unit.
     idle: Cpus,
-    /// CPUs that were asked to choose anew, and have not yet.
+    /// CPUs that were asked to reschedule and have not done so yet.
     asked: Cpus,
 }
 
 impl Seats {
-    /// Lets a CPU in.
+    /// Adds a CPU.
     ///
-    /// **Errors:** memory is short.
+    /// **Errors:** memory is short; the CPU was not added.
     pub fn add(&mut self, cpu: CpuId, now: Time) -> Result<(), TryReserveError> {
         if let Err(index) = self.find(cpu) {
             self.seats.try_reserve(1)?;
-            let (current, leaving, told) = (None, None, Time::NEVER);
+            let (current, leaving, deadline) = (None, None, Time::NEVER);
             self.seats
-                .insert(index, Seat { cpu, current, leaving, started: now, accounted: now, slice_end: now, told });
+                .insert(index, Seat { cpu, current, leaving, started: now, accounted: now, slice_end: now, deadline });
         }
         self.members.insert(cpu);
         if self.get(cpu).is_some_and(|seat| seat.current.is_none()) {
@@ -55,7 +55,7 @@ impl Seats {
         Ok(())
     }
 
-    /// Lets no unit have a CPU any more. The current one keeps it until the CPU chooses.
+    /// Removes a CPU. Its current unit keeps it until the CPU reschedules.
     pub fn remove(&mut self, cpu: CpuId) {
         self.members.remove(cpu);
         self.idle.remove(cpu);
@@ -71,30 +71,30 @@ impl Seats {
         self.seats.binary_search_by_key(&cpu, |seat| seat.cpu)
     }
 
-    /// A CPU's seat.
+    /// Returns a CPU's state.
     #[must_use]
     pub fn get(&self, cpu: CpuId) -> Option<&Seat> {
         self.seats.get(self.find(cpu).ok()?)
     }
 
-    /// A CPU's seat.
+    /// Returns a CPU's state, to be changed.
     pub fn get_mut(&mut self, cpu: CpuId) -> Option<&mut Seat> {
         let index = self.find(cpu).ok()?;
         self.seats.get_mut(index)
     }
 
-    /// All seats, those of CPUs that have gone included.
+    /// Iterates over the states of all CPUs, removed ones included.
     pub fn iter(&self) -> impl Iterator<Item = &Seat> {
         self.seats.iter()
     }
 
-    /// The CPUs that are here.
+    /// Returns the CPUs of this queue.
     #[must_use]
     pub const fn members(&self) -> &Cpus {
         &self.members
     }
 
-    /// Whether nobody has a CPU that is here.
+    /// Returns whether a CPU of this queue runs no unit.
     #[must_use]
     pub fn is_idle(&self, cpu: CpuId) -> bool {
         self.idle.contains(cpu)
@@ -106,13 +106,13 @@ impl Seats {
         self.members.without(&self.idle)
     }
 
-    /// Returns the CPUs that run nothing and were not asked to choose.
+    /// Returns the CPUs that run no unit and were not asked to reschedule.
     #[must_use]
     pub fn free(&self) -> Cpus {
         self.idle.without(&self.asked)
     }
 
-    /// Gives a CPU to a unit.
+    /// Makes a unit the current one of a CPU.
     pub fn occupy(&mut self, cpu: CpuId, id: UnitId, now: Time) {
         self.idle.remove(cpu);
         if let Some(seat) = self.get_mut(cpu) {
@@ -120,7 +120,7 @@ impl Seats {
         }
     }
 
-    /// Takes a CPU from the unit that has it, which has it until [`Seats::saved`] in part.
+    /// Takes the CPU from its current unit, which is leaving until [`Seats::saved`].
     pub fn vacate(&mut self, cpu: CpuId) -> Option<UnitId> {
         let seat = self.get_mut(cpu)?;
         let left = seat.current.take();
@@ -132,12 +132,12 @@ impl Seats {
         left
     }
 
-    /// Nothing of the unit that left is with the CPU any more.
+    /// Records that the registers of the leaving unit are saved, and returns that unit.
     pub fn saved(&mut self, cpu: CpuId) -> Option<UnitId> {
         self.get_mut(cpu).and_then(|seat| seat.leaving.take())
     }
 
-    /// Has a CPU choose anew, if it is not about to.
+    /// Has a CPU reschedule, if it was not asked yet.
     pub fn ask(&mut self, cpu: CpuId, asks: &mut Cpus) {
         if !self.asked.contains(cpu) {
             self.asked.insert(cpu);
@@ -145,26 +145,26 @@ impl Seats {
         }
     }
 
-    /// Has a CPU choose anew by a certain time, if it would not anyway.
+    /// Has a CPU reschedule by `time`, if its deadline is later.
     pub fn ask_by(&mut self, cpu: CpuId, time: Time, asks: &mut Cpus) {
-        if self.get(cpu).is_some_and(|seat| seat.told > time) {
+        if self.get(cpu).is_some_and(|seat| seat.deadline > time) {
             self.ask(cpu, asks);
         }
     }
 
-    /// Whether a CPU is about to choose anew.
+    /// Returns whether a CPU was asked to reschedule.
     #[must_use]
     pub fn is_asked(&self, cpu: CpuId) -> bool {
         self.asked.contains(cpu)
     }
 
-    /// A CPU chooses.
+    /// Clears the request to reschedule, because the CPU does.
     pub fn answered(&mut self, cpu: CpuId) {
         self.asked.remove(cpu);
     }
 
-    /// Returns the best free CPU for a unit, and whether the unit prefers it: its last CPU if that core is idle, a CPU of
-    /// another idle core, its last CPU, any.
+    /// Returns the best free CPU for a unit, and whether it is in the unit's soft affinity. The order is: the unit's
+    /// last CPU if all threads of that core are idle, a CPU of another idle core, the last CPU, any.
     #[must_use]
     pub fn best_free<A>(&self, topology: &Topology, unit: &Unit<A>) -> Option<(CpuId, bool)> {
         let free = self.free().intersection(&unit.affinity.hard);
@@ -179,7 +179,7 @@ impl Seats {
         whole.or(last).or_else(|| set.lowest()).map(|cpu| (cpu, loved))
     }
 
-    /// Nobody runs on any thread of a CPU's core, and nobody was promised one.
+    /// Returns whether no thread of a CPU's core runs a unit or was asked to reschedule.
     fn core_is_idle(&self, topology: &Topology, cpu: CpuId) -> bool {
         let threads = topology.siblings(cpu).intersection(&self.members);
         threads.without(&self.idle).is_empty() && !threads.intersects(&self.asked)

@@ -1,4 +1,4 @@
-//! Which CPUs share a core, a socket, a node.
+//! CPU topology: which CPUs share a core, a socket, a NUMA node.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use xenolith_hal::CpuId;
 
 use crate::Cpus;
 
-/// Where a CPU sits. The numbers are those of the whole machine: two cores of different sockets differ.
+/// Position of a CPU. The numbers are unique in the machine: cores of different sockets have different numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CpuPlace {
     pub core: u32,
@@ -14,23 +14,25 @@ pub struct CpuPlace {
     pub node: u32,
 }
 
-/// The CPUs that share a run queue.
+/// What the CPUs of a run queue have in common.
+///
+/// **Source:** Xen's command-line manual, `credit2_runqueue`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Sharing {
-    /// None: each CPU has its own.
+    /// Nothing: each CPU has its own run queue.
     Cpu,
-    /// The threads of a core.
+    /// The core: hardware threads of one core share a run queue.
     Core,
-    /// The cores of a socket.
+    /// The socket.
     #[default]
     Socket,
-    /// The sockets of a NUMA node.
+    /// The NUMA node.
     Node,
-    /// All of the pool.
+    /// The pool: all its CPUs share one run queue.
     All,
 }
 
-/// Where the CPUs of a machine sit.
+/// Topology of a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topology {
     places: Vec<CpuPlace>,
@@ -39,33 +41,33 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// A machine whose CPU `n` sits at `places[n]`.
+    /// Makes the topology of a machine whose CPU `n` is at `places[n]`.
     #[must_use]
     pub fn new(places: Vec<CpuPlace>) -> Self {
         let siblings = places.iter().map(|own| threads(&places, own.core)).collect();
         Self { places, siblings }
     }
 
-    /// How many CPUs there are.
+    /// Returns the number of CPUs.
     #[must_use]
     pub fn cpu_count(&self) -> usize {
         self.places.len()
     }
 
-    /// The threads of a CPU's core, itself included.
+    /// Returns the threads of a CPU's core, itself included; the empty set for a CPU that is not in the topology.
     #[must_use]
     pub fn siblings(&self, cpu: CpuId) -> Cpus {
         self.siblings.get(cpu.index()).copied().unwrap_or(Cpus::only(cpu))
     }
 
-    /// Where a CPU sits.
+    /// Returns the position of a CPU.
     #[must_use]
     pub fn place(&self, cpu: CpuId) -> Option<CpuPlace> {
         self.places.get(cpu.index()).copied()
     }
 
-    /// Groups CPUs by what they share, at most `most` to a group, and never the threads of a core in two groups unless
-    /// the sharing is by CPU or a core has more threads than `most`.
+    /// Groups CPUs by what they share, at most `most` to a group. The threads of a core stay in one group, unless
+    /// `sharing` is [`Sharing::Cpu`] or a core has more threads than `most`.
     #[must_use]
     pub fn groups(&self, of: &Cpus, sharing: Sharing, most: usize) -> Vec<Cpus> {
         let mut groups: Vec<(u32, Cpus)> = Vec::new();
@@ -108,7 +110,7 @@ fn threads(places: &[CpuPlace], core: u32) -> Cpus {
 mod tests {
     use super::*;
 
-    /// Two threads a core, two cores a socket, two sockets a node.
+    /// Makes a topology of two threads a core, two cores a socket, two sockets a node.
     fn machine(cpus: u32) -> Topology {
         Topology::new((0..cpus).map(|cpu| CpuPlace { core: cpu / 2, socket: cpu / 4, node: cpu / 8 }).collect())
     }

@@ -1,4 +1,4 @@
-//! What a policy schedules: a vCPU, or with core scheduling the vCPUs of a virtual core.
+//! The scheduling unit: a vCPU; with core scheduling, the vCPUs of a virtual core.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -9,19 +9,19 @@ use xenolith_hal::CpuId;
 use super::heap::Links;
 use crate::Cpus;
 
-/// A unit's number: dense within a pool, given by the core.
+/// Number of a unit: dense within a pool, given by the core.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UnitId(pub u32);
 
 impl UnitId {
-    /// The number as an index.
+    /// Returns the number as an index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Where a unit may run, and where it rather runs.
+/// Hard affinity, where a unit may run, and soft affinity, where it should run if a CPU is idle there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Affinity {
     pub hard: Cpus,
@@ -35,13 +35,13 @@ impl Default for Affinity {
 }
 
 impl Affinity {
-    /// On one CPU alone.
+    /// Makes the affinity of a unit that is pinned to one CPU.
     #[must_use]
     pub fn pinned(cpu: CpuId) -> Self {
         Self { hard: Cpus::only(cpu), soft: Cpus::ALL }
     }
 
-    /// The CPUs that it may and rather runs on; with none that is both, all that it may run on.
+    /// Returns the CPUs that are in both affinities, or all of the hard affinity if there are none.
     #[must_use]
     pub fn preferred(&self) -> Cpus {
         let both = self.hard.intersection(&self.soft);
@@ -49,83 +49,83 @@ impl Affinity {
     }
 }
 
-/// Where a unit stands in the run queue that holds it.
+/// State of a unit in its run queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// It has nothing to do.
+    /// Blocked.
     Asleep,
-    /// It wants a CPU.
+    /// Runnable, waiting for a CPU.
     Waiting,
-    /// It wants a CPU and may not have one yet: its cap or its budget is used up.
+    /// Runnable, but throttled: its cap or its budget is used up.
     Parked,
-    /// It has this CPU.
+    /// Running on this CPU.
     Running(CpuId),
-    /// It had this CPU, and its registers may still be there; afterwards it wants one again, or not.
+    /// It lost this CPU and its registers are not saved yet; `wants` says whether it is still runnable.
     Leaving { from: CpuId, wants: bool },
 }
 
-/// A unit. Not `Clone`: it is in one run queue, or on its way into one, so no two queues let it run.
+/// A scheduling unit. Not `Clone`: it is in one run queue, or on its way into one, so no two queues can run it.
 #[derive(Debug)]
 pub struct Unit<A> {
     id: UnitId,
     pub(crate) affinity: Affinity,
     pub(crate) standing: Standing,
-    /// The CPU that it had last, if it ever had one.
+    /// CPU on which it ran last; None if it never ran.
     pub(crate) last: Option<CpuId>,
-    /// Its class of hard affinity, within the queue that holds it.
+    /// Index of its affinity class in the queue that holds it.
     pub(super) class: u32,
-    /// Its links in the heap of waiting units, or of running ones.
+    /// Links in the heap of waiting units, or of running ones.
     pub(super) by_order: Links,
-    /// Its links in the heap of units that have a timer.
+    /// Links in the heap of timers.
     pub(super) by_time: Links,
-    /// What the policy accounts for it.
+    /// Accounting state of the policy.
     pub(crate) account: A,
 }
 
 impl<A> Unit<A> {
-    /// One that is asleep and never ran.
+    /// Makes a unit that is asleep and never ran.
     #[must_use]
     pub fn new(id: UnitId, affinity: Affinity, account: A) -> Self {
         let (by_order, by_time) = (Links::default(), Links::default());
         Self { id, affinity, standing: Standing::Asleep, last: None, class: 0, by_order, by_time, account }
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub const fn id(&self) -> UnitId {
         self.id
     }
 
-    /// Where it may run.
+    /// Returns its affinity.
     #[must_use]
     pub const fn affinity(&self) -> &Affinity {
         &self.affinity
     }
 
-    /// Where it stands.
+    /// Returns its state.
     #[must_use]
     pub const fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Changes where it stands: for the policy whose queue holds it.
+    /// Sets its state. Only for the policy whose queue holds the unit.
     pub fn set_standing(&mut self, standing: Standing) {
         self.standing = standing;
     }
 
-    /// What the policy accounts for it, to be changed.
+    /// Returns the policy's accounting state, to be changed.
     pub fn account_mut(&mut self) -> &mut A {
         &mut self.account
     }
 
-    /// What the policy accounts for it.
+    /// Returns the policy's accounting state.
     #[must_use]
     pub const fn account(&self) -> &A {
         &self.account
     }
 }
 
-/// The units that one run queue holds, by their numbers.
+/// The units of one run queue, indexed by their numbers.
 #[derive(Debug)]
 pub struct Units<A>(Vec<Option<Box<Unit<A>>>>);
 
@@ -136,7 +136,7 @@ impl<A> Default for Units<A> {
 }
 
 impl<A> Units<A> {
-    /// Makes room for the units with numbers below `count`: a pointer each.
+    /// Reserves memory for units with numbers below `count`: a pointer for each.
     ///
     /// **Errors:** memory is short.
     pub fn reserve(&mut self, count: usize) -> Result<(), TryReserveError> {
@@ -147,20 +147,21 @@ impl<A> Units<A> {
         Ok(())
     }
 
-    /// The unit with this number, if it is here.
+    /// Returns the unit with this number, if it is in this queue.
     #[must_use]
     pub fn get(&self, id: UnitId) -> Option<&Unit<A>> {
         self.0.get(id.index())?.as_deref()
     }
 
-    /// The unit with this number, if it is here.
+    /// Returns the unit with this number, if it is in this queue, to be changed.
     pub fn get_mut(&mut self, id: UnitId) -> Option<&mut Unit<A>> {
         self.0.get_mut(id.index())?.as_deref_mut()
     }
 
-    /// Puts a unit in.
+    /// Adds a unit.
     ///
-    /// **Errors:** gives it back if no room was made for its number.
+    /// **Errors:** no memory was reserved for its number; returns the unit. A unit that has the number already is
+    /// dropped.
     pub fn put(&mut self, unit: Box<Unit<A>>) -> Result<(), Box<Unit<A>>> {
         match self.0.get_mut(unit.id.index()) {
             Some(place) => {
@@ -171,12 +172,13 @@ impl<A> Units<A> {
         }
     }
 
-    /// Takes a unit out.
+    /// Removes and returns a unit.
     pub fn take(&mut self, id: UnitId) -> Option<Box<Unit<A>>> {
         self.0.get_mut(id.index())?.take()
     }
 
-    /// The first unit with at least this number that none of these CPUs may run, and that no CPU has.
+    /// Returns the first unit with a number of at least `from` whose hard affinity has none of `cpus` and that has no
+    /// CPU.
     #[must_use]
     pub fn misplaced(&self, from: UnitId, cpus: &Cpus) -> Option<UnitId> {
         let has_cpu = |unit: &Unit<A>| matches!(unit.standing, Standing::Running(_) | Standing::Leaving { .. });
@@ -185,7 +187,7 @@ impl<A> Units<A> {
         outside.next().map(Unit::id)
     }
 
-    /// All units that are here.
+    /// Iterates over the units in rising order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Unit<A>> {
         self.0.iter().filter_map(|unit| unit.as_deref())
     }

@@ -1,4 +1,4 @@
-//! What the run queues of a pool know of each other without a lock. All of it may be a little old.
+//! What the run queues of a pool know of each other without a lock. All of it may be slightly out of date.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -10,34 +10,34 @@ use crate::Cpus;
 
 const WORDS: usize = 8;
 
-/// A run queue's number within its pool.
+/// Number of a run queue in its pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct QueueId(pub u32);
 
 impl QueueId {
-    /// The number as an index.
+    /// Returns the number as an index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// What others may know of a run queue.
+/// What a run queue publishes to others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Hint {
-    /// How many CPUs share it.
+    /// Number of CPUs that share the queue.
     pub cpus: u32,
-    /// How many units are in it.
+    /// Number of units in it, asleep or not.
     pub units: u32,
-    /// The sum of the weights of the units that want a CPU.
+    /// Sum of the weights of its runnable units.
     pub weight: u64,
-    /// The same on average over the last time.
+    /// Moving average of that sum.
     pub load: u64,
-    /// How much its units have had so far for their weights, in virtual nanoseconds comparable between queues.
+    /// Virtual time of the queue, in virtual nanoseconds that are comparable between queues.
     pub clock: u64,
-    /// When that was so.
+    /// Time at which this was published.
     pub since: Time,
-    /// How fast it goes on from there, in virtual nanoseconds for 65,536 of a CPU.
+    /// Speed of the virtual time since then, in virtual nanoseconds per 65,536 ns.
     pub speed: u64,
 }
 
@@ -52,14 +52,14 @@ struct Board {
     speed: AtomicU64,
 }
 
-/// What the run queues of a pool know of each other.
+/// The published state of a pool's run queues.
 #[derive(Debug)]
 pub struct View {
-    /// For each CPU of the machine, the queue that it comes to when it is in the pool.
+    /// For each CPU of the machine, its queue while it is in the pool.
     queue_of: Vec<QueueId>,
     /// CPUs that would take a unit at once.
     free: [AtomicU64; WORDS],
-    /// CPUs that were asked to look for units in other queues, and have not yet.
+    /// CPUs that were asked to steal work and have not looked yet.
     called: [AtomicU64; WORDS],
     /// Queues in which a unit waits.
     waiting: [AtomicU64; WORDS],
@@ -67,7 +67,7 @@ pub struct View {
 }
 
 impl View {
-    /// Of queues that are shared by these CPUs.
+    /// Makes the view of a pool whose queues are shared by `groups`, one group for each queue.
     ///
     /// **Errors:** memory is short.
     pub fn new(groups: &[Cpus]) -> Result<Self, TryReserveError> {
@@ -87,36 +87,36 @@ impl View {
         Ok(Self { queue_of, free: Default::default(), called: Default::default(), waiting: Default::default(), boards })
     }
 
-    /// How many queues there are.
+    /// Returns the number of queues.
     #[must_use]
     pub fn queues(&self) -> usize {
         self.boards.len()
     }
 
-    /// The queue of a CPU.
+    /// Returns the queue of a CPU; None if it is in no group.
     #[must_use]
     pub fn queue_of(&self, cpu: CpuId) -> Option<QueueId> {
         self.queue_of.get(cpu.index()).copied().filter(|queue| queue.index() < self.boards.len())
     }
 
-    /// The CPUs that would take a unit at once.
+    /// Returns the CPUs that would take a unit at once.
     #[must_use]
     pub fn free(&self) -> Cpus {
         Cpus::of_words(core::array::from_fn(|word| self.free.get(word).map_or(0, |word| word.load(Ordering::SeqCst))))
     }
 
-    /// Shows whether a CPU would take a unit at once.
+    /// Publishes whether a CPU would take a unit at once.
     pub fn set_free(&self, cpu: CpuId, free: bool) {
         set_bit(&self.free, cpu.index(), free);
     }
 
-    /// A free CPU is asked to look for units in other queues: nobody else is to count on it.
+    /// Asks a free CPU to steal work; it is not free for others any more.
     pub fn call(&self, cpu: CpuId) {
         set_bit(&self.called, cpu.index(), true);
         self.set_free(cpu, false);
     }
 
-    /// Whether a CPU was asked to look for units in other queues since the last call.
+    /// Returns whether a CPU was asked to steal work, and clears the request.
     #[must_use]
     pub fn take_call(&self, cpu: CpuId) -> bool {
         let mask = 1u64 << (cpu.index() % 64);
@@ -125,7 +125,7 @@ impl View {
         called
     }
 
-    /// Shows what others may know of a queue.
+    /// Publishes a queue's hint, and whether units wait in it.
     pub fn publish(&self, queue: QueueId, waits: bool, hint: Hint) {
         set_bit(&self.waiting, queue.index(), waits);
         if let Some(board) = self.boards.get(queue.index()) {
@@ -139,7 +139,7 @@ impl View {
         }
     }
 
-    /// What is known of a queue.
+    /// Returns the hint of a queue.
     #[must_use]
     pub fn hint(&self, queue: QueueId) -> Hint {
         self.boards.get(queue.index()).map_or_else(Hint::default, |board| Hint {
@@ -153,7 +153,7 @@ impl View {
         })
     }
 
-    /// The queues in which a unit waits, the nearest after `queue` first, itself left out.
+    /// Iterates over the queues in which a unit waits, from the one after `queue` on, round to the one before it.
     pub fn waiting_after(&self, queue: QueueId) -> impl Iterator<Item = QueueId> + use<> {
         let words = core::array::from_fn(|word| self.waiting.get(word).map_or(0, |word| word.load(Ordering::SeqCst)));
         // A set of queues has the form of one of CPUs.

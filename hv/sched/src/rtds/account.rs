@@ -1,23 +1,26 @@
-//! What is set of a unit and accounted for it: its server's period and budget.
+//! The parameters and the accounting of a unit: period, budget and deadline of its server.
 
 use xenolith_hal::Time;
 
 use crate::policy::Order;
 
-/// What a toolstack sets of a unit.
+/// Scheduling parameters of a unit, set by the toolstack. The defaults are those of Xen: 10 ms, 4 ms, with extra time.
+///
+/// **Source:** xl(1), `sched-rtds`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parameters {
-    /// How often the budget is renewed, in nanoseconds; at least [`LEAST_NS`].
+    /// Period of the replenishment, in nanoseconds; at least [`LEAST_NS`].
     pub period_ns: u64,
-    /// How long the unit may run in each period, in nanoseconds; at least [`LEAST_NS`], at most the period.
+    /// Budget of one period, in nanoseconds; at least [`LEAST_NS`], at most the period.
     pub budget_ns: u64,
-    /// It may run on after its budget is used up, while nobody with a budget wants the CPU.
+    /// Extra time: whether the unit may run on without budget while no unit with budget wants the CPU
+    /// (`XEN_DOMCTL_SCHEDRT_extra` in `domctl.h`).
     pub extratime: bool,
 }
 
-/// The shortest period and budget: 10 microseconds.
+/// Shortest period and budget, in nanoseconds.
 ///
-/// **Source:** Xen's manual, xl-sched-rtds.
+/// **Source:** this policy's choice, far above the cost of a decision; Xen's manuals give no bound.
 pub const LEAST_NS: u64 = 10_000;
 
 impl Default for Parameters {
@@ -27,39 +30,39 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// These, made to be possible.
+    /// Returns the parameters, cut to their bounds.
     fn bounded(self) -> Self {
         let period_ns = self.period_ns.max(LEAST_NS);
         Self { period_ns, budget_ns: self.budget_ns.clamp(LEAST_NS, period_ns), ..self }
     }
 }
 
-/// What RTDS accounts for a unit.
+/// The accounting state of a unit.
 #[derive(Debug)]
 pub struct Account {
     pub(super) parameters: Parameters,
-    /// The end of the current period.
+    /// End of the current period.
     pub(super) deadline: Time,
-    /// What is left of the budget. Below 0 after it ran longer than it was told to.
+    /// What is left of the budget. Below 0 after an overrun.
     left_ns: i64,
-    /// How many budgets it has used up in this period.
+    /// Number of budgets that it has used up in this period: the priority level of its extra time.
     level: u64,
-    /// It is in the heap of running units; not while its CPU is about to choose anyway.
-    pub(super) exposed: bool,
+    /// Whether it is in the heap of running units that can be preempted; not while its CPU was asked to reschedule.
+    pub(super) preemptible: bool,
 }
 
 impl Account {
-    /// Of a unit that never ran.
+    /// Makes the account of a unit that never ran.
     pub(super) fn new(parameters: Parameters) -> Self {
-        Self { parameters: parameters.bounded(), deadline: Time(0), left_ns: 0, level: 0, exposed: false }
+        Self { parameters: parameters.bounded(), deadline: Time(0), left_ns: 0, level: 0, preemptible: false }
     }
 
-    /// Changes what is set from the next period on.
+    /// Changes the parameters from the next period on.
     pub(super) fn set(&mut self, parameters: Parameters) {
         self.parameters = parameters.bounded();
     }
 
-    /// By what units are ordered: those within their budgets before others, the earlier deadline first.
+    /// Returns the sort key: units within their budget first, then the earlier deadline.
     pub(super) const fn order(&self) -> Order {
         (self.level, self.deadline.0)
     }
@@ -71,8 +74,8 @@ impl Account {
         self.level = 0;
     }
 
-    /// It wakes up: after the end of its period a new one starts now, so that a job that comes once a period finds a
-    /// whole one before it.
+    /// Wakes up: after the end of its period it starts a new one at `now`, so that a job that comes once a period has a
+    /// whole period before it.
     pub(super) fn wake(&mut self, now: Time) {
         if now >= self.deadline {
             self.deadline = now.after_ns(self.parameters.period_ns);
@@ -80,19 +83,19 @@ impl Account {
         }
     }
 
-    /// Its period ends while it is awake: the next one follows.
+    /// Starts the next period, because the current one ends while the unit is runnable.
     pub(super) fn next_period(&mut self, now: Time) {
         let over = now.since_ns(self.deadline) / self.parameters.period_ns;
         self.deadline = self.deadline.after_ns((over + 1).saturating_mul(self.parameters.period_ns));
         self.renew(true);
     }
 
-    /// Charges `ns` on a CPU.
+    /// Charges `ns` nanoseconds of CPU time.
     pub(super) fn charge(&mut self, ns: u64) {
         self.left_ns = self.left_ns.saturating_sub(i64::try_from(ns).unwrap_or(i64::MAX));
     }
 
-    /// Returns whether it may run. With extra time it always may, but after the units that have a budget.
+    /// Returns whether it has budget. With extra time it always has, at a lower priority.
     pub(super) fn may_run(&mut self) -> bool {
         if self.left_ns <= 0 && self.parameters.extratime {
             self.level = self.level.saturating_add(1);
@@ -101,7 +104,7 @@ impl Account {
         self.left_ns > 0
     }
 
-    /// When its budget will be used up, running from now on.
+    /// Returns when the budget is used up if it runs from `now` on.
     pub(super) fn runs_out(&self, now: Time) -> Time {
         now.after_ns(u64::try_from(self.left_ns).unwrap_or(0))
     }

@@ -1,4 +1,4 @@
-//! Which units run: of the units with a budget left, those with the earliest deadlines (EDF).
+//! The scheduling decision: of the units with budget, those with the earliest deadlines run (EDF).
 
 use xenolith_hal::{CpuId, Time};
 
@@ -6,37 +6,37 @@ use super::queue::Rtds;
 use crate::Cpus;
 use crate::policy::{Decision, Next, Order, Placed, Standing, UnitId};
 
-/// Reverses an order: of the running units the last is preempted first.
+/// Reverses a sort key, for the heap of running units: the one with the latest deadline is preempted first.
 const fn reversed(order: Order) -> Order {
     (u64::MAX - order.0, u64::MAX - order.1)
 }
 
 impl Rtds {
-    /// Puts a running unit into the heap of units that can be preempted.
-    fn expose(&mut self, id: UnitId) {
+    /// Adds a running unit to the heap of units that can be preempted.
+    fn mark_preemptible(&mut self, id: UnitId) {
         let Some(unit) = self.units.get_mut(id) else { return };
-        unit.account.exposed = true;
+        unit.account.preemptible = true;
         let order = reversed(unit.account.order());
         self.running.insert(&mut self.units, id, order);
     }
 
-    fn cover(&mut self, id: UnitId) {
+    fn unmark_preemptible(&mut self, id: UnitId) {
         if let Some(unit) = self.units.get_mut(id)
-            && core::mem::take(&mut unit.account.exposed)
+            && core::mem::take(&mut unit.account.preemptible)
         {
             self.running.remove(&mut self.units, id);
         }
     }
 
-    /// Has a CPU choose anew. Nobody else is to count on what it has.
-    pub(super) fn press(&mut self, cpu: CpuId, asks: &mut Cpus) {
+    /// Has a CPU reschedule, and removes its unit from the heap of units that can be preempted.
+    pub(super) fn reschedule(&mut self, cpu: CpuId, asks: &mut Cpus) {
         if let Some(id) = self.seats.get(cpu).and_then(|seat| seat.current) {
-            self.cover(id);
+            self.unmark_preemptible(id);
         }
         self.seats.ask(cpu, asks);
     }
 
-    /// Lets a unit that is awake wait for a CPU and finds one, or stand aside until its next period.
+    /// Queues a runnable unit as waiting and finds a CPU for it. A unit without budget is parked until its next period.
     pub(super) fn make_ready(&mut self, id: UnitId, asks: &mut Cpus) -> Placed {
         let Some(unit) = self.units.get_mut(id) else { return Placed::Well };
         if !unit.account.may_run() {
@@ -49,7 +49,8 @@ impl Rtds {
         self.find_cpu(id, asks)
     }
 
-    /// Asks the best free CPU for a unit that waits, or the one whose unit has the latest deadline, if that is later.
+    /// Has a CPU reschedule for a waiting unit: the best free one, or the one whose unit has the latest deadline, if
+    /// that is later than its own.
     fn find_cpu(&mut self, id: UnitId, asks: &mut Cpus) -> Placed {
         let Some(unit) = self.units.get(id) else { return Placed::Well };
         if let Some((cpu, loved)) = self.seats.best_free(&self.topology, unit) {
@@ -58,12 +59,12 @@ impl Rtds {
         }
         let (own, hard) = (unit.account.order(), unit.affinity.hard);
         if let Some(cpu) = self.latest(&hard, own) {
-            self.press(cpu, asks);
+            self.reschedule(cpu, asks);
         }
         Placed::Waits
     }
 
-    /// The CPU of these whose unit is to make room first for one of this order.
+    /// Returns the CPU of `cpus` whose unit is preempted first for a unit with the sort key `own`.
     fn latest(&self, cpus: &Cpus, own: Order) -> Option<CpuId> {
         let (_, id) = self.running.least(&self.units).filter(|(order, _)| *order < reversed(own))?;
         let Some(Standing::Running(cpu)) = self.units.get(id).map(|unit| unit.standing) else { return None };
@@ -72,11 +73,11 @@ impl Rtds {
         }
         // It may not run there: of its own CPUs each has to be looked at.
         let busy = self.seats.busy().intersection(cpus);
-        let exposed = busy.members().filter_map(|cpu| {
+        let preemptible = busy.members().filter_map(|cpu| {
             let unit = self.units.get(self.seats.get(cpu)?.current?)?;
-            (unit.account.exposed && unit.account.order() > own).then_some((unit.account.order(), cpu))
+            (unit.account.preemptible && unit.account.order() > own).then_some((unit.account.order(), cpu))
         });
-        exposed.max().map(|(_, cpu)| cpu)
+        preemptible.max().map(|(_, cpu)| cpu)
     }
 
     fn charge(&mut self, cpu: CpuId, now: Time) {
@@ -95,7 +96,7 @@ impl Rtds {
         let current = self.current_of(cpu);
         let next = match current {
             Some(id) => {
-                self.expose(id);
+                self.mark_preemptible(id);
                 Next::Keep
             }
             None => self.start_next(cpu, now),
@@ -115,7 +116,7 @@ impl Rtds {
 
     fn end_current(&mut self, cpu: CpuId, can_run: bool) -> Option<UnitId> {
         let id = self.current_of(cpu)?;
-        self.cover(id);
+        self.unmark_preemptible(id);
         let member = self.seats.members().contains(cpu);
         let unit = self.units.get_mut(id)?;
         let stays = can_run && member && unit.affinity.hard.contains(cpu) && unit.account.may_run();
@@ -142,12 +143,12 @@ impl Rtds {
             unit.last = Some(cpu);
         }
         self.seats.occupy(cpu, id, now);
-        self.expose(id);
+        self.mark_preemptible(id);
         Next::Switch(id)
     }
 
-    /// The unit that left a CPU is in memory: it waits, stands aside or sleeps.
-    pub(super) fn bring_back(&mut self, cpu: CpuId, asks: &mut Cpus) -> Option<UnitId> {
+    /// Requeues the unit that left a CPU, once its registers are saved: it waits, is parked or sleeps.
+    pub(super) fn requeue(&mut self, cpu: CpuId, asks: &mut Cpus) -> Option<UnitId> {
         let id = self.seats.saved(cpu)?;
         let standing = self.units.get(id)?.standing;
         if matches!(standing, Standing::Leaving { wants: true, .. }) {
@@ -159,7 +160,7 @@ impl Rtds {
         Some(id)
     }
 
-    /// A unit's period has ended: its budget is renewed, and its place among the others changes.
+    /// Starts a unit's next period: replenishes its budget and moves it to its new place in the queue.
     pub(super) fn begin_period(&mut self, id: UnitId, now: Time, asks: &mut Cpus) {
         self.periods.remove(&mut self.units, id);
         let Some(standing) = self.units.get(id).map(|unit| unit.standing) else { return };
@@ -167,7 +168,7 @@ impl Rtds {
             Standing::Waiting => self.ready.remove(&mut self.units, id),
             Standing::Running(cpu) => {
                 self.charge(cpu, now);
-                self.cover(id);
+                self.unmark_preemptible(id);
             }
             _ => {}
         }
@@ -179,8 +180,8 @@ impl Rtds {
             Standing::Waiting | Standing::Parked => {
                 let _ = self.make_ready(id, asks);
             }
-            // It may have to make room now, and its budget lasts longer than its CPU was told.
-            Standing::Running(cpu) => self.press(cpu, asks),
+            // It may have to make room now, and its budget lasts longer than the deadline of its CPU.
+            Standing::Running(cpu) => self.reschedule(cpu, asks),
             _ => {}
         }
     }

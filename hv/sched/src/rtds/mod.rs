@@ -1,9 +1,11 @@
-//! RTDS: guarantees in time, by global EDF over deferrable servers.
+//! RTDS: real-time guarantees by global EDF over deferrable servers. Stands for Xen's RTDS.
 //!
-//! Each unit is a server with a period and a budget: in each period it may run for its budget, and what it does not use
-//! it keeps until the period ends. Of the units with a budget left those run whose periods end first, on whatever CPUs.
-//! A budget that is used up is seen at that moment, by the timer of the CPU; periods that end are kept in a queue of
-//! timers, so nothing is looked at in between. All CPUs of the pool share one run queue.
+//! Each unit is a deferrable server with a period and a budget: it may run for its budget in each period, and keeps
+//! unused budget until the period ends. Of the units with budget, those with the earliest deadlines (ends of periods)
+//! run, on whatever CPUs. The timer of the CPU is set to the moment at which the budget is used up; replenishments are
+//! in a heap of timers, so nothing is polled in between. All CPUs of the pool share one run queue.
+//!
+//! **Source:** xl(1), `sched-rtds`; Xi and others, "Real-time multi-core virtual machine scheduling in Xen" (2014).
 
 mod account;
 mod choice;

@@ -1,4 +1,4 @@
-//! The run queue, and what changes in it.
+//! The run queue: its state, and the calls that are not scheduling decisions.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -22,9 +22,9 @@ pub struct Rtds {
     pub(super) units: Units<Account>,
     count: u32,
     pub(super) ready: Classes,
-    /// Units that run, the latest deadline first.
+    /// Running units that can be preempted, the latest deadline first.
     pub(super) running: Heap<ByOrder>,
-    /// The ends of the periods of units that are awake.
+    /// Replenishment timers: the ends of the periods of runnable units.
     pub(super) periods: Heap<ByTime>,
 }
 
@@ -63,7 +63,7 @@ impl Policy for Rtds {
 
     fn remove_cpu(&mut self, cpu: CpuId, _now: Time, asks: &mut Cpus) {
         self.seats.remove(cpu);
-        self.press(cpu, asks);
+        self.reschedule(cpu, asks);
     }
 
     fn cpus(&self) -> &Cpus {
@@ -132,7 +132,7 @@ impl Policy for Rtds {
         match unit.standing {
             Standing::Waiting => self.ready.remove(&mut self.units, id),
             Standing::Parked => {}
-            Standing::Running(cpu) => return self.press(cpu, asks),
+            Standing::Running(cpu) => return self.reschedule(cpu, asks),
             Standing::Leaving { from, .. } => {
                 unit.standing = Standing::Leaving { from, wants: false };
                 return;
@@ -155,7 +155,7 @@ impl Policy for Rtds {
     ) -> Result<(), TryReserveError> {
         let Some(standing) = self.units.get(id).map(|unit| unit.standing) else { return Ok(()) };
         match standing {
-            Standing::Running(cpu) => self.press(cpu, asks),
+            Standing::Running(cpu) => self.reschedule(cpu, asks),
             Standing::Waiting => self.ready.remove(&mut self.units, id),
             _ => {}
         }
@@ -178,7 +178,7 @@ impl Policy for Rtds {
     }
 
     fn saved(&mut self, cpu: CpuId, _now: Time, asks: &mut Cpus) -> Option<UnitId> {
-        self.bring_back(cpu, asks)
+        self.requeue(cpu, asks)
     }
 
     fn current(&self, cpu: CpuId) -> Option<UnitId> {

@@ -1,7 +1,8 @@
-//! Which calls of a policy follow which event. The core drives its pools by these functions, and so does the simulator.
+//! The driver of a pool: which calls of a [`Policy`] follow which event. The core and the simulator use the same one.
 //!
-//! At most one queue is locked at a time. A caller that lets a unit wait publishes that before it looks for free CPUs,
-//! and a CPU that becomes free publishes that before it looks for waiting units: one of the two sees the other.
+//! At most one queue is locked at a time. A caller that queues a waiting unit publishes that before it looks for free
+//! CPUs, and a CPU that becomes free publishes that before it looks for waiting units, so one of the two sees the
+//! other.
 
 mod moves;
 
@@ -14,37 +15,38 @@ use super::{Decision, Next, Placed, Policy, QueueId, Unit, UnitId, View};
 use crate::Cpus;
 use moves::{balance, move_all_misplaced, move_misplaced, offer, steal};
 
-/// A pool of CPUs: its run queues behind their locks, and how its CPUs are reached.
+/// A CPU pool (Xen's cpupool): its run queues behind their locks, and how its CPUs are reached.
 pub trait Pool {
-    /// The policy.
+    /// The scheduling policy of the pool.
     type Policy: Policy;
 
-    /// What queues know of each other.
+    /// Returns the state that is read without a lock.
     fn view(&self) -> &View;
 
-    /// Calls `act` with a run queue locked; none if there is no such queue.
+    /// Calls `act` with a run queue locked. None if the pool has no such queue.
     fn with<R>(&self, queue: QueueId, act: impl FnOnce(&mut Self::Policy) -> R) -> Option<R>;
 
-    /// The queue that holds a unit, or is about to.
+    /// Returns the queue that holds a unit, or into which it is about to move.
     fn home(&self, id: UnitId) -> QueueId;
 
-    /// Notes which queue holds a unit.
+    /// Records the queue that holds a unit.
     fn set_home(&self, id: UnitId, queue: QueueId);
 
-    /// Whether a unit was woken while it was in no queue, on its way from one to another.
+    /// Returns the flag of a wake-up that came while the unit was in no queue, on its way from one to another.
     fn missed(&self, id: UnitId) -> &AtomicBool;
 
-    /// Has a CPU call [`choose`] soon.
+    /// Has a CPU reschedule: it calls [`choose`] soon. By an IPI, or a flag that its run loop checks.
     fn ask(&self, cpu: CpuId);
 
-    /// Has some CPU call [`tick`] for this queue by then.
+    /// Has some CPU of the queue call [`tick`] for it at `at` or before.
     fn set_timer(&self, queue: QueueId, at: Time);
 }
 
 /// A unit of a pool, on its way into a queue.
 type UnitOf<P> = Box<Unit<<<P as Pool>::Policy as Policy>::Account>>;
 
-/// Calls `act` with a queue locked and then tells others what came of it.
+/// Calls `act` with a queue locked, publishes the queue's hint, sets an earlier timer, and has the CPUs of `asks`
+/// reschedule.
 fn with<P: Pool, R>(
     pool: &P,
     queue: QueueId,
@@ -69,18 +71,18 @@ fn with<P: Pool, R>(
     Some(result)
 }
 
-/// Lets a unit into the pool; gives it back if no CPU of the pool may run it, or if memory is short.
+/// Adds a unit to the pool.
 ///
-/// **Errors:** the unit.
+/// **Errors:** no CPU of the pool is in its hard affinity, or memory is short; returns the unit.
 pub fn enter<P: Pool>(pool: &P, unit: UnitOf<P>, now: Time) -> Result<(), UnitOf<P>> {
     match place(pool, &unit) {
-        Some(queue) => settle(pool, unit, queue, now),
+        Some(queue) => admit(pool, unit, queue, now),
         None => Err(unit),
     }
 }
 
-/// The queue for a unit that is new or has to move: one with a free CPU that it prefers, one with any free CPU, the one
-/// with the least weight for its CPUs, the one with the fewest units.
+/// Returns the queue for a unit that is new or has to move: one with a free CPU of its soft affinity, one with any free
+/// CPU, the one with the least load for each CPU, the one with the fewest units for each CPU.
 fn place<P: Pool>(pool: &P, unit: &UnitOf<P>) -> Option<QueueId> {
     let (view, free) = (pool.view(), pool.view().free());
     let (hard, preferred) = (unit.affinity().hard, unit.affinity().preferred());
@@ -100,8 +102,10 @@ fn place<P: Pool>(pool: &P, unit: &UnitOf<P>) -> Option<QueueId> {
     queues.filter_map(key).min().map(|(.., queue)| queue)
 }
 
-/// Puts a unit into a queue.
-fn settle<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Result<(), UnitOf<P>> {
+/// Puts a unit into a queue, and moves it on if only another queue has a free CPU for it.
+///
+/// **Errors:** memory is short; returns the unit.
+fn admit<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Result<(), UnitOf<P>> {
     let id = unit.id();
     let placed = with(pool, queue, now, |policy, asks| {
         let placed = policy.admit(unit, now, asks)?;
@@ -111,8 +115,8 @@ fn settle<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Resu
     });
     match placed {
         Some(Ok(placed)) => {
-            seek(pool, id, queue, placed, now);
-            arrived(pool, id, now);
+            move_to_free(pool, id, queue, placed, now);
+            deliver_missed_wake(pool, id, now);
             Ok(())
         }
         Some(Err(unit)) => Err(unit),
@@ -120,13 +124,13 @@ fn settle<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Resu
     }
 }
 
-/// Takes a unit out of the pool; none while it runs, or while its registers may be with a CPU.
+/// Removes a unit from the pool. None while it runs or its registers are not saved yet.
 pub fn leave<P: Pool>(pool: &P, id: UnitId, now: Time) -> Option<UnitOf<P>> {
     let queue = pool.home(id);
     with(pool, queue, now, |policy, _| dismiss(pool, policy, id, now))?
 }
 
-/// Takes a unit out of a queue. A CPU that it had for itself is to look for another one.
+/// Removes a unit from a queue. A CPU that thereby becomes free reschedules.
 fn dismiss<P: Pool>(pool: &P, policy: &mut P::Policy, id: UnitId, now: Time) -> Option<UnitOf<P>> {
     let unit = policy.dismiss(id, now)?;
     let before = pool.view().free();
@@ -135,7 +139,7 @@ fn dismiss<P: Pool>(pool: &P, policy: &mut P::Policy, id: UnitId, now: Time) -> 
     Some(unit)
 }
 
-/// Shows which CPUs of a queue are free, and says which.
+/// Publishes which CPUs of a queue are free, and returns them.
 fn show_free<P: Pool>(pool: &P, policy: &P::Policy) -> Cpus {
     let mut free = Cpus::NONE;
     for cpu in policy.cpus().members() {
@@ -148,14 +152,14 @@ fn show_free<P: Pool>(pool: &P, policy: &P::Policy) -> Cpus {
     free
 }
 
-/// A unit wants a CPU.
+/// Wakes a unit: it is runnable. Does nothing for a unit that is runnable already.
 pub fn wake<P: Pool>(pool: &P, id: UnitId, now: Time) {
     loop {
         let queue = pool.home(id);
         let placed =
             with(pool, queue, now, |policy, asks| policy.unit(id).is_some().then(|| policy.wake(id, now, asks)));
         match placed {
-            Some(Some(placed)) => return seek(pool, id, queue, placed, now),
+            Some(Some(placed)) => return move_to_free(pool, id, queue, placed, now),
             // It has just moved.
             _ if pool.home(id) != queue => {}
             // It moves now. The mover looks for this when it has arrived; perhaps it has, so look once more.
@@ -165,8 +169,8 @@ pub fn wake<P: Pool>(pool: &P, id: UnitId, now: Time) {
     }
 }
 
-/// Looks for a free CPU in other queues, for one that waits or would rather be elsewhere.
-fn seek<P: Pool>(pool: &P, id: UnitId, queue: QueueId, placed: Placed, now: Time) {
+/// Moves a unit to a free CPU of another queue, if it waits, or if that CPU is in its soft affinity.
+fn move_to_free<P: Pool>(pool: &P, id: UnitId, queue: QueueId, placed: Placed, now: Time) {
     if placed == Placed::Well {
         return;
     }
@@ -184,15 +188,17 @@ fn seek<P: Pool>(pool: &P, id: UnitId, queue: QueueId, placed: Placed, now: Time
     });
     if let Some(Some((unit, cpu))) = moved {
         let target = pool.view().queue_of(cpu).unwrap_or(queue);
-        let refused = settle_once(pool, unit, target, now);
+        let refused = admit_here(pool, unit, target, now);
         if let Err(unit) = refused {
-            let _ = settle_once(pool, unit, queue, now);
+            let _ = admit_here(pool, unit, queue, now);
         }
     }
 }
 
-/// Puts a unit into a queue without looking for a better one.
-fn settle_once<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Result<(), UnitOf<P>> {
+/// Puts a unit into a queue and leaves it there.
+///
+/// **Errors:** memory is short; returns the unit.
+fn admit_here<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) -> Result<(), UnitOf<P>> {
     let id = unit.id();
     let done = with(pool, queue, now, |policy, asks| {
         let placed = policy.admit(unit, now, asks)?;
@@ -203,28 +209,28 @@ fn settle_once<P: Pool>(pool: &P, unit: UnitOf<P>, queue: QueueId, now: Time) ->
     match done {
         Some(Err(unit)) => Err(unit),
         Some(Ok(_)) => {
-            arrived(pool, id, now);
+            deliver_missed_wake(pool, id, now);
             Ok(())
         }
         None => Ok(()),
     }
 }
 
-/// Wakes a unit that was woken on its way here.
-fn arrived<P: Pool>(pool: &P, id: UnitId, now: Time) {
+/// Wakes a unit that was woken on its way into this queue.
+fn deliver_missed_wake<P: Pool>(pool: &P, id: UnitId, now: Time) {
     if pool.missed(id).swap(false, Ordering::SeqCst) {
         wake(pool, id, now);
     }
 }
 
-/// A unit wants no CPU any more.
+/// Blocks a unit: it is not runnable. If it runs, its CPU reschedules.
 pub fn sleep<P: Pool>(pool: &P, id: UnitId, now: Time) {
     with(pool, pool.home(id), now, |policy, asks| policy.sleep(id, now, asks));
 }
 
-/// Changes how a unit is scheduled; moves it if no CPU of its queue may run it any more.
+/// Changes affinity and parameters of a unit, and moves it if its queue has no CPU of the new hard affinity.
 ///
-/// **Errors:** none if memory is short, or while the unit moves to another queue; nothing was changed.
+/// **Errors:** None if memory is short or the unit is on its way to another queue; nothing was changed.
 pub fn set<P: Pool>(
     pool: &P,
     id: UnitId,
@@ -239,18 +245,19 @@ pub fn set<P: Pool>(
     });
     let waits = waits??;
     move_misplaced(pool, queue, id, now);
-    seek(pool, id, pool.home(id), if waits { Placed::Waits } else { Placed::Poorly }, now);
+    move_to_free(pool, id, pool.home(id), if waits { Placed::Waits } else { Placed::Poorly }, now);
     Some(())
 }
 
-/// The unit that has a CPU lets others go first. The CPU is to call [`choose`] next.
+/// Yields: the current unit of a CPU lets waiting units run first. The CPU must call [`choose`] next.
 pub fn yield_cpu<P: Pool>(pool: &P, cpu: CpuId, now: Time) {
     if let Some(queue) = pool.view().queue_of(cpu) {
         with(pool, queue, now, |policy, _| policy.yield_cpu(cpu, now));
     }
 }
 
-/// What a CPU does next. `can_run` says whether the unit that it has still wants it.
+/// Decides what a CPU does next, with work stealing and load balancing. `can_run` says whether its current unit is
+/// still runnable.
 pub fn choose<P: Pool>(pool: &P, cpu: CpuId, now: Time, can_run: bool) -> Decision {
     let nothing = Decision { next: Next::Idle, deadline: Time::NEVER, left: None };
     let Some(queue) = pool.view().queue_of(cpu) else { return nothing };
@@ -265,7 +272,7 @@ pub fn choose<P: Pool>(pool: &P, cpu: CpuId, now: Time, can_run: bool) -> Decisi
     let called = pool.view().take_call(cpu);
     let (mut decision, waiting, due) = decide(can_run);
     if decision.next != Next::Keep {
-        // Those that wait here may have counted on this CPU.
+        // Waiting units of this queue may have counted on this CPU.
         offer(pool, queue, waiting);
     }
     if decision.next == Next::Idle && steal(pool, queue, cpu, now) {
@@ -283,7 +290,7 @@ pub fn choose<P: Pool>(pool: &P, cpu: CpuId, now: Time, can_run: bool) -> Decisi
     decision
 }
 
-/// The unit that left a CPU is wholly in memory now.
+/// Reports that the registers of the unit that left a CPU are saved, so that other CPUs may run it.
 pub fn saved<P: Pool>(pool: &P, cpu: CpuId, now: Time) {
     let Some(queue) = pool.view().queue_of(cpu) else { return };
     let done = with(pool, queue, now, |policy, asks| {
@@ -297,14 +304,14 @@ pub fn saved<P: Pool>(pool: &P, cpu: CpuId, now: Time) {
     if !fits {
         move_misplaced(pool, queue, id, now);
     } else if waits {
-        seek(pool, id, queue, Placed::Waits, now);
+        move_to_free(pool, id, queue, Placed::Waits, now);
     }
     if due {
         balance(pool, queue, now);
     }
 }
 
-/// Does what is due in a queue, and says when something is due next.
+/// Does what the queue's timer was set for, and returns the time of the next call; [`Time::NEVER`] for none.
 pub fn tick<P: Pool>(pool: &P, queue: QueueId, now: Time) -> Time {
     let next = with(pool, queue, now, |policy, asks| {
         policy.tick(now, asks);
@@ -315,9 +322,9 @@ pub fn tick<P: Pool>(pool: &P, queue: QueueId, now: Time) -> Time {
     next
 }
 
-/// A CPU comes to the pool.
+/// Adds a CPU to the pool, and moves units there that had no CPU to run on.
 ///
-/// **Errors:** false if memory is short.
+/// **Errors:** false if the pool has no queue for the CPU or memory is short.
 pub fn add_cpu<P: Pool>(pool: &P, cpu: CpuId, now: Time) -> bool {
     let Some(queue) = pool.view().queue_of(cpu) else { return false };
     let done = with(pool, queue, now, |policy, _| {
@@ -334,8 +341,8 @@ pub fn add_cpu<P: Pool>(pool: &P, cpu: CpuId, now: Time) -> bool {
     done.unwrap_or(false)
 }
 
-/// A CPU leaves the pool: it is to call [`choose`], which gives [`Next::Idle`], and [`saved`], before it is gone. The
-/// units that may run on no other CPU of its queue move.
+/// Removes a CPU from the pool, and moves the units of its queue that have no other CPU there. The CPU must still call
+/// [`choose`], which returns [`Next::Idle`], and [`saved`].
 pub fn remove_cpu<P: Pool>(pool: &P, cpu: CpuId, now: Time) {
     let Some(queue) = pool.view().queue_of(cpu) else { return };
     with(pool, queue, now, |policy, asks| policy.remove_cpu(cpu, now, asks));

@@ -1,15 +1,15 @@
-//! Units that move from one queue to another.
+//! Migration of units between run queues.
 
 use xenolith_hal::{CpuId, Time};
 
-use super::{Pool, dismiss, enter, settle_once, with};
+use super::{Pool, admit_here, dismiss, enter, with};
 use crate::Cpus;
 use crate::policy::{Policy, QueueId, UnitId};
 
-/// How many other queues are looked at when one has too much.
+/// The most queues that one load-balancing step looks at.
 const LOOKED_AT: u32 = 8;
 
-/// Has free CPUs of other queues look for units that wait here, as many as there are.
+/// Has free CPUs of other queues look for work here, at most one for each unit that waits.
 pub(super) fn offer<P: Pool>(pool: &P, queue: QueueId, waiting: usize) {
     let free = if waiting > 0 { pool.view().free() } else { Cpus::NONE };
     let wanted = free.members().filter(|cpu| pool.with(queue, |policy| policy.has_for(*cpu)).unwrap_or(false));
@@ -19,7 +19,7 @@ pub(super) fn offer<P: Pool>(pool: &P, queue: QueueId, waiting: usize) {
     }
 }
 
-/// Takes a unit that waits in another queue, for a CPU that has nothing to run.
+/// Steals a unit that waits in another queue for an idle CPU. Returns whether one was found.
 pub(super) fn steal<P: Pool>(pool: &P, queue: QueueId, cpu: CpuId, now: Time) -> bool {
     let wanted = pool.with(queue, |policy| policy.cpus().contains(cpu) && policy.is_free(cpu)).unwrap_or(false);
     if !wanted {
@@ -27,10 +27,10 @@ pub(super) fn steal<P: Pool>(pool: &P, queue: QueueId, cpu: CpuId, now: Time) ->
     }
     for from in pool.view().waiting_after(queue) {
         if let Some(Some(unit)) = with(pool, from, now, |policy, _| policy.give(cpu, now)) {
-            return match settle_once(pool, unit, queue, now) {
+            return match admit_here(pool, unit, queue, now) {
                 Ok(()) => true,
                 Err(unit) => {
-                    let _ = settle_once(pool, unit, from, now);
+                    let _ = admit_here(pool, unit, from, now);
                     false
                 }
             };
@@ -39,7 +39,7 @@ pub(super) fn steal<P: Pool>(pool: &P, queue: QueueId, cpu: CpuId, now: Time) ->
     false
 }
 
-/// Gives a unit to the queue where that does most good, of some that are looked at in turn.
+/// Balances: gives one waiting unit to the queue with the greatest gain, of [`LOOKED_AT`] that are looked at in turn.
 pub(super) fn balance<P: Pool>(pool: &P, queue: QueueId, now: Time) {
     let view = pool.view();
     let count = u32::try_from(view.queues()).unwrap_or(u32::MAX);
@@ -54,13 +54,13 @@ pub(super) fn balance<P: Pool>(pool: &P, queue: QueueId, now: Time) {
     let hint = view.hint(target);
     let Some(cpus) = pool.with(target, |policy| *policy.cpus()) else { return };
     if let Some(Some(unit)) = with(pool, queue, now, |policy, _| policy.push(&hint, &cpus, now))
-        && let Err(unit) = settle_once(pool, unit, target, now)
+        && let Err(unit) = admit_here(pool, unit, target, now)
     {
-        let _ = settle_once(pool, unit, queue, now);
+        let _ = admit_here(pool, unit, queue, now);
     }
 }
 
-/// Moves a unit if no CPU of its queue may run it.
+/// Moves a unit if its queue has no CPU of its hard affinity.
 pub(super) fn move_misplaced<P: Pool>(pool: &P, queue: QueueId, id: UnitId, now: Time) {
     let unit = with(pool, queue, now, |policy, _| {
         let there = policy.unit(id)?.affinity().hard.intersects(policy.cpus());
@@ -70,11 +70,11 @@ pub(super) fn move_misplaced<P: Pool>(pool: &P, queue: QueueId, id: UnitId, now:
         && let Err(unit) = enter(pool, unit, now)
     {
         // No CPU that may run it is there: it waits for one, or for another affinity.
-        let _ = settle_once(pool, unit, queue, now);
+        let _ = admit_here(pool, unit, queue, now);
     }
 }
 
-/// Moves all units of a queue that no CPU of it may run.
+/// Moves all units of a queue that has no CPU of their hard affinity.
 pub(super) fn move_all_misplaced<P: Pool>(pool: &P, queue: QueueId, now: Time) {
     let mut from = UnitId(0);
     while let Some(Some(id)) = pool.with(queue, |policy| policy.misplaced(from)) {
