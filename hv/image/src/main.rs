@@ -1,4 +1,31 @@
-//! The bootable hypervisor: joins the core to the x86 machine.
+//! The bootable hypervisor: an ELF file that joins the core (`xenolith_core`) to the x86 machine (`xenolith_x86`).
+//!
+//! It is the only crate that names both. Everything that can be tested on the host is in the crates below it.
+//!
+//! | here | what it is |
+//! |---|---|
+//! | [`xenolith_main`] | entry from the boot code of `hv/x86`, on the boot CPU |
+//! | [`start`], [`work`] | building the hypervisor and dom0; the run loop of each CPU |
+//! | [`launch`] | settings from the command line, the frame allocator, dom0's firmware tables, ports and devices |
+//! | [`modules`] | the boot modules: dom0's kernel is unpacked, its initial RAM disk is copied |
+//! | `image.ld` | the linker script: where the file's parts are loaded and run |
+//! | `build.rs` | passes the linker script for bare metal, and the compiler's version for `XENVER_compile_info` |
+//!
+//! **The order of a boot.** The boot loader enters `boot_entry` (`hv/x86`), in 32-bit mode, by multiboot1, multiboot2
+//! or PVH. It turns on paging and jumps to [`xenolith_main`] in the high half, which brings up the machine and calls
+//! [`start`]. That creates the hypervisor of all RAM, builds dom0 of the first boot module, and starts the run loop on
+//! every CPU. An error on the way is one line on the console with its cause and remedy, and the machine stops.
+//!
+//! **What is where in memory.** All of it is loaded at 2 MiB, in this order; everything but the boot segments runs at
+//! 0xffffffff80000000 plus its load address. Each segment starts a page, because page rights differ.
+//!
+//! | section | rights | holds |
+//! |---|---|---|
+//! | `.boot` | read, execute | boot headers, entry in 32-bit mode |
+//! | `.boot.data` | read, write | the first page tables; used until the hypervisor has its own |
+//! | `.text` | read, execute | code |
+//! | `.note`, `.rodata`, `.symbols` | read | ELF notes (PVH entry, build ID), constants, function names for crash reports |
+//! | `.data`, `.bss` | read, write | statics, the boot stack |
 #![no_std]
 #![no_main]
 
