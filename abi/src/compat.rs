@@ -1,29 +1,29 @@
 //! Compat layouts: how 32-bit callers lay out what they pass.
 //!
-//! A 32-bit caller has 4-byte longs, pointers and frame numbers, and aligns 64-bit numbers to 4 bytes. For each
-//! structure [`wire!`](crate::describe) derives from the one declaration where each member lies for such a caller, and
-//! `tests/layout` compares that table with what the C compiler makes of the public headers for 32 bits. Everything
-//! else works on the 64-bit form; [`CompatLayout::widen`] and [`CompatLayout::narrow`] are the way between the two.
+//! A 32-bit caller has 4-byte longs, pointers and frame numbers, and aligns 64-bit numbers to 4 bytes.
+//! [`wire!`](crate::describe) derives the layout for such a caller from the one declaration of each structure, and
+//! `tests/layout` compares it with the layout that the C compiler gives the public headers for 32 bits. All other code
+//! works on the 64-bit layout; [`CompatLayout::widen`] and [`CompatLayout::narrow`] convert.
 
 use crate::describe::Field;
 use crate::memory_map::{E820_ENTRY_SIZE, MemmapEntry};
 use crate::{DomId, Gfn, GrantHandle, GrantRef, GuestHandle, Mfn, Port, Union, VcpuId};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A type that crosses between a guest and the hypervisor, by value or as an element of a list.
+/// A type that guest and hypervisor exchange, by value or as an element of a list.
 pub trait Wire: FromBytes + IntoBytes + Immutable {
     /// Its layout for a 32-bit caller.
     const COMPAT: CompatLayout;
 }
 
-/// The rule by which an element of a 32-bit caller becomes one of a 64-bit caller, and back.
+/// How an element of a 32-bit caller is converted to that of a 64-bit caller, and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Translation {
-    /// Both have the same bytes.
+    /// Both have the same bytes: copied.
     Same,
-    /// A number of 64 bits, of which a 32-bit caller has the low half.
+    /// A 64-bit number, of which a 32-bit caller has the low half: zero-extended, truncated.
     LowHalf,
-    /// A structure: each member by itself.
+    /// A structure: converted member by member.
     Members(&'static [Field]),
 }
 
@@ -32,13 +32,13 @@ pub enum Translation {
 pub struct CompatLayout {
     /// Number of elements.
     pub count: usize,
-    /// Size of one of them for a 64-bit caller, in bytes.
+    /// Size of one element for a 64-bit caller, in bytes.
     pub native_size: usize,
-    /// Size of one of them for a 32-bit caller, in bytes; never more than [`Self::native_size`].
+    /// Size of one element for a 32-bit caller, in bytes; at most [`Self::native_size`].
     pub compat_size: usize,
     /// Alignment for a 32-bit caller, in bytes.
     pub align: usize,
-    /// The rule between the two.
+    /// How an element is converted.
     pub translation: Translation,
 }
 
@@ -49,13 +49,13 @@ impl CompatLayout {
         Self { count: 1, native_size: size, compat_size: size, align, translation: Translation::Same }
     }
 
-    /// Creates the layout of `size` bytes of 64-bit numbers that are longs in C: 32 bits each for a 32-bit caller.
+    /// Creates the layout of `size` bytes of 64-bit numbers that are longs in C, and 32 bits wide for a 32-bit caller.
     #[must_use]
     pub const fn long(size: usize) -> Self {
         Self { count: size / 8, native_size: 8, compat_size: LONG, align: LONG, translation: Translation::LowHalf }
     }
 
-    /// Creates the layout of a structure of these members, which has `native_size` bytes for a 64-bit caller.
+    /// Creates the layout of a structure with these members, which takes `native_size` bytes for a 64-bit caller.
     #[must_use]
     pub const fn of_members(members: &'static [Field], native_size: usize) -> Self {
         let (mut end, mut align, mut same) = (0, 1, true);
@@ -76,7 +76,7 @@ impl CompatLayout {
         Self { count: 1, native_size, compat_size, align, translation: Translation::Members(members) }
     }
 
-    /// Creates the layout of an array of `count` of these.
+    /// Creates the layout of an array of `count` such elements.
     #[must_use]
     pub const fn times(self, count: usize) -> Self {
         Self { count: self.count.saturating_mul(count), ..self }
@@ -88,7 +88,7 @@ impl CompatLayout {
         self.count.saturating_mul(self.compat_size)
     }
 
-    /// Returns true if both kinds of caller have the same bytes.
+    /// Returns whether both kinds of caller have the same bytes.
     #[must_use]
     pub const fn is_same(&self) -> bool {
         matches!(self.translation, Translation::Same)
@@ -108,7 +108,8 @@ impl CompatLayout {
         }
     }
 
-    /// Writes the 64-bit form of what a 32-bit caller passed. Bytes that it does not have stay as they are.
+    /// Converts what a 32-bit caller passed to the 64-bit layout. Bytes of `native` that it does not have are left
+    /// alone.
     pub fn widen(&self, compat: &[u8], native: &mut [u8]) {
         let elements = compat.chunks_exact(self.compat_size).zip(native.chunks_exact_mut(self.native_size));
         for (from, to) in elements.take(self.count) {
@@ -124,7 +125,7 @@ impl CompatLayout {
         }
     }
 
-    /// Writes the form for a 32-bit caller of a 64-bit one: of each long the low half. Padding stays as it is.
+    /// Converts the 64-bit layout to that of a 32-bit caller, by the low half of each long. Padding is left alone.
     pub fn narrow(&self, native: &[u8], compat: &mut [u8]) {
         let elements = native.chunks_exact(self.native_size).zip(compat.chunks_exact_mut(self.compat_size));
         for (from, to) in elements.take(self.count) {
@@ -148,18 +149,18 @@ fn copy(from: &[u8], to: &mut [u8], most: usize) {
     to.iter_mut().zip(from).take(most).for_each(|(to, from)| *to = *from);
 }
 
-/// Places members one after the other, as the C compiler does.
+/// Places members one after another, as the C compiler does.
 #[doc(hidden)]
 pub struct Placer {
     end: usize,
 }
 
 impl Placer {
-    /// Nothing is placed yet.
+    /// A structure without members.
     pub const NONE: Self = Self { end: 0 };
 
-    /// Places the next member. Bytes that only spell out the C compiler's padding get no place: padding follows from the
-    /// alignment of what comes next.
+    /// Places the next member. A member that spells out padding of the C compiler gets no place: the padding follows
+    /// from the alignment of the next member.
     #[must_use]
     pub const fn field(&mut self, mut field: Field) -> Field {
         let named_so = matches!(field.name.as_bytes(), [b'p', b'a', b'd', ..]) && field.c_path.is_empty();
@@ -174,10 +175,10 @@ impl Placer {
     }
 }
 
-/// Returns the layout of a member: that of its type, or by the word after `as` where C has another type than Rust.
+/// Returns the layout of a member: that of its type, or that of the word after `as` where C has another type.
 ///
-/// `long`: a long, or a union of a frame number and something shorter. `wide`: 64 bits for every caller. `slot`: a pointer
-/// in a union with 64 bits, so that a 32-bit caller's is followed by 4 bytes that mean nothing.
+/// `long`: a C long, or a union of a frame number and something shorter. `wide`: 64 bits for every caller. `slot`: a
+/// pointer in a union with 64 bits, so that a 32-bit caller's pointer is followed by 4 unused bytes.
 macro_rules! layout {
     ($ty:ty) => {
         <$ty as $crate::compat::Wire>::COMPAT

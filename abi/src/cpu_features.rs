@@ -1,35 +1,36 @@
-//! Features of CPUs, as bits of words that CPUID returns.
+//! CPU features, as bits of the words that CPUID returns.
 //!
-//! A *featureset* is an array of these words. The number of a feature is 32 times its word plus its bit.
+//! A *featureset* is an array of such words. The number of a feature is 32 times its word plus its bit.
+//!
 //! **Source:** `arch-x86/cpufeatureset.h`.
 
 use crate::describe::{Constant, Table};
 
-/// One feature.
+/// A CPU feature: its number in a featureset.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Feature(pub u16);
 
 impl Feature {
-    /// Returns which word of a featureset it is in.
+    /// Returns the index of its word in a featureset.
     #[must_use]
     pub const fn word(self) -> usize {
         (self.0 / 32) as usize
     }
 
-    /// Returns the word with only this feature's bit.
+    /// Returns the mask of its bit in that word.
     #[must_use]
     pub const fn mask(self) -> u32 {
         1 << (self.0 % 32)
     }
 
-    /// Returns true if the featureset has it; one that is too short has not.
+    /// Returns whether a featureset has the feature; false if the featureset is too short for its word.
     #[must_use]
     pub fn is_in(self, featureset: &[u32]) -> bool {
         featureset.get(self.word()).is_some_and(|word| word & self.mask() != 0)
     }
 }
 
-/// How many words a featureset has.
+/// Number of words of a featureset.
 pub const FEATURESET_WORDS: usize = 19;
 
 macro_rules! features {

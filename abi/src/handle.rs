@@ -40,8 +40,8 @@ impl<T> GuestHandle<T> {
 }
 
 impl GuestHandle<u8> {
-    /// The handle of the byte `count` bytes further on, or none past the end of the address space. How far it is to the
-    /// next element of another type depends on the guest.
+    /// Returns the handle of the byte `count` bytes further on; None past the end of the address space. How far it is
+    /// to the next element of another type depends on the guest.
     #[must_use]
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match self.address.checked_add(count) {

@@ -1,4 +1,4 @@
-//! What a domain tells the scheduler: wait, yield, shut down.
+//! Scheduling operations of a domain: yield, block, poll, shut down, watchdog.
 //!
 //! Hypercall [`SCHED_OP`](crate::hypercall::SCHED_OP): `(operation, pointer to arguments)`. **Source:** `sched.h`.
 
@@ -9,38 +9,39 @@ constants! {
     table CONSTANTS;
     /// Yields the physical CPU.
     pub const SCHEDOP_YIELD: u32 = 0;
-    /// Unmasks events and waits for one.
+    /// Unmasks upcalls and blocks until an event is pending.
     pub const SCHEDOP_BLOCK: u32 = 1;
-    /// Shuts the domain down; [`SchedShutdown`]. After a suspend it returns 1 if the domain simply goes on.
+    /// Shuts the domain down; [`SchedShutdown`]. After a suspend it returns 1 if the suspend was cancelled and the
+    /// domain continues.
     pub const SCHEDOP_SHUTDOWN: u32 = 2;
-    /// Waits for one of some ports; [`SchedPoll`].
+    /// Blocks until an event is pending on one of some ports, or until a timeout; [`SchedPoll`].
     pub const SCHEDOP_POLL: u32 = 3;
     /// Shuts another domain down; [`SchedRemoteShutdown`].
     pub const SCHEDOP_REMOTE_SHUTDOWN: u32 = 4;
-    /// Sets the reason that a later shutdown reports; [`SchedShutdown`].
+    /// Sets the reason that a later shutdown by crash reports; [`SchedShutdown`].
     pub const SCHEDOP_SHUTDOWN_CODE: u32 = 5;
-    /// Sets, feeds or stops a watchdog; [`SchedWatchdog`]. Returns its number.
+    /// Starts, restarts or stops a watchdog timer; [`SchedWatchdog`]. Returns the ID of a new one.
     pub const SCHEDOP_WATCHDOG: u32 = 6;
     /// Pins the calling vCPU to a physical CPU; [`SchedPinOverride`].
     pub const SCHEDOP_PIN_OVERRIDE: u32 = 7;
 
-    /// The domain ended by itself.
+    /// The domain powered off.
     pub const SHUTDOWN_POWEROFF: u32 = 0;
-    /// The domain wants to be started again.
+    /// The domain asks for a reboot.
     pub const SHUTDOWN_REBOOT: u32 = 1;
-    /// The domain is ready to be saved.
+    /// The domain is suspended and can be saved.
     pub const SHUTDOWN_SUSPEND: u32 = 2;
     /// The domain crashed.
     pub const SHUTDOWN_CRASH: u32 = 3;
-    /// A watchdog ran out.
+    /// A watchdog timer expired.
     pub const SHUTDOWN_WATCHDOG: u32 = 4;
-    /// The domain wants its state in the hypervisor to be as at its start.
+    /// The domain asks for a soft reset: its state in the hypervisor is reset, its memory is kept.
     pub const SHUTDOWN_SOFT_RESET: u32 = 5;
-    /// The largest reason.
+    /// Highest shutdown reason.
     pub const SHUTDOWN_MAX: u32 = 5;
 }
 
-/// The reason that is reported while a domain has not shut down.
+/// Reason that is reported for a domain that has not shut down.
 pub const SHUTDOWN_CODE_INVALID: u32 = u32::MAX;
 
 wire! {
@@ -54,17 +55,17 @@ wire! {
     pub struct SchedPoll: "struct sched_poll" {
         /// In: the ports.
         pub ports: GuestHandle<Port>,
-        /// In: how many, at most 128.
+        /// In: number of ports, at most 128.
         pub nr_ports: u32,
         /// Padding.
         pub pad: [u8; 4],
-        /// In: system time in nanoseconds when to give up; 0 for never.
+        /// In: timeout, as system time in nanoseconds; 0 for none.
         pub timeout: u64,
     }
 
     /// Arguments of [`SCHEDOP_REMOTE_SHUTDOWN`].
     pub struct SchedRemoteShutdown: "struct sched_remote_shutdown" {
-        /// In: which.
+        /// In: the domain to shut down.
         pub domain_id: DomId,
         /// Padding.
         pub pad: [u8; 2],
@@ -74,15 +75,15 @@ wire! {
 
     /// Arguments of [`SCHEDOP_WATCHDOG`].
     pub struct SchedWatchdog: "struct sched_watchdog" {
-        /// In: which; 0 for a new one.
+        /// In: ID of the watchdog; 0 for a new one.
         pub id: u32,
-        /// In: seconds from now; 0 stops it.
+        /// In: timeout in seconds; 0 stops the watchdog.
         pub timeout: u32,
     }
 
     /// Arguments of [`SCHEDOP_PIN_OVERRIDE`].
     pub struct SchedPinOverride: "struct sched_pin_override" {
-        /// In: the physical CPU; negative undoes it.
+        /// In: number of the physical CPU; a negative number removes the pin.
         pub pcpu: i32,
     }
 }

@@ -1,7 +1,8 @@
-//! The page that a domain shares with the hypervisor, and the information about a vCPU and about time in it.
+//! `shared_info`: the page that a domain shares with the hypervisor, with `vcpu_info` and the time in it.
 //!
-//! Guest and hypervisor write this page at the same time: the hypervisor sees it as an array of atomics, and uses
-//! the offsets given at the end of this file. The structures are for tests and for a guest's own copy.
+//! Guest and hypervisor write this page at the same time. The hypervisor accesses it as an array of atomics, by the
+//! offsets at the end of this file. The structures are for tests and for copies.
+//!
 //! **Source:** `xen.h`, `arch-x86/xen.h`, `arch-x86/xen-x86_64.h`.
 
 use crate::Gfn;
@@ -10,106 +11,107 @@ use core::mem::offset_of;
 
 constants! {
     table CONSTANTS;
-    /// How many vCPUs have their information in the shared page from the start.
+    /// Number of vCPUs whose `vcpu_info` is in `shared_info` from the start.
     pub const XEN_LEGACY_MAX_VCPUS: usize = 32;
 }
 
 flags! {
     /// Flags of [`VcpuTimeInfo`].
     pub struct PvclockFlags("XEN_PVCLOCK_"): u8 {
-        /// All vCPUs read the same time at the same moment.
+        /// The time stamp counters of all vCPUs are synchronized.
         const TSC_STABLE_BIT = 1 << 0;
-        /// The guest stood still for a while.
+        /// The guest was stopped for a while, for example by a debugger.
         const GUEST_STOPPED = 1 << 1;
     }
 }
 
 wire! {
-    /// What the architecture adds to [`VcpuInfo`].
+    /// Architecture-specific part of [`VcpuInfo`].
     pub struct ArchVcpuInfo: "struct arch_vcpu_info" {
-        /// The faulting address, for PV.
+        /// PV: faulting address of a page fault.
         pub cr2: u64,
         /// Padding.
         pub pad: u64,
     }
 
-    /// How a guest makes system time of its time stamp counter.
+    /// Parameters by which a guest computes system time from its time stamp counter (pvclock).
     ///
     /// With `d` the counter minus `tsc_timestamp`, shifted left by `tsc_shift` (right if negative), the time is
     /// `system_time + ((d * tsc_to_system_mul) >> 32)`.
     pub struct VcpuTimeInfo: "struct vcpu_time_info" {
-        /// Odd while the hypervisor is writing; another number afterwards.
+        /// Odd during an update by the hypervisor; even and greater after it.
         pub version: u32,
         /// Padding.
         pub pad0: u32,
-        /// The counter when `system_time` was taken.
+        /// Time stamp counter at `system_time`.
         pub tsc_timestamp: u64,
-        /// Nanoseconds since the hypervisor booted.
+        /// System time: nanoseconds since the hypervisor booted.
         pub system_time: u64,
-        /// Nanoseconds per (shifted) tick, times 2^32.
+        /// Nanoseconds for one (shifted) tick, times 2^32.
         pub tsc_to_system_mul: u32,
-        /// By how many bits to shift the difference before multiplying.
+        /// Number of bits by which the difference is shifted before the multiplication; negative for a right shift.
         pub tsc_shift: i8,
-        /// Flags.
+        /// See [`PvclockFlags`].
         pub flags: PvclockFlags,
         /// Padding.
         pub pad1: [u8; 2],
     }
 
-    /// What a vCPU and the hypervisor share.
+    /// `vcpu_info`: the part of `shared_info` that belongs to one vCPU.
     pub struct VcpuInfo: "struct vcpu_info" {
-        /// Not 0: an event waits. Set by the hypervisor, cleared by the guest.
+        /// Not 0 if an upcall is pending. Set by the hypervisor, cleared by the guest.
         pub evtchn_upcall_pending: u8,
-        /// Not 0: no upcall for now, for PV. Set and cleared by the guest, cleared when it blocks.
+        /// PV: not 0 if upcalls are masked. Set and cleared by the guest, cleared by the hypervisor when the vCPU
+        /// blocks.
         pub evtchn_upcall_mask: u8,
         /// Padding.
         pub pad: [u8; 6],
-        /// 2-level ABI: a bit for each word of pending events that has one.
+        /// 2-level ABI: selector, a bit for each word of `evtchn_pending` that has a pending port.
         pub evtchn_pending_sel: u64,
-        /// What the architecture adds.
+        /// Architecture-specific part.
         pub arch: ArchVcpuInfo,
-        /// Time.
+        /// Time of this vCPU (pvclock).
         pub time: VcpuTimeInfo,
     }
 
-    /// What the architecture adds to [`SharedInfo`]; all but `nmi_reason` is for PV guests.
+    /// Architecture-specific part of [`SharedInfo`]. All but `nmi_reason` is for PV guests.
     pub struct ArchSharedInfo: "struct arch_shared_info" {
-        /// How many entries the guest's list of its frames has.
+        /// Number of entries of the guest's p2m list.
         pub max_pfn: u64,
-        /// The frame that holds the top of that list.
+        /// Frame of the root of the p2m list (a tree of frames).
         pub pfn_to_mfn_frame_list_list: Gfn,
-        /// Why an NMI came, `XEN_NMIREASON_*`.
+        /// Reason of the last NMI, a set of `XEN_NMIREASON_*`.
         pub nmi_reason: u64,
-        /// The page table by which `p2m_vaddr` is reached.
+        /// Page table (CR3) through which `p2m_vaddr` is mapped.
         pub p2m_cr3: u64,
-        /// Guest virtual address of the list.
+        /// Guest virtual address of the linear p2m list.
         pub p2m_vaddr: u64,
-        /// Counts changes of the list; odd during one.
+        /// Generation of the p2m list; odd during an update by the guest.
         pub p2m_generation: u64,
     }
 
-    /// The shared page, as a 64-bit guest sees it.
+    /// `shared_info` of a 64-bit guest.
     pub struct SharedInfo: "struct shared_info" {
-        /// The first vCPUs' information, until they register a place of their own.
+        /// `vcpu_info` of the first vCPUs, until they register a frame of their own.
         pub vcpu_info: [VcpuInfo; XEN_LEGACY_MAX_VCPUS],
         /// 2-level ABI: a bit for each pending port.
         pub evtchn_pending: [u64; 64],
         /// 2-level ABI: a bit for each masked port.
         pub evtchn_mask: [u64; 64],
-        /// Odd while the hypervisor is writing the wallclock.
+        /// Odd during an update of the wall clock by the hypervisor.
         pub wc_version: u32,
-        /// UTC when system time was 0: low half of the seconds since 1970.
+        /// UTC at system time 0, in seconds since 1970: low half.
         pub wc_sec: u32,
-        /// The rest, in nanoseconds.
+        /// UTC at system time 0: nanoseconds of the second.
         pub wc_nsec: u32,
-        /// The high half of the seconds.
+        /// UTC at system time 0, in seconds since 1970: high half.
         pub wc_sec_hi: u32,
-        /// What the architecture adds.
+        /// Architecture-specific part.
         pub arch: ArchSharedInfo,
     }
 }
 
-/// Size of [`VcpuInfo`] in bytes; vCPU `n`'s is at `n` times this in the shared page.
+/// Size of [`VcpuInfo`] in bytes. The one of vCPU `n` is at `n` times this in `shared_info`.
 pub const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
 /// Offset in [`VcpuInfo`] of `evtchn_upcall_pending`, a `u8`.
 pub const VCPU_INFO_UPCALL_PENDING: usize = offset_of!(VcpuInfo, evtchn_upcall_pending);
@@ -147,5 +149,5 @@ pub const SHARED_INFO_WC_NSEC: usize = offset_of!(SharedInfo, wc_nsec);
 pub const SHARED_INFO_WC_SEC_HI: usize = offset_of!(SharedInfo, wc_sec_hi);
 /// Offset in [`SharedInfo`] of `arch.nmi_reason`, a `u64`.
 pub const SHARED_INFO_NMI_REASON: usize = offset_of!(SharedInfo, arch.nmi_reason);
-/// Size of [`SharedInfo`] in bytes; the rest of the page is zero.
+/// Size of [`SharedInfo`] in bytes. The rest of the page is zero.
 pub const SHARED_INFO_SIZE: usize = size_of::<SharedInfo>();

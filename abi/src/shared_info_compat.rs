@@ -1,7 +1,7 @@
-//! The shared page and `vcpu_info` in the form of 32-bit guests.
+//! `shared_info` and `vcpu_info` of 32-bit guests.
 //!
-//! Both forms lie in memory as long as the domain lives, so they are not translated from one to the other: a domain has
-//! one or the other, and [`SharedLayout`] says where things are in each. **Source:** `xen.h`, `arch-x86/xen-x86_32.h`.
+//! Both layouts stay in memory for as long as the domain lives, so they are not converted to each other: a domain has
+//! one of them, and [`SharedLayout`] has the offsets. **Source:** `xen.h`, `arch-x86/xen-x86_32.h`.
 
 use crate::describe::wire;
 use crate::event_channel::EVTCHN_2L_NR_CHANNELS;
@@ -15,94 +15,96 @@ use core::mem::offset_of;
 wire! {
     fixed;
 
-    /// What the architecture adds to [`VcpuInfoCompat`].
+    /// Architecture-specific part of [`VcpuInfoCompat`].
     pub struct ArchVcpuInfoCompat: "struct arch_vcpu_info" {
-        /// The faulting address, for PV.
+        /// PV: faulting address of a page fault.
         pub cr2: u32,
         /// Padding.
         pub pad: [u32; 5],
     }
 
-    /// What a vCPU and the hypervisor share.
+    /// `vcpu_info`: the part of `shared_info` that belongs to one vCPU.
     pub struct VcpuInfoCompat: "struct vcpu_info" {
-        /// Not 0: an event waits. Set by the hypervisor, cleared by the guest.
+        /// Not 0 if an upcall is pending. Set by the hypervisor, cleared by the guest.
         pub evtchn_upcall_pending: u8,
-        /// Not 0: no upcall for now, for PV. Set and cleared by the guest, cleared when it blocks.
+        /// PV: not 0 if upcalls are masked. Set and cleared by the guest, cleared by the hypervisor when the vCPU
+        /// blocks.
         pub evtchn_upcall_mask: u8,
         /// Padding.
         pub pad: [u8; 2],
-        /// Two-level form: a bit for each word of pending events that has one.
+        /// 2-level ABI: selector, a bit for each word of `evtchn_pending` that has a pending port.
         pub evtchn_pending_sel: u32,
-        /// What the architecture adds.
+        /// Architecture-specific part.
         pub arch: ArchVcpuInfoCompat,
-        /// Time.
+        /// Time of this vCPU (pvclock).
         pub time: VcpuTimeInfo,
     }
 
-    /// What the architecture adds to [`SharedInfoCompat`]; all but `nmi_reason` and `wc_sec_hi` is for PV guests.
+    /// Architecture-specific part of [`SharedInfoCompat`]. All but `nmi_reason` and `wc_sec_hi` is for PV guests.
     pub struct ArchSharedInfoCompat: "struct arch_shared_info" {
-        /// How many entries the guest's list of its frames has.
+        /// Number of entries of the guest's p2m list.
         pub max_pfn: u32,
-        /// The frame that holds the top of that list.
+        /// Frame of the root of the p2m list (a tree of frames).
         pub pfn_to_mfn_frame_list_list: u32,
-        /// Why an NMI came, `XEN_NMIREASON_*`.
+        /// Reason of the last NMI, a set of `XEN_NMIREASON_*`.
         pub nmi_reason: u32,
-        /// The page table by which `p2m_vaddr` is reached.
+        /// Page table (CR3) through which `p2m_vaddr` is mapped.
         pub p2m_cr3: u32,
-        /// Guest virtual address of the list.
+        /// Guest virtual address of the linear p2m list.
         pub p2m_vaddr: u32,
-        /// Counts changes of the list; odd during one.
+        /// Generation of the p2m list; odd during an update by the guest.
         pub p2m_generation: u32,
-        /// The high half of the seconds.
+        /// UTC at system time 0, in seconds since 1970: high half.
         pub wc_sec_hi: u32,
     }
 
-    /// The shared page.
+    /// `shared_info` of a 32-bit guest.
     pub struct SharedInfoCompat: "struct shared_info" {
-        /// The first vCPUs' information, until they register a place of their own.
+        /// `vcpu_info` of the first vCPUs, until they register a frame of their own.
         pub vcpu_info: [VcpuInfoCompat; XEN_LEGACY_MAX_VCPUS],
-        /// Two-level form: a bit for each pending port.
+        /// 2-level ABI: a bit for each pending port.
         pub evtchn_pending: [u32; 32],
-        /// Two-level form: a bit for each masked port.
+        /// 2-level ABI: a bit for each masked port.
         pub evtchn_mask: [u32; 32],
-        /// Odd while the hypervisor is writing the wallclock.
+        /// Odd during an update of the wall clock by the hypervisor.
         pub wc_version: u32,
-        /// UTC when system time was 0: low half of the seconds since 1970.
+        /// UTC at system time 0, in seconds since 1970: low half.
         pub wc_sec: u32,
-        /// The rest, in nanoseconds.
+        /// UTC at system time 0: nanoseconds of the second.
         pub wc_nsec: u32,
-        /// What the architecture adds.
+        /// Architecture-specific part.
         pub arch: ArchSharedInfoCompat,
     }
 }
 
-/// Offsets in the shared page and in `vcpu_info`, in bytes, as far as 32-bit and 64-bit guests differ.
+/// Layout of `shared_info` and `vcpu_info`, as far as it differs between 32-bit and 64-bit guests. Offsets are in
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedLayout {
-    /// A word of ports has 2 to this many bits, and so has the selector of such words.
+    /// Binary logarithm of the number of bits in a word of ports, and in the selector.
     pub word_shift: u32,
     /// Number of ports in the 2-level ABI.
     pub ports: u32,
-    /// Offset of the words of pending ports.
+    /// Offset of the words of pending ports in `shared_info`.
     pub evtchn_pending: usize,
-    /// Offset of the words of masked ports.
+    /// Offset of the words of masked ports in `shared_info`.
     pub evtchn_mask: usize,
-    /// Offset of the wallclock's version, a `u32`.
+    /// Offset of the wall clock's version, a `u32`.
     pub wc_version: usize,
-    /// Offset of its seconds, a `u32`.
+    /// Offset of the low half of its seconds, a `u32`.
     pub wc_sec: usize,
     /// Offset of its nanoseconds, a `u32`.
     pub wc_nsec: usize,
     /// Offset of the high half of its seconds, a `u32`.
     pub wc_sec_hi: usize,
-    /// Offset of the reason of an NMI.
+    /// Offset of `nmi_reason`.
     pub nmi_reason: usize,
-    /// Offset in `vcpu_info` of the selector.
+    /// Offset of the selector (`evtchn_pending_sel`) in `vcpu_info`.
     pub pending_sel: usize,
 }
 
 impl SharedLayout {
-    /// The form of 64-bit guests.
+    /// The layout of 64-bit guests.
     pub const NATIVE: Self = Self {
         word_shift: u64::BITS.trailing_zeros(),
         ports: EVTCHN_2L_NR_CHANNELS,
@@ -115,7 +117,7 @@ impl SharedLayout {
         nmi_reason: SHARED_INFO_NMI_REASON,
         pending_sel: VCPU_INFO_PENDING_SEL,
     };
-    /// The form of 32-bit guests.
+    /// The layout of 32-bit guests.
     pub const COMPAT: Self = Self {
         word_shift: u32::BITS.trailing_zeros(),
         ports: u32::BITS * u32::BITS,

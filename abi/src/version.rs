@@ -1,7 +1,7 @@
-//! What a guest can ask about the hypervisor.
+//! Version and features of the hypervisor.
 //!
-//! Hypercall [`XEN_VERSION`](crate::hypercall::XEN_VERSION): `(operation, pointer to an answer)`.
-//! **Source:** `version.h`, `features.h`.
+//! Hypercall [`XEN_VERSION`](crate::hypercall::XEN_VERSION): `(operation, pointer to the result)`. **Source:**
+//! `version.h`, `features.h`.
 
 use crate::describe::{constants, flags, wire};
 
@@ -19,7 +19,7 @@ constants! {
     pub const XENVER_CHANGESET: u32 = 4;
     /// Writes [`PlatformParameters`].
     pub const XENVER_PLATFORM_PARAMETERS: u32 = 5;
-    /// Reads and writes [`FeatureInfo`].
+    /// Writes the word of features that the caller selects in [`FeatureInfo`].
     pub const XENVER_GET_FEATURES: u32 = 6;
     /// Returns the page size in bytes.
     pub const XENVER_PAGESIZE: u32 = 7;
@@ -27,91 +27,91 @@ constants! {
     pub const XENVER_GUEST_HANDLE: u32 = 8;
     /// Writes [`Commandline`].
     pub const XENVER_COMMANDLINE: u32 = 9;
-    /// Writes [`BuildId`] and the identifier after it; returns its length in bytes.
+    /// Writes [`BuildId`] and the build ID after it, and returns the length of the build ID in bytes.
     pub const XENVER_BUILD_ID: u32 = 10;
-    /// How many submaps [`XENVER_GET_FEATURES`] knows.
+    /// Number of words of features.
     pub const XENFEAT_NR_SUBMAPS: u32 = 1;
 }
 
-/// What follows major and minor version, such as ".5"; ends in a zero byte.
+/// The part of the version after major and minor, such as ".5"; NUL-terminated.
 pub type Extraversion = [u8; 16];
-/// Kinds of guest that can run, separated by spaces; ends in a zero byte.
+/// Guest types that can run, separated by spaces; NUL-terminated.
 pub type CapabilitiesInfo = [u8; 1024];
-/// Which source this was built from; ends in a zero byte.
+/// Revision of the source; NUL-terminated.
 pub type ChangesetInfo = [u8; 64];
-/// The hypervisor's command line; ends in a zero byte.
+/// Command line of the hypervisor; NUL-terminated.
 pub type Commandline = [u8; 1024];
 
 wire! {
-    /// Who built the hypervisor; each ends in a zero byte.
+    /// How the hypervisor was compiled. Each member is NUL-terminated.
     pub struct CompileInfo: "struct xen_compile_info" {
-        /// The compiler.
+        /// Compiler and its version.
         pub compiler: [u8; 64],
-        /// Who.
+        /// User who compiled it.
         pub compile_by: [u8; 16],
-        /// Where.
+        /// Domain name of the machine.
         pub compile_domain: [u8; 32],
-        /// When.
+        /// Date and time.
         pub compile_date: [u8; 32],
     }
 
-    /// Where the hypervisor lies in a PV guest's address space.
+    /// Parameters of the address space.
     pub struct PlatformParameters: "struct xen_platform_parameters" {
-        /// The first virtual address.
+        /// First virtual address of the hypervisor in a PV guest.
         pub virt_start: u64 as long,
     }
 
     /// One word of features.
     pub struct FeatureInfo: "struct xen_feature_info" {
-        /// In: which word.
+        /// In: index of the word.
         pub submap_idx: u32,
-        /// Out: the word; word 0 is [`Features`].
+        /// Out: the word; for index 0, [`Features`].
         pub submap: u32,
     }
 
-    /// What the identifier of the build is asked with; the identifier follows.
+    /// Header of the build ID, which follows it.
     pub struct BuildId: "struct xen_build_id" {
-        /// In: how many bytes there is room for.
+        /// In: size of the buffer for the build ID, in bytes.
         pub len: u32,
     }
 }
 
 flags! {
-    /// Word 0 of [`XENVER_GET_FEATURES`]. The C constants are the bits' numbers.
+    /// Features in word 0 of [`XENVER_GET_FEATURES`]. The C constants are bit numbers.
     pub struct Features("1u << XENFEAT_"): u32 {
-        /// Page tables need no write protection.
+        /// PV: page tables need not be mapped read-only.
         const WRITABLE_PAGE_TABLES = 1 << 0;
-        /// Descriptor tables need no write protection.
+        /// PV: descriptor tables need not be mapped read-only.
         const WRITABLE_DESCRIPTOR_TABLES = 1 << 1;
-        /// The hypervisor translates guest frames to machine frames.
+        /// The hypervisor translates GFNs to MFNs (translated guest).
         const AUTO_TRANSLATED_PHYSMAP = 1 << 2;
         /// The kernel runs in supervisor mode.
         const SUPERVISOR_MODE_KERNEL = 1 << 3;
-        /// PAE page directories may lie above 4 GiB.
+        /// PV: PAE page directories may be above 4 GiB.
         const PAE_PGDIR_ABOVE_4GB = 1 << 4;
-        /// Page table entries can be changed with the accessed and dirty bits kept.
+        /// PV: a page-table entry can be updated with its accessed and dirty bits preserved.
         const MMU_PT_UPDATE_PRESERVE_AD = 1 << 5;
-        /// Pages can be cleared and copied by hypercall.
+        /// PV: pages can be cleared and copied by hypercall.
         const HIGHMEM_ASSIST = 1 << 6;
-        /// Mapping a grant sets the guest's own bits of the page table entry.
+        /// PV: mapping a grant sets the available bits of the page-table entry.
         const GNTTAB_MAP_AVAIL_BITS = 1 << 7;
-        /// Events can be delivered to a vector.
+        /// Upcalls can be delivered by an interrupt vector.
         const HVM_CALLBACK_VECTOR = 1 << 8;
-        /// The time information can be relied on by fully virtualised guests.
+        /// Pvclock is reliable for HVM guests.
         const HVM_SAFE_PVCLOCK = 1 << 9;
-        /// Physical interrupts can be had by fully virtualised guests.
+        /// PIRQs can be bound to event channels by HVM guests.
         const HVM_PIRQS = 1 << 10;
-        /// The domain may be the control domain.
+        /// The domain may be dom0.
         const DOM0 = 1 << 11;
-        /// Memory can be asked for by virtual NUMA node.
+        /// Memory operations take a virtual NUMA node.
         const MEMORY_OP_VNODE_SUPPORTED = 1 << 13;
-        /// Arm: the SMC calling convention is known.
+        /// Arm: the SMC calling convention is supported.
         const ARM_SMCCC_SUPPORTED = 1 << 14;
-        /// The ACPI root pointer may lie anywhere.
+        /// The ACPI RSDP may be at any address.
         const LINUX_RSDP_UNRESTRICTED = 1 << 15;
-        /// Guest frames are not machine frames.
+        /// GFNs differ from MFNs.
         const NOT_DIRECT_MAPPED = 1 << 16;
-        /// Guest frames are machine frames.
+        /// GFNs equal MFNs (direct map).
         const DIRECT_MAPPED = 1 << 17;
     }
 }

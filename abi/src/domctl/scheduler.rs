@@ -9,28 +9,28 @@ constants! {
     table CONSTANTS;
     /// The credit scheduler.
     pub const XEN_SCHEDULER_CREDIT: u32 = 5;
-    /// The second credit scheduler.
+    /// The credit2 scheduler.
     pub const XEN_SCHEDULER_CREDIT2: u32 = 6;
-    /// The scheduler for avionics.
+    /// The ARINC 653 scheduler (avionics).
     pub const XEN_SCHEDULER_ARINC653: u32 = 7;
-    /// The real-time scheduler.
+    /// The RTDS scheduler: real-time deferrable server.
     pub const XEN_SCHEDULER_RTDS: u32 = 8;
-    /// The scheduler that pins each vCPU to a CPU.
+    /// The null scheduler: each vCPU has a CPU for itself.
     pub const XEN_SCHEDULER_NULL: u32 = 9;
-    /// [`DomctlSchedulerOp::cmd`]: sets for the domain.
+    /// [`DomctlSchedulerOp::cmd`]: sets parameters of all vCPUs of the domain.
     pub const XEN_DOMCTL_SCHEDOP_PUTINFO: u32 = 0;
-    /// [`DomctlSchedulerOp::cmd`]: asks for the domain.
+    /// [`DomctlSchedulerOp::cmd`]: returns parameters of the domain; for RTDS, the defaults.
     pub const XEN_DOMCTL_SCHEDOP_GETINFO: u32 = 1;
-    /// [`DomctlSchedulerOp::cmd`]: sets for vCPUs.
+    /// [`DomctlSchedulerOp::cmd`]: sets parameters of single vCPUs.
     pub const XEN_DOMCTL_SCHEDOP_PUTVCPUINFO: u32 = 2;
-    /// [`DomctlSchedulerOp::cmd`]: asks for vCPUs.
+    /// [`DomctlSchedulerOp::cmd`]: returns parameters of single vCPUs.
     pub const XEN_DOMCTL_SCHEDOP_GETVCPUINFO: u32 = 3;
 }
 
 flags! {
     /// Flags of [`DomctlSchedRtds`].
     pub struct RtdsFlags("XEN_DOMCTL_SCHEDRT_"): u32 {
-        /// It may use time that no other vCPU uses (work-conserving).
+        /// Extra time: the vCPU may run beyond its budget on CPUs that no vCPU with budget uses.
         const EXTRA = 1 << 0;
     }
 }
@@ -38,45 +38,45 @@ flags! {
 wire! {
     fixed;
 
-    /// For the credit scheduler.
+    /// Parameters of the credit scheduler.
     pub struct DomctlSchedCredit: "struct xen_domctl_sched_credit" {
-        /// Share, 256 by default.
+        /// Weight: share relative to other domains; 256 by default.
         pub weight: u16,
-        /// Cap: the most percent of a CPU; 0 for no limit.
+        /// Cap: the most CPU time, in percent of one CPU; 0 for no cap.
         pub cap: u16,
     }
 
-    /// For the second credit scheduler.
+    /// Parameters of the credit2 scheduler.
     pub struct DomctlSchedCredit2: "struct xen_domctl_sched_credit2" {
-        /// Share, 256 by default.
+        /// Weight: share relative to other domains; 256 by default.
         pub weight: u16,
-        /// Cap: the most percent of a CPU; 0 for no limit.
+        /// Cap: the most CPU time, in percent of one CPU; 0 for no cap.
         pub cap: u16,
     }
 
-    /// For the real-time scheduler.
+    /// Parameters of the RTDS scheduler.
     pub struct DomctlSchedRtds: "struct xen_domctl_sched_rtds" {
-        /// Microseconds of a period.
+        /// Period in microseconds.
         pub period: u32,
-        /// Microseconds that the vCPU may run in each period.
+        /// Budget in each period, in microseconds.
         pub budget: u32,
-        /// Flags.
+        /// See [`RtdsFlags`].
         pub flags: RtdsFlags,
     }
 
-    /// Settings of one vCPU.
+    /// Parameters of one vCPU.
     pub struct DomctlSchedparamVcpu: "struct xen_domctl_schedparam_vcpu" {
-        /// By scheduler.
+        /// Parameters, depending on the scheduler.
         pub u: Union<12>,
-        /// Which.
+        /// The vCPU.
         pub vcpuid: VcpuId,
     }
 
-    /// A list of settings of vCPUs.
+    /// Parameters of single vCPUs, for RTDS.
     pub struct DomctlSchedVcpuList: "__typeof__(((struct xen_domctl_scheduler_op *)0)->u.v)" {
-        /// In or out: the settings.
+        /// In or out: the parameters.
         pub vcpus: GuestHandle<DomctlSchedparamVcpu>,
-        /// In: how many. Out: how many were done.
+        /// In: length of `vcpus`. Out: number of elements that were processed.
         pub nr_vcpus: u32,
         /// Padding.
         pub padding: u32,
@@ -84,11 +84,11 @@ wire! {
 
     /// Arguments of [`XEN_DOMCTL_SCHEDULER_OP`](super::XEN_DOMCTL_SCHEDULER_OP).
     pub struct DomctlSchedulerOp: "struct xen_domctl_scheduler_op" {
-        /// In: an `XEN_SCHEDULER_*`; must be that of the domain's pool.
+        /// In: an `XEN_SCHEDULER_*`; must be the scheduler of the domain's pool.
         pub sched_id: u32,
         /// In: an `XEN_DOMCTL_SCHEDOP_*`.
         pub cmd: u32,
-        /// In or out: by scheduler and operation.
+        /// In or out: depends on `sched_id` and `cmd`.
         pub u: Union<16>,
     }
 }
@@ -97,9 +97,9 @@ union_members! {
     DomctlSchedparamVcpu, u:
     /// For the credit scheduler.
     credit, set_credit: DomctlSchedCredit;
-    /// For the second credit scheduler.
+    /// For the credit2 scheduler.
     credit2, set_credit2: DomctlSchedCredit2;
-    /// For the real-time scheduler.
+    /// For the RTDS scheduler.
     rtds, set_rtds: DomctlSchedRtds;
 }
 
@@ -107,10 +107,10 @@ union_members! {
     DomctlSchedulerOp, u:
     /// For the credit scheduler.
     credit, set_credit: DomctlSchedCredit;
-    /// For the second credit scheduler.
+    /// For the credit2 scheduler.
     credit2, set_credit2: DomctlSchedCredit2;
-    /// For the real-time scheduler.
+    /// For the RTDS scheduler.
     rtds, set_rtds: DomctlSchedRtds;
-    /// For vCPUs.
+    /// For single vCPUs.
     vcpu_list, set_vcpu_list: DomctlSchedVcpuList;
 }

@@ -1,4 +1,4 @@
-//! What CPUID and MSRs can tell domains on this machine.
+//! CPU policies and featuresets of the machine: what CPUID and MSRs can report to domains. Cache monitoring.
 //!
 //! **Source:** `sysctl.h`.
 
@@ -8,46 +8,46 @@ use crate::{GuestHandle, Union};
 
 constants! {
     table CONSTANTS;
-    /// [`SysctlCpuFeatureset::index`]: as the CPU tells them.
+    /// [`SysctlCpuFeatureset::index`]: features that the CPU reports.
     pub const XEN_SYSCTL_CPU_FEATURESET_RAW: u32 = 0;
-    /// [`SysctlCpuFeatureset::index`]: the features that the hypervisor uses.
+    /// [`SysctlCpuFeatureset::index`]: features that the hypervisor uses.
     pub const XEN_SYSCTL_CPU_FEATURESET_HOST: u32 = 1;
-    /// [`SysctlCpuFeatureset::index`]: those of PV domains.
+    /// [`SysctlCpuFeatureset::index`]: default features of PV domains.
     pub const XEN_SYSCTL_CPU_FEATURESET_PV: u32 = 2;
-    /// [`SysctlCpuFeatureset::index`]: those of fully virtualised domains.
+    /// [`SysctlCpuFeatureset::index`]: default features of HVM and PVH domains.
     pub const XEN_SYSCTL_CPU_FEATURESET_HVM: u32 = 3;
-    /// [`SysctlCpuFeatureset::index`]: all that PV domains can have.
+    /// [`SysctlCpuFeatureset::index`]: features that PV domains can have.
     pub const XEN_SYSCTL_CPU_FEATURESET_PV_MAX: u32 = 4;
-    /// [`SysctlCpuFeatureset::index`]: all that fully virtualised domains can have.
+    /// [`SysctlCpuFeatureset::index`]: features that HVM and PVH domains can have.
     pub const XEN_SYSCTL_CPU_FEATURESET_HVM_MAX: u32 = 5;
-    /// [`SysctlCpuPolicy::index`]: as the CPU tells it.
+    /// [`SysctlCpuPolicy::index`]: the policy that the CPU reports.
     pub const XEN_SYSCTL_CPU_POLICY_RAW: u32 = 0;
-    /// [`SysctlCpuPolicy::index`]: what the hypervisor uses.
+    /// [`SysctlCpuPolicy::index`]: the policy that the hypervisor uses.
     pub const XEN_SYSCTL_CPU_POLICY_HOST: u32 = 1;
-    /// [`SysctlCpuPolicy::index`]: all that PV domains can have.
+    /// [`SysctlCpuPolicy::index`]: the most that PV domains can have.
     pub const XEN_SYSCTL_CPU_POLICY_PV_MAX: u32 = 2;
-    /// [`SysctlCpuPolicy::index`]: all that fully virtualised domains can have.
+    /// [`SysctlCpuPolicy::index`]: the most that HVM and PVH domains can have.
     pub const XEN_SYSCTL_CPU_POLICY_HVM_MAX: u32 = 3;
-    /// [`SysctlCpuPolicy::index`]: what PV domains have unless told otherwise.
+    /// [`SysctlCpuPolicy::index`]: the default of PV domains.
     pub const XEN_SYSCTL_CPU_POLICY_PV_DEFAULT: u32 = 4;
-    /// [`SysctlCpuPolicy::index`]: what fully virtualised domains have unless told otherwise.
+    /// [`SysctlCpuPolicy::index`]: the default of HVM and PVH domains.
     pub const XEN_SYSCTL_CPU_POLICY_HVM_DEFAULT: u32 = 5;
-    /// [`SysctlPsrCmtOp::cmd`]: how many monitors there are.
+    /// [`SysctlPsrCmtOp::cmd`]: returns the number of RMIDs (resource monitoring IDs).
     pub const XEN_SYSCTL_PSR_CMT_GET_TOTAL_RMID: u32 = 0;
-    /// [`SysctlPsrCmtOp::cmd`]: the factor of what they count.
+    /// [`SysctlPsrCmtOp::cmd`]: returns the factor that converts counter values to bytes.
     pub const XEN_SYSCTL_PSR_CMT_GET_L3_UPSCALING_FACTOR: u32 = 1;
-    /// [`SysctlPsrCmtOp::cmd`]: the cache's size.
+    /// [`SysctlPsrCmtOp::cmd`]: returns the size of the L3 cache.
     pub const XEN_SYSCTL_PSR_CMT_GET_L3_CACHE_SIZE: u32 = 2;
-    /// [`SysctlPsrCmtOp::cmd`]: whether it is on.
+    /// [`SysctlPsrCmtOp::cmd`]: returns whether cache monitoring is enabled.
     pub const XEN_SYSCTL_PSR_CMT_ENABLED: u32 = 3;
-    /// [`SysctlPsrCmtOp::cmd`]: what can be counted.
+    /// [`SysctlPsrCmtOp::cmd`]: returns the mask of events that can be monitored.
     pub const XEN_SYSCTL_PSR_CMT_GET_L3_EVENT_MASK: u32 = 4;
 }
 
 flags! {
-    /// What of CPUID the machine can mask for PV domains.
+    /// CPUID leaves that the machine can mask for PV domains (levelling).
     pub struct LevellingCaps("XEN_SYSCTL_CPU_LEVELCAP_"): u32 {
-        /// CPUID can fault.
+        /// CPUID faulting: every leaf can be intercepted.
         const FAULTING = 1 << 0;
         /// Leaf 1, `ecx`.
         const ECX = 1 << 1;
@@ -77,13 +77,13 @@ wire! {
         pub cmd: u32,
         /// In: zero.
         pub flags: u32,
-        /// In: the CPU. Out: the answer.
+        /// In: the CPU. Out: the result.
         pub u: Union<8>,
     }
 
-    /// Answer of [`XEN_SYSCTL_GET_CPU_LEVELLING_CAPS`](super::XEN_SYSCTL_GET_CPU_LEVELLING_CAPS).
+    /// Result of [`XEN_SYSCTL_GET_CPU_LEVELLING_CAPS`](super::XEN_SYSCTL_GET_CPU_LEVELLING_CAPS).
     pub struct SysctlCpuLevellingCaps: "struct xen_sysctl_cpu_levelling_caps" {
-        /// Out: flags.
+        /// Out: see [`LevellingCaps`].
         pub caps: LevellingCaps,
     }
 
@@ -91,9 +91,9 @@ wire! {
     pub struct SysctlCpuFeatureset: "struct xen_sysctl_cpu_featureset" {
         /// In: an `XEN_SYSCTL_CPU_FEATURESET_*`.
         pub index: u32,
-        /// In: length of the list. Out: how many words there are.
+        /// In: length of `features`. Out: number of words.
         pub nr_features: u32,
-        /// Out: the words of [`crate::cpu_features`]; may be null.
+        /// Out: the featureset, words as in [`crate::cpu_features`]; may be null.
         pub features: GuestHandle<u32>,
     }
 
@@ -101,15 +101,15 @@ wire! {
     pub struct SysctlCpuPolicy: "struct xen_sysctl_cpu_policy" {
         /// In: an `XEN_SYSCTL_CPU_POLICY_*`.
         pub index: u32,
-        /// In: length of the first list. Out: how many there can be (null), or were written.
+        /// In: length of `leaves`. Out: number of leaves that were written, or that exist if `leaves` is null.
         pub nr_leaves: u32,
-        /// In: length of the second list. Out: the same for it.
+        /// In: length of `msrs`. Out: number of MSRs that were written, or that exist if `msrs` is null.
         pub nr_msrs: u32,
         /// Zero.
         pub reserved: u32 = "_rsvd",
-        /// Out: what CPUID tells; may be null.
+        /// Out: CPUID leaves; may be null.
         pub leaves: GuestHandle<CpuidLeaf>,
-        /// Out: what MSRs tell; may be null.
+        /// Out: MSRs; may be null.
         pub msrs: GuestHandle<MsrEntry>,
     }
 }

@@ -1,4 +1,4 @@
-//! Power states and frequencies of CPUs.
+//! Power management of CPUs: performance states (P-states), idle states (C-states), frequencies, hotplug.
 //!
 //! **Source:** `sysctl.h`.
 
@@ -7,100 +7,100 @@ use crate::{GuestHandle, Union};
 
 constants! {
     table CONSTANTS;
-    /// [`SysctlGetPmstat::kind`]: how many performance states there are.
+    /// [`SysctlGetPmstat::kind`]: returns the number of P-states.
     pub const PMSTAT_GET_MAX_PX: u32 = 0x11;
-    /// [`SysctlGetPmstat::kind`]: use of performance states.
+    /// [`SysctlGetPmstat::kind`]: returns the statistics of P-states.
     pub const PMSTAT_GET_PXSTAT: u32 = 0x12;
-    /// [`SysctlGetPmstat::kind`]: counts from 0 again.
+    /// [`SysctlGetPmstat::kind`]: resets the statistics of P-states.
     pub const PMSTAT_RESET_PXSTAT: u32 = 0x13;
-    /// [`SysctlGetPmstat::kind`]: how many idle states there are.
+    /// [`SysctlGetPmstat::kind`]: returns the number of C-states.
     pub const PMSTAT_GET_MAX_CX: u32 = 0x21;
-    /// [`SysctlGetPmstat::kind`]: use of idle states.
+    /// [`SysctlGetPmstat::kind`]: returns the statistics of C-states.
     pub const PMSTAT_GET_CXSTAT: u32 = 0x22;
-    /// [`SysctlGetPmstat::kind`]: counts from 0 again.
+    /// [`SysctlGetPmstat::kind`]: resets the statistics of C-states.
     pub const PMSTAT_RESET_CXSTAT: u32 = 0x23;
-    /// [`SysctlCpuHotplug::op`]: on.
+    /// [`SysctlCpuHotplug::op`]: brings a CPU online.
     pub const XEN_SYSCTL_CPU_HOTPLUG_ONLINE: u32 = 0;
-    /// [`SysctlCpuHotplug::op`]: off.
+    /// [`SysctlCpuHotplug::op`]: takes a CPU offline.
     pub const XEN_SYSCTL_CPU_HOTPLUG_OFFLINE: u32 = 1;
-    /// [`SysctlCpuHotplug::op`]: all threads on.
+    /// [`SysctlCpuHotplug::op`]: brings all threads online.
     pub const XEN_SYSCTL_CPU_HOTPLUG_SMT_ENABLE: u32 = 2;
-    /// [`SysctlCpuHotplug::op`]: all threads but the first of each core off.
+    /// [`SysctlCpuHotplug::op`]: takes all threads but the first of each core offline.
     pub const XEN_SYSCTL_CPU_HOTPLUG_SMT_DISABLE: u32 = 3;
-    /// Length of a name of a governor or driver in bytes.
+    /// Length of the name of a governor or driver, in bytes.
     pub const CPUFREQ_NAME_LEN: usize = 16;
-    /// [`SysctlPmOp::cmd`]: asks about frequencies.
+    /// [`SysctlPmOp::cmd`]: returns frequencies and governor.
     pub const GET_CPUFREQ_PARA: u32 = 0x11;
     /// [`SysctlPmOp::cmd`]: sets the governor.
     pub const SET_CPUFREQ_GOV: u32 = 0x12;
-    /// [`SysctlPmOp::cmd`]: sets a parameter.
+    /// [`SysctlPmOp::cmd`]: sets a parameter of the governor.
     pub const SET_CPUFREQ_PARA: u32 = 0x13;
-    /// [`SysctlPmOp::cmd`]: asks for the average frequency.
+    /// [`SysctlPmOp::cmd`]: returns the average frequency.
     pub const GET_CPUFREQ_AVGFREQ: u32 = 0x14;
-    /// [`SysctlPmOp::cmd`]: prefers to fill cores.
+    /// [`SysctlPmOp::cmd`]: sets whether the scheduler fills the threads of a core before it uses another core.
     pub const XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT: u32 = 0x21;
-    /// [`SysctlPmOp::cmd`]: asks for the deepest idle state.
+    /// [`SysctlPmOp::cmd`]: returns the deepest C-state that is allowed.
     pub const XEN_SYSCTL_PM_OP_GET_MAX_CSTATE: u32 = 0x22;
-    /// [`SysctlPmOp::cmd`]: sets the deepest idle state.
+    /// [`SysctlPmOp::cmd`]: sets the deepest C-state that is allowed.
     pub const XEN_SYSCTL_PM_OP_SET_MAX_CSTATE: u32 = 0x23;
-    /// [`SysctlPmOp::cmd`]: on.
+    /// [`SysctlPmOp::cmd`]: enables turbo mode.
     pub const XEN_SYSCTL_PM_OP_ENABLE_TURBO: u32 = 0x26;
-    /// [`SysctlPmOp::cmd`]: off.
+    /// [`SysctlPmOp::cmd`]: disables turbo mode.
     pub const XEN_SYSCTL_PM_OP_DISABLE_TURBO: u32 = 0x27;
-    /// Any idle state.
+    /// No limit on C-states.
     pub const XEN_SYSCTL_CX_UNLIMITED: u32 = u32::MAX;
 }
 
 wire! {
     fixed;
 
-    /// Use of one performance state.
+    /// Statistics of one P-state.
     pub struct PmPxVal: "struct pm_px_val" {
-        /// Megahertz.
+        /// Frequency in MHz.
         pub freq: u64,
-        /// Nanoseconds.
+        /// Time spent in it, in nanoseconds.
         pub residency: u64,
-        /// How often it was entered.
+        /// Number of times that it was entered.
         pub count: u64,
     }
 
-    /// Use of performance states.
+    /// Statistics of P-states.
     pub struct PmPxStat: "struct pm_px_stat" {
-        /// How many there are.
+        /// Number of P-states.
         pub total: u8,
-        /// How many may be used.
+        /// Number of P-states that may be used.
         pub usable: u8,
-        /// The one before.
+        /// Index of the previous P-state.
         pub last: u8,
-        /// The one now.
+        /// Index of the current P-state.
         pub cur: u8,
         /// Padding.
         pub pad: [u8; 4],
-        /// How often one followed another.
+        /// Number of transitions from each P-state to each other, a matrix.
         pub trans_pt: GuestHandle<u64>,
-        /// Each one's use.
+        /// Statistics of each P-state.
         pub pt: GuestHandle<PmPxVal>,
     }
 
-    /// Use of idle states.
+    /// Statistics of C-states.
     pub struct PmCxStat: "struct pm_cx_stat" {
-        /// How many there are.
+        /// Number of C-states.
         pub nr: u32,
-        /// The last one.
+        /// Index of the last C-state.
         pub last: u32,
-        /// Nanoseconds that the CPU idled.
+        /// Time that the CPU idled, in nanoseconds.
         pub idle_time: u64,
-        /// How often each was entered.
+        /// Number of times that each C-state was entered.
         pub triggers: GuestHandle<u64>,
-        /// Nanoseconds in each.
+        /// Time spent in each C-state, in nanoseconds.
         pub residencies: GuestHandle<u64>,
         /// Length of `pc`.
         pub nr_pc: u32,
         /// Length of `cc`.
         pub nr_cc: u32,
-        /// Nanoseconds of the package in each.
+        /// Time that the package spent in each C-state, in nanoseconds.
         pub pc: GuestHandle<u64>,
-        /// Nanoseconds of the core in each.
+        /// Time that the core spent in each C-state, in nanoseconds.
         pub cc: GuestHandle<u64>,
     }
 
@@ -110,7 +110,7 @@ wire! {
         pub kind: u32 = "type",
         /// In: the CPU.
         pub cpuid: u32,
-        /// In and out: by kind.
+        /// In and out: depends on `kind`.
         pub u: Union<56>,
     }
 
@@ -122,41 +122,41 @@ wire! {
         pub op: u32,
     }
 
-    /// What is known about a CPU's frequencies, in kHz.
+    /// Frequencies and governor of a CPU. Frequencies are in kHz.
     pub struct GetCpufreqPara: "struct xen_get_cpufreq_para" {
-        /// In and out: CPUs that change together.
+        /// In: length of `affected_cpus`. Out: number of CPUs whose frequency changes together.
         pub cpu_num: u32,
-        /// In and out: how many frequencies there are.
+        /// In: length of `scaling_available_frequencies`. Out: number of frequencies.
         pub freq_num: u32,
-        /// In and out: how many governors there are.
+        /// In: length of `scaling_available_governors`. Out: number of governors.
         pub gov_num: u32,
         /// Padding.
         pub pad0: [u8; 4],
-        /// Out: the CPUs.
+        /// Out: CPUs whose frequency changes together.
         pub affected_cpus: GuestHandle<u32>,
-        /// Out: the frequencies.
+        /// Out: frequencies that can be set.
         pub scaling_available_frequencies: GuestHandle<u32>,
-        /// Out: the governors.
+        /// Out: names of governors.
         pub scaling_available_governors: GuestHandle,
-        /// Out: the driver.
+        /// Out: name of the driver.
         pub scaling_driver: [u8; CPUFREQ_NAME_LEN],
-        /// Out: the CPU's frequency now.
+        /// Out: current frequency of the CPU.
         pub cpuinfo_cur_freq: u32,
-        /// Out: the CPU's highest.
+        /// Out: highest frequency of the CPU.
         pub cpuinfo_max_freq: u32,
-        /// Out: the CPU's lowest.
+        /// Out: lowest frequency of the CPU.
         pub cpuinfo_min_freq: u32,
-        /// Out: the governor's frequency now.
+        /// Out: current frequency that the governor asks for.
         pub scaling_cur_freq: u32,
-        /// Out: the governor.
+        /// Out: name of the governor.
         pub scaling_governor: [u8; CPUFREQ_NAME_LEN],
-        /// Out: the governor's highest.
+        /// Out: highest frequency that the governor may set.
         pub scaling_max_freq: u32,
-        /// Out: the governor's lowest.
+        /// Out: lowest frequency that the governor may set.
         pub scaling_min_freq: u32,
-        /// Out: by governor.
+        /// Out: parameters of the governor.
         pub u: Union<16>,
-        /// Out: whether turbo is on.
+        /// Out: not 0 if turbo mode is enabled.
         pub turbo_enabled: i32,
         /// Padding.
         pub pad1: [u8; 4],
@@ -164,20 +164,20 @@ wire! {
 
     /// Arguments of [`XEN_SYSCTL_PM_OP`](super::XEN_SYSCTL_PM_OP).
     pub struct SysctlPmOp: "struct xen_sysctl_pm_op" {
-        /// In: the operation.
+        /// In: a `GET_CPUFREQ_*`, `SET_CPUFREQ_*` or `XEN_SYSCTL_PM_OP_*`.
         pub cmd: u32,
         /// In: the CPU.
         pub cpuid: u32,
-        /// In or out: by operation.
+        /// In or out: depends on `cmd`.
         pub u: Union<120>,
     }
 }
 
 union_members! {
     SysctlGetPmstat, u:
-    /// For performance states.
+    /// For P-states.
     px, set_px: PmPxStat;
-    /// For idle states.
+    /// For C-states.
     cx, set_cx: PmCxStat;
 }
 
@@ -185,8 +185,8 @@ union_members! {
     SysctlPmOp, u:
     /// For [`GET_CPUFREQ_PARA`].
     get_para, set_get_para: GetCpufreqPara;
-    /// For [`GET_CPUFREQ_AVGFREQ`]: kHz.
+    /// For [`GET_CPUFREQ_AVGFREQ`]: frequency in kHz.
     avgfreq, set_avgfreq: u64;
-    /// For [`XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT`] and the idle states.
+    /// For [`XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT`] and the limit on C-states.
     value, set_value: u32;
 }

@@ -74,8 +74,8 @@ fn all_compat_differences(program: &str, structures: &[Structure]) -> Vec<String
     structures.iter().zip(&in_c).flat_map(|(structure, c)| compat_differences(structure, c)).collect()
 }
 
-/// Structures that no 32-bit caller passes, so that their compat layout does not matter: those that only a 64-bit
-/// toolstack or the hypervisor makes, and rings, whose two ends agree on a form by name.
+/// Structures that no 32-bit caller passes, so that their compat layout does not matter: a 64-bit toolstack or the
+/// hypervisor makes them, or they are rings, whose two ends agree on a layout by name.
 const NEVER_TRANSLATED: &[&str] = &[
     "xen_abi::callback::CallbackRegister",
     "xen_abi::domctl::memory::DomctlCacheflush",
