@@ -1,4 +1,4 @@
-//! Pictures: shares beside the ideal, latencies, and who had which CPU when.
+//! Charts: CPU shares beside the ideal, wake-up latencies, and a trace of which vCPU ran where.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::report::Report;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// The parts of all wake-ups for which the latency is drawn.
+/// Quantiles for which the latency is drawn.
 const PARTS: [f64; 11] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0];
 
-/// Draws what came of a workload: each vCPU's share over its ideal one, and how long wake-ups took.
+/// Draws a workload's result: the ratio of each vCPU's share to its ideal one, and the quantiles of wake-up latency.
 ///
 /// **Errors:** the file cannot be written.
 pub fn write(place: &Path, title: &str, reports: &[Report]) -> Result<()> {
@@ -77,7 +77,7 @@ fn draw_latencies<'a>(area: &Area<'a>, reports: &[Report]) -> Drawn<'a> {
     chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK.mix(0.3)).draw()
 }
 
-/// Draws who had which CPU when, up to `until` nanoseconds; CPU 0 is the topmost row.
+/// Draws a trace: which vCPU ran on which CPU, from 0 to `until` nanoseconds. CPU 0 is the topmost row.
 ///
 /// **Errors:** the file cannot be written.
 pub fn write_trace(place: &Path, title: &str, cpus: u32, until: u64, spans: &[Span]) -> Result<()> {

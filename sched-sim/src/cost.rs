@@ -1,4 +1,4 @@
-//! What a decision costs, in instructions: counted by callgrind, in a process of its own for each machine.
+//! The cost of a decision in instructions, counted by callgrind in a process for each machine.
 
 use std::process::Command;
 
@@ -15,18 +15,19 @@ use crate::shape::Shape;
 use crate::task::MS;
 use crate::workload;
 
-/// After how many decisions the count is taken.
+/// Number of decisions over which the cost is averaged.
 const DECISIONS: u64 = 30_000;
 
-/// The machines that are compared: CPUs and vCPUs.
+/// Sizes of the machines that are compared: CPUs, vCPUs.
 pub const SIZES: [(u32, usize); 2] = [(8, 64), (512, 8192)];
 
-/// The policies, as [`run`] knows them.
+/// Names of the policies, as [`run`] takes them.
 pub const POLICIES: [&str; 3] = [Credit2::NAME, Null::NAME, Rtds::NAME];
 
-/// Plays sleepers that just fill a machine, for `DECISIONS` decisions; gives how many there were.
+/// Simulates vCPUs that work and sleep and just fill a machine, for `DECISIONS` decisions. Returns the number of
+/// decisions made.
 ///
-/// **Errors:** a policy that is not known.
+/// **Errors:** there is no policy of this name.
 pub fn run(policy: &str, cpus: u32, vcpus: usize) -> Result<u64> {
     Ok(match policy {
         "credit2" => sleepers::<Credit2>(&Options::default(), cpus, vcpus)?,
@@ -48,7 +49,7 @@ fn sleepers<P: Simulated>(options: &P::Options, cpus: u32, vcpus: usize) -> Resu
     Ok(machine.measures.decisions)
 }
 
-/// Instructions for a decision, with the wake-ups, timers and saves that go with it.
+/// Returns the instructions for one decision, with the wake-ups, timers and saves that go with it.
 ///
 /// **Errors:** valgrind is missing or fails.
 pub fn instructions(policy: &str, cpus: u32, vcpus: usize) -> Result<f64> {

@@ -1,33 +1,33 @@
-//! The calls into the policy, each a function that is never inlined: so their instructions can be counted.
+//! The calls into the policy, each in a function that is never inlined, so that callgrind can count its instructions.
 
 use xenolith_hal::{CpuId, Time};
 use xenolith_sched::policy::{Decision, Policy, QueueId, UnitId, drive};
 
-use crate::floor::Floor;
+use crate::pool::SimulatedPool;
 
-/// The pattern by which callgrind knows these functions.
+/// The pattern by which callgrind selects these functions.
 pub const PATTERN: &str = "sched_sim::decision::*";
 
-/// A CPU asks what to do.
+/// Decides what a CPU does next; see [`drive::choose`].
 #[inline(never)]
-pub fn choose<P: Policy>(floor: &Floor<P>, cpu: CpuId, now: Time, can_run: bool) -> Decision {
-    drive::choose(floor, cpu, now, can_run)
+pub fn choose<P: Policy>(pool: &SimulatedPool<P>, cpu: CpuId, now: Time, can_run: bool) -> Decision {
+    drive::choose(pool, cpu, now, can_run)
 }
 
-/// The vCPU that left a CPU is in memory.
+/// Reports that the registers of the vCPU that left a CPU are saved; see [`drive::saved`].
 #[inline(never)]
-pub fn saved<P: Policy>(floor: &Floor<P>, cpu: CpuId, now: Time) {
-    drive::saved(floor, cpu, now);
+pub fn saved<P: Policy>(pool: &SimulatedPool<P>, cpu: CpuId, now: Time) {
+    drive::saved(pool, cpu, now);
 }
 
-/// A vCPU wants a CPU.
+/// Wakes a vCPU; see [`drive::wake`].
 #[inline(never)]
-pub fn wake<P: Policy>(floor: &Floor<P>, id: UnitId, now: Time) {
-    drive::wake(floor, id, now);
+pub fn wake<P: Policy>(pool: &SimulatedPool<P>, id: UnitId, now: Time) {
+    drive::wake(pool, id, now);
 }
 
-/// A queue's timer goes off.
+/// Handles the timer of a queue; see [`drive::tick`].
 #[inline(never)]
-pub fn tick<P: Policy>(floor: &Floor<P>, queue: QueueId, now: Time) -> Time {
-    drive::tick(floor, queue, now)
+pub fn tick<P: Policy>(pool: &SimulatedPool<P>, queue: QueueId, now: Time) -> Time {
+    drive::tick(pool, queue, now)
 }

@@ -1,6 +1,6 @@
-//! The ideal: time divided like a fluid, by weight, among vCPUs that can each use no more than one CPU.
+//! The ideal schedule (processor sharing): time is divided like a fluid by weight, each vCPU gets at most one CPU.
 
-/// What one vCPU asks for.
+/// The demand of one vCPU.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Claim {
     pub weight: f64,
@@ -8,7 +8,7 @@ pub struct Claim {
     pub most: f64,
 }
 
-/// The share of each, in CPUs: by weight, and what one cannot use goes to the others by weight.
+/// Returns the share of each vCPU in CPUs: by weight, and what one cannot use is divided among the others by weight.
 #[must_use]
 pub fn shares(cpus: f64, claims: &[Claim]) -> Vec<f64> {
     let mut shares: Vec<Option<f64>> = vec![None; claims.len()];

@@ -1,4 +1,4 @@
-//! The simulated machine: CPUs that ask a policy, vCPUs that work and sleep, and time that jumps from event to event.
+//! The simulated machine: CPUs that call a policy, vCPUs that work and sleep, and time that jumps from event to event.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,57 +10,58 @@ use xenolith_sched::Cpus;
 use xenolith_sched::policy::{Next, Policy, QueueId, Topology, Unit, UnitId, drive};
 
 use crate::decision;
-use crate::floor::Floor;
 use crate::measure::Measures;
+use crate::pool::SimulatedPool;
 use crate::task::{After, Spec, Task};
 use crate::vcpu::Vcpu;
 
-/// What the machine itself takes time for.
+/// Delays of the machine itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Costs {
-    /// From asking a CPU to its asking the policy.
+    /// Time from a request to reschedule until the CPU calls the policy (an IPI), in nanoseconds.
     pub kick_ns: u64,
-    /// From the decision to switch until the new vCPU runs; the old one is in memory then too.
+    /// Time of a context switch, in nanoseconds. At its end the new vCPU runs and the registers of the old one are
+    /// saved.
     pub switch_ns: u64,
 }
 
 /// A policy that can be simulated.
 pub trait Simulated: Policy {
-    /// As users name it.
+    /// Its name on the command line.
     const NAME: &'static str;
 
-    /// What is set of each of these.
+    /// Returns the policy's parameters for each vCPU.
     fn parameters(specs: &[Spec]) -> Vec<Self::Parameters>;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Event {
-    /// A CPU's unit is in memory, and the next one runs.
+    /// The context switch of a CPU ends.
     Saved(CpuId),
-    /// A CPU is to ask the policy.
+    /// A CPU reschedules.
     Ask(CpuId),
-    /// A CPU's timer, unless it was set anew since.
+    /// The timer of a CPU expires, unless its decision is not the one with this number any more.
     Timer(CpuId, u64),
-    /// The vCPU on a CPU has done its work, unless something happened since.
+    /// The vCPU of a CPU has done its work, unless the CPU's decision is not the one with this number any more.
     Done(CpuId, u64),
-    /// A vCPU's sleep is over.
+    /// The sleep of a vCPU ends.
     Wake(usize),
-    /// A run queue's timer.
+    /// The timer of a run queue expires.
     Tick(QueueId),
-    /// A CPU comes or goes.
+    /// A CPU goes online (true) or offline.
     Plug(CpuId, bool),
 }
 
-/// One CPU.
+/// A CPU.
 #[derive(Clone, Debug)]
 pub(crate) struct Cpu {
     pub online: bool,
     pub running: Option<usize>,
-    /// Up to when the running one's work is counted; later than now while it is being switched to.
+    /// Up to when the work of its vCPU is counted; in the future during a context switch.
     since: u64,
-    /// Changes at each decision: a timer or end of work of an earlier turn does not count.
+    /// Number of its last decision; events of earlier ones are ignored.
     turn: u64,
-    /// An event says when its last vCPU is in memory.
+    /// A context switch is under way.
     saving: bool,
 }
 
@@ -69,7 +70,7 @@ pub struct Machine<P: Policy> {
     pub(crate) now: u64,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) vcpus: Vec<Vcpu>,
-    pub(crate) floor: Floor<P>,
+    pub(crate) pool: SimulatedPool<P>,
     pub(crate) parameters: Vec<P::Parameters>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
@@ -79,7 +80,7 @@ pub struct Machine<P: Policy> {
 }
 
 impl<P: Simulated> Machine<P> {
-    /// A machine whose CPUs are all there and whose vCPUs start at 0, or when their habit says.
+    /// Makes a machine whose CPUs are all online, and whose vCPUs start at time 0 or when their behaviour says.
     #[must_use]
     pub fn new(topology: Topology, options: &P::Options, tasks: Vec<Task>, costs: Costs, seed: u64) -> Self {
         let (cpus, topology) = (u32::try_from(topology.cpu_count()).unwrap_or(u32::MAX), Arc::new(topology));
@@ -89,7 +90,7 @@ impl<P: Simulated> Machine<P> {
         let mut machine = Self {
             now: 0,
             cpus: vec![cpu; cpus as usize],
-            floor: Floor::new(&topology, options, tasks.len()),
+            pool: SimulatedPool::new(&topology, options, tasks.len()),
             measures: Measures::new(tasks.len()),
             vcpus: tasks.into_iter().map(Vcpu::new).collect(),
             parameters,
@@ -99,12 +100,12 @@ impl<P: Simulated> Machine<P> {
             rng: Rng::with_seed(seed),
         };
         for cpu in (0..cpus).map(CpuId) {
-            assert!(drive::add_cpu(&machine.floor, cpu, Time(0)), "no memory for CPU {}", cpu.0);
+            assert!(drive::add_cpu(&machine.pool, cpu, Time(0)), "no memory for CPU {}", cpu.0);
         }
         for (index, parameters) in machine.parameters.iter().enumerate() {
             let id = UnitId(u32::try_from(index).unwrap_or(u32::MAX));
             let unit = Unit::new(id, machine.vcpus[index].task.spec.affinity, P::account(parameters));
-            let placed = drive::enter(&machine.floor, Box::new(unit), Time(0));
+            let placed = drive::enter(&machine.pool, Box::new(unit), Time(0));
             assert!(placed.is_ok(), "vCPU {index} may run on no CPU of the machine");
         }
         for index in 0..machine.vcpus.len() {
@@ -120,22 +121,22 @@ impl<P: Simulated> Machine<P> {
         self.events.push(Reverse((time.max(self.now), self.sequence, event)));
     }
 
-    /// A CPU comes or goes at this time.
+    /// Schedules a CPU to go online or offline at `time`.
     pub fn plug_at(&mut self, time: u64, cpu: CpuId, online: bool) {
         self.at(time, Event::Plug(cpu, online));
     }
 
-    /// Turns what the policy asked for into events.
+    /// Turns the requests of the policy into events.
     pub(crate) fn deliver(&mut self) {
-        for cpu in self.floor.take_asks() {
+        for cpu in self.pool.take_asks() {
             self.at(self.now.saturating_add(self.costs.kick_ns), Event::Ask(cpu));
         }
-        for (queue, at) in self.floor.take_timers() {
+        for (queue, at) in self.pool.take_timers() {
             self.at(at.0, Event::Tick(queue));
         }
     }
 
-    /// Plays until this time; `after` sees the machine after all events of each moment.
+    /// Simulates until `end`. `after` is called with the machine after all events of each moment.
     pub fn run_until(&mut self, end: u64, mut after: impl FnMut(&Self)) {
         while let Some(Reverse((time, ..))) = self.events.peek()
             && *time <= end
@@ -164,28 +165,28 @@ impl<P: Simulated> Machine<P> {
             Event::Timer(..) | Event::Done(..) => {}
             Event::Saved(cpu) => {
                 self.cpus[cpu.index()].saving = false;
-                decision::saved(&self.floor, cpu, now);
+                decision::saved(&self.pool, cpu, now);
             }
             Event::Wake(vcpu) => self.wake(vcpu),
             Event::Tick(queue) => {
-                if self.floor.is_due(queue, now) {
-                    let next = decision::tick(&self.floor, queue, now);
-                    self.floor.set_timer_again(queue, next);
+                if self.pool.is_due(queue, now) {
+                    let next = decision::tick(&self.pool, queue, now);
+                    self.pool.set_timer_again(queue, next);
                 }
             }
             Event::Plug(cpu, true) if !self.cpus[cpu.index()].online => {
                 self.cpus[cpu.index()].online = true;
-                assert!(drive::add_cpu(&self.floor, cpu, now), "no memory");
+                assert!(drive::add_cpu(&self.pool, cpu, now), "no memory");
             }
             Event::Plug(cpu, false) if self.cpus[cpu.index()].online => {
                 self.cpus[cpu.index()].online = false;
-                drive::remove_cpu(&self.floor, cpu, now);
+                drive::remove_cpu(&self.pool, cpu, now);
             }
             Event::Plug(..) => {}
         }
     }
 
-    /// Counts what the vCPU on a CPU has done up to now.
+    /// Charges the work of the vCPU on a CPU up to now.
     fn progress(&mut self, cpu: usize) {
         let own = &mut self.cpus[cpu];
         let Some(index) = own.running else { return };
@@ -195,7 +196,7 @@ impl<P: Simulated> Machine<P> {
         self.measures.ran(index, ran);
     }
 
-    /// Lets a CPU ask the policy, and does what it says.
+    /// Has a CPU call the policy, and does what it decides.
     fn decide(&mut self, cpu: CpuId) {
         let index = cpu.index();
         self.progress(index);
@@ -206,7 +207,7 @@ impl<P: Simulated> Machine<P> {
             self.at(self.now.saturating_add(self.costs.switch_ns), Event::Ask(cpu));
             return;
         }
-        let decision = decision::choose(&self.floor, cpu, Time(self.now), can_run);
+        let decision = decision::choose(&self.pool, cpu, Time(self.now), can_run);
         self.measures.decisions += 1;
         self.measures.deadlines += u64::from(decision.deadline != Time::NEVER);
         assert!(decision.deadline > Time(self.now), "a deadline in the past never ends");
@@ -220,7 +221,7 @@ impl<P: Simulated> Machine<P> {
         self.set_timers(cpu, decision.deadline);
         if decision.left.is_some() {
             if self.costs.switch_ns == 0 {
-                decision::saved(&self.floor, cpu, Time(self.now));
+                decision::saved(&self.pool, cpu, Time(self.now));
             } else {
                 self.cpus[index].saving = true;
                 self.at(self.now + self.costs.switch_ns, Event::Saved(cpu));
@@ -255,7 +256,7 @@ impl<P: Simulated> Machine<P> {
         }
     }
 
-    /// The vCPU on a CPU has done its work.
+    /// Ends the work of the vCPU on a CPU: it sleeps, waits, or sends a message.
     fn done(&mut self, cpu: CpuId) {
         self.progress(cpu.index());
         let Some(index) = self.cpus[cpu.index()].running else { return };
@@ -291,21 +292,21 @@ impl<P: Simulated> Machine<P> {
 
     fn want(&mut self, index: usize) {
         self.vcpus[index].woken_at = Some(self.now);
-        decision::wake(&self.floor, UnitId(u32::try_from(index).unwrap_or(u32::MAX)), Time(self.now));
+        decision::wake(&self.pool, UnitId(u32::try_from(index).unwrap_or(u32::MAX)), Time(self.now));
     }
 
-    /// Changes how a vCPU is scheduled.
+    /// Changes the parameters of a vCPU.
     pub fn set(&mut self, index: usize, spec: Spec) {
         self.vcpus[index].task.spec = spec;
         let specs: Vec<Spec> = self.vcpus.iter().map(|vcpu| vcpu.task.spec).collect();
         self.parameters = P::parameters(&specs);
         let id = UnitId(u32::try_from(index).unwrap_or(u32::MAX));
-        let done = drive::set(&self.floor, id, spec.affinity, &self.parameters[index], Time(self.now));
+        let done = drive::set(&self.pool, id, spec.affinity, &self.parameters[index], Time(self.now));
         assert!(done.is_some(), "no memory");
         self.deliver();
     }
 
-    /// The CPUs that are there and run nothing.
+    /// Returns the CPUs that are online and run nothing.
     #[must_use]
     pub fn idle(&self) -> Cpus {
         let mut idle = self.online();
@@ -314,7 +315,7 @@ impl<P: Simulated> Machine<P> {
         idle
     }
 
-    /// The CPUs that are there.
+    /// Returns the CPUs that are online.
     #[must_use]
     pub fn online(&self) -> Cpus {
         let mut online = Cpus::NONE;

@@ -1,4 +1,4 @@
-//! The command: plays a workload, or checks what must hold.
+//! `sched-sim`: simulates a workload under one or more policies, or tests the properties of the policies.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use fastrand::Rng;
 use sched_sim::check;
 use sched_sim::per_cpu::PerCpu;
-use sched_sim::play::{Scene, play};
+use sched_sim::play::{Scenario, play};
 use sched_sim::report::{Report, table};
 use sched_sim::shape::Shape;
 use sched_sim::task::{MS, SECOND};
@@ -20,11 +20,11 @@ use xenolith_sched::null::Null;
 use xenolith_sched::policy::Sharing;
 use xenolith_sched::rtds::Rtds;
 
-/// Plays the hypervisor's scheduling policies on simulated machines, and checks what must hold of them.
+/// Simulates the hypervisor's scheduling policies on machines of up to 512 CPUs, and tests their properties.
 #[derive(Parser)]
 #[command(name = "cargo xtask sched-sim", bin_name = "cargo xtask sched-sim")]
 struct Arguments {
-    /// Checks what must hold, with random machines and workloads
+    /// Test the properties of the policies, with random machines and workloads
     #[arg(long)]
     check: bool,
     /// With --check: only the properties whose names contain this
@@ -36,7 +36,7 @@ struct Arguments {
     /// The seed of everything that is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The policies to play, one after the other
+    /// The policies to simulate, one after another
     #[arg(long, value_delimiter = ',', default_value = "credit2,null,rtds")]
     policy: Vec<PolicyName>,
     /// CPUs, or THREADSxCORESxSOCKETSxNODES
@@ -48,22 +48,22 @@ struct Arguments {
     /// mix, busy, sleepers, chains, bursty, real-time, boot, hotplug, or a recording
     #[arg(long, default_value = "mix")]
     workload: String,
-    /// For how long, in simulated seconds
+    /// Simulated time in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// credit2: which CPUs share a run queue
     #[arg(long, value_enum, default_value = "socket")]
     runqueue: Runqueue,
-    /// credit2: how long a vCPU runs at least, in microseconds
+    /// credit2: rate limit, the least time that a vCPU runs before it is preempted, in microseconds
     #[arg(long, default_value_t = 1000)]
     ratelimit_us: u64,
-    /// Draws which vCPU had which CPU, up to this millisecond
+    /// Draw a trace of which vCPU ran on which CPU, up to this millisecond
     #[arg(long, default_value_t = 0)]
     trace_ms: u64,
-    /// Where pictures go
+    /// Directory of the charts
     #[arg(long, default_value = "target/sched-sim")]
     out: PathBuf,
-    /// Plays one policy without a report and says how many decisions it made
+    /// Simulate one policy without a report and print the number of decisions
     #[arg(long, hide = true)]
     count_decisions: Option<String>,
 }
@@ -120,7 +120,7 @@ fn check_all(arguments: &Arguments) -> ExitCode {
 fn show(arguments: &Arguments) -> Result<()> {
     let cpus = arguments.topology.cpus;
     let vcpus = arguments.vcpus.unwrap_or(2 * cpus as usize);
-    let scene = Scene {
+    let scenario = Scenario {
         shape: arguments.topology,
         tasks: workload::of_name(&arguments.workload, vcpus, cpus, &mut Rng::with_seed(arguments.seed))?,
         hotplug: workload::has_hotplug(&arguments.workload),
@@ -128,8 +128,9 @@ fn show(arguments: &Arguments) -> Result<()> {
         seed: arguments.seed,
         record_until: arguments.trace_ms * MS,
     };
-    let title = format!("{}: {} vCPUs on {cpus} CPUs, {} s", arguments.workload, scene.tasks.len(), arguments.seconds);
-    let reports: Vec<Report> = arguments.policy.iter().map(|policy| one(*policy, arguments, &scene)).collect();
+    let title =
+        format!("{}: {} vCPUs on {cpus} CPUs, {} s", arguments.workload, scenario.tasks.len(), arguments.seconds);
+    let reports: Vec<Report> = arguments.policy.iter().map(|policy| one(*policy, arguments, &scenario)).collect();
     println!("{title}\n\n{}", table(&reports));
     let out = &arguments.out;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -139,13 +140,13 @@ fn show(arguments: &Arguments) -> Result<()> {
     for report in reports.iter().filter(|_| arguments.trace_ms > 0) {
         let picture = out.join(format!("trace-{}.svg", report.policy));
         let title = format!("{}, {title}", report.policy);
-        chart::write_trace(&picture, &title, cpus, scene.record_until, &report.measures.spans)?;
+        chart::write_trace(&picture, &title, cpus, scenario.record_until, &report.measures.spans)?;
         println!("{}", picture.display());
     }
     Ok(())
 }
 
-fn one(policy: PolicyName, arguments: &Arguments, scene: &Scene) -> Report {
+fn one(policy: PolicyName, arguments: &Arguments, scenario: &Scenario) -> Report {
     let sharing = match arguments.runqueue {
         Runqueue::Cpu => Sharing::Cpu,
         Runqueue::Core => Sharing::Core,
@@ -155,9 +156,9 @@ fn one(policy: PolicyName, arguments: &Arguments, scene: &Scene) -> Report {
     };
     let ratelimit_ns = arguments.ratelimit_us.saturating_mul(1000);
     match policy {
-        PolicyName::Credit2 => play::<Credit2>(scene, &Options { sharing, ratelimit_ns, ..Options::default() }),
-        PolicyName::Null => play::<Null>(scene, &()),
-        PolicyName::Rtds => play::<Rtds>(scene, &()),
-        PolicyName::PerCpu => play::<PerCpu>(scene, &()),
+        PolicyName::Credit2 => play::<Credit2>(scenario, &Options { sharing, ratelimit_ns, ..Options::default() }),
+        PolicyName::Null => play::<Null>(scenario, &()),
+        PolicyName::Rtds => play::<Rtds>(scenario, &()),
+        PolicyName::PerCpu => play::<PerCpu>(scenario, &()),
     }
 }

@@ -1,8 +1,8 @@
-//! What is counted while a machine is simulated.
+//! Measurements of a simulated machine.
 
 use xenolith_hal::CpuId;
 
-/// Times, sorted into classes that are a sixteenth of a power of two wide.
+/// A histogram of times, whose classes are a sixteenth of a power of two wide.
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -24,7 +24,7 @@ impl Histogram {
         self.most = self.most.max(ns);
     }
 
-    /// The time that this part of all (0 to 1) does not exceed, to a sixteenth.
+    /// Returns the time that a fraction `part` (0 to 1) of all does not exceed, in nanoseconds, to within a sixteenth.
     #[must_use]
     pub fn percentile(&self, part: f64) -> u64 {
         let wanted = (self.total as f64 * part).ceil() as u64;
@@ -38,13 +38,13 @@ impl Histogram {
         self.most
     }
 
-    /// How many were counted.
+    /// Returns the number of times that were counted.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.total
     }
 
-    /// The longest.
+    /// Returns the longest time, in nanoseconds.
     #[must_use]
     pub const fn most(&self) -> u64 {
         self.most
@@ -60,13 +60,13 @@ fn class(ns: u64) -> usize {
     ((u64::from(power) - u64::from(PARTS.ilog2()) + 1) * PARTS + part) as usize
 }
 
-/// The greatest time of a class.
+/// Returns the longest time of a class.
 fn bound(class: usize) -> u64 {
     let (power, part) = (class as u64 / PARTS, class as u64 % PARTS);
     if power == 0 { part } else { ((PARTS + part + 1) << (power - 1)) - 1 }
 }
 
-/// A stretch of time for which a vCPU had a CPU.
+/// An interval in which a vCPU ran on a CPU, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
     pub cpu: CpuId,
@@ -75,25 +75,25 @@ pub struct Span {
     pub to: u64,
 }
 
-/// What is counted.
+/// What is measured.
 #[derive(Clone, Debug, Default)]
 pub struct Measures {
     ran_ns: Vec<u64>,
     pub decisions: u64,
-    /// Decisions after which a CPU needed a timer.
+    /// Number of decisions after which a CPU needed a timer.
     pub deadlines: u64,
     pub switches: u64,
     pub migrations: u64,
     pub jobs: u64,
     pub misses: u64,
-    /// From wanting a CPU to having one.
+    /// Scheduling latencies: from wake-up to running.
     pub latencies: Histogram,
-    /// From a request to its answer.
+    /// Response times: from a request to its response.
     pub responses: Histogram,
-    /// Who had which CPU when, as far as it is recorded.
+    /// The trace, as far as it is recorded.
     pub spans: Vec<Span>,
     open: Vec<Option<(usize, u64)>>,
-    /// Up to when spans are recorded.
+    /// End of the recorded trace, in nanoseconds.
     pub record_until: u64,
 }
 
@@ -103,34 +103,34 @@ impl Measures {
         Self { ran_ns: vec![0; vcpus], ..Self::default() }
     }
 
-    /// Counts `ns` on a CPU for a vCPU.
+    /// Charges `ns` nanoseconds of CPU time to a vCPU.
     pub fn ran(&mut self, vcpu: usize, ns: u64) {
         self.ran_ns[vcpu] += ns;
     }
 
-    /// How long each vCPU has run.
+    /// Returns the CPU time of each vCPU, in nanoseconds.
     #[must_use]
     pub fn ran_ns(&self) -> &[u64] {
         &self.ran_ns
     }
 
-    /// Counts a wake-up that took `ns`.
+    /// Counts a scheduling latency of `ns` nanoseconds.
     pub fn latency(&mut self, ns: u64) {
         self.latencies.add(ns);
     }
 
-    /// A request was answered.
+    /// Counts a response time of `ns` nanoseconds.
     pub fn response(&mut self, ns: u64) {
         self.responses.add(ns);
     }
 
-    /// A job was done, late or not.
+    /// Counts a periodic job that is done; `late` if it missed its deadline.
     pub fn job(&mut self, late: bool) {
         self.jobs += 1;
         self.misses += u64::from(late);
     }
 
-    /// A CPU runs a vCPU or nothing from now on.
+    /// Records that a CPU runs a vCPU, or nothing, from `now` on.
     pub fn runs(&mut self, cpu: CpuId, vcpu: Option<usize>, now: u64) {
         if self.open.len() <= cpu.index() {
             self.open.resize(cpu.index() + 1, None);
@@ -147,7 +147,7 @@ impl Measures {
         self.open[cpu.index()] = vcpu.map(|vcpu| (vcpu, now));
     }
 
-    /// Ends the spans that are still open.
+    /// Ends the intervals that are still open.
     pub fn close(&mut self, now: u64) {
         for cpu in 0..self.open.len() {
             self.runs(CpuId(u32::try_from(cpu).unwrap_or(u32::MAX)), None, now);
@@ -155,7 +155,7 @@ impl Measures {
     }
 }
 
-/// Jain's index of fairness: 1 if all have the same, 1/n if one has all.
+/// Returns Jain's fairness index: 1 if all have the same, 1/n if one has all.
 #[must_use]
 pub fn jain(parts: &[f64]) -> f64 {
     let (sum, squares) = parts.iter().fold((0.0, 0.0), |(sum, squares), part| (sum + part, squares + part * part));

@@ -1,7 +1,7 @@
-//! The hypervisor's first policy, a run queue for each CPU, to be measured beside the others.
+//! The scheduler that the core drives, a run queue for each CPU, as a policy to be compared with the others.
 //!
-//! It is driven as they are: one that wakes up goes to its own CPU or to a free one. The hypervisor looks for the CPU
-//! with the least weight besides, which makes no difference with one CPU or with vCPUs that never sleep.
+//! A vCPU that wakes up goes to its last CPU or to a free one. The core would also look for the CPU with the least
+//! weight, which makes no difference with one CPU or with vCPUs that never sleep.
 
 use std::collections::TryReserveError;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use xenolith_sched::{CpuSet, Cpus, Entity, RunQueue, Settings, Wake};
 use crate::machine::Simulated;
 use crate::task::Spec;
 
-/// A vCPU: the first policy's own value for it, while that is in no run queue.
+/// The accounting state of a vCPU: its entity, while that is in no run queue.
 #[derive(Debug)]
 pub struct Account {
     settings: Settings,

@@ -1,4 +1,4 @@
-//! What the policies are told of simulated vCPUs.
+//! The policies, with their parameters for simulated vCPUs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What came of a workload, beside the ideal.
+//! The report of a simulation, compared with the ideal.
 
 use xenolith_sched::policy::Policy;
 
@@ -7,21 +7,21 @@ use crate::machine::Machine;
 use crate::measure::{Histogram, Measures, jain};
 use crate::task::{Task, US};
 
-/// What came of a workload under one policy.
+/// The result of a workload under one policy.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub policy: &'static str,
     pub measures: Measures,
-    /// Each vCPU's share of a CPU, and the ideal one.
+    /// For each vCPU, its share of a CPU and the ideal one.
     pub shares: Vec<(f64, f64)>,
-    /// How busy the CPUs were, of 1.
+    /// Utilization of the CPUs, from 0 to 1.
     pub used: f64,
-    /// How long it took to play, in seconds of this machine, and how long it lasted.
+    /// Time that the simulation took, and simulated time, in seconds.
     pub played: (f64, f64),
 }
 
 impl Report {
-    /// Of a machine that has been played.
+    /// Makes the report of a machine whose simulation has ended. `took` is in seconds.
     #[must_use]
     pub fn of<P: Policy>(policy: &'static str, machine: Machine<P>, cpus: u32, took: f64) -> Self {
         let seconds = machine.now as f64 / 1e9;
@@ -34,13 +34,13 @@ impl Report {
         Self { policy, measures: machine.measures, shares, used, played: (took, seconds) }
     }
 
-    /// Jain's index of what each had of its ideal.
+    /// Returns Jain's fairness index of the shares relative to the ideal ones.
     #[must_use]
     pub fn fairness(&self) -> f64 {
         jain(&self.shares.iter().filter(|(_, ideal)| *ideal > 0.0).map(|(had, ideal)| had / ideal).collect::<Vec<_>>())
     }
 
-    /// How far below its ideal the share of the worst off is, in percent of that.
+    /// Returns how far the share of the vCPU that fares worst is below its ideal one, in percent.
     #[must_use]
     pub fn worst(&self) -> f64 {
         let lost = self.shares.iter().filter(|(_, ideal)| *ideal > 0.0).map(|(had, ideal)| 1.0 - had / ideal);
@@ -48,14 +48,14 @@ impl Report {
     }
 }
 
-/// What a vCPU can claim: what it needs if it were alone, and no more than its cap. What one needs that waits for
-/// others' messages depends on them, so that is what it had.
+/// Returns the demand of a vCPU: what it would use alone, at most its cap. The demand of a vCPU that waits for messages
+/// depends on others, so for that it is the share that it `had`.
 fn claim(task: &Task, had: f64) -> Claim {
     let cap = if task.spec.cap_percent > 0 { f64::from(task.spec.cap_percent) / 100.0 } else { 1.0 };
     Claim { weight: f64::from(task.spec.weight), most: task.demand().unwrap_or(had).min(cap) }
 }
 
-/// A table, a column for each policy.
+/// Formats a table with a column for each policy.
 #[must_use]
 pub fn table(reports: &[Report]) -> String {
     let us = |ns: u64| format!("{:.0}", ns as f64 / US as f64);

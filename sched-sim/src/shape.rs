@@ -1,12 +1,12 @@
-//! Machines to simulate: how many CPUs, and what they share.
+//! Shapes of machines: the number of CPUs, and their topology.
 
 use anyhow::{Result, bail};
 use xenolith_sched::policy::{CpuPlace, Topology};
 
-/// The most CPUs that a policy deals with.
+/// The most CPUs that a policy handles.
 pub const MOST_CPUS: u32 = 512;
 
-/// How many CPUs a machine has, and how they are grouped.
+/// The number of CPUs and their topology.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
     pub cpus: u32,
@@ -16,16 +16,16 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A machine of this many CPUs as they are sold: no threads up to 4 CPUs, two a core above, and 8 cores a socket.
+    /// Returns the usual shape of a machine: no hardware threads up to 4 CPUs, two a core above, and 8 cores a socket.
     #[must_use]
     pub fn usual(cpus: u32) -> Self {
         let threads_per_core = if cpus > 4 { 2 } else { 1 };
         Self { cpus, threads_per_core, cores_per_socket: 8, sockets_per_node: if cpus > 64 { 2 } else { 1 } }
     }
 
-    /// Reads `CPUS` or `THREADSxCORESxSOCKETSxNODES`: threads of a core, cores of a socket, sockets of a node, nodes.
+    /// Parses `CPUS` or `THREADSxCORESxSOCKETSxNODES`: threads of a core, cores of a socket, sockets of a node, nodes.
     ///
-    /// **Errors:** neither, or more CPUs than can be.
+    /// **Errors:** the text is neither, or means more than [`MOST_CPUS`].
     pub fn parse(text: &str) -> Result<Self> {
         let numbers: Vec<u32> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
         let shape = match numbers[..] {
@@ -44,7 +44,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Where its CPUs sit.
+    /// Returns the topology of its CPUs.
     #[must_use]
     pub fn topology(&self) -> Topology {
         let place = |cpu: u32| {

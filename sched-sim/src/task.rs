@@ -1,4 +1,4 @@
-//! What a simulated vCPU does, and how it is to be scheduled.
+//! What a simulated vCPU does, and its scheduling parameters.
 
 use std::rc::Rc;
 
@@ -9,17 +9,17 @@ pub const US: u64 = 1_000;
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000_000_000;
 
-/// A time that may differ from one occasion to the next.
+/// A time that may vary from one occasion to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spread {
-    /// Always this time, in nanoseconds.
+    /// This time, in nanoseconds.
     Fixed(u64),
     /// Exponentially distributed, with this mean in nanoseconds.
     Exponential(u64),
 }
 
 impl Spread {
-    /// The time for one occasion, at least 1 ns.
+    /// Draws the time of one occasion in nanoseconds, at least 1.
     pub fn draw(self, rng: &mut Rng) -> u64 {
         match self {
             Self::Fixed(ns) => ns.max(1),
@@ -27,7 +27,7 @@ impl Spread {
         }
     }
 
-    /// The time on average.
+    /// Returns the mean in nanoseconds.
     #[must_use]
     pub const fn mean(self) -> u64 {
         match self {
@@ -36,42 +36,42 @@ impl Spread {
     }
 }
 
-/// What a vCPU does.
+/// The behaviour of a vCPU. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub enum Habit {
     /// Computes for ever.
     Busy,
     /// Works, then sleeps, and again.
     Sleeper { work: Spread, think: Spread },
-    /// Sends a request to another vCPU after some work, waits for the answer, thinks, and again.
+    /// Works, sends a request to another vCPU, waits for the response, thinks, and again.
     Client { work: Spread, think: Spread, to: usize },
-    /// Works for each request, then passes it on to the next, or answers who sent it.
+    /// Works for each request, then passes it on to `next` or responds to its client.
     Server { work: Spread, next: Option<usize> },
-    /// Has a job to do at the start of each period, to be done by its end.
+    /// Works at the start of each period; the end of the period is its deadline.
     Periodic { period: u64, work: u64, offset: u64 },
-    /// Works and sleeps for these times in turn, from `start` on; then from the beginning, or never again.
+    /// Works and sleeps for these times in turn, starting at `start`; then from the beginning if `again`.
     Recorded { start: u64, steps: Rc<[(u64, u64)]>, again: bool },
 }
 
-/// What a toolstack would set of it, for whichever policy.
+/// Scheduling parameters of a vCPU, for any policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spec {
     pub affinity: Affinity,
-    /// Those with the same number share a cap.
+    /// Number of its domain. vCPUs of one domain share a cap.
     pub domain: u32,
     pub weight: u16,
-    /// Percent of one CPU for the whole domain; 0 for no cap.
+    /// Cap of the domain in percent of one CPU; 0 for no cap.
     pub cap_percent: u32,
-    /// RTDS: microseconds.
+    /// RTDS: period in microseconds.
     pub period_us: u64,
-    /// RTDS: microseconds.
+    /// RTDS: budget in microseconds.
     pub budget_us: u64,
-    /// RTDS: runs on while nobody needs the CPU.
+    /// RTDS: extra time, whether it may run on without budget.
     pub extratime: bool,
 }
 
 impl Spec {
-    /// A domain of its own with nothing set.
+    /// Returns the default parameters, for a vCPU of this domain.
     #[must_use]
     pub fn of_domain(domain: u32) -> Self {
         Self {
@@ -96,16 +96,16 @@ pub struct Task {
 /// What a vCPU does after it has done its work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum After {
-    /// Works on for this time in nanoseconds, without a pause.
+    /// Works on for this time, in nanoseconds, without a pause.
     Work(u64),
-    /// Sleeps until then.
+    /// Sleeps until this time, in nanoseconds.
     Sleep(u64),
     /// Waits for a message.
     Wait,
 }
 
 impl Task {
-    /// The part of a CPU that it can use; none if that depends on others.
+    /// Returns the share of a CPU that it can use; None if that depends on other vCPUs.
     #[must_use]
     pub fn demand(&self) -> Option<f64> {
         let part = |work: u64, rest: u64| work as f64 / (work + rest).max(1) as f64;

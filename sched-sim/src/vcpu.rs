@@ -1,4 +1,4 @@
-//! A simulated vCPU: what it still has to do.
+//! A simulated vCPU: the work that it still has to do.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use xenolith_hal::CpuId;
 use crate::measure::Measures;
 use crate::task::{After, Habit, Task};
 
-/// A request on its way: who sent it, and when.
+/// A request: the client's vCPU, and the time at which it was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     pub from: usize,
@@ -19,14 +19,14 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Vcpu {
     pub task: Task,
-    /// How long it still has to work; none for ever.
+    /// Work that is left, in nanoseconds; None if it has no end.
     left_ns: Option<u64>,
     pub last: Option<CpuId>,
-    /// Since when it has wanted a CPU, if it has not had one since.
+    /// Time of its wake-up, until it runs.
     pub woken_at: Option<u64>,
-    /// Requests that it has to serve, the one it works for first.
+    /// Requests that wait for it; it works for the first one.
     requests: VecDeque<Request>,
-    /// The start of the current period, or how many steps it has made.
+    /// Start of the current period; for a recording, the number of steps made.
     step: u64,
 }
 
@@ -36,7 +36,7 @@ impl Vcpu {
         Self { task, left_ns: Some(0), last: None, woken_at: None, requests: VecDeque::new(), step: 0 }
     }
 
-    /// When it wants a CPU first.
+    /// Returns the time of its first wake-up; `u64::MAX` if a message wakes it.
     #[must_use]
     pub fn start(&self) -> u64 {
         match self.task.habit {
@@ -47,24 +47,24 @@ impl Vcpu {
         }
     }
 
-    /// Whether it wants a CPU.
+    /// Returns whether it is runnable.
     #[must_use]
     pub fn wants(&self) -> bool {
         self.left_ns != Some(0)
     }
 
-    /// How long it still has to work; none if that has no end.
+    /// Returns the work that is left, in nanoseconds; None if it has no end.
     #[must_use]
     pub const fn left(&self) -> Option<u64> {
         self.left_ns
     }
 
-    /// Counts `ns` of work as done.
+    /// Counts `ns` nanoseconds of work as done.
     pub fn work(&mut self, ns: u64) {
         self.left_ns = self.left_ns.map(|left| left.saturating_sub(ns));
     }
 
-    /// Its sleep is over.
+    /// Ends its sleep: it has work again.
     pub fn begin(&mut self, now: u64, rng: &mut Rng) {
         self.left_ns = match &self.task.habit {
             Habit::Busy => None,
@@ -82,7 +82,7 @@ impl Vcpu {
         };
     }
 
-    /// The message that it sends when it has done its work, and to whom.
+    /// Returns the message that it sends at the end of its work, with the vCPU that receives it.
     #[must_use]
     pub fn message(&self, own: usize, now: u64) -> Option<(usize, Request)> {
         match self.task.habit {
@@ -95,7 +95,7 @@ impl Vcpu {
         }
     }
 
-    /// It has done its work.
+    /// Ends its work, and returns what it does next.
     pub fn finish(&mut self, now: u64, rng: &mut Rng, measures: &mut Measures) -> After {
         match &self.task.habit {
             Habit::Busy => After::Work(0),
@@ -129,7 +129,7 @@ impl Vcpu {
         }
     }
 
-    /// A message arrives; says when it wants a CPU because of it, if it does.
+    /// Receives a message. Returns the time at which it becomes runnable because of it, if it does.
     pub fn receive(&mut self, request: Request, now: u64, rng: &mut Rng, measures: &mut Measures) -> Option<u64> {
         match &self.task.habit {
             Habit::Client { think, .. } => {

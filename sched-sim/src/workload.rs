@@ -1,4 +1,4 @@
-//! Workloads: sets of vCPUs that do something together.
+//! Workloads: sets of vCPUs with their behaviour.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::task::{Habit, MS, SECOND, Spec, Spread, Task, US};
 
-/// The workloads that have names; any other name is a file with a recorded one.
+/// The named workloads with their descriptions. Any other name is the path of a recording.
 pub const NAMES: &[(&str, &str)] = &[
     ("mix", "a third each of CPU-bound vCPUs, sleepers and chains of requests"),
     ("busy", "CPU-bound vCPUs of weights 128 to 1024"),
@@ -22,7 +22,7 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Returns the vCPUs of a workload, for a machine of `cpus` CPUs.
 ///
-/// **Errors:** a name that is neither known nor a file that can be read as a recording.
+/// **Errors:** the name is neither that of a workload nor the path of a recording that can be read.
 pub fn of_name(name: &str, vcpus: usize, cpus: u32, rng: &mut Rng) -> Result<Vec<Task>> {
     let make: fn(usize, usize, u32, &mut Rng) -> Habit = match name {
         "mix" | "hotplug" => mix,
@@ -52,20 +52,20 @@ pub fn of_name(name: &str, vcpus: usize, cpus: u32, rng: &mut Rng) -> Result<Vec
     Ok((0..vcpus).map(task).collect())
 }
 
-/// Whether CPUs come and go.
+/// Returns whether CPUs go offline and online in a workload.
 #[must_use]
 pub fn has_hotplug(name: &str) -> bool {
     name == "hotplug"
 }
 
-/// One that uses its part of the machine, so that all of them together just fill it.
+/// Returns the behaviour of a vCPU that sleeps so often that `vcpus` of them just fill the machine.
 fn sleeper(vcpus: usize, cpus: u32) -> Habit {
     let work = 300 * US;
     let think = work * (vcpus as u64).saturating_sub(u64::from(cpus)).max(1) / u64::from(cpus);
     Habit::Sleeper { work: Spread::Exponential(work), think: Spread::Exponential(think) }
 }
 
-/// One client and three servers, and again.
+/// Returns the behaviour of vCPU `index` in chains of a client and three servers.
 fn link(index: usize) -> Habit {
     let work = Spread::Exponential(200 * US);
     match index % 4 {
@@ -98,10 +98,10 @@ fn boot(index: usize, rng: &mut Rng) -> Habit {
     Habit::Recorded { start: index as u64 * 20 * MS, steps: steps.into(), again: false }
 }
 
-/// Reads a recording: a line for each vCPU, with its weight, when it starts, and for how long it runs and sleeps in
-/// turn, in microseconds. Lines that start with `#` are comments.
+/// Reads a recording: a line for each vCPU, with its weight, when it starts, and how long it runs and sleeps in turn,
+/// in microseconds. Lines that start with `#` are comments.
 ///
-/// **Errors:** a file that cannot be read; a line that is none of these, by its number.
+/// **Errors:** the file cannot be read, or a line has another form; with its number.
 pub fn recorded(path: &Path) -> Result<Vec<Task>> {
     let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
     let text = std::fs::read_to_string(path).with_context(|| {

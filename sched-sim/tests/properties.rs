@@ -1,4 +1,4 @@
-//! A short piece of `cargo xtask sched-sim --check`: some cases of each property but the cost, which needs valgrind.
+//! The first cases of each property of `cargo xtask sched-sim --check`, without the cost, which needs valgrind.
 
 use sched_sim::check::properties;
 

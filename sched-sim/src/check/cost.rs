@@ -1,11 +1,11 @@
-//! What a decision costs on a large machine beside a small one.
+//! The cost of a decision on a large machine, compared with a small one.
 
 use fastrand::Rng;
 
 use super::Property;
 use crate::cost::{POLICIES, SIZES, instructions};
 
-/// How many times the cost on the small machine.
+/// The most that it may cost on the large machine, as a multiple of the small one.
 const MOST: f64 = 3.0;
 
 pub fn properties() -> Vec<Property> {

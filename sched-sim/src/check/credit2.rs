@@ -1,4 +1,4 @@
-//! What must hold of credit2.
+//! Properties of credit2: work conservation, shares, caps, waiting times.
 
 use fastrand::Rng;
 use xenolith_sched::credit2::{Credit2, Options};
@@ -45,7 +45,7 @@ fn moments(rng: &mut Rng) -> Result<(), String> {
     watch.result().map_err(|error| format!("{error} ({shape:?}, {count} vCPUs, {:?}, {storm:?})", options.sharing))
 }
 
-/// Plays CPU-bound vCPUs for ten seconds; gives each one's share of a CPU.
+/// Simulates CPU-bound vCPUs for ten seconds and returns each one's share of a CPU.
 fn shares_of(shape: Shape, options: &Options, tasks: Vec<Task>) -> Vec<f64> {
     let mut machine = Machine::<Credit2>::new(shape.topology(), options, tasks, Costs::default(), 0);
     machine.run_until(10 * SECOND, |_| {});

@@ -1,13 +1,14 @@
-//! Two published tests that say of a set of periodic jobs that global EDF meets all their deadlines.
+//! Two published schedulability tests: they prove that global EDF meets all deadlines of a set of periodic jobs.
 
-/// Work that comes once a period and is to be done by its end, in nanoseconds.
+/// A periodic job: it needs `work` nanoseconds of CPU time in each period, whose end is its deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Job {
     pub work: u64,
     pub period: u64,
 }
 
-/// Returns whether one of the tests admits a set on `cpus` CPUs. A set that none admits may be possible all the same.
+/// Returns whether one of the tests admits a set of jobs on `cpus` CPUs. A set that neither admits may be schedulable
+/// all the same.
 #[must_use]
 pub fn admits(cpus: u32, jobs: &[Job]) -> bool {
     gfb(cpus, jobs) || bcl(cpus, jobs)
@@ -17,7 +18,7 @@ fn part(job: &Job) -> f64 {
     job.work as f64 / job.period as f64
 }
 
-/// Adds up what the set needs.
+/// Tests the sum of the utilizations against a bound.
 ///
 /// **Source:** Goossens, Funk, Baruah: Priority-driven scheduling of periodic task systems on multiprocessors (2003).
 fn gfb(cpus: u32, jobs: &[Job]) -> bool {
@@ -25,7 +26,7 @@ fn gfb(cpus: u32, jobs: &[Job]) -> bool {
     most <= 1.0 && all <= f64::from(cpus) - (f64::from(cpus) - 1.0) * most - 1e-9
 }
 
-/// For each job, adds up how much the others can be in its way.
+/// Tests, for each job, the interference of the others in its period against a bound.
 ///
 /// **Source:** Bertogna, Cirinei, Lipari: Improved schedulability analysis of EDF on multiprocessor platforms (2005).
 fn bcl(cpus: u32, jobs: &[Job]) -> bool {

@@ -1,50 +1,50 @@
-//! What holds at each moment.
+//! Invariants that hold at each moment.
 
 use xenolith_hal::CpuId;
 use xenolith_sched::policy::{Standing, UnitId, drive::Pool};
 
 use crate::machine::{Machine, Simulated};
 
-/// What is to be looked at.
+/// A check of the invariants, with its state from moment to moment.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    /// No CPU is idle while a vCPU that it may run waits.
+    /// Checks work conservation: no CPU is idle while a vCPU that may run there waits.
     conserving: bool,
-    /// CPUs are asked and switch in no time.
+    /// CPUs reschedule and switch in no time.
     at_once: bool,
-    /// The first fault found, and when it was seen.
+    /// The first violation, and its time in nanoseconds.
     found: Option<(u64, String)>,
-    /// Since when each vCPU has waited for a CPU.
+    /// Time since which each vCPU waits for a CPU.
     since: Vec<Option<u64>>,
-    /// For how long each has waited at most.
+    /// Longest wait of each vCPU, in nanoseconds.
     worst: Vec<u64>,
 }
 
 impl Watch {
-    /// Looks that no vCPU runs twice; if CPUs do `at_once` what they are asked, that affinity holds; and if `conserving`
-    /// too, that no CPU is idle needlessly.
+    /// Makes a check that no vCPU runs on two CPUs. With `at_once` (CPUs reschedule in no time) it also checks
+    /// affinity, and with `conserving` besides, work conservation.
     #[must_use]
     pub fn new(at_once: bool, conserving: bool) -> Self {
         Self { conserving: at_once && conserving, at_once, ..Self::default() }
     }
 
-    /// Looks at a machine.
+    /// Checks a machine as it is now.
     pub fn look<P: Simulated>(&mut self, machine: &Machine<P>) {
         if self.found.is_none() {
             self.found = self.fault(machine).map(|fault| (machine.now, fault));
         }
     }
 
-    /// For how long each vCPU has waited for a CPU at most, in nanoseconds, those included that wait now.
+    /// Returns the longest wait of each vCPU for a CPU, in nanoseconds, waits that last until `now` included.
     #[must_use]
     pub fn waits(&self, now: u64) -> Vec<u64> {
         let open = |since: &Option<u64>| since.map_or(0, |since| now - since);
         self.worst.iter().zip(&self.since).map(|(worst, since)| (*worst).max(open(since))).collect()
     }
 
-    /// What was found.
+    /// Returns the result.
     ///
-    /// **Errors:** the fault and when it was seen.
+    /// **Errors:** the first violation and its time.
     pub fn result(self) -> Result<(), String> {
         self.found.map_or(Ok(()), |(at, found)| Err(format!("at {at} ns {found}")))
     }
@@ -82,10 +82,10 @@ impl Watch {
     }
 }
 
-/// False for one whose cap or budget is used up, or that no CPU may run that is there.
+/// Returns whether a vCPU may run: its cap or budget is not used up, and a CPU of its affinity is online.
 fn may_run<P: Simulated>(machine: &Machine<P>, index: usize) -> bool {
     let id = UnitId(u32::try_from(index).unwrap_or(u32::MAX));
-    let standing = machine.floor.with(machine.floor.home(id), |queue| queue.unit(id).map(|unit| unit.standing()));
+    let standing = machine.pool.with(machine.pool.home(id), |queue| queue.unit(id).map(|unit| unit.standing()));
     let somewhere = machine.vcpus[index].task.spec.affinity.hard.intersects(&machine.online());
     somewhere && standing.flatten() != Some(Standing::Parked)
 }

@@ -1,4 +1,4 @@
-//! What must hold of every policy, tried with random machines and workloads.
+//! Properties of every policy, tested with random machines and workloads.
 
 mod cost;
 mod credit2;
@@ -11,16 +11,16 @@ mod storm;
 
 use fastrand::Rng;
 
-/// Something that must hold.
+/// A property, with its test.
 pub struct Property {
     pub name: &'static str,
-    /// How many random cases are tried.
+    /// Number of random cases that make a full test.
     pub cases: u32,
-    /// Tries one case.
+    /// Tests one case.
     try_one: fn(&mut Rng) -> Result<(), String>,
 }
 
-/// All of them.
+/// Returns all properties.
 #[must_use]
 pub fn properties() -> Vec<Property> {
     let of_each = [credit2::properties(), null::properties(), rtds::properties(), cost::properties()];
@@ -28,7 +28,7 @@ pub fn properties() -> Vec<Property> {
 }
 
 impl Property {
-    /// Tries `most` cases, or all if there are fewer.
+    /// Tests at most `most` cases.
     ///
     /// **Errors:** the seed of the case that failed, and what was wrong.
     pub fn check(&self, seed: u64, most: u32) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! What must hold of null.
+//! Properties of null: a static assignment, no timer, as many vCPUs run as can.
 
 use fastrand::Rng;
 use xenolith_hal::CpuId;

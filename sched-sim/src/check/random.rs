@@ -26,14 +26,14 @@ pub fn cpus(rng: &mut Rng, of: u32) -> Cpus {
     set
 }
 
-/// Any affinity: none in half of all cases.
+/// Returns an affinity; in half of all cases one that allows all CPUs.
 pub fn affinity(rng: &mut Rng, of: u32) -> Affinity {
     let hard = if rng.bool() { Cpus::ALL } else { cpus(rng, of) };
     let soft = if rng.bool() { Cpus::ALL } else { cpus(rng, of) };
     Affinity { hard, soft }
 }
 
-/// Any habit of a vCPU by itself.
+/// Returns the behaviour of a vCPU that works for itself alone.
 pub fn habit(rng: &mut Rng) -> Habit {
     let time = |rng: &mut Rng| {
         let mean = rng.u64(20 * US..30 * MS);
@@ -50,7 +50,7 @@ pub fn habit(rng: &mut Rng) -> Habit {
     }
 }
 
-/// CPU-bound vCPUs of these weights, each of a domain of its own.
+/// Returns CPU-bound vCPUs with these weights, each in a domain of its own.
 pub fn busy(weights: &[u16]) -> Vec<Task> {
     let of = |(weight, domain): (&u16, u32)| Task {
         habit: Habit::Busy,

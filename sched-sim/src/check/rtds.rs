@@ -1,4 +1,4 @@
-//! What must hold of RTDS.
+//! Properties of RTDS: deadlines, budgets, work conservation.
 
 use fastrand::Rng;
 use xenolith_sched::rtds::Rtds;
@@ -34,8 +34,8 @@ fn moments(rng: &mut Rng) -> Result<(), String> {
     watch.result().map_err(|error| format!("{error} ({shape:?}, {count} vCPUs, {storm:?})"))
 }
 
-/// Any set of jobs for these CPUs that one of the tests admits, filled up until the tests refuse most: of jobs that need
-/// no more than a certain part of a CPU each, which decides how full a set can be.
+/// Returns a random set of jobs that one of the schedulability tests admits on `cpus` CPUs, filled up until the tests
+/// refuse most further jobs. The utilization of its jobs has a random bound, which decides how full the set can be.
 fn admitted(rng: &mut Rng, cpus: u32) -> Vec<Job> {
     let most = 0.05 + 0.9 * rng.f64();
     let mut jobs = Vec::new();

@@ -1,4 +1,4 @@
-//! Storms: CPUs that come and go, and settings that change, while everything runs.
+//! Storms: CPU hotplug and changes of parameters while a workload runs.
 
 use fastrand::Rng;
 use xenolith_hal::CpuId;
@@ -9,25 +9,26 @@ use crate::machine::{Costs, Machine, Simulated};
 use crate::shape::Shape;
 use crate::task::{MS, Task, US};
 
-/// What goes on besides the workload.
+/// What happens besides the workload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Storm {
-    /// CPUs come and go.
+    /// CPUs go offline and online.
     pub plugs: bool,
     /// Weights, caps, budgets and affinities change.
     pub changes: bool,
-    /// Asking a CPU and switching take time, so for a moment a CPU may be idle or run what it may not any more.
+    /// Rescheduling and switching take time, so for a moment a CPU may be idle or run a vCPU that it may not run any
+    /// more.
     pub costs: bool,
 }
 
 impl Storm {
-    /// Any.
+    /// Returns a random one.
     pub fn any(rng: &mut Rng) -> Self {
         Self { plugs: rng.bool(), changes: rng.bool(), costs: rng.u8(0..4) == 0 }
     }
 }
 
-/// Plays a workload with a storm until `end`, watching each moment.
+/// Simulates a workload with a storm until `end`, and checks the invariants at each moment.
 pub fn play<P: Simulated>(
     rng: &mut Rng,
     shape: Shape,
@@ -55,7 +56,7 @@ pub fn play<P: Simulated>(
     (machine, watch)
 }
 
-/// Has CPUs come and go, but for one that stays; all are there again for the last fifth.
+/// Schedules random hotplug of all CPUs but one. All CPUs are online for the last fifth of the time.
 fn plug<P: Simulated>(rng: &mut Rng, machine: &mut Machine<P>, cpus: u32, end: u64) {
     let stays = rng.u32(0..cpus);
     for cpu in (0..cpus).filter(|cpu| *cpu != stays) {

@@ -1,4 +1,4 @@
-//! A pool of the simulated machine: the run queues, and what they ask of CPUs.
+//! The CPU pool of the simulated machine: its run queues, and the requests that they make to its CPUs.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use xenolith_hal::{CpuId, Time};
 use xenolith_sched::Cpus;
 use xenolith_sched::policy::{Policy, QueueId, Topology, UnitId, View, drive};
 
-/// The run queues of all CPUs of the machine.
-pub struct Floor<P> {
+/// A pool of all CPUs of the machine.
+pub struct SimulatedPool<P> {
     queues: Vec<RefCell<P>>,
     view: View,
     homes: Vec<Cell<QueueId>>,
     missed: Vec<AtomicBool>,
     asks: RefCell<Vec<CpuId>>,
     timers: RefCell<Vec<(QueueId, Time)>>,
-    /// When each queue's timer goes off.
+    /// Time to which each queue's timer is set; [`Time::NEVER`] if it is not set.
     armed: Vec<Cell<Time>>,
 }
 
-impl<P: Policy> Floor<P> {
-    /// Makes run queues for all CPUs of a machine and `units` units.
+impl<P: Policy> SimulatedPool<P> {
+    /// Makes a pool of all CPUs of a machine, with memory for `units` units.
     #[must_use]
     pub fn new(topology: &Arc<Topology>, options: &P::Options, units: usize) -> Self {
         let all = Cpus::first(u32::try_from(topology.cpu_count()).unwrap_or(u32::MAX));
@@ -42,17 +42,17 @@ impl<P: Policy> Floor<P> {
         }
     }
 
-    /// The CPUs that were asked since the last call.
+    /// Returns the CPUs that were asked to reschedule since the last call.
     pub fn take_asks(&self) -> Vec<CpuId> {
         self.asks.take()
     }
 
-    /// The timers that were set since the last call.
+    /// Returns the timers that were set since the last call.
     pub fn take_timers(&self) -> Vec<(QueueId, Time)> {
         self.timers.take()
     }
 
-    /// Whether a queue's timer goes off now; it does so once.
+    /// Returns whether a queue's timer expires now, and clears it if so.
     pub fn is_due(&self, queue: QueueId, now: Time) -> bool {
         let armed = &self.armed[queue.index()];
         let due = armed.get() == now;
@@ -62,7 +62,7 @@ impl<P: Policy> Floor<P> {
         due
     }
 
-    /// Sets a queue's timer after it went off.
+    /// Sets a queue's timer again after it expired; not for [`Time::NEVER`].
     pub fn set_timer_again(&self, queue: QueueId, at: Time) {
         if at != Time::NEVER {
             drive::Pool::set_timer(self, queue, at);
@@ -70,7 +70,7 @@ impl<P: Policy> Floor<P> {
     }
 }
 
-impl<P: Policy> drive::Pool for Floor<P> {
+impl<P: Policy> drive::Pool for SimulatedPool<P> {
     type Policy = P;
 
     fn view(&self) -> &View {
