@@ -1,8 +1,8 @@
-//! `grants`: lists the domains of this machine, and what the first page of each one's grant table gives away.
+//! `grants`: lists the domains of this machine, and the grants in the first page of each domain's grant table.
 
 use hypervisor_access::{Hypercalls, Resource};
 
-/// Entries of the first form in one page, and their length in bytes.
+/// Number of entries of version 1 in a page, and their length in bytes.
 const ENTRIES: usize = 512;
 const ENTRY: usize = 8;
 

@@ -1,4 +1,4 @@
-//! Memory that the hypervisor may read and write while a hypercall runs: pages that stay where they are.
+//! Hypercall buffers: pinned memory that the hypervisor may read and write during a hypercall.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 /// Length of a page in bytes.
 const PAGE: usize = 4096;
 
-/// A buffer for a hypercall, from `/dev/xen/hypercall`, whose pages Linux never moves.
+/// A hypercall buffer from `/dev/xen/hypercall`, whose pages Linux never moves.
 #[derive(Debug)]
 pub struct Buffer {
     mapping: Mapping,
@@ -23,28 +23,28 @@ impl Buffer {
         Ok(Self { mapping: Mapping::of_device(device.as_fd(), 0, length)? })
     }
 
-    /// Gives the handle by which the hypervisor finds it.
+    /// Returns the handle (address) by which the hypervisor accesses it.
     #[must_use]
     pub fn handle<T>(&self) -> GuestHandle<T> {
         GuestHandle::new(self.mapping.address())
     }
 
-    /// Copies bytes into it.
+    /// Copies `bytes` into it at `offset`.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         self.mapping.write(offset, bytes);
     }
 
-    /// Copies bytes out of it.
+    /// Fills `bytes` from `offset` on.
     pub fn read(&self, offset: usize, bytes: &mut [u8]) {
         self.mapping.read(offset, bytes);
     }
 
-    /// Copies a value into it.
+    /// Copies a value into it at `offset`.
     pub fn put<T: IntoBytes + Immutable>(&self, offset: usize, value: &T) {
         self.write(offset, value.as_bytes());
     }
 
-    /// Copies a value out of it.
+    /// Copies a value out of it from `offset` on.
     #[must_use]
     pub fn get<T: zerocopy::FromBytes + IntoBytes + FromZeros>(&self, offset: usize) -> T {
         let mut value = T::new_zeroed();

@@ -1,4 +1,4 @@
-//! Event channels, by `/dev/xen/evtchn`. The device is a file: waiting for it to become readable is waiting for events.
+//! Event channels, through `/dev/xen/evtchn`. The device is a file that becomes readable when an event arrives.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,9 +14,9 @@ pub struct EventChannels {
 }
 
 impl EventChannels {
-    /// Opens the device; nothing is bound.
+    /// Opens the device, with no port bound.
     ///
-    /// **Errors:** it is not there, or this program may not use it.
+    /// **Errors:** `ENOENT` if the device is missing, `EACCES` if the program may not open it.
     pub fn open() -> io::Result<Self> {
         let mut options = File::options();
         let device = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/xen/evtchn")?;
@@ -30,44 +30,46 @@ impl EventChannels {
         u32::try_from(answer).map_err(io::Error::other)
     }
 
-    /// Binds a virtual interrupt and gives its port.
+    /// Binds a VIRQ (virtual interrupt) and returns its port.
     ///
-    /// **Errors:** `EEXIST` where it is bound already.
+    /// **Errors:** `EEXIST` if it is bound already.
     pub fn bind_virq(&self, virq: u32) -> io::Result<u32> {
         self.call(0, [virq])
     }
 
-    /// Connects to a port that another domain offers, and gives the port here.
+    /// Binds to an unbound port of another domain and returns the local port.
     ///
-    /// **Errors:** `ESRCH` for a domain that is not there, `EINVAL` for a port that is not offered.
+    /// **Errors:** `ESRCH` if there is no such domain, `EINVAL` if the port is not unbound and reserved for this
+    /// domain.
     pub fn bind_interdomain(&self, domain: u16, port: u32) -> io::Result<u32> {
         self.call(1, [u32::from(domain), port])
     }
 
-    /// Offers a port to another domain and gives it.
+    /// Allocates an unbound port to which `domain` may bind, and returns it.
     ///
-    /// **Errors:** `ESRCH` for a domain that is not there.
+    /// **Errors:** `ESRCH` if there is no such domain.
     pub fn offer(&self, domain: u16) -> io::Result<u32> {
         self.call(2, [u32::from(domain)])
     }
 
     /// Closes a port.
     ///
-    /// **Errors:** `ENOTCONN` for one that is not bound here.
+    /// **Errors:** `ENOTCONN` if it is not bound by this file.
     pub fn unbind(&self, port: u32) -> io::Result<()> {
         self.call(3, [port]).map(drop)
     }
 
-    /// Sends an event.
+    /// Sends an event through a port.
     ///
-    /// **Errors:** `ENOTCONN` for a port that is not bound here.
+    /// **Errors:** `ENOTCONN` if the port is not bound by this file.
     pub fn notify(&self, port: u32) -> io::Result<()> {
         self.call(4, [port]).map(drop)
     }
 
-    /// Takes the next port at which an event arrived, if there is one. No more are told of until [`EventChannels::unmask`].
+    /// Takes the next port at which an event arrived; None if there is none. The port is masked until
+    /// [`EventChannels::unmask`].
     ///
-    /// **Errors:** what the system says; `EFBIG` where events were lost.
+    /// **Errors:** `EFBIG` if events were lost; otherwise those of `read`.
     pub fn take(&self) -> io::Result<Option<u32>> {
         let mut port = [0; 4];
         match (&self.device).read(&mut port) {
@@ -78,9 +80,9 @@ impl EventChannels {
         }
     }
 
-    /// Lets events at a port be told of again.
+    /// Unmasks a port, so that its next event is reported.
     ///
-    /// **Errors:** what the system says.
+    /// **Errors:** those of `write`.
     pub fn unmask(&self, port: u32) -> io::Result<()> {
         (&self.device).write_all(&port.to_ne_bytes())
     }

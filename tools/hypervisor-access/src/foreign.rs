@@ -1,4 +1,4 @@
-//! Memory of other domains, mapped here by frame number or as a resource.
+//! Foreign memory: frames of other domains, mapped by number or as a resource.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,19 +10,19 @@ use crate::{Hypercalls, ioctl};
 /// Length of a page in bytes.
 const PAGE: usize = 4096;
 
-/// What [`Hypercalls::map_resource`] maps.
+/// A resource that [`Hypercalls::map_resource`] maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// Pages by which a device model serves a domain.
+    /// The pages shared with an ioreq server (device model).
     IoreqServer { server: u32 },
-    /// The grant table of a domain.
+    /// The grant table of the domain.
     GrantTable,
 }
 
 impl Hypercalls {
-    /// Maps frames of a domain in a row, to read and write.
+    /// Maps frames of a domain one after another, readable and writable.
     ///
-    /// **Errors:** `ENOENT` where a frame is not there; what the system says.
+    /// **Errors:** `ENOENT` if a frame is not there; otherwise those of `ioctl` and `mmap`.
     pub fn map_foreign(&self, domain: u16, frames: &[u64]) -> io::Result<Mapping> {
         let length = frames.len().saturating_mul(PAGE);
         let mapping = Mapping::of_device(self.device.as_fd(), 0, length)?;
@@ -45,9 +45,9 @@ impl Hypercalls {
         }
     }
 
-    /// Maps pages of a resource of a domain, from a page of it on.
+    /// Maps `pages` pages of a resource of a domain, from page `first` on.
     ///
-    /// **Errors:** `EOPNOTSUPP` or `EINVAL` where there is none such; what the system says.
+    /// **Errors:** `EOPNOTSUPP` or `EINVAL` if there is no such resource; otherwise those of `ioctl` and `mmap`.
     pub fn map_resource(&self, domain: u16, resource: Resource, first: u32, pages: u32) -> io::Result<Mapping> {
         let mapping = Mapping::of_device(self.device.as_fd(), 0, (pages as usize).saturating_mul(PAGE))?;
         let (kind, id) = match resource {

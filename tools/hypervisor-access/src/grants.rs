@@ -1,4 +1,5 @@
-//! Grants: pages of other domains mapped here by `/dev/xen/gntdev`, and pages of ours offered by `/dev/xen/gntalloc`.
+//! Grants: granted pages of other domains, mapped through `/dev/xen/gntdev`, and own pages granted through
+//! `/dev/xen/gntalloc`.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +14,7 @@ use crate::ioctl;
 /// Length of a page in bytes.
 const PAGE: usize = 4096;
 
-/// The device that maps grants.
+/// The device that maps granted pages.
 #[derive(Clone, Debug)]
 pub struct Grants {
     device: Arc<File>,
@@ -22,15 +23,15 @@ pub struct Grants {
 impl Grants {
     /// Opens the device.
     ///
-    /// **Errors:** it is not there, or this program may not use it.
+    /// **Errors:** `ENOENT` if the device is missing, `EACCES` if the program may not open it.
     pub fn open() -> io::Result<Self> {
         let device = File::options().read(true).write(true).open("/dev/xen/gntdev")?;
         Ok(Self { device: Arc::new(device) })
     }
 
-    /// Maps grants of a domain, one page each, in a row, to read and write.
+    /// Maps granted pages of a domain one after another, readable and writable.
     ///
-    /// **Errors:** `EINVAL` where a grant is not given or the domain is gone.
+    /// **Errors:** `EINVAL` if a grant does not exist or the domain is gone.
     pub fn map(&self, domain: u16, references: &[u32]) -> io::Result<GrantMapping> {
         let count = u32::try_from(references.len()).map_err(io::Error::other)?;
         if count == 0 {
@@ -48,7 +49,7 @@ impl Grants {
     }
 }
 
-/// Pages of another domain, mapped until the value is dropped.
+/// Granted pages of another domain; unmapped when the value is dropped.
 #[derive(Debug)]
 pub struct GrantMapping {
     // The device lets go only of what is mapped nowhere any more: the order of the fields is the order of their ends.
@@ -64,7 +65,7 @@ impl Deref for GrantMapping {
     }
 }
 
-/// The device that offers pages.
+/// The device that allocates pages and grants access to them.
 #[derive(Clone, Debug)]
 pub struct Offers {
     device: Arc<File>,
@@ -73,15 +74,15 @@ pub struct Offers {
 impl Offers {
     /// Opens the device.
     ///
-    /// **Errors:** it is not there, or this program may not use it.
+    /// **Errors:** `ENOENT` if the device is missing, `EACCES` if the program may not open it.
     pub fn open() -> io::Result<Self> {
         let device = File::options().read(true).write(true).open("/dev/xen/gntalloc")?;
         Ok(Self { device: Arc::new(device) })
     }
 
-    /// Offers new pages to a domain, to read and write.
+    /// Allocates pages and grants a domain access to them, readable and writable.
     ///
-    /// **Errors:** `ENOSPC` where Linux' limit of such pages or the grant table is full.
+    /// **Errors:** `ENOSPC` if Linux's limit of such pages is reached or the grant table is full.
     pub fn offer(&self, domain: u16, pages: u16) -> io::Result<Offered> {
         let count = u32::from(pages);
         if count == 0 {
@@ -100,7 +101,8 @@ impl Offers {
     }
 }
 
-/// Pages that are offered to another domain until the value is dropped, and until the other lets go of them.
+/// Pages granted to another domain. The grants end when the value is dropped and the other domain has unmapped the
+/// pages.
 #[derive(Debug)]
 pub struct Offered {
     mapping: Mapping,
@@ -109,7 +111,7 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// Gives the grant reference of each page.
+    /// Returns the grant reference of each page.
     #[must_use]
     pub fn references(&self) -> &[u32] {
         &self.references
@@ -124,7 +126,7 @@ impl Deref for Offered {
     }
 }
 
-/// Lets a device let go of pages.
+/// Releases pages of a device when it is dropped.
 #[derive(Debug)]
 struct Release {
     device: Arc<File>,
@@ -143,7 +145,7 @@ impl Drop for Release {
     }
 }
 
-/// Reads a long from two words.
+/// Reads a 64-bit number from two words, low half first.
 fn index(words: &[u32], at: usize) -> u64 {
     let word = |at: usize| words.get(at).copied().map_or(0, u64::from);
     word(at) | (word(at.saturating_add(1)) << 32)

@@ -1,4 +1,4 @@
-//! Hypercalls, by `/dev/xen/privcmd`.
+//! Hypercalls, through `/dev/xen/privcmd`.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{Buffer, ioctl};
 
-/// The way to the hypervisor.
+/// The hypercall devices, opened.
 #[derive(Debug)]
 pub struct Hypercalls {
     pub(crate) device: File,
@@ -24,22 +24,23 @@ pub struct Hypercalls {
 impl Hypercalls {
     /// Opens the devices.
     ///
-    /// **Errors:** they are not there (is this domain 0, with the module `xen-privcmd`?), or this program may not use them.
+    /// **Errors:** `ENOENT` if a device is missing (is this dom0, with the module `xen-privcmd`?), `EACCES` if the
+    /// program may not open it.
     pub fn open() -> io::Result<Self> {
         let open = |path| File::options().read(true).write(true).open(path);
         Ok(Self { device: open("/dev/xen/privcmd")?, buffers: open("/dev/xen/hypercall")? })
     }
 
-    /// Makes a buffer of at least so many bytes, all zero.
+    /// Allocates a hypercall buffer of at least `length` bytes, all zero.
     ///
-    /// **Errors:** out of memory.
+    /// **Errors:** `ENOMEM`.
     pub fn buffer(&self, length: usize) -> io::Result<Buffer> {
         Buffer::new(&self.buffers, length)
     }
 
     /// Makes a hypercall. Addresses in its arguments must be those of [`Buffer`]s.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of the hypercall.
     fn call(&self, operation: u32, arguments: [u64; 5]) -> io::Result<i64> {
         let [a, b, c, d, e] = arguments;
         let mut words = [u64::from(operation), a, b, c, d, e];
@@ -49,9 +50,9 @@ impl Hypercalls {
         Ok(answer)
     }
 
-    /// Makes a hypercall with a command and one structure, which it may change.
+    /// Makes a hypercall with a command and a pointer to one structure, which the hypervisor may change.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of the hypercall.
     fn with_structure<T: FromBytes + IntoBytes + Immutable>(
         &self,
         operation: u32,
@@ -67,26 +68,25 @@ impl Hypercalls {
         answer
     }
 
-    /// Makes an operation on a domain. Handles in it must be those of buffers that the caller holds, so no other crate may.
+    /// Makes a domctl. Handles in it must be those of buffers that the caller holds, so it is not public.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of the hypercall.
     pub(crate) fn domctl(&self, operation: &mut Domctl) -> io::Result<()> {
         operation.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
         self.with_structure(number::DOMCTL, None, operation).map(drop)
     }
 
-    /// Makes an operation on the machine. Handles in it must be those of buffers that the caller holds, so no other crate
-    /// may.
+    /// Makes a sysctl. Handles in it must be those of buffers that the caller holds, so it is not public.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of the hypercall.
     fn sysctl(&self, operation: &mut Sysctl) -> io::Result<()> {
         operation.interface_version = XEN_SYSCTL_INTERFACE_VERSION;
         self.with_structure(number::SYSCTL, None, operation).map(drop)
     }
 
-    /// Lists domains from a number on, at most so many.
+    /// Lists domains in rising order of their IDs, from `first` on, at most `most` of them.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of `XEN_SYSCTL_getdomaininfolist`.
     pub fn domains(&self, first: u16, most: u32) -> io::Result<Vec<DomctlGetdomaininfo>> {
         let size = size_of::<DomctlGetdomaininfo>();
         let buffer = self.buffer(size.saturating_mul(most as usize))?;
@@ -102,17 +102,17 @@ impl Hypercalls {
         Ok((0..found).map(|at| buffer.get(at.saturating_mul(size))).collect())
     }
 
-    /// Lets a domain stand still, or go on.
+    /// Pauses a domain, or unpauses it.
     ///
-    /// **Errors:** `ESRCH` where there is no such domain.
+    /// **Errors:** `ESRCH` if there is no such domain.
     pub fn pause(&self, domain: u16, stands: bool) -> io::Result<()> {
         let cmd = if stands { XEN_DOMCTL_PAUSEDOMAIN } else { XEN_DOMCTL_UNPAUSEDOMAIN };
         self.domctl(&mut Domctl { cmd, domain: DomId(domain), ..Domctl::default() })
     }
 
-    /// Gives what is known of a domain, or nothing where there is none of that number.
+    /// Returns the state of a domain; None if there is no such domain.
     ///
-    /// **Errors:** what the hypervisor answers.
+    /// **Errors:** those of `XEN_SYSCTL_getdomaininfolist`.
     pub fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>> {
         let found = self.domains(domain, 1)?.into_iter().next();
         Ok(found.filter(|found| found.domain.0 == domain))

@@ -1,20 +1,20 @@
-//! Device calls with one structure as their argument.
+//! Device calls (`ioctl`) with one structure as argument.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Builds the number of a device call that says nothing of a direction, as all of Xen's devices number theirs.
+/// Builds the number of a device call without a direction, as all Xen devices have it (`_IOC_NONE`).
 pub const fn number(device: u8, call: u8, size: usize) -> u64 {
     ((size as u64) << 16) | ((device as u64) << 8) | call as u64
 }
 
-/// Makes a device call with a structure that the device may read and write, and gives its answer.
+/// Makes a device call with a structure that the device may read and write, and returns the result.
 ///
-/// **Errors:** what the device says.
+/// **Errors:** those of the device.
 ///
 /// # Safety
-/// `argument` points at what the device takes for this number, and every address in it is of memory that the device may use
-/// as it does.
+/// `argument` points to the structure that the device takes for this number, and every address in it is of memory that
+/// the device may use as this call does.
 pub unsafe fn call<T>(device: BorrowedFd<'_>, number: u64, argument: *mut T) -> io::Result<i64> {
     // SAFETY: the caller says that the structure is the one that the device takes.
     let answer = unsafe { libc::ioctl(device.as_raw_fd(), number, argument) };

@@ -1,4 +1,4 @@
-//! Hypercalls, foreign memory, event channels and grants from a program in domain 0, by the devices that Linux has for them.
+//! Hypercalls, foreign memory, event channels and grants from a program in dom0, through Linux's Xen devices.
 //!
 //! ```no_run
 //! use hypervisor_access::{EventChannels, Grants, Hypercalls};
@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! **Source:** Linux' `include/uapi/xen/{privcmd,evtchn,gntdev,gntalloc}.h`.
+//! **Source:** Linux's `include/uapi/xen/{privcmd,evtchn,gntdev,gntalloc}.h`.
 
 mod buffer;
 mod event_channels;

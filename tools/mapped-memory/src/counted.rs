@@ -1,5 +1,5 @@
-//! Transfers over a socket whose length the kernel itself writes down in mapped memory, in the same system call: a program
-//! that is killed at any moment leaves behind how many bytes it had taken or given, to the byte.
+//! Transfers over a socket whose length the kernel itself writes into mapped memory, in the same system call. A program
+//! that is killed at any moment leaves behind the exact number of bytes it had received or sent.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -7,12 +7,12 @@ use std::ptr;
 
 use crate::Mapping;
 
-/// A count of bytes in a file, kept by the kernel; 192 bytes at a multiple of 64 of a mapping.
+/// A count of bytes in a file, written by the kernel; 192 bytes at a multiple of 64 in a mapping.
 ///
-/// It is two records, of which one is in use: `u32` index at 0; then two of (`u64` base, `struct mmsghdr`), at 16 and 96.
-/// The count is the base of the record in use and what the kernel wrote into its `msg_len`. The next transfer prepares the
-/// other record, with the count so far as its base, and then changes the index: there is no moment at which the count
-/// could be misread.
+/// It has two records, one of them active: a `u32` index of the active one at 0; then twice (`u64` base, `struct
+/// mmsghdr`), at 16 and 96. The count is the base of the active record plus the `msg_len` that the kernel wrote into
+/// it. The next transfer prepares the other record, with the count so far as its base, and then changes the index, so
+/// the count can be read correctly at every moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     offset: usize,
@@ -22,7 +22,7 @@ pub struct Counted {
 pub const LENGTH: usize = 192;
 const FIRST: usize = 16;
 const RECORD: usize = 80;
-/// Where in a record the header of the message lies.
+/// Offset of the message header in a record.
 const MESSAGE: usize = 8;
 
 const _: () = assert!(MESSAGE + size_of::<libc::mmsghdr>() <= RECORD && FIRST + 2 * RECORD <= LENGTH);
@@ -37,7 +37,7 @@ impl Counted {
     /// Length of the records in bytes.
     pub const LENGTH: usize = LENGTH;
 
-    /// Takes the records at this offset, a multiple of 64, as they stand.
+    /// Returns the count whose records are at `offset`, a multiple of 64. Nothing is written.
     #[must_use]
     pub const fn at(offset: usize) -> Self {
         Self { offset }
@@ -47,12 +47,12 @@ impl Counted {
         self.offset + FIRST + if index & 1 == 0 { 0 } else { RECORD }
     }
 
-    /// Where in a record the kernel writes how much was transferred.
+    /// Returns the offset at which the kernel writes the length of a transfer.
     const fn length_at(record: usize) -> usize {
         record + MESSAGE + std::mem::offset_of!(libc::mmsghdr, msg_len)
     }
 
-    /// Gives the count.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn count(self, mapping: &Mapping) -> u64 {
         let record = self.record(mapping.load_u32(self.offset));
@@ -60,12 +60,12 @@ impl Counted {
         mapping.load_u64(record).wrapping_add(u64::from(length))
     }
 
-    /// Sets the count.
+    /// Sets the number of bytes.
     pub fn set(self, mapping: &Mapping, count: u64) {
         self.prepare(mapping, count);
     }
 
-    /// Prepares the record that is not in use, and makes it the one in use. Gives where it lies.
+    /// Prepares the inactive record and makes it the active one. Returns the offset of its message header.
     fn prepare(self, mapping: &Mapping, count: u64) -> usize {
         let index = mapping.load_u32(self.offset).wrapping_add(1);
         let record = self.record(index);
@@ -75,16 +75,17 @@ impl Counted {
         record
     }
 
-    /// Receives into mapped memory without waiting, and counts. 0 is the end of the stream.
+    /// Receives up to `length` bytes into the mapping at `at` without blocking, and counts them. Returns 0 at the end
+    /// of the stream.
     ///
-    /// **Errors:** what the system says to `recvmmsg`; `WouldBlock` where nothing is there.
+    /// **Errors:** those of `recvmmsg`; `WouldBlock` if nothing has arrived.
     pub fn receive(self, mapping: &Mapping, socket: BorrowedFd<'_>, at: usize, length: usize) -> io::Result<usize> {
         self.transfer(mapping, socket, at, length, Way::In)
     }
 
-    /// Sends from mapped memory without waiting, and counts.
+    /// Sends up to `length` bytes from the mapping at `at` without blocking, and counts them.
     ///
-    /// **Errors:** what the system says to `sendmmsg`; `WouldBlock` where there is no room.
+    /// **Errors:** those of `sendmmsg`; `WouldBlock` if there is no room.
     pub fn send(self, mapping: &Mapping, socket: BorrowedFd<'_>, at: usize, length: usize) -> io::Result<usize> {
         self.transfer(mapping, socket, at, length, Way::Out)
     }

@@ -1,5 +1,5 @@
-//! Memory that another domain or program may change at any moment, as accesses that are safe all the same: by value, within
-//! bounds, and never as a Rust reference.
+//! Memory that another domain or program may change at any moment, with safe accesses: by value, within bounds, and
+//! never through a Rust reference.
 //!
 //! ```
 //! # let directory = tempfile::tempdir().unwrap();

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 /// Length of a page in bytes.
 pub const PAGE: usize = 4096;
 
-/// A range of memory that is mapped into this program until the value is dropped.
+/// A range of mapped memory, unmapped when the value is dropped.
 ///
-/// All accesses are atomic, so that it does no harm if the other side changes the memory meanwhile; copies of more than 8
-/// bytes may be torn. An access that does not lie within reads zeros and writes nothing.
+/// All accesses are atomic, so a change by the other side meanwhile does no harm; a copy of more than 8 bytes may be
+/// torn. An access outside the range reads zeros and writes nothing.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
@@ -25,9 +25,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `length` bytes of a file, shared with everyone else who does. `offset` is a multiple of the page size.
+    /// Maps `length` bytes of a file, shared with all other mappings of it. `offset` is a multiple of the page size.
     ///
-    /// **Errors:** what the system says to `mmap`.
+    /// **Errors:** those of `mmap`.
     pub fn of_file(file: &File, offset: u64, length: usize) -> io::Result<Self> {
         let end = offset.saturating_add(length as u64);
         // Past the end of a file there is nothing to map: touching it would end the program.
@@ -38,9 +38,9 @@ impl Mapping {
         Self::of_device(file.as_fd(), offset, length)
     }
 
-    /// Maps `length` bytes of a device. What is there is up to the device.
+    /// Maps `length` bytes of a device. What is there depends on the device.
     ///
-    /// **Errors:** what the system says to `mmap`.
+    /// **Errors:** those of `mmap`.
     pub fn of_device(device: BorrowedFd<'_>, offset: u64, length: usize) -> io::Result<Self> {
         let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         if length == 0 || length > isize::MAX as usize {
@@ -64,19 +64,19 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// Gives its length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub const fn length(&self) -> usize {
         self.length
     }
 
-    /// Gives its address, for the kernel and the hypervisor.
+    /// Returns the address, for the kernel and the hypervisor.
     #[must_use]
     pub fn address(&self) -> u64 {
         self.start.as_ptr() as u64
     }
 
-    /// Gives the place of a `T` that is aligned and lies within.
+    /// Returns a pointer to a `T` at `offset`; None if it is not aligned or not within the range.
     pub(crate) fn place<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let end = offset.checked_add(size_of::<T>())?;
         if end > self.length || !offset.is_multiple_of(align_of::<T>()) {
@@ -101,38 +101,38 @@ impl Mapping {
         self.place(offset).map(|place| unsafe { place.as_ref() })
     }
 
-    /// Reads a word at a multiple of 4; what is read after it is at least as new.
+    /// Reads a `u32` at a multiple of 4, with acquire ordering.
     #[must_use]
     pub fn load_u32(&self, offset: usize) -> u32 {
         self.word(offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// Writes a word at a multiple of 4; what was written before it is seen by whoever sees it.
+    /// Writes a `u32` at a multiple of 4, with release ordering.
     pub fn store_u32(&self, offset: usize, value: u32) {
         if let Some(word) = self.word(offset) {
             word.store(value, Ordering::Release);
         }
     }
 
-    /// Reads a long at a multiple of 8; what is read after it is at least as new.
+    /// Reads a `u64` at a multiple of 8, with acquire ordering.
     #[must_use]
     pub fn load_u64(&self, offset: usize) -> u64 {
         self.long(offset).map_or(0, |long| long.load(Ordering::Acquire))
     }
 
-    /// Writes a long at a multiple of 8; what was written before it is seen by whoever sees it.
+    /// Writes a `u64` at a multiple of 8, with release ordering.
     pub fn store_u64(&self, offset: usize, value: u64) {
         if let Some(long) = self.long(offset) {
             long.store(value, Ordering::Release);
         }
     }
 
-    /// Makes all that was written before be seen before all that is read after.
+    /// Issues a full memory barrier: earlier writes are seen before later reads are done.
     pub fn fence(&self) {
         std::sync::atomic::fence(Ordering::SeqCst);
     }
 
-    /// Copies out of it.
+    /// Fills `to` from `offset` on.
     pub fn read(&self, offset: usize, to: &mut [u8]) {
         let mut offset = offset;
         let mut to = to;
@@ -153,7 +153,7 @@ impl Mapping {
         std::sync::atomic::fence(Ordering::Acquire);
     }
 
-    /// Copies into it.
+    /// Copies `from` into the range at `offset`.
     pub fn write(&self, offset: usize, from: &[u8]) {
         std::sync::atomic::fence(Ordering::Release);
         let mut offset = offset;

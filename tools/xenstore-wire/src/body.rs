@@ -1,27 +1,27 @@
 //! Bodies of messages: strings, each ended by a NUL byte.
 
-/// Parts a body into its strings.
+/// An iterator over the strings of a body.
 ///
-/// What follows the last NUL byte is not a string; [`Strings::rest`] gives it.
+/// Bytes after the last NUL byte are not a string; [`Strings::rest`] returns them.
 #[derive(Clone, Debug)]
 pub struct Strings<'a> {
     left: &'a [u8],
 }
 
 impl<'a> Strings<'a> {
-    /// Begins at the start of `body`.
+    /// Starts at the beginning of `body`.
     #[must_use]
     pub const fn new(body: &'a [u8]) -> Self {
         Self { left: body }
     }
 
-    /// Gives what no string was taken of yet, with any NUL bytes in it.
+    /// Returns the bytes that have not been iterated over, NUL bytes included.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {
         self.left
     }
 
-    /// Parts all of `body`, or gives nothing if its last byte is not NUL.
+    /// Splits `body` into its strings; None if its last byte is not NUL.
     #[must_use]
     pub fn all(body: &'a [u8]) -> Option<Vec<&'a [u8]>> {
         let mut strings = Self::new(body);
@@ -29,7 +29,7 @@ impl<'a> Strings<'a> {
         strings.left.is_empty().then_some(all)
     }
 
-    /// Takes the only string that `body` holds, or gives nothing if it holds anything else.
+    /// Returns the only string of `body`; None if it has another form.
     #[must_use]
     pub fn only(body: &'a [u8]) -> Option<&'a [u8]> {
         let mut strings = Self::new(body);

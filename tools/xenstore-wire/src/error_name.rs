@@ -1,4 +1,4 @@
-//! The errors that the daemon may answer with: they travel by name.
+//! The errors of the daemon: they are sent by name.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ macro_rules! names {
         pub enum ErrorName { $( $(#[$meta])* $variant, )* }
 
         impl ErrorName {
-            /// Every error there is.
+            /// All errors.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Spells it as it travels.
+            /// Returns the name that is sent.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Gives Linux's number for it.
+            /// Returns Linux's errno.
             #[must_use]
             pub const fn number(self) -> i32 {
                 match self { $(Self::$variant => $number,)* }
@@ -30,42 +30,42 @@ macro_rules! names {
 }
 
 names! {
-    /// The request makes no sense.
+    /// The request is malformed.
     Invalid = "EINVAL", 22;
-    /// The caller may not see or change the node, or not make this request.
+    /// The caller may not see or change the node, or may not make this request.
     Access = "EACCES", 13;
-    /// The watch is there already.
+    /// The watch exists already.
     Exists = "EEXIST", 17;
-    /// Of no use here; part of the protocol.
+    /// Not used by this daemon; part of the protocol.
     IsDirectory = "EISDIR", 21;
     /// There is no such node, watch, transaction or domain.
     Missing = "ENOENT", 2;
     /// Out of memory.
     Memory = "ENOMEM", 12;
-    /// A quota is used up.
+    /// A quota is exceeded.
     Space = "ENOSPC", 28;
     /// A file or a device failed.
     InputOutput = "EIO", 5;
-    /// Of no use here; part of the protocol.
+    /// Not used by this daemon; part of the protocol.
     NotEmpty = "ENOTEMPTY", 39;
-    /// The daemon knows no such request.
+    /// The daemon has no such request.
     NoSuchRequest = "ENOSYS", 38;
-    /// The caller may only read.
+    /// The connection is read-only.
     ReadOnly = "EROFS", 30;
-    /// It cannot be done just now.
+    /// The request cannot be done at the moment.
     Busy = "EBUSY", 16;
-    /// The transaction met another: do it again.
+    /// The transaction conflicts with another one; the client must try it again.
     Again = "EAGAIN", 11;
-    /// It is connected already.
+    /// The domain is introduced already.
     Connected = "EISCONN", 106;
-    /// Too long, or too many watches.
+    /// A string is too long, or there are too many watches.
     TooBig = "E2BIG", 7;
-    /// The owner of a node may not be changed by this caller.
+    /// The caller may not change the owner of the node.
     NotPermitted = "EPERM", 1;
 }
 
 impl ErrorName {
-    /// Reads the body of an error message, its NUL byte included.
+    /// Parses the body of an error message, with its NUL byte.
     #[must_use]
     pub fn from_body(body: &[u8]) -> Option<Self> {
         let name = body.strip_suffix(&[0])?;

@@ -1,24 +1,24 @@
-//! Kinds of messages.
+//! Types of messages.
 
 use xen_abi::io::xenstore as wire;
 
 macro_rules! kinds {
     ($( $(#[$meta:meta])* $variant:ident = $number:ident; )*) => {
-        /// What a message is.
+        /// Type of a message.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind { $( $(#[$meta])* $variant, )* }
 
         impl Kind {
-            /// Every kind there is.
+            /// All types.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Gives the number that stands for it in a header.
+            /// Returns the number of the type in a header.
             #[must_use]
             pub const fn number(self) -> u32 {
                 match self { $(Self::$variant => wire::$number,)* }
             }
 
-            /// Finds the kind that a header names, if there is such a kind.
+            /// Returns the type with this number; None if there is none.
             #[must_use]
             pub const fn from_number(number: u32) -> Option<Self> {
                 match number { $(wire::$number => Some(Self::$variant),)* _ => None }
@@ -30,25 +30,25 @@ macro_rules! kinds {
 kinds! {
     /// `command|[parameters|]` to the daemon itself.
     Control = XS_CONTROL;
-    /// `path|`, answered by the names of its children.
+    /// `path|`. Response: the names of the node's children.
     Directory = XS_DIRECTORY;
-    /// `path|`, answered by the value.
+    /// `path|`. Response: the value.
     Read = XS_READ;
-    /// `path|`, answered by permissions.
+    /// `path|`. Response: the permissions.
     GetPermissions = XS_GET_PERMS;
     /// `path|token|`.
     Watch = XS_WATCH;
     /// `path|token|`.
     Unwatch = XS_UNWATCH;
-    /// `|`, answered by the number of the transaction.
+    /// `|`. Response: the ID of the transaction.
     TransactionStart = XS_TRANSACTION_START;
-    /// `T|` or `F|`.
+    /// `T|` to commit, or `F|` to abort.
     TransactionEnd = XS_TRANSACTION_END;
     /// `domid|gfn|port|`.
     Introduce = XS_INTRODUCE;
     /// `domid|`.
     Release = XS_RELEASE;
-    /// `domid|`, answered by a path.
+    /// `domid|`. Response: the path of the domain.
     GetDomainPath = XS_GET_DOMAIN_PATH;
     /// `path|value`.
     Write = XS_WRITE;
@@ -58,19 +58,19 @@ kinds! {
     Remove = XS_RM;
     /// `path|permission|...`.
     SetPermissions = XS_SET_PERMS;
-    /// `path|token|`, sent by the daemon alone.
+    /// `path|token|`, sent only by the daemon.
     WatchEvent = XS_WATCH_EVENT;
-    /// The name of an error, sent by the daemon alone.
+    /// The name of an error, sent only by the daemon.
     Error = XS_ERROR;
-    /// `domid|`, answered by `T|` or `F|`.
+    /// `domid|`. Response: `T|` or `F|`.
     IsDomainIntroduced = XS_IS_DOMAIN_INTRODUCED;
     /// `domid|`.
     Resume = XS_RESUME;
     /// `domid|target|`.
     SetTarget = XS_SET_TARGET;
-    /// `|`: forget all watches and transactions of the caller.
+    /// `|`: remove all watches and transactions of the caller.
     ResetWatches = XS_RESET_WATCHES;
-    /// `path|offset|`, answered by a generation and names.
+    /// `path|offset|`. Response: a generation, then names of children.
     DirectoryPart = XS_DIRECTORY_PART;
 }
 

@@ -1,6 +1,6 @@
-//! The messages of xenstore: what clients and the daemon say to each other over a socket or a shared ring.
+//! The xenstore protocol: the messages between clients and the daemon, over a socket or a shared ring.
 //!
-//! Everything here is a conversion between bytes and values, with the protocol's limits; nothing reads or writes.
+//! All of it converts between bytes and values, within the protocol's limits; it does no input or output.
 //!
 //! ```
 //! use xenstore_wire::{Assembler, Kind, Message};

@@ -1,4 +1,4 @@
-//! Messages: a header of 16 bytes, and a body; and putting them together from pieces of a stream.
+//! Messages: a header of 16 bytes and a body; assembling them from a stream.
 
 use xen_abi::io::xenstore as wire;
 
@@ -6,23 +6,23 @@ use crate::{ErrorName, Kind};
 
 /// Length of a header in bytes.
 pub const HEADER: usize = 16;
-/// The longest body in bytes.
+/// Length of the longest body in bytes.
 pub const PAYLOAD_MAX: usize = wire::XENSTORE_PAYLOAD_MAX;
 
-/// What stands before each body. The kind is kept as it came, as there may be no such kind.
+/// Header of a message. The type is kept as received, since it may be none of [`Kind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     pub kind: u32,
-    /// Chosen by the client and repeated in the answer.
+    /// ID chosen by the client, repeated in the response.
     pub request: u32,
-    /// 0 outside of transactions.
+    /// ID of the transaction; 0 for none.
     pub transaction: u32,
     /// Length of the body in bytes.
     pub length: u32,
 }
 
 impl Header {
-    /// Reads it from its bytes, which are little-endian.
+    /// Parses a header; little-endian.
     #[must_use]
     pub fn from_bytes(bytes: [u8; HEADER]) -> Self {
         let word = |at: usize| {
@@ -32,7 +32,7 @@ impl Header {
         Self { kind: word(0), request: word(4), transaction: word(8), length: word(12) }
     }
 
-    /// Writes it to bytes.
+    /// Serializes the header; little-endian.
     #[must_use]
     pub fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
@@ -44,10 +44,10 @@ impl Header {
     }
 }
 
-/// One message. Its body is at most [`PAYLOAD_MAX`] long where it came from an [`Assembler`].
+/// A message. The body of one from an [`Assembler`] is at most [`PAYLOAD_MAX`] bytes long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// A [`Kind`]'s number, or any other.
+    /// Number of a [`Kind`], or any other number.
     pub kind: u32,
     pub request: u32,
     pub transaction: u32,
@@ -55,32 +55,32 @@ pub struct Message {
 }
 
 impl Message {
-    /// Makes one of a kind that there is.
+    /// Makes a message.
     #[must_use]
     pub const fn new(kind: Kind, request: u32, transaction: u32, body: Vec<u8>) -> Self {
         Self { kind: kind.number(), request, transaction, body }
     }
 
-    /// Answers this message with a body.
+    /// Makes the response to this message.
     #[must_use]
     pub const fn answer(&self, body: Vec<u8>) -> Self {
         Self { kind: self.kind, request: self.request, transaction: self.transaction, body }
     }
 
-    /// Answers this message with an error.
+    /// Makes the error response to this message.
     #[must_use]
     pub fn refuse(&self, error: ErrorName) -> Self {
         let body = [error.name().as_bytes(), &[0]].concat();
         Self::new(Kind::Error, self.request, self.transaction, body)
     }
 
-    /// Makes the event of a watch.
+    /// Makes a watch event.
     #[must_use]
     pub fn event(path: &[u8], token: &[u8]) -> Self {
         Self::new(Kind::WatchEvent, 0, 0, [path, &[0], token, &[0]].concat())
     }
 
-    /// Writes header and body. A body that is longer than a `u32` can say is cut.
+    /// Serializes header and body. A body longer than `u32::MAX` bytes is cut.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let length = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
@@ -90,10 +90,10 @@ impl Message {
     }
 }
 
-/// A stream that breaks the protocol: its next message is longer than any may be. There is no way to go on after it.
+/// A violation of the protocol: the next message of a stream is too long. The stream cannot be continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The length that the header claims, in bytes.
+    /// Length in the header, in bytes.
     pub length: u32,
 }
 
@@ -105,22 +105,22 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Puts one message after the other together from pieces of a stream. It never holds more than one message.
+/// Assembles messages from pieces of a stream, one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
     held: Vec<u8>,
 }
 
 impl Assembler {
-    /// Makes one that holds nothing.
+    /// Makes an empty assembler.
     #[must_use]
     pub const fn new() -> Self {
         Self { held: Vec::new() }
     }
 
-    /// Says how many bytes more the message in hand wants, as far as is known; 0 where it is complete.
+    /// Returns the number of bytes that are missing from the current message, as far as known; 0 if it is complete.
     ///
-    /// **Errors:** the message is longer than any may be.
+    /// **Errors:** [`Malformed`] if the message is longer than [`PAYLOAD_MAX`].
     pub fn wanted(&self) -> Result<usize, Malformed> {
         let Some(header) = self.held.first_chunk::<HEADER>() else {
             return Ok(HEADER.saturating_sub(self.held.len()));
@@ -133,9 +133,9 @@ impl Assembler {
         Ok(body.saturating_add(HEADER).saturating_sub(self.held.len()))
     }
 
-    /// Takes bytes of the stream until one message is complete, and says how many it took.
+    /// Consumes bytes of the stream until the current message is complete. Returns the number of bytes consumed.
     ///
-    /// **Errors:** the message is longer than any may be.
+    /// **Errors:** [`Malformed`] if the message is longer than [`PAYLOAD_MAX`].
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<usize, Malformed> {
         let before = bytes.len();
         loop {
@@ -149,7 +149,7 @@ impl Assembler {
         }
     }
 
-    /// Gives the message in hand if it is complete, and begins the next.
+    /// Returns the current message if it is complete, and starts the next one.
     pub fn take(&mut self) -> Option<Message> {
         if self.wanted() != Ok(0) {
             return None;

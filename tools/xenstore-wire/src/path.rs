@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use xen_abi::io::xenstore as wire;
 
-/// The longest absolute path in bytes.
+/// Length of the longest absolute path in bytes.
 pub const ABSOLUTE_MAX: usize = wire::XENSTORE_ABS_PATH_MAX;
-/// The longest relative path in bytes.
+/// Length of the longest relative path in bytes.
 pub const RELATIVE_MAX: usize = wire::XENSTORE_REL_PATH_MAX;
 
-/// Why something is no path.
+/// Why bytes are not a valid path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPath {
     /// It is longer than the limit.
     TooLong,
     /// It is empty, ends in a slash, or has two slashes in a row.
     Shape,
-    /// It holds a byte that no path may hold.
+    /// It has a byte that is not allowed in a path.
     Character(u8),
 }
 
@@ -38,26 +38,26 @@ impl fmt::Display for BadPath {
 
 impl std::error::Error for BadPath {}
 
-/// An absolute path that keeps to the rules: `/` or `/part/part`. It is cheap to clone.
+/// A valid absolute path: `/` or `/part/part`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorePath(Arc<str>);
 
 impl StorePath {
-    /// Gives the path of the whole store, `/`.
+    /// Returns the path of the root, `/`.
     #[must_use]
     pub fn root() -> Self {
         Self("/".into())
     }
 
-    /// Gives the directory of a domain, to which its relative paths are relative.
+    /// Returns the home directory of a domain, to which its relative paths are relative.
     #[must_use]
     pub fn of_domain(domain: u16) -> Self {
         Self(format!("/local/domain/{domain}").into())
     }
 
-    /// Checks an absolute path.
+    /// Validates an absolute path.
     ///
-    /// **Errors:** it does not begin with a slash, or breaks another rule of [`BadPath`].
+    /// **Errors:** [`BadPath`]; [`BadPath::Shape`] also if it does not start with a slash.
     pub fn absolute(path: &[u8]) -> Result<Self, BadPath> {
         if path.len() > ABSOLUTE_MAX {
             return Err(BadPath::TooLong);
@@ -75,9 +75,9 @@ impl StorePath {
         Ok(Self(String::from_utf8_lossy(path).into()))
     }
 
-    /// Checks a path as a domain sends it: absolute, or relative to the domain's own directory.
+    /// Validates a path that a domain sent: absolute, or relative to the domain's home directory.
     ///
-    /// **Errors:** as [`StorePath::absolute`].
+    /// **Errors:** [`BadPath`].
     pub fn sent_by(domain: u16, path: &[u8]) -> Result<Self, BadPath> {
         if path.starts_with(b"/") {
             return Self::absolute(path);
@@ -91,24 +91,24 @@ impl StorePath {
         Self::absolute(&[Self::of_domain(domain).as_bytes(), b"/", path].concat())
     }
 
-    /// Gives it as text.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Gives it as bytes.
+    /// Returns the path as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Goes through its parts, from the root on.
+    /// Iterates over its parts, starting at the root.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/').filter(|part| !part.is_empty())
     }
 
-    /// Gives the path of the directory it lies in; the root has none.
+    /// Returns the path of the parent; None for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         let (parent, name) = self.0.rsplit_once('/')?;
@@ -119,15 +119,15 @@ impl StorePath {
         }
     }
 
-    /// Gives its last part; empty for the root.
+    /// Returns its last part; empty for the root.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(_, name)| name)
     }
 
-    /// Gives the path of a child.
+    /// Returns the path of a child.
     ///
-    /// **Errors:** the name is no single part of a path, or the whole becomes too long.
+    /// **Errors:** [`BadPath`] if `name` is not a single valid part or the path becomes too long.
     pub fn child(&self, name: &str) -> Result<Self, BadPath> {
         if name.is_empty() || name.contains('/') {
             return Err(BadPath::Shape);
@@ -135,15 +135,15 @@ impl StorePath {
         self.join(name)
     }
 
-    /// Gives the path that lies `below` this one.
+    /// Appends the relative path `below`.
     ///
-    /// **Errors:** `below` breaks a rule, or the whole becomes too long.
+    /// **Errors:** [`BadPath`] if `below` is not valid or the path becomes too long.
     pub fn join(&self, below: &str) -> Result<Self, BadPath> {
         let base = self.0.strip_suffix('/').unwrap_or(&self.0);
         Self::absolute(format!("{base}/{below}").as_bytes())
     }
 
-    /// Says whether it is `above`, or lies below it.
+    /// Returns whether the path is `above` or a descendant of it.
     #[must_use]
     pub fn lies_in(&self, above: &Self) -> bool {
         &*above.0 == "/" || self.0.strip_prefix(&*above.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -164,7 +164,7 @@ impl std::str::FromStr for StorePath {
     }
 }
 
-/// Says whether a byte may stand in a path.
+/// Returns whether a byte is allowed in a path.
 const fn may_stand(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_' | b'@')
 }

@@ -1,8 +1,8 @@
-//! Permissions of nodes: who may read and write.
+//! Permissions of nodes.
 
 use std::fmt;
 
-/// What a domain may do with a node.
+/// Access rights of a domain to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     None,
@@ -12,25 +12,25 @@ pub enum Access {
 }
 
 impl Access {
-    /// Says whether it allows to read.
+    /// Returns whether reading is allowed.
     #[must_use]
     pub const fn reads(self) -> bool {
         matches!(self, Self::Read | Self::Both)
     }
 
-    /// Says whether it allows to write.
+    /// Returns whether writing is allowed.
     #[must_use]
     pub const fn writes(self) -> bool {
         matches!(self, Self::Write | Self::Both)
     }
 
-    /// Says whether it allows all that `wanted` asks for.
+    /// Returns whether all rights of `wanted` are included.
     #[must_use]
     pub const fn allows(self, wanted: Self) -> bool {
         (!wanted.reads() || self.reads()) && (!wanted.writes() || self.writes())
     }
 
-    /// Gives the letter that stands for it.
+    /// Returns the letter for it in a permission string.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {
@@ -42,8 +42,8 @@ impl Access {
     }
 }
 
-/// One entry of a node's permissions. The first entry of a node names its owner, and what all may do that no other
-/// entry names.
+/// One permission of a node. The first one of a node names its owner, and the access of all domains that no other entry
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
     pub access: Access,
@@ -51,7 +51,7 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// Reads a letter and a number, as `r5`.
+    /// Parses a letter and a domain ID, such as `r5`. None if it has another form.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (&letter, number) = text.split_first()?;

@@ -1,27 +1,27 @@
-//! What can go wrong.
+//! Errors of the client.
 
 use std::fmt;
 use std::io;
 
 use xenstore_wire::{BadPath, ErrorName, Kind};
 
-/// What went wrong.
+/// An error of the client.
 #[derive(Debug)]
 pub enum Error {
-    /// The daemon refused a request about something.
+    /// The daemon refused a request. `about` is its path or domain.
     Refused { kind: Kind, about: String, error: ErrorName },
-    /// The daemon cannot be reached, or is gone.
+    /// The connection to the daemon failed.
     Connection(io::Error),
-    /// The daemon said what makes no sense.
+    /// The daemon broke the protocol.
     Protocol(&'static str),
-    /// What was given is no path.
+    /// An argument is not a valid path.
     Path(BadPath),
-    /// Others got in the way of a transaction, time and again.
+    /// A transaction conflicted with others too often.
     Contended,
 }
 
 impl Error {
-    /// Gives the daemon's error, if it was that which refused.
+    /// Returns the daemon's error, if it refused the request.
     #[must_use]
     pub const fn name(&self) -> Option<ErrorName> {
         match self {

@@ -1,4 +1,4 @@
-//! A client of xenstore, by the daemon's socket in domain 0 or by the kernel's device in any domain.
+//! A client of xenstore, over the daemon's socket in dom0 or the kernel's device in any domain.
 //!
 //! ```no_run
 //! use xenstore::{Error, Store, StorePath};
@@ -36,7 +36,7 @@ pub use store::{Event, Store};
 pub use transaction::Transaction;
 pub use xenstore_wire::{Access, BadPath, ErrorName, Permission, StorePath};
 
-/// The examples of the document compile and run.
+/// The examples of the document, which are compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/control-plane.md")]
 struct Document;

@@ -1,15 +1,15 @@
-//! Requests: about nodes, in a transaction or not; about watches and domains.
+//! Requests: on nodes, in a transaction or not; on watches and domains.
 
 use xenstore_wire::{ErrorName, Kind, Permission, StorePath, Strings};
 
 use crate::{Error, Store};
 
-/// Gives how an error names a path.
+/// Returns the name of a path in errors.
 fn named(path: &StorePath) -> &str {
     path.as_str()
 }
 
-/// Joins strings to a body, each ended by a NUL byte.
+/// Joins strings to a body, each followed by a NUL byte.
 fn body(strings: &[&str]) -> Vec<u8> {
     strings.iter().flat_map(|string| string.bytes().chain([0])).collect()
 }
@@ -28,7 +28,9 @@ impl Store {
         self.ask(Kind::MakeDirectory, transaction, &body(&[path.as_str()]), named(path)).map(drop)
     }
 
-    /// A node that is not there, nor the one above it, is as wanted too.
+    /// Removes a node. A node that does not exist, nor its parent, counts as removed.
+    ///
+    /// **Errors:** as [`Store::remove`].
     pub(crate) fn remove_in(&mut self, transaction: u32, path: &StorePath) -> Result<(), Error> {
         match self.ask(Kind::Remove, transaction, &body(&[path.as_str()]), named(path)) {
             Err(error) if error.name() == Some(ErrorName::Missing) => Ok(()),
@@ -45,7 +47,7 @@ impl Store {
         Ok(names.into_iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 
-    /// Lists what does not fit into one message; from the start again where it changes meanwhile.
+    /// Lists children that do not fit into one message, in parts; starts over if the list changes meanwhile.
     fn list_in_parts(&mut self, transaction: u32, path: &StorePath) -> Result<Vec<u8>, Error> {
         let (mut names, mut generation) = (Vec::new(), Vec::new());
         loop {
@@ -89,104 +91,105 @@ impl Store {
         self.ask(Kind::SetPermissions, transaction, &body(&strings), named(path)).map(drop)
     }
 
-    /// Reads the value of a node.
+    /// Returns the value of a node.
     ///
-    /// **Errors:** `ENOENT`, `EACCES`.
+    /// **Errors:** [`Error::Refused`] with `ENOENT` if there is no such node, `EACCES` if it may not be read.
     pub fn read(&mut self, path: &StorePath) -> Result<Vec<u8>, Error> {
         self.read_in(0, path)
     }
 
-    /// Reads the value of a node as text; bytes that are no text are replaced.
+    /// Returns the value of a node as text; invalid UTF-8 is replaced.
     ///
     /// **Errors:** as [`Store::read`].
     pub fn read_text(&mut self, path: &StorePath) -> Result<String, Error> {
         self.read(path).map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Sets the value of a node; it is made if it is not there, and so are those above it.
+    /// Sets the value of a node. It is created if it does not exist, and so are its missing ancestors.
     ///
-    /// **Errors:** `EACCES`; `ENOSPC` where a limit is reached.
+    /// **Errors:** [`Error::Refused`] with `EACCES`, or `ENOSPC` if a quota is exceeded.
     pub fn write(&mut self, path: &StorePath, value: &[u8]) -> Result<(), Error> {
         self.write_in(0, path, value)
     }
 
-    /// Makes a node if it is not there.
+    /// Creates a node if it does not exist.
     ///
     /// **Errors:** as [`Store::write`].
     pub fn make(&mut self, path: &StorePath) -> Result<(), Error> {
         self.make_in(0, path)
     }
 
-    /// Removes a node with all below it, if it is there.
+    /// Removes a node and its descendants, if it exists.
     ///
-    /// **Errors:** `EACCES`.
+    /// **Errors:** [`Error::Refused`] with `EACCES`.
     pub fn remove(&mut self, path: &StorePath) -> Result<(), Error> {
         self.remove_in(0, path)
     }
 
-    /// Lists the names of a node's children, however many there are.
+    /// Lists the names of a node's children, in parts if they do not fit into one message.
     ///
     /// **Errors:** as [`Store::read`].
     pub fn list(&mut self, path: &StorePath) -> Result<Vec<String>, Error> {
         self.list_in(0, path)
     }
 
-    /// Reads the permissions of a node.
+    /// Returns the permissions of a node.
     ///
     /// **Errors:** as [`Store::read`].
     pub fn permissions(&mut self, path: &StorePath) -> Result<Vec<Permission>, Error> {
         self.permissions_in(0, path)
     }
 
-    /// Sets the permissions of a node; the first entry names its owner.
+    /// Sets the permissions of a node. The first entry names its owner.
     ///
-    /// **Errors:** `EACCES`, `EPERM`, `ENOENT`.
+    /// **Errors:** [`Error::Refused`] with `ENOENT`, `EACCES`, or `EPERM` if the owner may not be changed.
     pub fn set_permissions(&mut self, path: &StorePath, entries: &[Permission]) -> Result<(), Error> {
         self.set_permissions_in(0, path, entries)
     }
 
-    /// Watches a path, absolute or relative, or a special name such as `@releaseDomain`. An event comes at once.
+    /// Sets a watch on a path, absolute or relative, or on a special name such as `@releaseDomain`. A first event comes
+    /// at once.
     ///
-    /// **Errors:** `EEXIST` where path and token are watched already; `E2BIG` where a limit is reached.
+    /// **Errors:** [`Error::Refused`] with `EEXIST` if the watch exists, `E2BIG` if a quota is exceeded.
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), Error> {
         self.ask(Kind::Watch, 0, &body(&[path, token]), path).map(drop)
     }
 
-    /// Watches it no longer.
+    /// Removes a watch.
     ///
-    /// **Errors:** `ENOENT` where it was not watched.
+    /// **Errors:** [`Error::Refused`] with `ENOENT` if there is no such watch.
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<(), Error> {
         self.ask(Kind::Unwatch, 0, &body(&[path, token]), path).map(drop)
     }
 
-    /// Makes a domain's ring known to the daemon: its frame, and the port that the domain offers.
+    /// Introduces a domain to the daemon: the GFN of its ring, and its unbound event channel port.
     ///
-    /// **Errors:** `ENOENT` where there is no such domain; `EACCES` outside of domain 0.
+    /// **Errors:** [`Error::Refused`] with `ENOENT` if there is no such domain, `EACCES` outside of dom0.
     pub fn introduce(&mut self, domain: u16, frame: u64, port: u32) -> Result<(), Error> {
         let words = [domain.to_string(), frame.cast_signed().to_string(), port.to_string()];
         let strings = words.each_ref().map(String::as_str);
         self.ask(Kind::Introduce, 0, &body(&strings), &format!("domain {domain}")).map(drop)
     }
 
-    /// Has the daemon let go of a domain.
+    /// Has the daemon release a domain.
     ///
-    /// **Errors:** `ENOENT` where it does not know it; `EACCES` outside of domain 0.
+    /// **Errors:** [`Error::Refused`] with `ENOENT` if the domain is not introduced, `EACCES` outside of dom0.
     pub fn release(&mut self, domain: u16) -> Result<(), Error> {
         self.ask(Kind::Release, 0, &body(&[&domain.to_string()]), &format!("domain {domain}")).map(drop)
     }
 
-    /// Says whether the daemon serves a domain's ring.
+    /// Returns whether a domain is introduced to the daemon.
     ///
-    /// **Errors:** `EACCES` outside of domain 0.
+    /// **Errors:** [`Error::Refused`] with `EACCES` outside of dom0.
     pub fn is_introduced(&mut self, domain: u16) -> Result<bool, Error> {
         let about = format!("domain {domain}");
         let answer = self.ask(Kind::IsDomainIntroduced, 0, &body(&[&domain.to_string()]), &about)?;
         Ok(answer == b"T\0")
     }
 
-    /// Sends a control command, as `xenstore-control` does, and gives what the daemon says.
+    /// Sends a control command, as `xenstore-control` does, and returns the response.
     ///
-    /// **Errors:** `EINVAL` for one that makes no sense; `EACCES` outside of domain 0.
+    /// **Errors:** [`Error::Refused`] with `EINVAL` if the command is not valid, `EACCES` outside of dom0.
     pub fn control(&mut self, words: &[&str]) -> Result<String, Error> {
         let answer = self.ask(Kind::Control, 0, &body(words), &words.join(" "))?;
         Ok(String::from_utf8_lossy(&answer).trim_end_matches('\0').to_owned())

@@ -13,20 +13,20 @@ use xenstore_wire::{Assembler, ErrorName, Kind, Message};
 
 use crate::Error;
 
-/// Something that is watched has changed.
+/// A watch event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Spelled as the watch was: relative where that was.
+    /// Path that changed, relative if the watch was set with a relative path.
     pub path: String,
-    /// The watch's own.
+    /// Token of the watch.
     pub token: String,
 }
 
-/// What can be read and written.
+/// A stream to the daemon.
 trait Stream: Read + Write + AsFd + Send {}
 impl<T: Read + Write + AsFd + Send> Stream for T {}
 
-/// A connection to the daemon. One request is under way at a time.
+/// A connection to the daemon. One request is in flight at a time.
 pub struct Store {
     stream: Box<dyn Stream>,
     assembler: Assembler,
@@ -41,9 +41,9 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Connects to the daemon's socket, or where there is none, by the kernel's device.
+    /// Connects to the daemon's socket; if there is none, through the kernel's device.
     ///
-    /// **Errors:** neither is there, or this program may not use it.
+    /// **Errors:** [`Error::Connection`] if neither can be opened.
     pub fn connect() -> Result<Self, Error> {
         let path = std::env::var_os("XENSTORED_PATH").unwrap_or_else(|| "/var/run/xenstored/socket".into());
         match UnixStream::connect(Path::new(&path)) {
@@ -52,15 +52,15 @@ impl Store {
         }
     }
 
-    /// Speaks over a socket that is connected.
+    /// Uses a connected socket.
     #[must_use]
     pub fn on_socket(socket: UnixStream) -> Self {
         Self::new(Box::new(socket))
     }
 
-    /// Speaks by the kernel's device: all programs of a domain share its ring.
+    /// Uses the kernel's device, whose ring is shared by all programs of the domain.
     ///
-    /// **Errors:** it is not there, or this program may not use it.
+    /// **Errors:** [`Error::Connection`] if it cannot be opened.
     pub fn on_device(path: &Path) -> Result<Self, Error> {
         Ok(Self::new(Box::new(File::options().read(true).write(true).open(path)?)))
     }
@@ -69,9 +69,9 @@ impl Store {
         Self { stream, assembler: Assembler::new(), events: VecDeque::new(), last_request: 0 }
     }
 
-    /// Sends a request and waits for its answer; events that come before it are kept. `about` is for the error.
+    /// Sends a request and waits for its response. Events that come before it are queued. `about` is for the error.
     ///
-    /// **Errors:** the daemon refused, is gone, or makes no sense.
+    /// **Errors:** [`Error::Refused`], [`Error::Connection`], [`Error::Protocol`].
     pub(crate) fn ask(&mut self, kind: Kind, transaction: u32, body: &[u8], about: &str) -> Result<Vec<u8>, Error> {
         self.last_request = self.last_request.wrapping_add(1);
         let request = Message::new(kind, self.last_request, transaction, body.to_vec());
@@ -121,9 +121,9 @@ impl Store {
         }
     }
 
-    /// Waits for the next event, at most so long; without a limit it waits for ever. Gives nothing when the time is up.
+    /// Waits for the next event, at most for `limit`, or without a limit. Returns None when the time is up.
     ///
-    /// **Errors:** the daemon is gone, or makes no sense.
+    /// **Errors:** [`Error::Connection`], [`Error::Protocol`].
     pub fn next_event(&mut self, limit: Option<Duration>) -> Result<Option<Event>, Error> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -140,7 +140,7 @@ impl Store {
         }
     }
 
-    /// Waits until something can be read. Gives false when the time is up.
+    /// Waits until the stream is readable. Returns false when the time is up.
     fn wait(&self, limit: Option<Duration>) -> Result<bool, Error> {
         let limit = limit.map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
@@ -157,14 +157,14 @@ impl Store {
     }
 }
 
-/// What becomes readable when an event or an answer has come.
+/// The descriptor that becomes readable when an event or a response arrives.
 impl AsFd for Store {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
-/// Events as they come, until the connection ends.
+/// An iterator over the events, until the connection ends.
 impl Iterator for Store {
     type Item = Event;
 

@@ -1,13 +1,13 @@
-//! Transactions: all of it counts or nothing, and it is tried again where others get in the way.
+//! Transactions: atomic changes, tried again after a conflict.
 
 use xenstore_wire::{ErrorName, Kind, Permission, StorePath};
 
 use crate::{Error, Store};
 
-/// How often a transaction is tried.
+/// The most tries of a transaction.
 const TRIES: u32 = 1000;
 
-/// An open transaction. It sees the store as it was at one moment, with its own changes.
+/// An open transaction. It sees a snapshot of the store with its own changes.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     store: &'a mut Store,
@@ -15,10 +15,10 @@ pub struct Transaction<'a> {
 }
 
 impl Store {
-    /// Does what `body` does as one change. It is called again where others got in the way, so it should change nothing
-    /// else. Where it fails, nothing is changed.
+    /// Runs `body` in a transaction and commits it. After a conflict `body` is called again, so it should have no other
+    /// effects. If it fails, the transaction is aborted.
     ///
-    /// **Errors:** those of `body`; [`Error::Contended`] where others get in the way time and again.
+    /// **Errors:** those of `body`; [`Error::Contended`] after too many conflicts.
     pub fn transaction<T>(
         &mut self,
         mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, Error>,
@@ -42,37 +42,37 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    /// Reads the value of a node.
+    /// Returns the value of a node.
     ///
-    /// **Errors:** `ENOENT`, `EACCES`.
+    /// **Errors:** [`Error::Refused`] with `ENOENT` if there is no such node, `EACCES` if it may not be read.
     pub fn read(&mut self, path: &StorePath) -> Result<Vec<u8>, Error> {
         self.store.read_in(self.number, path)
     }
 
-    /// Reads the value of a node as text; bytes that are no text are replaced.
+    /// Returns the value of a node as text; invalid UTF-8 is replaced.
     ///
     /// **Errors:** as [`Transaction::read`].
     pub fn read_text(&mut self, path: &StorePath) -> Result<String, Error> {
         self.read(path).map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Sets the value of a node; it is made if it is not there, and so are those above it.
+    /// Sets the value of a node. It is created if it does not exist, and so are its missing ancestors.
     ///
-    /// **Errors:** `EACCES`; `ENOSPC` where a limit is reached.
+    /// **Errors:** [`Error::Refused`] with `EACCES`, or `ENOSPC` if a quota is exceeded.
     pub fn write(&mut self, path: &StorePath, value: &[u8]) -> Result<(), Error> {
         self.store.write_in(self.number, path, value)
     }
 
-    /// Makes a node if it is not there.
+    /// Creates a node if it does not exist.
     ///
     /// **Errors:** as [`Transaction::write`].
     pub fn make(&mut self, path: &StorePath) -> Result<(), Error> {
         self.store.make_in(self.number, path)
     }
 
-    /// Removes a node with all below it, if it is there.
+    /// Removes a node and its descendants, if it exists.
     ///
-    /// **Errors:** `EACCES`.
+    /// **Errors:** [`Error::Refused`] with `EACCES`.
     pub fn remove(&mut self, path: &StorePath) -> Result<(), Error> {
         self.store.remove_in(self.number, path)
     }
@@ -84,16 +84,16 @@ impl Transaction<'_> {
         self.store.list_in(self.number, path)
     }
 
-    /// Reads the permissions of a node.
+    /// Returns the permissions of a node.
     ///
     /// **Errors:** as [`Transaction::read`].
     pub fn permissions(&mut self, path: &StorePath) -> Result<Vec<Permission>, Error> {
         self.store.permissions_in(self.number, path)
     }
 
-    /// Sets the permissions of a node; the first entry names its owner.
+    /// Sets the permissions of a node. The first entry names its owner.
     ///
-    /// **Errors:** `EACCES`, `EPERM`, `ENOENT`.
+    /// **Errors:** [`Error::Refused`] with `ENOENT`, `EACCES`, or `EPERM` if the owner may not be changed.
     pub fn set_permissions(&mut self, path: &StorePath, entries: &[Permission]) -> Result<(), Error> {
         self.store.set_permissions_in(self.number, path, entries)
     }

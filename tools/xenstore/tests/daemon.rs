@@ -1,4 +1,4 @@
-//! The client against the daemon's state machine behind real sockets.
+//! The client against the daemon's state machine, over real sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -33,7 +33,7 @@ impl Host for Nothing {
     }
 }
 
-/// Serves one socket with a daemon that others may share.
+/// Serves one socket with a daemon that other sockets may share.
 fn serve(engine: Arc<Mutex<Engine>>, connection: u32, mut socket: UnixStream) {
     engine.lock().unwrap().connect_socket(connection);
     thread::spawn(move || {

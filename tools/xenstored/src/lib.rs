@@ -1,4 +1,4 @@
-//! The daemon that keeps xenstore, in place of Debian's C program: same sockets, rings, command line and limits.
+//! The xenstore daemon, in place of Debian's C program: same sockets, rings, command line and quotas.
 #![forbid(unsafe_code)]
 
 pub mod engine;

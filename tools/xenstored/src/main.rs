@@ -1,4 +1,4 @@
-//! `xenstored`: keeps xenstore, in place of Debian's.
+//! `xenstored`: the xenstore daemon, in place of Debian's.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What each domain has taken of the store, and which nodes it owns.
+//! Accounting: the resources of each domain in the store, for the quotas, and the nodes that it owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use xenstore_wire::StorePath;
 
 use crate::store::Node;
 
-/// What one domain has taken.
+/// Resources of one domain.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// The nodes it owns, so that they are found when it is gone. Domain 0 is only counted.
+    /// Its nodes, to be removed when the domain is gone. Those of dom0 are only counted.
     owned: BTreeSet<StorePath>,
     pub nodes: u64,
     pub watches: u64,
     pub transactions: u64,
-    /// Bytes of nodes, watches and events.
+    /// Memory of nodes, watches and events, in bytes.
     pub memory: u64,
 }
 
@@ -24,10 +24,10 @@ pub struct Accounts {
     accounts: BTreeMap<u16, Account>,
 }
 
-/// What a node costs besides its name and value, in bytes, roughly.
+/// Overhead of a node besides its name and value, in bytes, estimated.
 const NODE_BYTES: usize = 128;
 
-/// Gives what a node costs its owner, in bytes.
+/// Returns the memory of a node, in bytes, which is charged to its owner.
 #[must_use]
 pub fn cost(path: &str, node: &Node) -> u64 {
     let name = path.rsplit_once('/').map_or(path.len(), |(_, name)| name.len());
@@ -35,25 +35,25 @@ pub fn cost(path: &str, node: &Node) -> u64 {
 }
 
 impl Accounts {
-    /// Gives a domain's account, if it has taken anything yet.
+    /// Returns the account of a domain, if it has one.
     #[must_use]
     pub fn of(&self, domain: u16) -> Option<&Account> {
         self.accounts.get(&domain)
     }
 
-    /// Says how much memory a domain has taken, in bytes.
+    /// Returns the memory of a domain, in bytes.
     #[must_use]
     pub fn memory(&self, domain: u16) -> u64 {
         self.accounts.get(&domain).map_or(0, |account| account.memory)
     }
 
-    /// Says how many nodes a domain owns.
+    /// Returns the number of nodes that a domain owns.
     #[must_use]
     pub fn nodes(&self, domain: u16) -> u64 {
         self.accounts.get(&domain).map_or(0, |account| account.nodes)
     }
 
-    /// Gives the account of a domain to change it.
+    /// Returns the account of a domain, to be changed; it is created if there is none.
     pub fn change(&mut self, domain: u16) -> &mut Account {
         self.accounts.entry(domain).or_default()
     }
@@ -69,7 +69,7 @@ impl Accounts {
         }
     }
 
-    /// Gives back what a node was charged.
+    /// Credits a removed node to its owner.
     pub fn discharge(&mut self, path: &StorePath, node: &Node) {
         let account = self.change(node.owner());
         account.nodes = account.nodes.saturating_sub(1);
@@ -77,18 +77,18 @@ impl Accounts {
         account.owned.remove(path);
     }
 
-    /// Gives the first of the nodes that a domain owns.
+    /// Returns the first of the nodes that a domain owns.
     #[must_use]
     pub fn first_owned(&self, domain: u16) -> Option<StorePath> {
         self.accounts.get(&domain)?.owned.first().cloned()
     }
 
-    /// Forgets a domain that owns nothing any more.
+    /// Removes the account of a domain that owns nothing any more.
     pub fn forget(&mut self, domain: u16) {
         self.accounts.remove(&domain);
     }
 
-    /// Goes through all accounts.
+    /// Iterates over all accounts.
     pub fn all(&self) -> impl Iterator<Item = (u16, &Account)> {
         self.accounts.iter().map(|(&domain, account)| (domain, account))
     }

@@ -1,4 +1,4 @@
-//! One connection: who it is, what it watches, which transactions it has open, which events wait for it.
+//! A connection: its domain, watches, open transactions and queued events.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -6,29 +6,29 @@ use xenstore_wire::{Kind, Message};
 
 use super::transaction::Transaction;
 
-/// How many events may wait for a socket before they are told as one; a domain has its limit `outstanding`.
+/// The most events queued for a socket before they are coalesced. A domain has its quota `outstanding`.
 const SOCKET_EVENTS: u64 = 65_536;
-/// How many events a domain may always have waiting: some guests take a while to come round to them.
+/// Number of events that a domain may always have queued: some guests read them late.
 const DOMAIN_EVENTS: u64 = 512;
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// The domain that speaks; 0 for sockets.
+    /// Domain at the other end; 0 for sockets.
     pub domain: u16,
-    /// As they were sent: path, token.
+    /// Watches as they were requested: path, token.
     pub watches: BTreeSet<(Vec<u8>, Vec<u8>)>,
     pub transactions: BTreeMap<u32, Transaction>,
     next_transaction: u32,
     events: VecDeque<Message>,
-    /// The bodies of those: what waits already is not told again.
+    /// Bodies of the queued events: an event that is queued already is not queued again.
     waiting: HashSet<Vec<u8>>,
-    /// Events were left out: all watches are due once the others are told.
+    /// Events were dropped: all watches fire once the queue is empty.
     overrun: bool,
 }
 
 impl Connection {
-    /// Makes one that has done nothing yet.
+    /// Makes a connection without watches and transactions.
     #[must_use]
     pub fn new(domain: u16) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Connection {
         }
     }
 
-    /// Chooses the number of the next transaction: never 0, and none that is open.
+    /// Allocates a transaction ID that is neither 0 nor in use.
     pub fn next_transaction(&mut self) -> u32 {
         loop {
             self.next_transaction = self.next_transaction.wrapping_add(1);
@@ -52,20 +52,20 @@ impl Connection {
         }
     }
 
-    /// Goes on numbering after a transaction that another instance had numbered.
+    /// Continues the numbering after a transaction of an earlier instance.
     pub fn number_after(&mut self, transaction: u32) {
         self.next_transaction = transaction;
     }
 
-    /// Counts the events that wait.
+    /// Returns the number of queued events.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.events.len()
     }
 
-    /// Lets an event wait. Where too many wait already it is left out, and instead every watch is told of once when the
-    /// others were taken: so nothing that changed goes unnoticed, and a reader that stands still takes no more memory.
-    pub fn tell(&mut self, path: &[u8], token: &[u8], outstanding: u64) {
+    /// Queues an event. If too many are queued, it is dropped, and every watch fires once after the queue was read: no
+    /// change goes unnoticed, and a slow reader takes no more memory.
+    pub fn queue_event(&mut self, path: &[u8], token: &[u8], outstanding: u64) {
         let most = if self.domain == 0 { SOCKET_EVENTS } else { outstanding.max(DOMAIN_EVENTS) };
         if self.overrun || self.events.len() as u64 >= most {
             self.overrun = true;
@@ -81,31 +81,31 @@ impl Connection {
         }
     }
 
-    /// Tells of every watch once: whatever happened, its owner will look.
-    pub fn tell_all(&mut self) {
+    /// Queues an event for every watch, so that the client reads everything again.
+    pub fn queue_every_watch(&mut self) {
         self.overrun = false;
         for (path, token) in self.watches.clone() {
             self.add(&path, &token);
         }
     }
 
-    /// Says whether an event waits.
+    /// Returns whether an event is queued.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty() || self.overrun
     }
 
-    /// Takes the next event.
+    /// Takes the next queued event.
     pub fn take_event(&mut self) -> Option<Message> {
         if self.events.is_empty() && self.overrun {
-            self.tell_all();
+            self.queue_every_watch();
         }
         let event = self.events.pop_front()?;
         self.waiting.remove(&event.body);
         Some(event)
     }
 
-    /// Forgets events of a watch that is no longer there.
+    /// Removes queued events of a removed watch.
     pub fn forget_events(&mut self, token: &[u8], path: &[u8]) {
         let ending = [&[0], token, &[0]].concat();
         let is_its = |event: &Message| {
@@ -117,7 +117,7 @@ impl Connection {
         self.waiting = self.events.iter().map(|event| event.body.clone()).collect();
     }
 
-    /// Forgets all: as new.
+    /// Removes watches, transactions and events.
     pub fn reset(&mut self) {
         self.watches.clear();
         self.transactions.clear();
@@ -132,11 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_stands_still_is_told_of_each_watch_once_it_reads_again() {
+    fn each_watch_fires_once_after_a_reader_stood_still() {
         let mut connection = Connection::new(5);
         connection.watches.insert((b"/a".to_vec(), b"t".to_vec()));
         for round in 0..100_000_u32 {
-            connection.tell(format!("/a/{round}").as_bytes(), b"t", 20);
+            connection.queue_event(format!("/a/{round}").as_bytes(), b"t", 20);
         }
         assert!(connection.waiting() <= 512);
         let mut last = None;
@@ -144,7 +144,7 @@ mod tests {
             last = Some(event.body);
         }
         assert_eq!(last.unwrap(), b"/a\0t\0");
-        connection.tell(b"/a/x", b"t", 20);
+        connection.queue_event(b"/a/x", b"t", 20);
         assert_eq!(connection.take_event().unwrap().body, b"/a/x\0t\0");
     }
 
@@ -152,9 +152,9 @@ mod tests {
     fn events_of_a_watch_that_was_removed_are_forgotten_and_no_others() {
         let mut connection = Connection::new(0);
         for path in ["/a", "/a/b", "/ab", "/c"] {
-            connection.tell(path.as_bytes(), b"t", 0);
+            connection.queue_event(path.as_bytes(), b"t", 0);
         }
-        connection.tell(b"/a", b"other", 0);
+        connection.queue_event(b"/a", b"other", 0);
         connection.forget_events(b"t", b"/a");
         let mut left = vec![];
         while let Some(event) = connection.take_event() {

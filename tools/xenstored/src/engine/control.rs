@@ -1,4 +1,4 @@
-//! Control commands, as `xenstore-control` sends them. What is said is spelled as Debian's daemon spells it.
+//! Control commands, as `xenstore-control` sends them. Responses have the wording of Debian's daemon.
 
 use std::fmt::Write as _;
 
@@ -95,7 +95,7 @@ impl Engine {
         Ok(taken(domain, &[nodes, watches, transactions, waiting, memory]))
     }
 
-    /// Lists the most that any one domain but domain 0 has taken.
+    /// Lists the highest resource use of any domain but dom0.
     fn largest(&self) -> Vec<u8> {
         let mut most = [0; 5];
         for (_, account) in self.accounts.all().filter(|(domain, _)| *domain != 0) {
@@ -116,14 +116,14 @@ impl Engine {
         report
     }
 
-    /// Compares the accounts with the tree, and logs what does not agree.
+    /// Compares the accounts with the tree, and logs differences.
     fn check(&self, host: &mut impl Host) {
         for line in self.disagreements() {
             host.log(&line);
         }
     }
 
-    /// Lists where the accounts and the tree do not agree: never, if this program is right.
+    /// Lists differences between the accounts and the tree: none, unless this program has a bug.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
         let mut counted = self.counted();
@@ -143,12 +143,12 @@ impl Engine {
     }
 }
 
-/// One line of the limits.
+/// Formats a line of the list of quotas.
 fn listed(name: &str, value: u64, what: &str) -> String {
     format!("{name:<17}: {value:>8} {what}\n")
 }
 
-/// What a domain has taken.
+/// Formats the resource use of a domain.
 fn taken(domain: u16, values: &[u64; 5]) -> Vec<u8> {
     let mut text = format!("Domain {domain}:\n");
     for (name, value) in ["nodes", "watches", "transactions", "outstanding", "memory"].into_iter().zip(values) {

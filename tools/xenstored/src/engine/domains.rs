@@ -1,4 +1,4 @@
-//! Requests about domains, and what follows when one ends.
+//! Requests on domains, and the end of domains.
 
 use std::sync::Arc;
 
@@ -9,34 +9,34 @@ use super::rights::Caller;
 use super::{Answer, DomainState, Engine, Host, done};
 use crate::store::Change;
 
-/// Told of when a domain's ring is served for the first time.
+/// Special watch: fires when a domain is introduced for the first time.
 const INTRODUCED: &str = "@introduceDomain";
-/// Told of when a domain shuts down or is gone.
+/// Special watch: fires when a domain shuts down or is destroyed.
 const RELEASED: &str = "@releaseDomain";
 
-/// A domain that the store knows.
+/// A domain that the store has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Domain {
-    /// Frame and port of its ring, if that is served.
+    /// GFN and port of its ring, if it is introduced.
     pub ring: Option<(u64, u32)>,
-    /// It was told of that it is shut down.
+    /// Its shutdown was reported by `@releaseDomain`.
     pub shut_down: bool,
     pub target: Option<u16>,
 }
 
-/// Reads a decimal number.
+/// Parses a decimal number.
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Reads the number of a domain.
+/// Parses a domain ID.
 ///
 /// **Errors:** `EINVAL`.
 fn domain_number(text: &[u8]) -> Result<u16, ErrorName> {
     number(text).and_then(|number| u16::try_from(number).ok()).ok_or(ErrorName::Invalid)
 }
 
-/// Gives the directory of a domain.
+/// Returns the home directory of a domain.
 pub(super) fn path(body: &[u8]) -> Answer {
     let domain = domain_number(Strings::only(body).ok_or(ErrorName::Invalid)?)?;
     Ok(format!("/local/domain/{domain}\0").into_bytes())
@@ -64,7 +64,7 @@ impl Engine {
         done()
     }
 
-    /// Serves a domain from now on. Its ring is connected.
+    /// Marks a domain as introduced. Its ring must be connected.
     pub fn serve(&mut self, domain: u16, gfn: u64, port: u32) {
         let known = self.domains.entry(domain).or_default();
         let is_new = known.ring.replace((gfn, port)).is_none();
@@ -77,12 +77,12 @@ impl Engine {
         }
     }
 
-    /// Gives the rings that are served: domain, frame, the domain's port.
+    /// Returns the rings of introduced domains: domain, GFN, port of the domain.
     pub fn served(&self) -> impl Iterator<Item = (u16, u64, u32)> {
         self.domains.iter().filter_map(|(&domain, known)| known.ring.map(|(gfn, port)| (domain, gfn, port)))
     }
 
-    /// Reads the number of a domain whose ring is served, and which is not domain 0.
+    /// Parses the ID of a domain that is introduced and is not dom0.
     fn other_served(&self, caller: &Caller, text: &[u8]) -> Result<u16, ErrorName> {
         caller.must_be_privileged()?;
         let domain = domain_number(text)?;
@@ -127,12 +127,13 @@ impl Engine {
         done()
     }
 
-    /// Says whether there is a domain of this number, as far as the store or the hypervisor knows.
+    /// Returns whether a domain exists, as far as the store or the hypervisor knows.
     pub(super) fn is_known(&self, host: &mut impl Host, domain: u16) -> bool {
         domain == 0 || self.domains.contains_key(&domain) || host.state(domain) != DomainState::Gone
     }
 
-    /// Remembers the owner of a node, so that its nodes are removed when it is gone, also if it is never introduced.
+    /// Records the owner of a node, so that its nodes are removed when the domain is gone, even if it is never
+    /// introduced.
     pub(super) fn see_owner(&mut self, host: &mut impl Host, permissions: &Arc<[Permission]>) {
         let owner = permissions.first().map_or(0, |entry| entry.domain);
         if owner != 0 && !self.domains.contains_key(&owner) && host.state(owner) != DomainState::Gone {
@@ -148,10 +149,10 @@ impl Engine {
         }
     }
 
-    /// Looks which domains have ended, after the hypervisor said that one has.
+    /// Looks for domains that have shut down or are gone, after a `VIRQ_DOM_EXC`.
     pub fn domains_changed(&mut self, host: &mut impl Host) {
         let known: Vec<u16> = self.domains.keys().copied().filter(|&domain| domain != 0).collect();
-        let mut tell = false;
+        let mut ended = false;
         for domain in known {
             let is_served = self.domains.get(&domain).is_some_and(|known| known.ring.is_some());
             let was_shut_down = self.domains.get(&domain).is_some_and(|known| known.shut_down);
@@ -160,20 +161,20 @@ impl Engine {
                 DomainState::ShutDown if was_shut_down => {}
                 DomainState::ShutDown => {
                     self.mark_shut_down(domain, true);
-                    tell |= is_served;
+                    ended |= is_served;
                 }
                 DomainState::Gone => {
                     self.forget(host, domain);
-                    tell |= is_served;
+                    ended |= is_served;
                 }
             }
         }
-        if tell {
+        if ended {
             self.fire_special(RELEASED);
         }
     }
 
-    /// Forgets a domain: its connection, and the nodes that it owns.
+    /// Removes a domain: its connection and its nodes.
     fn forget(&mut self, host: &mut impl Host, domain: u16) {
         host.disconnect(domain);
         self.disconnect(u32::from(domain));
@@ -186,7 +187,7 @@ impl Engine {
         self.changes.push(Change::DomainGone { domain });
     }
 
-    /// Takes note that a domain whose connection and nodes are gone is gone itself.
+    /// Records that a domain is gone, after its connection and nodes were removed.
     pub(super) fn domain_gone(&mut self, domain: u16) {
         self.domains.remove(&domain);
         for known in self.domains.values_mut().filter(|known| known.target == Some(domain)) {
@@ -198,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// Sets who is told of a special event.
+    /// Sets the permissions of a special watch: which domains are notified.
     pub(super) fn set_special_permissions(&mut self, caller: &Caller, name: &[u8], entries: Vec<Permission>) -> Answer {
         let known = [INTRODUCED, RELEASED].into_iter().find(|known| known.as_bytes() == name);
         let name = known.ok_or(ErrorName::Invalid)?;

@@ -1,49 +1,50 @@
-//! What the engine asks of the machine around it.
+//! The interface by which the state machine uses the machine around it.
 
 use xenstore_wire::ErrorName;
 
-/// What a domain does.
+/// State of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainState {
     Running,
-    /// It has ended or is suspended, and its memory is still there.
+    /// Shut down or suspended; its memory is still there.
     ShutDown,
-    /// There is no such domain, or it is being taken apart.
+    /// Destroyed, or being destroyed.
     Gone,
 }
 
-/// What the engine asks of the machine around it. Nothing here may wait for a client.
+/// The machine around the state machine. No function may block on a client.
 pub trait Host {
-    /// Serves the ring of a domain; `port` is the domain's own event channel. A domain whose ring is served already is
-    /// connected anew.
+    /// Connects the ring of a domain; `port` is the domain's own event channel port. A ring that is connected already
+    /// is connected anew.
     ///
-    /// **Errors:** what the caller is to be told.
+    /// **Errors:** the error that is sent to the caller.
     fn connect(&mut self, domain: u16, gfn: u64, port: u32) -> Result<(), ErrorName>;
 
-    /// No longer serves it.
+    /// Disconnects the ring of a domain.
     fn disconnect(&mut self, domain: u16);
 
-    /// Says what a domain does.
+    /// Returns the state of a domain.
     fn state(&mut self, domain: u16) -> DomainState;
 
     /// Writes a line to the log.
     fn log(&mut self, line: &str);
 
-    /// Turns the log on or off.
+    /// Enables or disables the log.
     fn set_logging(&mut self, on: bool);
 
-    /// Logs to another file from now on.
+    /// Switches to another log file.
     ///
     /// **Errors:** it cannot be opened.
     fn log_to(&mut self, path: &str) -> Result<(), ErrorName>;
 
-    /// Writes a report to a file, or to the log where no file is named.
+    /// Writes a report to a file, or to the log if `path` is None.
     ///
     /// **Errors:** it cannot be written.
     fn report(&mut self, path: Option<&str>, text: &str) -> Result<(), ErrorName>;
 
-    /// Prepares or does an exchange of the running program; the words are those of `live-update`.
+    /// Prepares or starts a live update; the words are those of `live-update`.
     ///
-    /// **Errors:** a word makes no sense. What else goes wrong is told in the answer, as Debian's daemon does.
+    /// **Errors:** `EINVAL` for words that are not valid. Other failures are the text of the response, as with Debian's
+    /// daemon.
     fn live_update(&mut self, words: &[&str]) -> Result<String, ErrorName>;
 }

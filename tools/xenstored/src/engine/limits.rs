@@ -1,12 +1,12 @@
-//! Limits for what one domain may take, by the names that Debian's daemon gives them. Domain 0 has none.
+//! Quotas of a domain, by the names that Debian's daemon gives them. Dom0 has none.
 
 macro_rules! limits {
     ($( $(#[$meta:meta])* $field:ident = $name:literal, $initial:expr, $what:literal; )*) => {
-        /// The limits.
+        /// The quotas of each domain.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
             $( $(#[$meta])* pub $field: u64, )*
-            /// Memory of one domain in bytes, above which a warning is logged.
+            /// Memory of one domain in bytes, above which a warning is logged (soft quota).
             pub memory_soft: u64,
         }
 
@@ -17,7 +17,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// Sets a limit by its name. Says whether there is one of that name.
+            /// Sets a quota by name. Returns whether there is one of this name.
             pub fn set(&mut self, name: &str, value: u64) -> bool {
                 match name {
                     $($name => self.$field = value,)*
@@ -26,7 +26,7 @@ macro_rules! limits {
                 true
             }
 
-            /// Lists all: name, value, meaning.
+            /// Lists all quotas: name, value, description.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, u64, &'static str)> {
                 vec![$(($name, self.$field, $what)),*]
@@ -40,11 +40,11 @@ limits! {
     nodes = "nodes", 1000, "Nodes per domain";
     /// Watches that a domain may have.
     watches = "watches", 128, "Watches per domain";
-    /// Transactions that a domain may have open.
+    /// Open transactions of a domain.
     transactions = "transactions", 10, "Transactions per domain";
-    /// Events that may wait for a domain before they are told as one.
+    /// Events queued for a domain before they are coalesced.
     outstanding = "outstanding", 20, "Outstanding requests per domain";
-    /// Nodes that one transaction may look at.
+    /// Nodes that a transaction may access.
     transaction_nodes = "transaction-nodes", 1024, "Max. number of accessed nodes per transaction";
     /// Memory of one domain, in bytes.
     memory = "memory", (2 << 20) + (512 << 10), "Total Xenstore memory per domain (error level)";
@@ -52,12 +52,12 @@ limits! {
     node_size = "node-size", 2048, "Max. size of a node";
     /// Length of a path, in bytes, besides the directory of a domain.
     path_length = "path-max", 2048, "Max. length of a node path";
-    /// Entries in the permissions of one node.
+    /// Permissions of one node.
     permissions = "permissions", 5, "Max. number of permissions per node";
 }
 
 impl Limits {
-    /// Sets a soft limit by its name. Says whether there is one of that name.
+    /// Sets a soft quota by name. Returns whether there is one of this name.
     pub fn set_soft(&mut self, name: &str, value: u64) -> bool {
         let known = name == "memory";
         if known {

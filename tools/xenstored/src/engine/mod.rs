@@ -1,5 +1,5 @@
-//! The daemon as a state machine: a message goes in; an answer, events and changes for the journal come out. It reads and
-//! writes nothing; what it needs of the machine it asks a [`Host`] for.
+//! The daemon as a state machine: from a message to a response, events, and changes for the journal. It does no input
+//! or output; it uses the machine through [`Host`].
 
 mod accounts;
 mod connection;
@@ -30,7 +30,7 @@ use watches::WatchIndex;
 
 use crate::store::{Change, Tree};
 
-/// Numbers of connections from here on are sockets; below, a domain's connection has the domain's number.
+/// First connection number of sockets. Below, the connection of a domain has the domain's ID.
 pub const FIRST_SOCKET: u32 = 1 << 16;
 
 /// The state of the daemon.
@@ -39,8 +39,8 @@ pub struct Engine {
     tree: Tree,
     connections: BTreeMap<u32, Connection>,
     domains: BTreeMap<u16, Domain>,
-    /// The tree's clock when a domain of this number was last gone: permissions that were set before do not count for its
-    /// successor.
+    /// Reading of the tree's clock when a domain with this ID was last destroyed. Permissions from before do not apply
+    /// to the next domain with the ID.
     last_gone: BTreeMap<u16, u64>,
     watches: WatchIndex,
     specials: BTreeMap<String, Arc<[Permission]>>,
@@ -48,20 +48,20 @@ pub struct Engine {
     accounts: Accounts,
     keep_orphans: bool,
     changes: Vec<Change>,
-    /// Connections for which events wait that nobody was told of yet.
-    told: BTreeSet<u32>,
+    /// Connections with events that were queued since [`Engine::take_notified`].
+    notified: BTreeSet<u32>,
 }
 
 type Answer = Result<Vec<u8>, ErrorName>;
 
-/// What is answered where there is nothing else to say.
+/// Returns the response of requests that return nothing.
 fn done() -> Answer {
     Ok(b"OK\0".to_vec())
 }
 
 impl Engine {
-    /// Makes an empty store. `clock` is where its count of changes begins. `keep_orphans`: nodes of a domain that is gone
-    /// stay.
+    /// Makes an empty store. `clock` is the start of its change counter. With `keep_orphans`, nodes of a destroyed
+    /// domain are kept.
     #[must_use]
     pub fn new(limits: Limits, clock: u64, keep_orphans: bool) -> Self {
         let nobody: Arc<[Permission]> = [Permission { access: Access::None, domain: 0 }].into();
@@ -79,11 +79,11 @@ impl Engine {
             accounts,
             keep_orphans,
             changes: Vec::new(),
-            told: BTreeSet::new(),
+            notified: BTreeSet::new(),
         }
     }
 
-    /// Makes the nodes that every store has: `/tool/xenstored`.
+    /// Creates the nodes that every store has: `/tool/xenstored`.
     pub fn furnish(&mut self) {
         for path in ["/tool", "/tool/xenstored"] {
             if let Ok(path) = path.parse() {
@@ -93,7 +93,7 @@ impl Engine {
         }
     }
 
-    /// Gives the tree as it is, to look at.
+    /// Returns the tree.
     #[must_use]
     pub const fn tree(&self) -> &Tree {
         &self.tree
@@ -104,41 +104,41 @@ impl Engine {
         std::mem::take(&mut self.changes)
     }
 
-    /// Takes the numbers of connections for which events began to wait since the last call.
-    pub fn take_told(&mut self) -> BTreeSet<u32> {
-        std::mem::take(&mut self.told)
+    /// Takes the numbers of connections for which events were queued since the last call.
+    pub fn take_notified(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.notified)
     }
 
-    /// Takes the next event that waits for a connection.
+    /// Takes the next event queued for a connection.
     pub fn take_event(&mut self, connection: u32) -> Option<Message> {
         self.connections.get_mut(&connection)?.take_event()
     }
 
-    /// Says whether an event waits for a connection.
+    /// Returns whether an event is queued for a connection.
     #[must_use]
     pub fn has_events(&self, connection: u32) -> bool {
         self.connections.get(&connection).is_some_and(Connection::has_events)
     }
 
-    /// Says whether there is a connection of this number.
+    /// Returns whether there is a connection with this number.
     #[must_use]
     pub fn knows(&self, connection: u32) -> bool {
         self.connections.contains_key(&connection)
     }
 
-    /// A socket was connected; its peer is privileged.
+    /// Adds the connection of a socket. Its peer is privileged.
     pub fn connect_socket(&mut self, connection: u32) {
         self.connections.insert(connection, Connection::new(0));
         self.changes.push(Change::Connected { connection });
     }
 
-    /// A socket was closed, or a ring broke: what the connection had is gone.
+    /// Removes a connection with its watches and transactions: its socket was closed, or its ring failed.
     pub fn disconnect(&mut self, connection: u32) {
         self.reset(connection);
         self.connections.remove(&connection);
     }
 
-    /// A ring begins anew: what its connection had is gone.
+    /// Resets a connection: removes its watches and transactions.
     pub fn reset(&mut self, connection: u32) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         let (domain, watches) = (found.domain, std::mem::take(&mut found.watches));
@@ -152,7 +152,7 @@ impl Engine {
         self.changes.push(Change::Reset { connection });
     }
 
-    /// Handles one message and gives the answer to it.
+    /// Handles a message and returns the response.
     pub fn handle(&mut self, host: &mut impl Host, connection: u32, message: &Message) -> Message {
         let Some(caller) = self.caller(connection) else { return message.refuse(ErrorName::InputOutput) };
         match self.answer(host, &caller, message) {

@@ -1,4 +1,4 @@
-//! Requests about nodes.
+//! Requests on nodes.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::{Answer, Engine, Host, accounts, done};
 use crate::store::{Change, Node};
 
 impl Engine {
-    /// Gives a node that the caller may do this with.
+    /// Returns a node to which the caller has the wanted access.
     ///
-    /// **Errors:** `EACCES` where it may not, also where there is no such node and the nearest above it may not be used
-    /// so; `ENOENT`; `ENOSPC` for a transaction that looked at too many nodes.
+    /// **Errors:** `EACCES` if it does not, or if there is no such node and it does not have the access to the nearest
+    /// ancestor; `ENOENT`; `ENOSPC` for a transaction that accessed too many nodes.
     fn allowed(
         &mut self,
         caller: &Caller,
@@ -109,8 +109,8 @@ impl Engine {
         done()
     }
 
-    /// Makes a node, and those above it that are missing. Each inherits the permissions of the one above; the owner of
-    /// what a domain makes is that domain.
+    /// Creates a node and its missing ancestors. Each inherits the permissions of its parent; the owner of a node that
+    /// a domain creates is that domain.
     fn make(
         &mut self,
         host: &mut impl Host,
@@ -141,7 +141,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives the permissions of what a caller makes below a node.
+    /// Returns the permissions of a node that a caller creates below `above`.
     fn inherited(&self, caller: &Caller, above: &Node) -> Arc<[Permission]> {
         let mut entries = above.permissions.to_vec();
         if let Some(owner) = entries.first_mut().filter(|_| !caller.is_privileged()) {
@@ -206,7 +206,7 @@ impl Engine {
         }
         let permissions: Arc<[Permission]> = entries.into();
         self.see_owner(host, &permissions);
-        // Whoever could see it until now is told too.
+        // Watches whose owners could read it until now fire too.
         let told_before = if transaction == 0 { self.watchers_of(&path, &node) } else { Vec::new() };
         self.put(caller, transaction, &path, node.value, permissions, true);
         if transaction == 0 {
@@ -217,7 +217,7 @@ impl Engine {
         done()
     }
 
-    /// Makes or sets a node, in a transaction or at once.
+    /// Creates or sets a node, in a transaction or at once.
     fn put(
         &mut self,
         caller: &Caller,
@@ -234,7 +234,7 @@ impl Engine {
         }
     }
 
-    /// Tells of a change, at once or at the commit.
+    /// Fires watches for a change, at once or at the commit.
     fn changed(&mut self, caller: &Caller, transaction: u32, path: &StorePath) {
         if transaction == 0 {
             self.fire(path);
@@ -243,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// Sets a node of the tree itself, with accounts and journal.
+    /// Sets a node of the tree itself, with accounting and journal.
     pub(super) fn apply_put(
         &mut self,
         path: &StorePath,
@@ -266,7 +266,7 @@ impl Engine {
         self.changes.push(Change::Put { path: path.clone(), value, permissions });
     }
 
-    /// Removes a node of the tree itself with all below it, with accounts and journal, and gives it.
+    /// Removes a node of the tree itself with its descendants, with accounting and journal, and returns it.
     pub(super) fn apply_remove(&mut self, path: &StorePath) -> Option<Arc<Node>> {
         let removed = self.tree.remove(path)?;
         let accounts = &mut self.accounts;
@@ -279,7 +279,7 @@ impl Engine {
         Some(removed)
     }
 
-    /// Removes a node of the tree itself, and tells those who watch it or what was below.
+    /// Removes a node of the tree itself, and fires watches of it and its descendants.
     pub(super) fn remove_with_events(&mut self, path: &StorePath) {
         if let Some(removed) = self.apply_remove(path) {
             self.fire_removed(path, &removed);
@@ -290,7 +290,9 @@ impl Engine {
         self.path(caller, Strings::only(body).ok_or(ErrorName::Invalid)?)
     }
 
-    /// Reads a path that a caller sent; the limit counts what lies below the directory of a domain.
+    /// Validates the path of a request. The quota applies to the part below the home directory of a domain.
+    ///
+    /// **Errors:** `EINVAL` if the path is not valid or too long.
     pub(super) fn path(&self, caller: &Caller, bytes: &[u8]) -> Result<StorePath, ErrorName> {
         if bytes.starts_with(b"@") {
             return Err(ErrorName::Invalid);
@@ -315,16 +317,16 @@ impl Engine {
         if fits { Ok(()) } else { Err(ErrorName::Space) }
     }
 
-    /// Refuses what would take a domain's memory above its limit.
+    /// Checks the memory quota of a domain.
     ///
-    /// **Errors:** `ENOSPC`.
+    /// **Errors:** `ENOSPC` if `more` bytes would exceed it.
     pub(super) fn check_memory(&self, caller: &Caller, more: usize) -> Result<(), ErrorName> {
         let after = self.accounts.memory(caller.domain).saturating_add(more as u64);
         let fits = caller.is_privileged() || self.limits.memory == 0 || after <= self.limits.memory;
         if fits { Ok(()) } else { Err(ErrorName::Space) }
     }
 
-    /// Sums up what all nodes cost, to compare with the accounts.
+    /// Sums up the nodes and memory of each owner from the tree, to compare with the accounts.
     pub(super) fn counted(&self) -> std::collections::BTreeMap<u16, (u64, u64)> {
         let mut counted = std::collections::BTreeMap::<u16, (u64, u64)>::new();
         self.tree.walk(|path, node| {
@@ -336,7 +338,7 @@ impl Engine {
     }
 }
 
-/// Spells the names of a node's children, each ended by a NUL byte.
+/// Joins the names of a node's children, each followed by a NUL byte.
 fn names(node: &Node) -> Vec<u8> {
     node.names().into_iter().flat_map(|name| name.bytes().chain([0])).collect()
 }

@@ -1,4 +1,4 @@
-//! Going on where another instance stood: its journal's changes are made again, without asking who may.
+//! Recovery: continuing where an earlier instance stopped, by replaying its journal without access checks.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{Engine, FIRST_SOCKET};
 use crate::store::{Change, Node};
 
 impl Engine {
-    /// Makes a change that another instance had made.
+    /// Replays a change of an earlier instance.
     pub fn replay(&mut self, change: Change) {
         match change {
             Change::Put { path, value, permissions } => self.apply_put(&path, value, permissions, true),
@@ -45,8 +45,8 @@ impl Engine {
         }
     }
 
-    /// Opens again a transaction that was open when the other instance ended. What it had done is lost, so its end will be
-    /// `EAGAIN`, and its owner does it again.
+    /// Reopens a transaction that was open when the earlier instance ended. Its writes are lost, so its commit will
+    /// fail with `EAGAIN`, and the client tries it again.
     fn restore_transaction(&mut self, connection: u32, transaction: u32) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         found.number_after(transaction);
@@ -63,8 +63,8 @@ impl Engine {
         }
     }
 
-    /// Begins to serve after all changes were made again: transactions see the store as it is now, sockets that are not in
-    /// `alive` are closed, and every watch is told of once, as events may have been lost.
+    /// Resumes service after all changes were replayed: transactions see the store as it is now, sockets that are not
+    /// in `alive` are closed, and every watch fires once, since events may have been lost.
     pub fn resume_after(&mut self, alive: &[u32]) {
         let lost: Vec<u32> =
             self.connections.keys().copied().filter(|id| *id >= FIRST_SOCKET && !alive.contains(id)).collect();
@@ -76,12 +76,12 @@ impl Engine {
             for transaction in connection.transactions.values_mut() {
                 *transaction = Transaction::doomed(tree);
             }
-            connection.tell_all();
-            self.told.insert(id);
+            connection.queue_every_watch();
+            self.notified.insert(id);
         }
     }
 
-    /// Gives the whole state as changes that make it from nothing.
+    /// Returns the state as a list of changes that creates it.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Change> {
         let mut all: Vec<Change> = Vec::new();
@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Gives what makes a node again, without entries about domains that are gone.
+    /// Returns the change that creates a node, without permissions of destroyed domains.
     fn remade(&self, path: &str, node: &Node) -> Option<Change> {
         let path: StorePath = path.parse().ok()?;
         let counts =

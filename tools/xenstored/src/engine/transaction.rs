@@ -1,8 +1,9 @@
-//! Transactions: a private copy of the tree, and what was looked at, so that a commit knows what it depends on.
+//! Transactions: a snapshot of the tree, and the nodes that were accessed (the read set), so that a commit can detect
+//! conflicts.
 //!
-//! A transaction sees the store as it was at one moment. That moment moves forward, to just before a look at something
-//! that changed since, as long as nothing that was looked at before has changed: so a view is never torn, and a commit
-//! fails only where a node that the transaction looked at was changed by another between the look and the end.
+//! A transaction sees the store as it was at one moment. Before an access to a node that has changed since, that moment
+//! moves to now if nothing in the read set has changed. So a view is never torn, and a commit fails only if another
+//! client changed a node of the read set between the access and the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{BitOr, BitOrAssign};
@@ -12,17 +13,17 @@ use xenstore_wire::{Permission, StorePath};
 
 use crate::store::{Node, Tree};
 
-/// What of a node was looked at.
+/// What was accessed of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Aspects {
-    /// The names of its children. Its being there, its value and its permissions always count.
+    /// The names of its children. Existence, value and permissions always count.
     pub children: bool,
 }
 
 impl Aspects {
     /// Value and permissions, or that there is no such node.
     pub const CONTENT: Self = Self { children: false };
-    /// The names of its children as well.
+    /// Also the names of its children.
     pub const CHILDREN: Self = Self { children: true };
 }
 
@@ -40,7 +41,7 @@ impl BitOrAssign for Aspects {
     }
 }
 
-/// One thing that a commit will do.
+/// One write that a commit will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     Put { path: StorePath, value: Arc<[u8]>, permissions: Arc<[Permission]>, renews_permissions: bool },
@@ -54,17 +55,17 @@ pub struct Transaction {
     own: Tree,
     seen: BTreeMap<StorePath, Aspects>,
     writes: Vec<Option<Write>>,
-    /// Where in `writes` the live write of a path stands.
+    /// Index in `writes` of the last write of each path.
     places: BTreeMap<StorePath, usize>,
     touched: Vec<StorePath>,
     touched_set: BTreeSet<StorePath>,
-    /// The nodes that it made and that are still there.
+    /// Nodes that it created and that still exist.
     made: BTreeSet<StorePath>,
     doomed: bool,
 }
 
 impl Transaction {
-    /// Opens one on the tree as it is.
+    /// Opens a transaction on the tree as it is.
     #[must_use]
     pub fn new(main: &Tree) -> Self {
         Self {
@@ -80,25 +81,25 @@ impl Transaction {
         }
     }
 
-    /// Opens one that goes on, but cannot be committed: what it had done is lost.
+    /// Opens a transaction that cannot be committed, because its writes were lost.
     #[must_use]
     pub fn doomed(main: &Tree) -> Self {
         Self { doomed: true, ..Self::new(main) }
     }
 
-    /// Counts the nodes that it looked at or changed.
+    /// Returns the number of nodes that it accessed.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.seen.len()
     }
 
-    /// Counts the nodes that it made.
+    /// Returns the number of nodes that it created.
     #[must_use]
     pub fn made(&self) -> u64 {
         self.made.len() as u64
     }
 
-    /// Gives what it sees of a node, and remembers that it looked.
+    /// Returns a node as the transaction sees it, and adds it to the read set.
     pub fn look(&mut self, main: &Tree, path: &StorePath, aspects: Aspects) -> Option<Node> {
         if !self.doomed && differs(&self.base, main, path, aspects) {
             self.advance(main);
@@ -107,13 +108,14 @@ impl Transaction {
         self.own.get(path).cloned()
     }
 
-    /// Gives the nearest node that is there, without remembering: it only chooses which error is told.
+    /// Returns the nearest existing ancestor without adding it to the read set: it only decides which error is
+    /// reported.
     #[must_use]
     pub fn nearest(&self, path: &StorePath) -> &Node {
         self.own.nearest(path)
     }
 
-    /// Moves the moment that it sees to now, if it may.
+    /// Moves the snapshot to now, if nothing in the read set has changed.
     fn advance(&mut self, main: &Tree) {
         if self.conflicts(main) {
             self.doomed = true;
@@ -131,7 +133,7 @@ impl Transaction {
             && self.seen.iter().any(|(path, &aspects)| differs(&self.base, main, path, aspects))
     }
 
-    /// Sets a node, or makes it below a parent that is there.
+    /// Sets a node, or creates it below an existing parent.
     pub fn put(&mut self, path: &StorePath, value: Arc<[u8]>, permissions: Arc<[Permission]>, renews: bool) {
         if self.own.get(path).is_none() {
             self.made.insert(path.clone());
@@ -152,7 +154,7 @@ impl Transaction {
         }
     }
 
-    /// Removes a node with all below it, and gives it.
+    /// Removes a node with its descendants, and returns it.
     pub fn remove(&mut self, path: &StorePath) -> Option<Arc<Node>> {
         let removed = self.own.remove(path)?;
         self.touch(path);
@@ -176,7 +178,7 @@ impl Transaction {
         Some(removed)
     }
 
-    /// Drops the places of writes that count no more.
+    /// Removes writes that were superseded.
     fn pack(&mut self) {
         self.writes.retain(Option::is_some);
         self.places.clear();
@@ -191,7 +193,8 @@ impl Transaction {
         *self.seen.entry(path.clone()).or_default() |= Aspects::CONTENT;
     }
 
-    /// Has a change of this path told of at the commit. Those above it that were made on the way are not told of.
+    /// Marks a path as changed, so that its watches fire at the commit. Ancestors that were created on the way do not
+    /// fire.
     pub fn touch(&mut self, path: &StorePath) {
         self.look_back(path);
         if self.touched_set.insert(path.clone()) {
@@ -199,8 +202,7 @@ impl Transaction {
         }
     }
 
-    /// Gives what a commit is to do, and the paths that it touched in the order in which it did; nothing where another
-    /// changed what this one looked at.
+    /// Returns the writes of the commit and the changed paths, in order; None if there is a conflict.
     #[must_use]
     pub fn commit(self, main: &Tree) -> Option<(Vec<Write>, Vec<StorePath>)> {
         let may = !self.doomed && !self.conflicts(main);
@@ -208,7 +210,7 @@ impl Transaction {
     }
 }
 
-/// Gives those of some paths, which are in order and begin at `top`, that are `top` or lie below it.
+/// Returns the paths that are `top` or below it, of sorted paths that start at `top`.
 fn below<'a>(paths: impl Iterator<Item = &'a StorePath>, top: &StorePath) -> Vec<StorePath> {
     let alike = paths.take_while(|path| path.as_str().starts_with(top.as_str()));
     alike.filter(|path| path.lies_in(top)).cloned().collect()
@@ -226,7 +228,7 @@ fn apply(tree: &mut Tree, write: &Write) {
     }
 }
 
-/// Says whether these aspects of a node differ between two states of one tree.
+/// Returns whether these aspects of a node differ between two states of a tree.
 fn differs(one: &Tree, other: &Tree, path: &StorePath, aspects: Aspects) -> bool {
     if one.clock() == other.clock() {
         return false;

@@ -1,4 +1,4 @@
-//! Requests about transactions.
+//! Requests on transactions.
 
 use xenstore_wire::{ErrorName, StorePath, Strings};
 
@@ -17,9 +17,9 @@ impl Engine {
         self.connections.get_mut(&caller.connection)?.transactions.get_mut(&transaction)
     }
 
-    /// Gives what a caller sees of a node.
+    /// Returns a node as a caller sees it.
     ///
-    /// **Errors:** `ENOSPC` for a transaction of a domain that looked at too many nodes.
+    /// **Errors:** `ENOSPC` for a transaction of a domain that accessed too many nodes.
     pub(super) fn look(
         &mut self,
         caller: &Caller,
@@ -38,7 +38,7 @@ impl Engine {
         Ok(transaction.look(&self.tree, path, aspects))
     }
 
-    /// Gives the nearest node that is there, as a caller sees it.
+    /// Returns the nearest existing ancestor, as a caller sees it.
     pub(super) fn nearest(&self, caller: &Caller, transaction: u32, path: &StorePath) -> &Node {
         let connection = self.connections.get(&caller.connection);
         match connection.and_then(|connection| connection.transactions.get(&transaction)) {

@@ -1,4 +1,4 @@
-//! Watches, found by path: a change costs what lies on the way to it and what it matches.
+//! The index of watches by path. A change costs time in proportion to the depth of its path and the watches that match.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use xenstore_wire::StorePath;
 
 use crate::store::Node;
 
-/// Whose watch it is. `relative` is set where the path was sent relative to the domain's directory.
+/// Owner of a watch. `relative` if it was set with a path relative to the domain's home directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watcher {
     pub connection: u32,
@@ -26,16 +26,16 @@ impl Branch {
     }
 }
 
-/// All watches.
+/// The index of all watches.
 #[derive(Clone, Debug, Default)]
 pub struct WatchIndex {
     root: Branch,
-    /// Those of names that begin with `@`.
+    /// Watches of special names, which start with `@`.
     special: BTreeMap<String, BTreeMap<Watcher, ()>>,
 }
 
 impl WatchIndex {
-    /// Adds a watch of a path. Says whether it is new.
+    /// Adds a watch of a path. Returns whether it is new.
     pub fn add(&mut self, path: &StorePath, watcher: Watcher) -> bool {
         let mut branch = &mut self.root;
         for part in path.parts() {
@@ -44,18 +44,18 @@ impl WatchIndex {
         branch.here.insert(watcher, ()).is_none()
     }
 
-    /// Removes a watch of a path. Says whether it was there.
+    /// Removes a watch of a path. Returns whether it existed.
     pub fn remove(&mut self, path: &StorePath, watcher: &Watcher) -> bool {
         let parts: Vec<&str> = path.parts().collect();
         remove(&mut self.root, &parts, watcher)
     }
 
-    /// Adds a watch of a special name. Says whether it is new.
+    /// Adds a watch of a special name. Returns whether it is new.
     pub fn add_special(&mut self, name: &str, watcher: Watcher) -> bool {
         self.special.entry(name.to_owned()).or_default().insert(watcher, ()).is_none()
     }
 
-    /// Removes a watch of a special name. Says whether it was there.
+    /// Removes a watch of a special name. Returns whether it existed.
     pub fn remove_special(&mut self, name: &str, watcher: &Watcher) -> bool {
         let Some(watchers) = self.special.get_mut(name) else { return false };
         let was_there = watchers.remove(watcher).is_some();
@@ -65,8 +65,8 @@ impl WatchIndex {
         was_there
     }
 
-    /// Gives all watches that a change of `path` matches: of the path itself and of all above it. The number is how deep the
-    /// watched path lies, which tells watches with one token apart.
+    /// Returns the watches that match a change of `path`: those of the path and its ancestors. The number is the depth
+    /// of the watched path, which distinguishes watches with the same token.
     #[must_use]
     pub fn matching(&self, path: &StorePath) -> Vec<(usize, Watcher)> {
         let mut found: Vec<(usize, Watcher)> = self.root.here.keys().map(|watcher| (0, watcher.clone())).collect();
@@ -79,13 +79,13 @@ impl WatchIndex {
         found
     }
 
-    /// Gives all watches of a special name.
+    /// Returns the watches of a special name.
     #[must_use]
     pub fn matching_special(&self, name: &str) -> Vec<Watcher> {
         self.special.get(name).map(|watchers| watchers.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Gives all watches of nodes below `path` that `removed`, which lay there, held, each with its node; the deepest first.
+    /// Returns the watches of descendants of `path` that were in `removed`, each with its node; the deepest first.
     #[must_use]
     pub fn below<'a>(&self, path: &StorePath, removed: &'a Node) -> Vec<(StorePath, &'a Node, Watcher)> {
         let mut found = Vec::new();
@@ -96,7 +96,7 @@ impl WatchIndex {
         found
     }
 
-    /// Counts the branches, to show that nothing is left behind.
+    /// Counts the branches, to show that removed watches leave none behind.
     #[cfg(test)]
     fn branches(&self) -> usize {
         fn count(branch: &Branch) -> usize {

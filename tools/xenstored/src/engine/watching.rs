@@ -1,4 +1,4 @@
-//! Requests about watches, and telling those who watch.
+//! Requests on watches, and firing watches.
 
 use xenstore_wire::{Access, ErrorName, PAYLOAD_MAX, StorePath, Strings};
 
@@ -7,17 +7,17 @@ use super::watches::Watcher;
 use super::{Answer, Engine, done};
 use crate::store::{Change, Node};
 
-/// A watch's memory besides its path and token, in bytes, roughly.
+/// Overhead of a watch besides its path and token, in bytes, estimated.
 const WATCH_BYTES: usize = 160;
 
-/// What a watch is of.
+/// The target of a watch.
 enum Watched {
     Path(StorePath),
     Special(String),
 }
 
 impl Engine {
-    /// Reads the path of a watch.
+    /// Validates the path of a watch.
     fn watched(&self, caller: &Caller, spelled: &[u8]) -> Result<Watched, ErrorName> {
         if spelled.starts_with(b"@") {
             let name = [b"/", spelled].concat();
@@ -51,11 +51,11 @@ impl Engine {
             path: spelled.to_vec(),
             token: token.to_vec(),
         });
-        self.tell(caller.connection, spelled, token);
+        self.queue_event(caller.connection, spelled, token);
         done()
     }
 
-    /// Enters a watch into the connection, the index and the account.
+    /// Adds a watch to the connection, the index and the account.
     fn index(&mut self, connection: u32, domain: u16, spelled: &[u8], token: &[u8], watched: &Watched) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         if !found.watches.insert((spelled.to_vec(), token.to_vec())) {
@@ -71,7 +71,7 @@ impl Engine {
         account.memory = account.memory.saturating_add((spelled.len() + token.len() + WATCH_BYTES) as u64);
     }
 
-    /// Enters a watch that another instance had accepted.
+    /// Adds a watch of an earlier instance.
     pub(super) fn restore_watch(&mut self, connection: u32, spelled: &[u8], token: &[u8]) {
         let Some(caller) = self.caller(connection) else { return };
         if let Ok(watched) = self.watched(&caller, spelled) {
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Removes a watch, which the connection no longer has, from the index and the account.
+    /// Removes a watch that the connection no longer has from the index and the account.
     pub(super) fn unindex(&mut self, connection: u32, domain: u16, spelled: &[u8], token: &[u8]) {
         let caller = Caller { connection, domain, target: None };
         let watcher = Watcher { connection, token: token.to_vec(), relative: !spelled.starts_with(b"/") };
@@ -108,7 +108,7 @@ impl Engine {
         done()
     }
 
-    /// Removes a watch with the events of it that wait. Says whether it was there.
+    /// Removes a watch with its queued events. Returns whether it existed.
     pub(super) fn drop_watch(&mut self, connection: u32, spelled: &[u8], token: &[u8]) -> bool {
         let Some(found) = self.connections.get_mut(&connection) else { return false };
         if !found.watches.remove(&(spelled.to_vec(), token.to_vec())) {
@@ -120,39 +120,39 @@ impl Engine {
         true
     }
 
-    /// Tells of a change of a node that is there.
+    /// Fires the watches of an existing node.
     pub(super) fn fire(&mut self, path: &StorePath) {
         self.fire_also(path, Vec::new());
     }
 
-    /// Tells of a change of a node that is there, also those who could see it before.
+    /// Fires the watches of an existing node, and the watches that matched `before` its permissions changed.
     pub(super) fn fire_also(&mut self, path: &StorePath, before: Vec<(usize, Watcher)>) {
         let Some(node) = self.tree.get(path).cloned() else { return };
         let mut due = self.watchers_of(path, &node);
         due.extend(before);
         due.sort_unstable();
         due.dedup();
-        due.iter().for_each(|(_, watcher)| self.tell_path(watcher, path));
+        due.iter().for_each(|(_, watcher)| self.queue_path_event(watcher, path));
     }
 
-    /// Tells of the removal of a node with all below it.
+    /// Fires the watches of a removed node and its descendants.
     pub(super) fn fire_removed(&mut self, path: &StorePath, removed: &Node) {
         self.fire_below(path, removed);
         for (_, watcher) in self.watchers_of(path, removed) {
-            self.tell_path(&watcher, path);
+            self.queue_path_event(&watcher, path);
         }
     }
 
-    /// Tells those who watch nodes that lay below a node that was removed, also where they were made again since.
+    /// Fires the watches of descendants of a removed node, also if they were created again since.
     pub(super) fn fire_below(&mut self, path: &StorePath, removed: &Node) {
         for (path, node, watcher) in self.watches.below(path, removed) {
             if self.may_know(&watcher, node, None) {
-                self.tell_path(&watcher, &path);
+                self.queue_path_event(&watcher, &path);
             }
         }
     }
 
-    /// Gives the watches that a change of `node`, which lies at `path`, matches, and whose owners may know.
+    /// Returns the watches that match a change of `node` at `path` and whose owners may know of it.
     pub(super) fn watchers_of(&self, path: &StorePath, node: &Node) -> Vec<(usize, Watcher)> {
         let parent = path.parent().and_then(|parent| self.tree.get(&parent));
         let mut found = self.watches.matching(path);
@@ -160,7 +160,7 @@ impl Engine {
         found
     }
 
-    /// Says whether the owner of a watch may read the node or the one above it.
+    /// Returns whether the owner of a watch may read the node or its parent.
     fn may_know(&self, watcher: &Watcher, node: &Node, parent: Option<&Node>) -> bool {
         self.caller(watcher.connection).is_some_and(|caller| {
             self.may(&caller, node, Access::Read)
@@ -168,18 +168,18 @@ impl Engine {
         })
     }
 
-    /// Tells of `@introduceDomain` or `@releaseDomain`.
+    /// Fires `@introduceDomain` or `@releaseDomain`.
     pub(super) fn fire_special(&mut self, name: &str) {
         for watcher in self.watches.matching_special(name) {
             let Some(caller) = self.caller(watcher.connection) else { continue };
             let allows = self.specials.get(name).is_some_and(|entries| self.access(&caller, entries, u64::MAX).reads());
             if caller.is_privileged() || allows {
-                self.tell(watcher.connection, name.as_bytes(), &watcher.token);
+                self.queue_event(watcher.connection, name.as_bytes(), &watcher.token);
             }
         }
     }
 
-    fn tell_path(&mut self, watcher: &Watcher, path: &StorePath) {
+    fn queue_path_event(&mut self, watcher: &Watcher, path: &StorePath) {
         let Some(connection) = self.connections.get(&watcher.connection) else { return };
         let own = StorePath::of_domain(connection.domain);
         let relative = path.as_str().strip_prefix(own.as_str()).and_then(|rest| rest.strip_prefix('/'));
@@ -190,13 +190,13 @@ impl Engine {
             let Some((above, _)) = spelled.rsplit_once('/') else { return };
             spelled = above;
         }
-        self.tell(watcher.connection, spelled.as_bytes(), &watcher.token);
+        self.queue_event(watcher.connection, spelled.as_bytes(), &watcher.token);
     }
 
-    fn tell(&mut self, connection: u32, path: &[u8], token: &[u8]) {
+    fn queue_event(&mut self, connection: u32, path: &[u8], token: &[u8]) {
         if let Some(found) = self.connections.get_mut(&connection) {
-            found.tell(path, token, self.limits.outstanding);
-            self.told.insert(connection);
+            found.queue_event(path, token, self.limits.outstanding);
+            self.notified.insert(connection);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Records of the journal as bytes.
+//! Encoding of journal records.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use xenstore_wire::{Permission, StorePath};
 
 use crate::store::Change;
 
-/// What one request changed: all of it counts, or nothing.
+/// The changes of one request, applied all or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Whose request it was, and the how manieth of that connection's; 0 where it was no request.
+    /// The connection of the request, and the sequence number of the request in it; 0 for changes without a request.
     pub connection: u32,
     pub serial: u64,
-    /// The answer, which is still due where the connection's mailbox does not have it yet.
+    /// The response. It is still to be sent if the connection's mailbox does not have it.
     pub answer: Vec<u8>,
     pub changes: Vec<Change>,
 }
 
 impl Record {
-    /// Writes it as bytes.
+    /// Serializes the record.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut to = Vec::with_capacity(256);
@@ -29,7 +29,7 @@ impl Record {
         to
     }
 
-    /// Reads it from bytes, or gives nothing where they are no record.
+    /// Parses a record; None if the bytes are none.
     #[must_use]
     pub fn from_bytes(from: &[u8]) -> Option<Self> {
         let mut reader = Reader { left: from };
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         self.take().map(u64::from_le_bytes)
     }
 
-    /// A number that was widened when it was written.
+    /// Reads a number that was widened when it was written; None if it does not fit.
     fn narrow<T: TryFrom<u64>>(&mut self) -> Option<T> {
         self.u64()?.try_into().ok()
     }

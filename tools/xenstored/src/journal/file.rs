@@ -1,4 +1,4 @@
-//! Files of the journal: one is written to; when it has grown, another begins with all that counts.
+//! Journal files. When a file has grown, a new one is started with a snapshot of the state (log compaction).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::Record;
 use crate::store::Change;
 
-/// What each file begins with; the identity of the machine's start follows.
+/// Start of each file; the boot ID of the machine follows.
 const MAGIC: &str = "xenstore journal, form 1\n";
-/// A file is begun anew when it is longer than this, and than so many times what counts.
+/// Length in bytes beyond which a file is compacted, if it is also more than [`TIMES`] as long as its snapshot.
 const LENGTH_AT_LEAST: u64 = 4 << 20;
 const TIMES: u64 = 4;
-/// How many changes stand in one record of those that a file begins with.
+/// Number of changes in one record of a snapshot.
 const TOGETHER: usize = 256;
-/// The longest record, in bytes; longer claims are damage.
+/// Length of the longest record, in bytes; a greater length is corruption.
 const RECORD_MAX: u32 = 64 << 20;
 
 /// The journal.
@@ -24,17 +24,17 @@ pub struct Journal {
     number: u64,
     file: File,
     length: u64,
-    /// How long the file was when it began.
+    /// Length of the snapshot with which the current file starts, in bytes.
     first_length: u64,
-    /// The identity of the machine's start.
+    /// Boot ID of the machine.
     boot: String,
 }
 
 impl Journal {
-    /// Opens the journal of `directory`, and gives what stands in it. What was written by another start of the machine is
-    /// dropped, and so is a last record that was cut off: nobody was told that it counts.
+    /// Opens the journal of `directory` and returns its records. A journal of an earlier boot of the machine is
+    /// dropped, and so is an incomplete last record, which was never acknowledged.
     ///
-    /// **Errors:** a file cannot be read, made or removed.
+    /// **Errors:** a file cannot be read, created or removed.
     pub fn open(directory: &Path) -> io::Result<(Self, Vec<Record>)> {
         fs::create_dir_all(directory)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
@@ -62,9 +62,9 @@ impl Journal {
         Ok((journal, Vec::new()))
     }
 
-    /// Writes a record. When this returns, it counts, whatever becomes of this program.
+    /// Appends a record. When this returns, the record survives the end of this program.
     ///
-    /// **Errors:** the memory that files are in is used up.
+    /// **Errors:** `ENOSPC` if the memory file system is full.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let bytes = framed(record);
         if let Err(error) = self.file.write_all(&bytes) {
@@ -76,15 +76,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Says whether most of it counts no more.
+    /// Returns whether compaction is due.
     #[must_use]
     pub const fn has_grown(&self) -> bool {
         self.length > LENGTH_AT_LEAST && self.length > self.first_length.saturating_mul(TIMES)
     }
 
-    /// Begins a new file with these changes, which make all that counts.
+    /// Starts a new file with these changes, a snapshot of the state.
     ///
-    /// **Errors:** a file cannot be made; the old one goes on being used.
+    /// **Errors:** the file cannot be created; the old one stays in use.
     pub fn begin_anew(&mut self, changes: &[Change]) -> io::Result<()> {
         let number = self.number.wrapping_add(1);
         let (file, length) = begin(&self.directory, number, &self.boot, changes)?;
@@ -103,7 +103,7 @@ fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(names.filter_map(|name| name.strip_prefix("journal-")?.parse().ok()).collect())
 }
 
-/// Makes a file under another name first, so that it is there whole or not at all.
+/// Creates a file under a temporary name and renames it, so that it is complete or absent.
 fn begin(directory: &Path, number: u64, boot: &str, changes: &[Change]) -> io::Result<(File, u64)> {
     let new = directory.join("journal.new");
     let mut bytes = [MAGIC, boot].concat().into_bytes();
@@ -124,7 +124,7 @@ fn framed(record: &Record) -> Vec<u8> {
     [&length.to_le_bytes()[..], &sum.to_le_bytes(), &payload].concat()
 }
 
-/// Reads all whole records of a file, and says where they end; nothing where it is of another start of the machine.
+/// Reads the complete records of a file, and where they end; None if the file is of an earlier boot.
 fn read(path: &Path, boot: &str) -> io::Result<Option<(Vec<Record>, u64)>> {
     let mut bytes = Vec::new();
     File::open(path)?.read_to_end(&mut bytes)?;

@@ -1,7 +1,7 @@
-//! The journal: every change, written down before it is acknowledged.
+//! The journal: every change is written to it before it is acknowledged (write-ahead log).
 //!
-//! It lies in a directory of memory (`/run`): what is written to a file there outlives the program as soon as `write`
-//! returns, and a restart of the machine, which it does not outlive, ends all domains too. So nothing is ever synced.
+//! It is in a memory file system (`/run`). What is written to a file there survives the end of the program as soon as
+//! `write` returns; it does not survive a reboot, but neither do the domains. So nothing is ever synced.
 
 mod encoding;
 mod file;

@@ -1,5 +1,4 @@
-//! What the program that keeps descriptors and the program that serves say to each other: a letter, a number, words, and
-//! at most one descriptor.
+//! The protocol between keeper and worker: messages of a letter, a number, words, and at most one descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,25 +9,25 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType,
 };
 
-/// The longest message in bytes.
+/// Length of the longest message in bytes.
 const LENGTH: usize = 8192;
 
-/// What is said. The keeper gives all that it keeps and then says [`What::Ready`].
+/// Type of a message. The keeper sends all descriptors that it holds and then [`What::Ready`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A connection, with its number and its socket; a new one or one that was kept.
+    /// A connection, new or held, with its number and its socket.
     Connection,
-    /// The socket that listens.
+    /// The listening socket.
     Listener,
-    /// All was given.
+    /// All descriptors were sent.
     Ready,
-    /// A connection is closed.
+    /// A connection was closed.
     Closed,
     /// The store is served.
     Serving,
-    /// The next program that serves is another: its path, and its command line.
+    /// The next worker is another program: its path and command line.
     Update,
-    /// End.
+    /// The keeper is to end.
     Quit,
 }
 
@@ -42,7 +41,7 @@ const LETTERS: [(What, u8); 7] = [
     (What::Quit, b'Q'),
 ];
 
-/// One message.
+/// A message.
 #[derive(Debug)]
 pub struct Note {
     pub what: What,
@@ -51,7 +50,7 @@ pub struct Note {
     pub descriptor: Option<OwnedFd>,
 }
 
-/// Makes the two ends of the line between the two programs.
+/// Creates the socket pair between keeper and worker.
 ///
 /// **Errors:** too many descriptors are open.
 pub fn line() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -82,9 +81,9 @@ pub fn send(
     Ok(())
 }
 
-/// Receives a message, and waits for it if `waits`; nothing where none is there.
+/// Receives a message, and blocks if `waits`; None if none has arrived.
 ///
-/// **Errors:** the other program is gone (`UnexpectedEof`), or said what makes no sense.
+/// **Errors:** `UnexpectedEof` if the other program is gone; `InvalidData` for a malformed message.
 pub fn receive(line: BorrowedFd<'_>, waits: bool) -> io::Result<Option<Note>> {
     let mut bytes = vec![0; LENGTH];
     let flags = RecvFlags::CMSG_CLOEXEC | if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
@@ -124,7 +123,7 @@ fn receive_bytes(
     Ok((received, descriptor))
 }
 
-/// Gives the line that this program was started with, as its standard input.
+/// Returns the socket to the other program, which is the standard input of this one.
 ///
 /// **Errors:** there is none.
 pub fn inherited() -> io::Result<OwnedFd> {

@@ -1,5 +1,5 @@
-//! The program that keeps descriptors: it listens, holds every socket open, and starts the program that serves again when
-//! that ends. It knows nothing of the store. If it is gone itself, the program that serves starts another.
+//! The keeper (supervisor): it listens, holds every socket open, and restarts the worker when that ends. It knows
+//! nothing of the store. If the keeper itself is gone, the worker starts another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,22 +19,22 @@ use super::options::Options;
 use super::worker::Socket;
 use crate::engine::FIRST_SOCKET;
 
-/// A program that ends sooner than this failed to start.
+/// A worker that ends sooner than this failed to start.
 const TOO_SOON: Duration = Duration::from_secs(1);
-/// After this many failures in a row, a program that a live update brought is given up for the one that served before.
+/// Number of failures in a row after which the program of a live update is replaced by the one before.
 const TRIES_OF_AN_UPDATE: u32 = 2;
-/// The longest wait before the program that serves is started again.
+/// The longest pause before the worker is restarted.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The program that keeps descriptors.
+/// The keeper.
 struct Keeper {
     listener: OwnedFd,
     sockets: BTreeMap<u32, OwnedFd>,
     next: u32,
     line: OwnedFd,
-    /// The program that serves, where this one started it.
+    /// The worker, if this keeper started it.
     child: Option<Child>,
-    /// What it is started by: a program and its words.
+    /// Command line of the worker.
     program: Vec<String>,
     began: Instant,
     failures: u32,
@@ -42,9 +42,9 @@ struct Keeper {
     pid_file: Option<PathBuf>,
 }
 
-/// Runs the program that keeps descriptors, after it left its terminal if it is to.
+/// Runs the keeper, as a daemon unless `--no-fork` is given.
 ///
-/// **Errors:** the socket cannot be made, or the program that serves does not start.
+/// **Errors:** the socket cannot be created, or the worker does not start.
 pub fn keep(options: &Options) -> Result<()> {
     if options.adopt {
         return adopt(options);
@@ -61,10 +61,10 @@ pub fn keep(options: &Options) -> Result<()> {
     keeper.run(options)
 }
 
-/// Set in the environment of the program that has left its terminal.
+/// Environment variable of the program that has left its terminal.
 const LEFT: &str = "XENSTORED_LEFT_TERMINAL";
 
-/// Starts this program again without a terminal, and waits until the store is served.
+/// Starts this program again without a terminal (daemonizes), and waits until the store is served.
 fn leave() -> Result<()> {
     let mut command = Command::new(SELF);
     command.arg0("xenstored").args(std::env::args_os().skip(1)).env(LEFT, "1");
@@ -79,7 +79,8 @@ fn leave() -> Result<()> {
     Ok(())
 }
 
-/// Lets go of the output of whoever started this program, once it has left its terminal: they may wait for its end.
+/// Redirects the standard output and error of a daemonized program to `/dev/null`, since the parent may wait for their
+/// end.
 pub fn leave_output() {
     if std::env::var_os(LEFT).is_none() {
         return;
@@ -90,10 +91,10 @@ pub fn leave_output() {
     }
 }
 
-/// Said on the standard output once the store is served.
+/// Line on the standard output once the store is served.
 const SERVED: &str = "served";
 
-/// Makes the socket; whatever another instance left at its place is removed.
+/// Creates the listening socket in place of one that another instance left.
 fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
@@ -108,17 +109,17 @@ fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
     Ok(listener.into())
 }
 
-/// This program, also where another file lies at its place by now.
+/// Path of this program, even if its file was replaced.
 const SELF: &str = "/proc/self/exe";
 
-/// Gives this program and its command line.
+/// Returns the command line of this program.
 fn own_words() -> Vec<String> {
     let program = SELF.to_owned();
     let words = std::env::args().skip(1).filter(|word| word != "--adopt" && word != "--serve");
     std::iter::once(program).chain(words).collect()
 }
 
-/// Starts a program of ours with one end of a line as its standard input, and gives the other end.
+/// Starts this program in another role with one end of a socket pair as its standard input. Returns the other end.
 fn spawn(words: &[String], role: &str) -> Result<(OwnedFd, Child)> {
     let (ours, theirs) = handover::line()?;
     let (program, arguments) = words.split_first().context("no program")?;
@@ -132,7 +133,7 @@ fn begin(words: &[String]) -> Result<(OwnedFd, Child)> {
     spawn(words, "--serve")
 }
 
-/// Starts another program that keeps descriptors, and gives it all there are.
+/// Starts another keeper and passes all descriptors to it.
 ///
 /// **Errors:** it cannot be started.
 pub fn start_another<'a>(
@@ -150,7 +151,7 @@ pub fn start_another<'a>(
     Ok(line)
 }
 
-/// Goes on as the program that keeps descriptors, in place of one that is gone.
+/// Runs the keeper in place of one that is gone.
 fn adopt(options: &Options) -> Result<()> {
     let _ = rustix::process::setsid();
     let line = handover::inherited()?;
@@ -189,7 +190,7 @@ impl Keeper {
         })
     }
 
-    /// Gives the program that serves all that is kept.
+    /// Passes all descriptors to the worker.
     fn give_all(&self) -> io::Result<()> {
         let line = self.line.as_fd();
         handover::send(line, What::Listener, 0, &[], Some(self.listener.as_fd()))?;
@@ -213,7 +214,7 @@ impl Keeper {
                 self.accept()?;
             }
             if line {
-                self.hear(options)?;
+                self.handle_messages(options)?;
             }
         }
     }
@@ -229,7 +230,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn hear(&mut self, options: &Options) -> Result<()> {
+    fn handle_messages(&mut self, options: &Options) -> Result<()> {
         match handover::receive(self.line.as_fd(), false) {
             Ok(None) => {}
             Ok(Some(note)) => match note.what {
@@ -266,7 +267,7 @@ impl Keeper {
         }
     }
 
-    /// Starts the program that serves again, and gives it all that is kept.
+    /// Restarts the worker and passes all descriptors to it.
     fn start_again(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             // What it had open is closed when this returns.
@@ -283,8 +284,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits a while after a program that ended as soon as it was started: longer each time, but never for good. It may
-    /// have been killed from outside, and whoever gives up here gives up the store of the whole host.
+    /// Pauses after a worker that failed to start: longer each time, but never for good. It may have been killed from
+    /// outside, and a keeper that gives up gives up the store of the whole host.
     ///
     /// **Errors:** the store has never been served.
     fn failed_to_start(&mut self) -> Result<()> {
@@ -316,18 +317,18 @@ impl Keeper {
     }
 }
 
-/// Returns how long to wait after a number of failures in a row.
+/// Returns the pause after a number of failures in a row.
 pub fn pause(failures: u32) -> Duration {
     Duration::from_millis(10).saturating_mul(failures).min(LONGEST_WAIT)
 }
 
-/// A number for the first connection that most likely no other instance gave out.
+/// Returns a number for the first connection that most likely no other instance used.
 fn first_number() -> u32 {
     let dice = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
     FIRST_SOCKET.saturating_add((dice >> 33) as u32)
 }
 
-/// Waits until one of these can be read, and says which.
+/// Waits until one of the descriptors is readable, and returns which.
 fn wait<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
     let mut all = descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
     loop {

@@ -1,4 +1,4 @@
-//! The log: lines in a file, where one was named.
+//! The log file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,12 +8,12 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub struct Log {
     file: Option<File>,
-    /// Every request is logged too.
+    /// Whether every request is logged too.
     pub verbose: bool,
 }
 
 impl Log {
-    /// Logs to this file from now on, behind what stands there.
+    /// Switches to a log file; lines are appended to it.
     ///
     /// **Errors:** it cannot be opened.
     pub fn open(&mut self, path: &Path) -> io::Result<()> {
@@ -21,7 +21,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes a line. Without a file it goes to the standard error stream.
+    /// Writes a line; without a file, to the standard error.
     pub fn line(&mut self, line: &str) {
         // A log that cannot be written stops nothing.
         let _ = match &mut self.file {

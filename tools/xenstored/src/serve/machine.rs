@@ -1,4 +1,4 @@
-//! Where rings and events come from: the hypervisor, or, to try the daemon on a machine without one, files.
+//! The source of rings and events: the hypervisor, or files, to test the daemon on a machine without one.
 
 use std::io;
 use std::ops::Deref;
@@ -15,51 +15,52 @@ use crate::engine::DomainState;
 /// A page that is shared with a domain.
 pub type Page = Box<dyn Deref<Target = Mapping> + Send>;
 
-/// The grant that the toolstack makes for xenstore in each domain. **Source:** `grant_table.h`.
+/// Grant reference that the toolstack reserves for xenstore in each domain. **Source:** `grant_table.h`.
 const GNTTAB_RESERVED_XENSTORE: u32 = 1;
 
-/// Where rings and events come from.
+/// The source of rings and events.
 pub trait Machine {
-    /// Gives what becomes readable when an event arrives.
+    /// Returns the descriptor that becomes readable when an event arrives.
     fn events(&self) -> BorrowedFd<'_>;
 
-    /// Takes the next port at which an event arrived.
+    /// Takes the next port at which an event arrived; None if there is none.
     fn take(&mut self) -> Option<u32>;
 
-    /// Lets events at a port be told of again.
+    /// Unmasks a port, so that its next event is reported.
     fn unmask(&mut self, port: u32);
 
-    /// Sends an event. One that cannot be sent has nobody to hear it.
+    /// Sends an event. A failure is ignored: there is nobody to receive it.
     fn notify(&mut self, port: u32);
 
-    /// Connects to a port that a domain offers. When this program ends, the port is on offer again.
+    /// Binds to an unbound port of a domain and returns the local port. When this program ends, the port is unbound
+    /// again.
     ///
-    /// **Errors:** the domain or its port is not there.
+    /// **Errors:** the domain or its port does not exist.
     fn bind(&mut self, domain: u16, port: u32) -> io::Result<u32>;
 
     /// Closes a port.
     fn unbind(&mut self, port: u32);
 
-    /// Asks to be told when a domain ends, and gives the port.
+    /// Binds `VIRQ_DOM_EXC`, which is raised when a domain shuts down, and returns the port.
     ///
-    /// **Errors:** somebody else is told.
+    /// **Errors:** another program has bound it.
     fn bind_ends(&mut self) -> io::Result<u32>;
 
-    /// Maps the page of a domain.
+    /// Maps the xenstore page of a domain.
     ///
-    /// **Errors:** the domain is not there or does not share it.
+    /// **Errors:** the domain does not exist or does not share it.
     fn map(&mut self, domain: u16) -> io::Result<Page>;
 
-    /// Gives the port that this domain's own kernel offers.
+    /// Returns the unbound port of dom0's own kernel.
     ///
-    /// **Errors:** it offers none.
+    /// **Errors:** it has none.
     fn own_port(&mut self) -> io::Result<u32>;
 
-    /// Says what a domain does.
+    /// Returns the state of a domain.
     fn state(&mut self, domain: u16) -> DomainState;
 }
 
-/// The hypervisor.
+/// The hypervisor, through Linux's devices.
 #[derive(Debug)]
 pub struct Xen {
     channels: EventChannels,
@@ -68,9 +69,9 @@ pub struct Xen {
 }
 
 impl Xen {
-    /// Opens its devices.
+    /// Opens the devices.
     ///
-    /// **Errors:** a device is not there, or this program may not use it.
+    /// **Errors:** a device is missing, or the program may not open it.
     pub fn open() -> io::Result<Self> {
         Ok(Self { channels: EventChannels::open()?, grants: Grants::open()?, hypercalls: Hypercalls::open()? })
     }
@@ -133,9 +134,9 @@ fn number(path: &Path) -> io::Result<u32> {
     std::fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)
 }
 
-/// Files in a directory, in place of a hypervisor: `ringN` is the page of domain N; a datagram to the socket `events` is an
-/// event at the port that it holds as a `u32`; an event to domain N is a datagram to the socket `domN`. The port of domain N
-/// is 100 + N, and 99 tells of domains that ended: `dyingN` and `shutdownN` say how.
+/// Files in a directory, in place of a hypervisor. `ringN` is the page of domain N. A datagram to the socket `events`
+/// is an event at the port that it contains as a `u32`. An event to domain N is a datagram to the socket `domN`. The
+/// port of domain N is 100 + N, and 99 is `VIRQ_DOM_EXC`; the files `dyingN` and `shutdownN` are the state of domain N.
 #[derive(Debug)]
 pub struct Files {
     directory: PathBuf,
@@ -146,9 +147,9 @@ const FIRST_PORT: u32 = 100;
 const ENDS_PORT: u32 = 99;
 
 impl Files {
-    /// Takes events from `events` in this directory.
+    /// Creates the socket `events` in a directory.
     ///
-    /// **Errors:** the socket cannot be made.
+    /// **Errors:** the socket cannot be created.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join("events");
         let _ = std::fs::remove_file(&path);

@@ -1,15 +1,15 @@
-//! Mailboxes: for each connection the message that is coming in and the one that is going out, in a file that outlives the
-//! program. Another instance goes on in the middle of either.
+//! Mailboxes: the incoming and the outgoing message of each connection, in a file that outlives the program. Another
+//! instance continues in the middle of either.
 //!
-//! Each step is made to count by one store:
+//! Each step is committed by one store:
 //!
-//! | step | what makes it count |
+//! | step | what commits it |
 //! |---|---|
 //! | bytes were taken from a ring or a socket | the ring's consumer index; the count that the kernel writes |
-//! | a request that changes something was executed | its record in the journal, with the answer |
-//! | any request was executed, and its answer is going out | the word `committed` |
-//! | bytes were given to a ring or a socket | the ring's producer index; the count that the kernel writes |
-//! | a message has gone out | the word `committed` |
+//! | a request with changes was executed | its record in the journal, with the response |
+//! | any request was executed, and its response is outgoing | the word `committed` |
+//! | bytes were put into a ring or a socket | the ring's producer index; the count that the kernel writes |
+//! | a message was sent | the word `committed` |
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,22 +19,22 @@ use std::path::Path;
 use mapped_memory::{Counted, Mapping};
 use xenstore_wire::{HEADER, PAYLOAD_MAX};
 
-/// The longest message in bytes.
+/// Length of the longest message in bytes.
 pub const MESSAGE_MAX: usize = HEADER + PAYLOAD_MAX;
 
-/// Offsets within a mailbox, in bytes.
+/// Offsets in a mailbox, in bytes.
 mod at {
-    /// `u32`: the connection's number and 1, or 0 for nobody's.
+    /// `u32`: one more than the number of the connection; 0 for a free mailbox.
     pub const OWNER: usize = 0;
-    /// `u64`: the number of the request that is coming in.
+    /// `u64`: sequence number of the incoming request.
     pub const REQUEST: usize = 8;
-    /// `u64`: the number of the last request that was executed, times 2^16, and the length of the message that is going out.
+    /// `u64`: sequence number of the last executed request, times 2^16, plus the length of the outgoing message.
     pub const COMMITTED: usize = 16;
-    /// `u64`: where in the stream the message that is coming in began.
+    /// `u64`: position in the stream at which the incoming message started.
     pub const IN_START: usize = 32;
-    /// `u64`: where in the stream the message that is going out began.
+    /// `u64`: position in the stream at which the outgoing message started.
     pub const OUT_START: usize = 40;
-    /// How much was received from a socket, and sent to it.
+    /// Counts of bytes received from and sent to a socket.
     pub const RECEIVED: usize = 64;
     pub const SENT: usize = 256;
     pub const INBOX: usize = 448;
@@ -43,7 +43,7 @@ mod at {
 
 /// Length of a mailbox in bytes.
 const SLOT: usize = 8768;
-/// How many mailboxes are added at a time.
+/// Number of mailboxes by which the file grows.
 const MORE: usize = 64;
 
 const _: () = assert!(
@@ -54,7 +54,7 @@ const _: () = assert!(
         && SLOT.is_multiple_of(64)
 );
 
-/// All mailboxes.
+/// The mailboxes of all connections.
 #[derive(Debug)]
 pub struct Mailboxes {
     file: File,
@@ -63,7 +63,7 @@ pub struct Mailboxes {
     owned: HashMap<u32, usize>,
 }
 
-/// One mailbox.
+/// The mailbox of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Mailbox<'a> {
     chunk: &'a Mapping,
@@ -71,7 +71,7 @@ pub struct Mailbox<'a> {
 }
 
 impl Mailboxes {
-    /// Opens the file, and makes it if it is not there.
+    /// Opens the file, and creates it if it does not exist.
     ///
     /// **Errors:** it cannot be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -101,21 +101,21 @@ impl Mailboxes {
         Some(Mailbox { chunk, start: (slot % MORE).saturating_mul(SLOT) })
     }
 
-    /// Gives the mailbox of a connection.
+    /// Returns the mailbox of a connection.
     #[must_use]
     pub fn of(&self, connection: u32) -> Option<Mailbox<'_>> {
         self.slot(*self.owned.get(&connection)?)
     }
 
-    /// Lists the connections that have one.
+    /// Returns the connections that have a mailbox.
     #[must_use]
     pub fn owners(&self) -> Vec<u32> {
         self.owned.keys().copied().collect()
     }
 
-    /// Gives a connection an empty mailbox; streams begin at these places.
+    /// Allocates an empty mailbox for a connection, whose streams start at these positions.
     ///
-    /// **Errors:** the file cannot be made longer.
+    /// **Errors:** the file cannot be extended.
     pub fn give(&mut self, connection: u32, in_start: u64, out_start: u64) -> io::Result<()> {
         if self.free.is_empty() {
             let slots = self.chunks.len().saturating_mul(MORE);
@@ -133,7 +133,7 @@ impl Mailboxes {
         Ok(())
     }
 
-    /// Takes a connection's mailbox away.
+    /// Frees the mailbox of a connection.
     pub fn take(&mut self, connection: u32) {
         let Some(slot) = self.owned.remove(&connection) else { return };
         if let Some(mailbox) = self.slot(slot) {
@@ -153,7 +153,7 @@ impl Mailbox<'_> {
         self.chunk.load_u32(self.start + at::OWNER)
     }
 
-    /// Empties it: no message is coming in or going out.
+    /// Empties the mailbox: no message is incoming or outgoing.
     pub fn clear(self, in_start: u64, out_start: u64) {
         let put = |at, value| self.chunk.store_u64(self.start + at, value);
         put(at::REQUEST, 0);
@@ -176,38 +176,38 @@ impl Mailbox<'_> {
         Counted::at(self.start + at::SENT)
     }
 
-    /// Gives the number of the last request that was executed.
+    /// Returns the sequence number of the last executed request.
     pub fn executed(self) -> u64 {
         self.long(at::COMMITTED) >> 16
     }
 
-    /// Gives the number of the request that is coming in, and where in the stream it began; nothing where the last one was
-    /// executed and no other has begun.
+    /// Returns the sequence number of the incoming request, and the position in the stream at which it started. None if
+    /// the last one was executed and no other has started.
     pub fn coming(self) -> Option<(u64, u64)> {
         let request = self.long(at::REQUEST);
         (request > self.executed()).then(|| (request, self.long(at::IN_START)))
     }
 
-    /// Begins the next request, at this place of the stream.
+    /// Starts the next request, at this position in the stream.
     pub fn begin(self, start: u64) {
         self.chunk.store_u64(self.start + at::IN_START, start);
         self.chunk.store_u64(self.start + at::REQUEST, self.executed().wrapping_add(1));
     }
 
-    /// Copies into the message that is coming in, from a ring.
+    /// Copies bytes of a ring into the incoming message.
     pub fn put(self, at: usize, bytes: &[u8]) {
         let room = MESSAGE_MAX.saturating_sub(at).min(bytes.len());
         self.chunk.write(self.start + at::INBOX + at.min(MESSAGE_MAX), bytes.get(..room).unwrap_or_default());
     }
 
-    /// Gives the first bytes of the message that is coming in.
+    /// Returns the first `length` bytes of the incoming message.
     pub fn inbox(self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length.min(MESSAGE_MAX)];
         self.chunk.read(self.start + at::INBOX, &mut bytes);
         bytes
     }
 
-    /// Receives into the message that is coming in, from a socket, behind the bytes that are there.
+    /// Receives up to `more` bytes from a socket into the incoming message, after the `there` bytes that it has.
     ///
     /// **Errors:** as [`Counted::receive`].
     pub fn receive(self, socket: std::os::fd::BorrowedFd<'_>, there: usize, more: usize) -> io::Result<usize> {
@@ -215,18 +215,18 @@ impl Mailbox<'_> {
         self.received().receive(self.chunk, socket, self.start + at::INBOX + there.min(MESSAGE_MAX), more)
     }
 
-    /// Says how much was received from a socket in all.
+    /// Returns the number of bytes received from a socket in all.
     pub fn count_received(self) -> u64 {
         self.received().count(self.chunk)
     }
 
-    /// Says how much was sent to a socket in all.
+    /// Returns the number of bytes sent to a socket in all.
     pub fn count_sent(self) -> u64 {
         self.sent().count(self.chunk)
     }
 
-    /// Lets a message go out from this place of the stream. With `request`, it is the answer to that request, which counts
-    /// as executed from now on.
+    /// Sets the outgoing message, which starts at this position in the stream. `request` is the sequence number of the
+    /// request that it responds to, which counts as executed from now on.
     pub fn commit(self, message: &[u8], start: u64, request: Option<u64>) {
         let message = message.get(..MESSAGE_MAX).unwrap_or(message);
         self.chunk.write(self.start + at::OUTBOX, message);
@@ -235,23 +235,24 @@ impl Mailbox<'_> {
         self.chunk.store_u64(self.start + at::COMMITTED, (executed << 16) | message.len() as u64);
     }
 
-    /// Gives the length of the message that is going out, and where in the stream it began; nothing where none is.
+    /// Returns the length of the outgoing message, and the position in the stream at which it started; None if there is
+    /// none.
     pub fn going(self) -> Option<(usize, u64)> {
         let length = (self.long(at::COMMITTED) & 0xffff) as usize;
         (length > 0).then(|| (length.min(MESSAGE_MAX), self.long(at::OUT_START)))
     }
 
-    /// The message that was going out is gone.
+    /// Marks the outgoing message as sent.
     pub fn gone(self) {
         self.chunk.store_u64(self.start + at::COMMITTED, self.executed() << 16);
     }
 
-    /// Copies out of the message that is going out, for a ring.
+    /// Copies bytes out of the outgoing message, for a ring.
     pub fn outbox(self, at: usize, to: &mut [u8]) {
         self.chunk.read(self.start + at::OUTBOX + at.min(MESSAGE_MAX), to);
     }
 
-    /// Sends of the message that is going out, to a socket, from a place in it on.
+    /// Sends bytes of the outgoing message to a socket.
     ///
     /// **Errors:** as [`Counted::send`].
     pub fn send(self, socket: std::os::fd::BorrowedFd<'_>, from: usize, length: usize) -> io::Result<usize> {

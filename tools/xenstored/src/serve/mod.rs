@@ -1,4 +1,5 @@
-//! The daemon around the state machine: sockets, rings, the journal, and the two programs that keep each other's sockets open.
+//! The daemon around the state machine: sockets, rings, the journal, and two programs, keeper and worker, that keep
+//! each other's sockets open.
 
 mod handover;
 mod keeper;

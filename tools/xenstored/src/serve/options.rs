@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::engine::Limits;
 
-/// Keeps xenstore: the store in which the domains of a host and their tools find each other.
+/// Serves xenstore: the tree of settings by which the domains of a host and their tools find each other.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "xenstored", disable_version_flag = true)]
 pub struct Options {
@@ -29,7 +29,7 @@ pub struct Options {
     /// Nodes that a domain may own
     #[arg(short = 'E', long, value_name = "NB")]
     pub entry_nb: Option<u64>,
-    /// Size of a node of a domain's, in bytes
+    /// Size of a domain's node, in bytes
     #[arg(short = 'S', long, value_name = "SIZE")]
     pub entry_size: Option<u64>,
     /// Watches that a domain may have
@@ -38,7 +38,7 @@ pub struct Options {
     /// Transactions that a domain may have open
     #[arg(short = 't', long, value_name = "NB")]
     pub transaction: Option<u64>,
-    /// Entries in the permissions of a node of a domain's
+    /// Permissions of a domain's node
     #[arg(short = 'A', long, value_name = "NB")]
     pub perm_nb: Option<u64>,
     /// Length of a path, in bytes, besides the directory of a domain
@@ -50,28 +50,28 @@ pub struct Options {
     /// Set a limit above which a warning is logged: memory
     #[arg(short = 'q', long, value_name = "WHAT=NB", value_parser = named)]
     pub quota_soft: Vec<(String, u64)>,
-    /// Of no effect: an event that is not taken holds nobody up here
+    /// No effect: an event that a client does not read delays no other client
     #[arg(short = 'w', long, value_name = "WHAT=SECONDS", value_parser = named)]
     pub timeout: Vec<(String, u64)>,
-    /// Of no effect: there is nothing to recover from here
+    /// No effect: there is no database that could be corrupt
     #[arg(short = 'R', long)]
     pub no_recovery: bool,
-    /// Of no effect: the store is always in memory
+    /// No effect: the store is always in memory
     #[arg(short = 'I', long, value_name = "ON|OFF", num_args = 0..=1)]
     pub internal_db: Option<Option<String>>,
-    /// Keep nodes of a domain that is gone
+    /// Keep the nodes of a destroyed domain
     #[arg(short = 'K', long)]
     pub keep_orphans: bool,
     /// Log every request
     #[arg(short = 'V', long)]
     pub verbose: bool,
-    /// Take rings and events from files in this directory, in place of a hypervisor; for trying the daemon
+    /// Take rings and events from files in this directory in place of a hypervisor, to test the daemon
     #[arg(long, value_name = "DIRECTORY")]
     pub rings_in_files: Option<PathBuf>,
-    /// Begin as the program that serves, whose other end is the standard input
+    /// Run as the worker; the standard input is its socket to the keeper
     #[arg(long, hide = true)]
     pub serve: bool,
-    /// Begin as the program that keeps descriptors, whose other end is the standard input
+    /// Run as the keeper of a running worker; the standard input is its socket to the worker
     #[arg(long, hide = true)]
     pub adopt: bool,
 }
@@ -91,9 +91,9 @@ impl Options {
         Self::parse_from(spelled)
     }
 
-    /// Gives the limits that it sets.
+    /// Returns the quotas, as the command line sets them.
     ///
-    /// **Errors:** the name of a limit that there is not.
+    /// **Errors:** there is no quota of a name that was given; a message that says so.
     pub fn limits(&self) -> Result<Limits, String> {
         let mut limits = Limits::default();
         let plain = [
@@ -120,7 +120,7 @@ impl Options {
         Ok(limits)
     }
 
-    /// Gives the directory of the socket and of what outlives the program.
+    /// Returns the directory of the socket, the journal and the mailboxes.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| "/var/run/xenstored".into(), PathBuf::from)

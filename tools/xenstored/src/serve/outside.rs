@@ -1,4 +1,4 @@
-//! What the state machine asks for: rings, states of domains, the log.
+//! The [`Host`] of the state machine: rings, states of domains, the log.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +13,13 @@ use super::ring::Ring;
 use super::update::Update;
 use crate::engine::{DomainState, Host};
 
-/// The world around the state machine.
+/// The machine around the state machine.
 pub struct Outside {
     pub machine: Box<dyn Machine>,
     pub rings: BTreeMap<u16, Ring>,
-    /// The domain behind each port.
+    /// Domain of each local port.
     pub ports: BTreeMap<u32, u16>,
-    /// Domains whose rings began to be served: something may lie in them already.
+    /// Domains whose rings were connected and may have requests in them already.
     pub fresh: Vec<u16>,
     pub mailboxes: Mailboxes,
     pub log: Log,
@@ -27,9 +27,9 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Serves the ring of a domain whose mailbox is there or is made.
+    /// Connects the ring of a domain, and allocates a mailbox if it has none.
     ///
-    /// **Errors:** its page or its port is not there.
+    /// **Errors:** its page or its port does not exist.
     pub fn attach(&mut self, domain: u16, port: u32) -> io::Result<()> {
         let page: Page = self.machine.map(domain)?;
         let port = self.machine.bind(domain, port)?;
@@ -43,7 +43,7 @@ impl Outside {
         Ok(())
     }
 
-    /// Sends an event to a domain whose ring is served.
+    /// Sends an event to a domain whose ring is connected.
     pub fn notify(&mut self, domain: u16) {
         if let Some(ring) = self.rings.get(&domain) {
             self.machine.notify(ring.port);

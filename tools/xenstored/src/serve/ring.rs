@@ -1,4 +1,4 @@
-//! The ring of a domain: bytes in and out of a page that the domain may change at any moment.
+//! The ring of a domain: a page with two byte streams, which the domain may change at any moment.
 
 use std::ops::Deref;
 
@@ -21,18 +21,18 @@ mod at {
 
 const SIZE: u32 = wire::XENSTORE_RING_SIZE as u32;
 
-/// The indexes of a ring claim what cannot be.
+/// The indexes of a ring are not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// A ring. Its own indexes are kept here; the page only tells of them.
+/// A ring. Its own indexes are kept here; the page has a copy for the domain.
 pub struct Ring {
     page: Box<dyn Deref<Target = Mapping> + Send>,
-    /// The event channel, as this program knows it.
+    /// Local event channel port.
     pub port: u32,
     taken: u32,
     given: u32,
-    /// It broke the rules: nothing is read of it until it asks to be connected anew.
+    /// The domain broke the protocol: the ring is not read until the domain asks for a reconnection.
     pub is_broken: bool,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// Takes over a page as it stands.
+    /// Uses a page in its current state.
     #[must_use]
     pub fn new(page: Box<dyn Deref<Target = Mapping> + Send>, port: u32) -> Self {
         let (taken, given) = (page.load_u32(at::REQ_CONS), page.load_u32(at::RSP_PROD));
@@ -54,21 +54,21 @@ impl Ring {
         Self { page, port, taken, given, is_broken }
     }
 
-    /// Says how many bytes were taken in all, modulo 2^32.
+    /// Returns the number of bytes taken in all, modulo 2^32.
     #[must_use]
     pub const fn taken(&self) -> u32 {
         self.taken
     }
 
-    /// Says how many bytes were given in all, modulo 2^32.
+    /// Returns the number of bytes put in all, modulo 2^32.
     #[must_use]
     pub const fn given(&self) -> u32 {
         self.given
     }
 
-    /// Reads up to so many bytes without taking them: [`Ring::take`] does.
+    /// Reads up to `most` bytes without taking them; [`Ring::take`] does that.
     ///
-    /// **Errors:** the indexes claim more than the ring holds.
+    /// **Errors:** the indexes claim more bytes than the ring has.
     pub fn peek(&self, most: usize) -> Result<Vec<u8>, Broken> {
         let waiting = byte_ring::waiting(SIZE, self.page.load_u32(at::REQ_PROD), self.taken).ok_or(Broken)?;
         let mut bytes = vec![0; most.min(waiting as usize)];
@@ -78,15 +78,15 @@ impl Ring {
         Ok(bytes)
     }
 
-    /// Takes so many bytes; they are kept elsewhere by now.
+    /// Takes `count` bytes, which were copied out before.
     pub fn take(&mut self, count: usize) {
         self.taken = self.taken.wrapping_add(u32::try_from(count).unwrap_or(0));
         self.page.store_u32(at::REQ_CONS, self.taken);
     }
 
-    /// Gives as many of these bytes as there is room for, and says how many.
+    /// Puts as many of these bytes as there is room for, and returns their number.
     ///
-    /// **Errors:** the indexes claim more than the ring holds.
+    /// **Errors:** the indexes claim more bytes than the ring has.
     pub fn give(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let free = byte_ring::free(SIZE, self.given, self.page.load_u32(at::RSP_CONS)).ok_or(Broken)?;
         let mut bytes = bytes.get(..free as usize).unwrap_or(bytes).to_vec();
@@ -98,13 +98,13 @@ impl Ring {
         Ok(bytes.len())
     }
 
-    /// Says whether the domain asks for the ring to be connected anew.
+    /// Returns whether the domain asks for a reconnection.
     #[must_use]
     pub fn asks_anew(&self) -> bool {
         self.page.load_u32(at::CONNECTION) == wire::XENSTORE_RECONNECT
     }
 
-    /// Empties both directions and lets the domain go on.
+    /// Empties both directions and completes the reconnection.
     pub fn connect_anew(&mut self) {
         (self.taken, self.given, self.is_broken) = (0, 0, false);
         for index in [at::REQ_CONS, at::REQ_PROD, at::RSP_CONS, at::RSP_PROD, at::ERROR] {
@@ -113,14 +113,14 @@ impl Ring {
         self.page.store_u32(at::CONNECTION, wire::XENSTORE_CONNECTED);
     }
 
-    /// Tells the domain that nothing is read of its ring any more, and why: an `XENSTORE_ERROR_*`.
+    /// Reports to the domain that its ring is not read any more, with the reason: an `XENSTORE_ERROR_*`.
     pub fn give_up(&mut self, why: u32) {
         self.is_broken = true;
         self.page.store_u32(at::ERROR, why);
     }
 }
 
-/// Parts bytes at the end of the ring: where each part lies in it.
+/// Splits bytes where the ring wraps around, and returns the offset of each part.
 fn parts(index: u32, bytes: &mut [u8]) -> impl Iterator<Item = (usize, &mut [u8])> {
     let start = byte_ring::position(SIZE, index);
     let before_end = (SIZE as usize).saturating_sub(start).min(bytes.len());

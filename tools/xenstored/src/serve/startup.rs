@@ -1,4 +1,4 @@
-//! The start of the program that serves: it goes on where another instance stood, if there was one.
+//! Start of the worker, with recovery of the state of an earlier instance.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,19 +20,19 @@ use crate::engine::{Engine, FIRST_SOCKET, Host};
 use crate::journal::{Journal, Record};
 use crate::store::Change;
 
-/// How long the end of another instance may take to close its event channels.
+/// Time within which the event channels of an earlier instance are closed after its end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the program that keeps descriptors gave.
+/// What the keeper passed.
 struct Kept {
     line: OwnedFd,
     listener: OwnedFd,
     sockets: BTreeMap<u32, OwnedFd>,
 }
 
-/// Starts.
+/// Starts the worker.
 ///
-/// **Errors:** a device or a file that it needs is not there.
+/// **Errors:** a device or a file that it needs is missing.
 pub fn start(options: &Options) -> Result<Worker> {
     let kept = kept()?;
     let directory = options.directory();
@@ -66,17 +66,17 @@ pub fn start(options: &Options) -> Result<Worker> {
         log,
         update: Update::default(),
     };
-    let ends_port = patiently(|| outside.machine.bind_ends()).context("another program is told of domains' ends")?;
+    let ends_port = retry(|| outside.machine.bind_ends()).context("another program is told of domains' ends")?;
     attach_rings(&mut engine, &mut outside, options)?;
     let mut worker = Worker::new(engine, outside, journal, ends_port, (kept.line, kept.listener))?;
     take_over_sockets(&mut worker, kept.sockets)?;
     finish_answers(&mut worker, &answers);
     worker.engine.domains_changed(&mut worker.outside);
-    worker.write_down(0, 0, Vec::new())?;
+    worker.write_journal(0, 0, Vec::new())?;
     for connection in worker.outside.mailboxes.owners() {
         worker.run_later(connection);
-        // Domain 0's kernel takes the first event for the sign that the store is there; and whoever waited for an answer
-        // when another instance ended looks again.
+        // Domain 0's kernel takes the first event for the sign that the store is there; and a domain that waited for a
+        // response when another instance ended looks again.
         if let Ok(domain) = u16::try_from(connection) {
             worker.outside.notify(domain);
         }
@@ -99,7 +99,7 @@ fn kept() -> Result<Kept> {
     Ok(Kept { line, listener: listener.context("the keeper gave no socket that listens")?, sockets })
 }
 
-/// A reading of the tree's clock that no instance before had: clients compare generations for equality.
+/// Returns a reading of the tree's clock that no earlier instance had, since clients compare generations for equality.
 fn clock() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX >> 1)
@@ -114,7 +114,7 @@ fn machine(files: Option<&Path>) -> Result<Box<dyn Machine>> {
     })
 }
 
-/// Makes all changes again, and gives the last answer that each connection is due.
+/// Replays the changes of the journal. Returns the last response of each connection.
 fn replay(engine: &mut Engine, records: Vec<Record>) -> BTreeMap<u32, (u64, Vec<u8>)> {
     let mut answers = BTreeMap::new();
     for record in records {
@@ -132,8 +132,8 @@ fn replay(engine: &mut Engine, records: Vec<Record>) -> BTreeMap<u32, (u64, Vec<
     answers
 }
 
-/// Tries for a while: what another instance had open is closed a moment after its end is seen.
-fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Retries for a while: the descriptors of an earlier instance are closed a moment after its end is seen.
+fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let began = std::time::Instant::now();
     loop {
         match attempt() {
@@ -161,7 +161,7 @@ fn attach_rings(engine: &mut Engine, outside: &mut Outside, options: &Options) -
             outside.mailboxes.take(u32::from(domain));
             continue;
         }
-        if let Err(error) = patiently(|| outside.attach(domain, port)) {
+        if let Err(error) = retry(|| outside.attach(domain, port)) {
             outside.log.line(&format!("the ring of domain {domain} cannot be served: {error}"));
             outside.mailboxes.take(u32::from(domain));
         }
@@ -194,7 +194,7 @@ fn take_over_sockets(worker: &mut Worker, sockets: BTreeMap<u32, OwnedFd>) -> Re
     Ok(())
 }
 
-/// Lets those answers go out that stand in the journal and had not begun to go out.
+/// Sends responses that are in the journal and had not begun to be sent.
 fn finish_answers(worker: &mut Worker, answers: &BTreeMap<u32, (u64, Vec<u8>)>) {
     for (&connection, (serial, answer)) in answers {
         let Some(mailbox) = worker.outside.mailboxes.of(connection) else { continue };

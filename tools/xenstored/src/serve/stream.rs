@@ -1,4 +1,4 @@
-//! Messages through a mailbox, from and to a socket or a ring.
+//! Messages from and to a socket or a ring, through a mailbox.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,21 +15,21 @@ pub enum Stream<'a> {
     Ring(&'a mut Ring),
 }
 
-/// What arrived.
+/// Result of receiving.
 pub enum Arrived {
-    /// Not all of a message.
+    /// An incomplete message.
     Part,
-    /// A message, with the number of the request.
+    /// A message, with the sequence number of the request.
     Message(u64, Message),
-    /// The other side has closed.
+    /// The end of the stream.
     End,
 }
 
-/// Why a connection cannot go on: an `XENSTORE_ERROR_*`.
+/// Why a connection has failed: an `XENSTORE_ERROR_*`.
 pub type Broken = u32;
 
 impl Stream<'_> {
-    /// Says how much was taken from it in all.
+    /// Returns the number of bytes taken in all.
     fn taken(&self, mailbox: Mailbox<'_>) -> u64 {
         match self {
             Self::Socket(_) => mailbox.count_received(),
@@ -37,7 +37,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Says how much was given to it in all.
+    /// Returns the number of bytes put in all.
     pub fn sent(&self, mailbox: Mailbox<'_>) -> u64 {
         match self {
             Self::Socket(_) => mailbox.count_sent(),
@@ -45,7 +45,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Gives the distance between two places in its stream; that of a ring is counted modulo 2^32.
+    /// Returns the distance between two positions in the stream. Positions of a ring are modulo 2^32.
     fn distance(&self, from: u64, to: u64) -> usize {
         match self {
             Self::Socket(_) => usize::try_from(to.wrapping_sub(from)).unwrap_or(usize::MAX),
@@ -53,9 +53,9 @@ impl Stream<'_> {
         }
     }
 
-    /// Sends of what is going out as much as there is room for. Gives true when nothing is going out any more.
+    /// Sends as much of the outgoing message as there is room for. Returns true when nothing is outgoing any more.
     ///
-    /// **Errors:** the other side is gone or breaks the rules.
+    /// **Errors:** the other side is gone or broke the protocol.
     pub fn send(&mut self, mailbox: Mailbox<'_>, notifies: &mut bool) -> Result<bool, Broken> {
         while let Some((length, start)) = mailbox.going() {
             let sent = self.distance(start, self.sent(mailbox));
@@ -84,9 +84,9 @@ impl Stream<'_> {
         Ok(true)
     }
 
-    /// Takes what there is of the next message.
+    /// Receives as much of the next message as has arrived.
     ///
-    /// **Errors:** the other side is gone or breaks the rules.
+    /// **Errors:** the other side is gone or broke the protocol.
     pub fn receive(&mut self, mailbox: Mailbox<'_>, notifies: &mut bool) -> Result<Arrived, Broken> {
         let (serial, start) = mailbox.coming().unwrap_or_else(|| {
             mailbox.begin(self.taken(mailbox));

@@ -1,25 +1,25 @@
-//! `live-update`: another program takes the place of the one that serves, as `xenstore-control` asks step by step.
+//! Live update: another program takes the place of the worker, as `xenstore-control` requests step by step.
 //!
-//! Everything that must outlive this program does so at any moment anyway, so there is nothing to wait for: transactions
-//! that are open are done again by their owners.
+//! The state outlives the worker at any moment anyway, so there is nothing to wait for: clients try open transactions
+//! again.
 
 use std::os::unix::fs::PermissionsExt;
 
 use xenstore_wire::ErrorName;
 
-/// What was asked for so far.
+/// State of a live update that was requested.
 #[derive(Debug, Default)]
 pub struct Update {
     program: Option<String>,
     words: Vec<String>,
-    /// It is to be done now.
+    /// Whether it must be done now.
     pub is_due: bool,
 }
 
 impl Update {
     /// Does one step.
     ///
-    /// **Errors:** `EINVAL` for words that make no sense. What else goes wrong is told in the answer.
+    /// **Errors:** `EINVAL` for words that are not valid. Other failures are the text of the response.
     pub fn command(&mut self, words: &[&str]) -> Result<String, ErrorName> {
         match words {
             ["-a"] if self.program.is_none() => Ok("No live-update session active.".to_owned()),
@@ -55,7 +55,7 @@ impl Update {
         }
     }
 
-    /// Gives the program and its command line; without one, that of the program that ends is used.
+    /// Returns the command line of the new worker; of the current one, if none was given.
     #[must_use]
     pub fn program(&self) -> Vec<String> {
         self.program.iter().chain(&self.words).cloned().collect()

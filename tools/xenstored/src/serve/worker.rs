@@ -1,5 +1,5 @@
-//! The program that serves: it takes messages from sockets and rings, lets the state machine answer them, writes the journal
-//! and sends. It may be killed at any moment.
+//! The worker: it takes messages from sockets and rings, lets the state machine handle them, writes the journal and
+//! sends responses. It may be killed at any moment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -18,59 +18,59 @@ use super::{keeper, startup};
 use crate::engine::{Engine, FIRST_SOCKET};
 use crate::journal::{Journal, Record};
 
-/// How many messages of one connection are handled before others have their turn.
+/// Number of messages of one connection that are handled before other connections have their turn.
 const TURNS: u32 = 16;
 
 /// A keeper that ends sooner than this may have failed to start, and the next one is started after a pause.
 const KEEPER_LIVES: Duration = Duration::from_secs(5);
 
-/// Epoll's names for what is no connection.
+/// Epoll data of descriptors that are not connections.
 const LINE: u64 = u64::MAX;
 const EVENTS: u64 = u64::MAX - 1;
 
-/// A socket, and what epoll waits for on it.
+/// A socket, with the events that epoll waits for on it.
 #[derive(Debug)]
 pub struct Socket {
     pub descriptor: OwnedFd,
     waits_for: epoll::EventFlags,
 }
 
-/// The program that serves.
+/// The worker.
 pub struct Worker {
     pub engine: Engine,
     pub outside: Outside,
     pub journal: Journal,
     pub sockets: BTreeMap<u32, Socket>,
-    /// Tells of a domain's end.
+    /// Local port of `VIRQ_DOM_EXC`.
     pub ends_port: u32,
-    /// The line to the program that keeps descriptors, and what that listens on.
+    /// The socket to the keeper.
     pub line: OwnedFd,
     pub listener: OwnedFd,
     epoll: OwnedFd,
-    /// When another program that keeps descriptors was last started, and how often that was too soon in a row.
+    /// When another keeper was last started, and how often in a row that was too soon.
     last_keeper: Option<Instant>,
     hasty_keepers: u32,
-    /// When another one is due, while there is none.
+    /// When the next keeper is due, if there is none.
     next_keeper: Option<Instant>,
-    /// Connections that may have something to do, each once.
+    /// Connections that may have work, each once.
     runnable: VecDeque<u32>,
     is_runnable: BTreeSet<u32>,
 }
 
-/// What became of a connection's turn.
+/// Result of a step of a connection.
 enum Step {
     /// There may be more to do at once.
     Again,
-    /// It waits for the other side; or `to_send`, for room.
+    /// It waits for the other side; with `to_send`, for room.
     Waits {
         to_send: bool,
     },
     Closed,
 }
 
-/// Runs the program that serves; the other program is at its standard input.
+/// Runs the worker. Its standard input is the socket to the keeper.
 ///
-/// **Errors:** a device or a file that it needs is not there.
+/// **Errors:** a device or a file that it needs is missing.
 pub fn work(options: &Options) -> Result<()> {
     let mut worker = startup::start(options)?;
     handover::send(worker.line.as_fd(), What::Serving, 0, &[], None).context("the keeper is gone")?;
@@ -79,7 +79,7 @@ pub fn work(options: &Options) -> Result<()> {
 }
 
 impl Worker {
-    /// Joins what was opened; everything is looked at once.
+    /// Makes a worker that will look at every connection first.
     ///
     /// **Errors:** too many descriptors are open.
     pub fn new(
@@ -110,7 +110,7 @@ impl Worker {
         })
     }
 
-    /// Serves a socket from now on; its mailbox is there.
+    /// Adds a socket that has a mailbox.
     ///
     /// **Errors:** too many descriptors are open.
     pub fn add_socket(&mut self, connection: u32, descriptor: OwnedFd) -> io::Result<()> {
@@ -121,7 +121,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets a connection have a turn.
+    /// Queues a connection to have its turn.
     pub fn run_later(&mut self, connection: u32) {
         if self.is_runnable.insert(connection) {
             self.runnable.push_back(connection);
@@ -141,7 +141,7 @@ impl Worker {
             for event in events.iter().take(count) {
                 match event.data.u64() {
                     LINE => {
-                        if !self.hear()? {
+                        if !self.handle_keeper()? {
                             return Ok(());
                         }
                     }
@@ -161,8 +161,8 @@ impl Worker {
         }
     }
 
-    /// Hears what the program that keeps descriptors says. Gives false at the end.
-    fn hear(&mut self) -> Result<bool> {
+    /// Handles messages of the keeper. Returns false when the worker is to end.
+    fn handle_keeper(&mut self) -> Result<bool> {
         match handover::receive(self.line.as_fd(), false) {
             Ok(None) => {}
             Ok(Some(note)) => match (note.what, note.descriptor) {
@@ -182,7 +182,7 @@ impl Worker {
         Ok(true)
     }
 
-    /// Starts another program that keeps descriptors, where one is due.
+    /// Starts another keeper, if one is due.
     fn start_keeper_if_due(&mut self, options: &Options) -> Result<()> {
         if self.next_keeper.is_none_or(|due| due > Instant::now()) {
             return Ok(());
@@ -202,7 +202,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns how long to wait for something to happen; nothing where there is no limit.
+    /// Returns how long to wait for something to happen; None for no limit.
     fn longest_wait(&self) -> Option<rustix::event::Timespec> {
         if !self.runnable.is_empty() {
             return Some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 });
@@ -213,7 +213,7 @@ impl Worker {
 
     fn accept(&mut self, connection: u32, descriptor: OwnedFd) -> Result<()> {
         self.engine.connect_socket(connection);
-        self.write_down(0, 0, Vec::new())?;
+        self.write_journal(0, 0, Vec::new())?;
         self.outside.mailboxes.give(connection, 0, 0).context("no more mailboxes can be made")?;
         self.add_socket(connection, descriptor)?;
         Ok(())
@@ -224,7 +224,7 @@ impl Worker {
             self.outside.machine.unmask(port);
             if port == self.ends_port {
                 self.engine.domains_changed(&mut self.outside);
-                self.write_down(0, 0, Vec::new())?;
+                self.write_journal(0, 0, Vec::new())?;
             } else if let Some(domain) = self.outside.ports.get(&port) {
                 self.run_later(u32::from(*domain));
             }
@@ -232,22 +232,22 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes down what changed, and lets those have a turn for whom events wait.
+    /// Appends the changes to the journal, and queues the connections that have events.
     ///
-    /// **Errors:** the memory that files are in is used up: nothing may be acknowledged any more.
-    pub fn write_down(&mut self, connection: u32, serial: u64, answer: Vec<u8>) -> Result<()> {
+    /// **Errors:** the memory file system is full: nothing may be acknowledged any more.
+    pub fn write_journal(&mut self, connection: u32, serial: u64, answer: Vec<u8>) -> Result<()> {
         let changes = self.engine.take_changes();
         if !changes.is_empty() {
             let record = Record { connection, serial, answer, changes };
             self.journal.append(&record).context("the journal cannot be written; is /run full?")?;
         }
-        for told in self.engine.take_told() {
-            self.run_later(told);
+        for connection in self.engine.take_notified() {
+            self.run_later(connection);
         }
         Ok(())
     }
 
-    /// Gives a connection its turn.
+    /// Handles messages of a connection, up to [`TURNS`].
     fn serve(&mut self, connection: u32) -> Result<()> {
         let is_socket = connection >= FIRST_SOCKET;
         let mut notifies = false;
@@ -272,7 +272,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Does one thing for a connection: sends what is going out, or takes the next message and answers it.
+    /// Does one step of a connection: sends the outgoing message, or receives the next one and handles it.
     fn step(&mut self, connection: u32, notifies: &mut bool) -> Result<Step> {
         let Some(mailbox) = self.outside.mailboxes.of(connection) else { return Ok(Step::Waits { to_send: false }) };
         let mut stream = match (self.sockets.get(&connection), u16::try_from(connection)) {
@@ -308,7 +308,7 @@ impl Worker {
         }
     }
 
-    /// Has a request answered.
+    /// Executes a request.
     fn execute(&mut self, connection: u32, serial: u64, message: &Message) -> Result<Step> {
         let answer = self.engine.handle(&mut self.outside, connection, message);
         if self.outside.log.verbose {
@@ -320,7 +320,7 @@ impl Worker {
             self.run_later(u32::from(domain));
         }
         let answer = answer.to_bytes();
-        self.write_down(connection, serial, answer.clone())?;
+        self.write_journal(connection, serial, answer.clone())?;
         let Some(mailbox) = self.outside.mailboxes.of(connection) else { return Ok(Step::Waits { to_send: false }) };
         let start = match self.outside.rings.get(&u16::try_from(connection).unwrap_or(u16::MAX)) {
             Some(ring) => u64::from(ring.given()),
@@ -333,11 +333,11 @@ impl Worker {
         Ok(Step::Again)
     }
 
-    /// Empties a ring whose domain asks for it.
+    /// Reconnects a ring whose domain asks for it.
     fn connect_anew(&mut self, domain: u16) -> Result<Step> {
         let connection = u32::from(domain);
         self.engine.reset(connection);
-        self.write_down(0, 0, Vec::new())?;
+        self.write_journal(0, 0, Vec::new())?;
         if let Some(mailbox) = self.outside.mailboxes.of(connection) {
             mailbox.clear(0, 0);
         }
@@ -348,12 +348,12 @@ impl Worker {
         Ok(Step::Again)
     }
 
-    /// Ends a connection that broke the rules: a socket is closed, a ring is left alone until its domain begins anew.
+    /// Ends a connection that broke the protocol: a socket is closed, a ring is ignored until its domain reconnects.
     fn give_up(&mut self, connection: u32, why: u32) -> Result<Step> {
         let Ok(domain) = u16::try_from(connection) else { return Ok(Step::Closed) };
         self.outside.log.line(&format!("domain {domain} broke the rules of its ring (error {why}); it is left alone"));
         self.engine.reset(connection);
-        self.write_down(0, 0, Vec::new())?;
+        self.write_journal(0, 0, Vec::new())?;
         if let Some(ring) = self.outside.rings.get_mut(&domain) {
             ring.give_up(why);
             if let Some(mailbox) = self.outside.mailboxes.of(connection) {
@@ -375,10 +375,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Forgets a socket that is closed.
+    /// Removes a closed socket.
     fn close(&mut self, connection: u32) -> Result<()> {
         self.engine.disconnect(connection);
-        self.write_down(0, 0, Vec::new())?;
+        self.write_journal(0, 0, Vec::new())?;
         self.outside.mailboxes.take(connection);
         if let Some(socket) = self.sockets.remove(&connection) {
             epoll::delete(&self.epoll, &socket.descriptor)?;

@@ -1,40 +1,40 @@
-//! What changes in the daemon's state: the alphabet of its journal.
+//! Changes of the daemon's state, as the journal records them.
 
 use std::sync::Arc;
 
 use xenstore_wire::{Permission, StorePath};
 
-/// One change. All changes of a request stand in the journal together or not at all.
+/// A change. The changes of a request are in the journal all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A node was made or set.
+    /// A node was created or set.
     Put { path: StorePath, value: Arc<[u8]>, permissions: Arc<[Permission]> },
-    /// A node and all below it is gone.
+    /// A node was removed with its descendants.
     Remove { path: StorePath },
     /// The permissions of a special watch were set.
     Special { name: String, permissions: Arc<[Permission]> },
-    /// A connection watches a path, spelled as it was sent.
+    /// A watch was added, with its path as requested.
     Watch { connection: u32, path: Vec<u8>, token: Vec<u8> },
-    /// It no longer does.
+    /// A watch was removed.
     Unwatch { connection: u32, path: Vec<u8>, token: Vec<u8> },
-    /// A transaction is open.
+    /// A transaction was opened.
     TransactionStarted { connection: u32, transaction: u32 },
-    /// It is no longer.
+    /// A transaction was closed.
     TransactionEnded { connection: u32, transaction: u32 },
-    /// A connection is gone, or begins anew: no watches, no transactions.
+    /// A connection was closed or reset: its watches and transactions are gone.
     Reset { connection: u32 },
     /// A socket was connected.
     Connected { connection: u32 },
-    /// A domain is known.
+    /// A domain was seen for the first time.
     DomainSeen { domain: u16 },
-    /// A domain's ring is served; `port` is the domain's own.
+    /// A domain was introduced; `port` is the domain's own.
     Introduced { domain: u16, gfn: u64, port: u32 },
     /// A domain is gone.
     DomainGone { domain: u16 },
-    /// Whether a domain was seen to be shut down.
+    /// The shutdown state of a domain was seen.
     ShutDown { domain: u16, is: bool },
-    /// A domain acts for another.
+    /// A target was set: `domain` acts for `target`.
     Target { domain: u16, target: u16 },
-    /// A limit was set by name.
+    /// A quota was set by name.
     Limit { name: String, soft: bool, value: u64 },
 }

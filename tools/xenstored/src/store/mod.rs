@@ -1,4 +1,4 @@
-//! The nodes: a tree whose copies cost nothing, and what can change in it.
+//! The tree of nodes, whose snapshots cost nothing, and its changes.
 
 mod change;
 mod node;

@@ -1,5 +1,5 @@
-//! The tree of nodes. A clone is a snapshot: it costs one reference count, and a change to either copies only the way from
-//! the root to what changes.
+//! The tree of nodes. A clone is a snapshot: it costs one reference count, and a change to either copies only the path
+//! from the root to the change (copy on write).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use xenstore_wire::{Permission, StorePath};
 
 use super::Node;
 
-/// The tree.
+/// The tree of nodes.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: Arc<Node>,
@@ -15,31 +15,31 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Makes one with nothing but its root, whose clock begins at `clock`.
+    /// Makes a tree with a root only, whose clock starts at `clock`.
     #[must_use]
     pub fn new(permissions: Arc<[Permission]>, clock: u64) -> Self {
         Self { root: Arc::new(Node::new([].into(), permissions, clock)), clock }
     }
 
-    /// Counts the changes made to it; two clones with the same reading are the same.
+    /// Returns the clock: the number of changes. Clones with the same reading are equal.
     #[must_use]
     pub const fn clock(&self) -> u64 {
         self.clock
     }
 
-    /// Gives the root.
+    /// Returns the root.
     #[must_use]
     pub fn root(&self) -> &Node {
         &self.root
     }
 
-    /// Finds a node.
+    /// Returns a node.
     #[must_use]
     pub fn get(&self, path: &StorePath) -> Option<&Node> {
         path.parts().try_fold(&*self.root, |node, part| node.child(part).map(|child| &**child))
     }
 
-    /// Finds the node, or the nearest above it that there is.
+    /// Returns a node, or its nearest existing ancestor.
     #[must_use]
     pub fn nearest(&self, path: &StorePath) -> &Node {
         let mut node = &*self.root;
@@ -54,8 +54,7 @@ impl Tree {
         path.parts().try_fold(Arc::make_mut(&mut self.root), |node, part| node.child_mut(part))
     }
 
-    /// Sets value and permissions of a node; one that is not there is made if its parent is there. Says whether it was
-    /// done.
+    /// Sets value and permissions of a node; creates it if its parent exists. Returns whether that was possible.
     pub fn put(&mut self, path: &StorePath, value: Arc<[u8]>, permissions: Arc<[Permission]>) -> bool {
         let now = self.clock.saturating_add(1);
         if let Some(node) = self.node_mut(path) {
@@ -74,7 +73,7 @@ impl Tree {
         true
     }
 
-    /// Counts as set anew the permissions of a node, also where they stay what they were.
+    /// Stamps the permissions of a node as set now, even if they do not change.
     pub fn renew_permissions(&mut self, path: &StorePath) {
         let now = self.clock;
         if let Some(node) = self.node_mut(path) {
@@ -82,7 +81,7 @@ impl Tree {
         }
     }
 
-    /// Removes a node with all below it, and gives it. The root stays.
+    /// Removes and returns a node with its descendants. The root cannot be removed.
     pub fn remove(&mut self, path: &StorePath) -> Option<Arc<Node>> {
         self.get(path)?;
         let now = self.clock.saturating_add(1);
@@ -93,17 +92,17 @@ impl Tree {
         Some(removed)
     }
 
-    /// Goes through all nodes, each before those below it.
+    /// Visits all nodes in preorder.
     pub fn walk(&self, mut visit: impl FnMut(&str, &Node)) {
         walk("", &self.root, &mut visit);
     }
 }
 
-/// Goes through `node`, which lies at `path`, and all below it, each before those below it. The root's path is empty here.
-/// Paths are at most 3072 bytes long, which bounds the depth.
+/// Visits `node`, which is at `path`, and its descendants in preorder. The path of the root is empty here. Paths have
+/// at most 3072 bytes, which bounds the depth of the recursion.
 pub fn walk(path: &str, node: &Node, visit: &mut impl FnMut(&str, &Node)) {
     visit(if path.is_empty() { "/" } else { path }, node);
-    // In the order in which they were made, so that whoever makes them again makes the same.
+    // In the order of their creation, so that a replay creates the same tree.
     for name in node.names() {
         if let Some(child) = node.child(name) {
             walk(&format!("{path}/{name}"), child, visit);
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_tell_content_from_children() {
+    fn stamps_distinguish_content_and_children() {
         let mut tree = Tree::new(nobody(), 0);
         tree.put(&path("/a"), [].into(), nobody());
         let stamps = |tree: &Tree| {

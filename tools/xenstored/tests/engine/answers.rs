@@ -1,4 +1,4 @@
-//! Answers to single requests. Where Debian's daemon was asked the same, it said the same.
+//! Responses to single requests. Debian's daemon gave the same ones, where it was asked.
 
 use crate::world::{SOCKET, World};
 use xenstore_wire::Kind::{self, *};
@@ -239,7 +239,7 @@ fn memory_is_charged_to_its_domain_and_given_back() {
 }
 
 #[test]
-fn the_limits_are_told_as_debians_daemon_tells_them() {
+fn the_quotas_are_listed_as_debians_daemon_lists_them() {
     let mut world = World::new();
     let expected = "Quota settings:
 nodes            :     1000 Nodes per domain

@@ -1,4 +1,4 @@
-//! The daemon's state machine, spoken to as clients speak to it.
+//! The daemon's state machine, used as clients use it.
 
 mod answers;
 mod recovery;

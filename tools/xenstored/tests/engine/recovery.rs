@@ -1,4 +1,4 @@
-//! Another instance goes on where one stood, from the changes that the first gave out.
+//! Recovery: another instance continues from the changes of the first.
 
 use crate::world::{Domains, SOCKET, World};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use xenstore_wire::Kind::{self, *};
 use xenstored::engine::{Engine, Limits};
 use xenstored::store::Change;
 
-/// Everything that a client could ask for.
+/// Returns everything that a client can read.
 fn seen(engine: &Engine) -> Vec<String> {
     let mut all = vec![];
     engine.tree().walk(|path, node| {
@@ -64,7 +64,7 @@ proptest! {
 }
 
 #[test]
-fn watches_are_told_of_and_open_transactions_are_done_again() {
+fn after_a_restart_watches_fire_and_open_transactions_conflict() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "/w\0t\0", "OK\0");
     world.says(1, Watch, "dev\0d\0", "OK\0");

@@ -1,4 +1,4 @@
-//! Transactions beside each other.
+//! Concurrent transactions.
 
 use crate::world::{SOCKET, World};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use xenstore_wire::Kind::*;
 
 const OTHER: u32 = SOCKET + 1;
 
-/// An open transaction: its number, and what was asked and answered in it.
+/// An open transaction: its ID, and its requests with their responses.
 type Open = (u32, Vec<(xenstore_wire::Kind, String, String)>);
 
 fn start(world: &mut World, who: u32) -> u32 {
@@ -94,7 +94,7 @@ fn a_transaction_may_not_begin_in_another() {
 }
 
 proptest! {
-    /// Transactions that are committed could have run one after the other, in the order of their commits.
+    /// Committed transactions are serializable in the order of their commits.
     #[test]
     fn committed_transactions_are_as_if_one_ran_after_the_other(
         steps in prop::collection::vec((0..3_usize, 0..5_u8, 0..3_u8, 0..3_u8), 1..150),

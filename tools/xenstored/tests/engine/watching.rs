@@ -1,4 +1,4 @@
-//! Watches and what they are told of.
+//! Watches and their events.
 
 use crate::world::{SOCKET, World};
 use xenstore_wire::Kind::*;
@@ -7,7 +7,7 @@ use xenstored::engine::DomainState;
 const OTHER: u32 = SOCKET + 1;
 
 #[test]
-fn a_watch_is_told_of_at_once_and_only_once_for_its_token() {
+fn a_new_watch_fires_at_once_and_only_once_for_its_token() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "/b\0tok\0", "OK\0");
     assert_eq!(world.events(SOCKET), ["/b tok"]);
@@ -17,7 +17,7 @@ fn a_watch_is_told_of_at_once_and_only_once_for_its_token() {
 }
 
 #[test]
-fn what_waits_already_is_not_told_twice() {
+fn an_event_that_is_queued_is_not_queued_again() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "/b\0t\0", "OK\0");
     world.says(SOCKET, Watch, "/b/c\0t\0", "OK\0");
@@ -30,7 +30,7 @@ fn what_waits_already_is_not_told_twice() {
 }
 
 #[test]
-fn making_setting_and_removing_are_told_of() {
+fn creating_setting_and_removing_a_node_fire_its_watches() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "/b\0tok\0", "OK\0");
     world.events(SOCKET);
@@ -47,7 +47,7 @@ fn making_setting_and_removing_are_told_of() {
 }
 
 #[test]
-fn a_removal_is_told_to_those_who_watch_what_was_below() {
+fn a_removal_fires_the_watches_of_descendants() {
     let mut world = World::new();
     world.says(1, Write, "a/b\0v2", "OK\0");
     for body in ["a/b\0deep\0", "a/b/c\0deeper\0", "a\0rel\0"] {
@@ -59,7 +59,7 @@ fn a_removal_is_told_to_those_who_watch_what_was_below() {
 }
 
 #[test]
-fn a_domain_is_not_told_of_what_it_may_not_read() {
+fn a_domain_gets_no_event_of_a_node_that_it_may_not_read() {
     let mut world = World::new();
     world.says(1, Watch, "/local/domain/2\0t\0", "OK\0");
     world.says(1, Watch, "/\0all\0", "OK\0");
@@ -76,7 +76,7 @@ fn a_domain_is_not_told_of_what_it_may_not_read() {
 }
 
 #[test]
-fn domains_that_come_and_go_are_told_of() {
+fn introduced_and_released_domains_fire_the_special_watches() {
     let mut world = World::new();
     world.says(SOCKET, Watch, "@introduceDomain\0i\0", "OK\0");
     world.says(SOCKET, Watch, "@releaseDomain\0r\0", "OK\0");

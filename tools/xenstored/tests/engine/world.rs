@@ -1,11 +1,11 @@
-//! An engine with a host that holds domains in a map, and a short way to speak to it.
+//! A state machine with a host that keeps domains in a map, and short ways to use it.
 
 use std::collections::BTreeMap;
 
 use xenstore_wire::{ErrorName, Kind, Message};
 use xenstored::engine::{DomainState, Engine, FIRST_SOCKET, Host, Limits};
 
-/// A machine with the domains that a test says there are.
+/// A host with the domains that a test creates.
 #[derive(Default)]
 pub struct Domains {
     pub states: BTreeMap<u16, DomainState>,
@@ -52,7 +52,7 @@ pub struct World {
 }
 
 impl World {
-    /// Domain 0's tools on two sockets, and domains 1 to 3 with a directory of their own each.
+    /// Makes a world with two sockets of dom0's tools, and domains 1 to 3, each with a home directory.
     pub fn new() -> Self {
         let mut engine = Engine::new(Limits::default(), 0, false);
         engine.furnish();
@@ -66,7 +66,7 @@ impl World {
         world
     }
 
-    /// Makes a domain as the tools do.
+    /// Creates a domain as the toolstack does.
     pub fn begin(&mut self, domain: u16) {
         self.host.states.insert(domain, DomainState::Running);
         self.says(SOCKET, Kind::MakeDirectory, format!("/local/domain/{domain}\0"), "OK\0");
@@ -74,13 +74,13 @@ impl World {
         self.says(SOCKET, Kind::Introduce, format!("{domain}\x001\x005\0"), "OK\0");
     }
 
-    /// Ends a domain.
+    /// Destroys a domain.
     pub fn end(&mut self, domain: u16) {
         self.host.states.insert(domain, DomainState::Gone);
         self.engine.domains_changed(&mut self.host);
     }
 
-    /// Sends a request inside a transaction and gives the body of the answer.
+    /// Sends a request in a transaction and returns the body of the response.
     pub fn inside(&mut self, who: u32, transaction: u32, kind: Kind, body: impl AsRef<[u8]>) -> String {
         let message = Message::new(kind, 1, transaction, body.as_ref().to_vec());
         let answer = self.engine.handle(&mut self.host, who, &message);
@@ -88,19 +88,19 @@ impl World {
         String::from_utf8(answer.body).unwrap()
     }
 
-    /// Sends a request and gives the body of the answer.
+    /// Sends a request and returns the body of the response.
     pub fn asks(&mut self, who: u32, kind: Kind, body: impl AsRef<[u8]>) -> String {
         self.inside(who, 0, kind, body)
     }
 
-    /// Sends a request and demands an answer.
+    /// Sends a request and asserts its response.
     #[track_caller]
     pub fn says(&mut self, who: u32, kind: Kind, body: impl AsRef<[u8]>, answer: &str) {
         let said = String::from_utf8_lossy(body.as_ref()).into_owned();
         assert_eq!(self.asks(who, kind, body), answer, "{kind:?} {said:?} from {who}");
     }
 
-    /// Takes all events that wait, as "path token".
+    /// Takes all queued events, as "path token".
     pub fn events(&mut self, who: u32) -> Vec<String> {
         std::iter::from_fn(|| self.engine.take_event(who))
             .map(|event| String::from_utf8(event.body).unwrap().replace('\0', " ").trim_end().to_owned())

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The daemon's program.
+/// Path of the daemon.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_xenstored");
 
-/// How long anything may take on a busy machine.
+/// Timeout of anything on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Tries again and again until something is there.
+/// Retries until there is a result.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -26,7 +26,7 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A running daemon. It ends with this value.
+/// A running daemon, killed when the value is dropped.
 pub struct Daemon {
     directory: TempDir,
     first: Child,
@@ -57,12 +57,12 @@ impl Daemon {
         eventually("a connection", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
     }
 
-    /// The program that keeps the sockets.
+    /// Returns the process ID of the keeper.
     pub fn keeper(&self) -> Option<u32> {
         fs::read_to_string(self.directory.path().join("pid")).ok()?.trim().parse().ok()
     }
 
-    /// The program that serves: the one with this directory and `--serve` on its command line.
+    /// Returns the process ID of the worker: the process with this directory and `--serve` on its command line.
     pub fn server(&self) -> u32 {
         eventually("a program that serves", || {
             fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
@@ -78,7 +78,7 @@ impl Daemon {
         kill(self.server());
     }
 
-    /// Kills what the keeper started as soon as it is there, most likely before it serves.
+    /// Kills the process that the keeper started as soon as it exists, most likely before it serves.
     pub fn kill_child_of_keeper(&self) {
         let keeper = eventually("a keeper", || self.keeper());
         let children = format!("/proc/{keeper}/task/{keeper}/children");
@@ -101,7 +101,7 @@ impl Daemon {
         eventually("another keeper", || self.keeper().filter(|now| Some(*now) != before));
     }
 
-    /// Kills the keeper, and then the other program before it could start another.
+    /// Kills the keeper, and then the worker before it can start another keeper.
     pub fn kill_both_and_start_again(&mut self) {
         let (keeper, server) = (self.keeper().unwrap(), self.server());
         let both = [keeper.to_string(), server.to_string()];

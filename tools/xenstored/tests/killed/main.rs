@@ -15,7 +15,7 @@ use ring_client::RingClient;
 use socket_client::SocketClient;
 use xenstore_wire::Kind;
 
-/// Speaks to the daemon until told to stop, and checks every answer. Returns how many requests were answered.
+/// Sends requests until told to stop, and checks every response. Returns the number of responses.
 fn load(client: &mut impl Client, base: &str, stop: &AtomicBool, all: &AtomicU32) -> u32 {
     let mut dice = fastrand::Rng::with_seed(base.len() as u64);
     let mut expected = BTreeMap::<u8, String>::new();
@@ -58,11 +58,11 @@ fn load(client: &mut impl Client, base: &str, stop: &AtomicBool, all: &AtomicU32
     answered
 }
 
-/// Someone who speaks to the daemon.
+/// A client of the daemon.
 pub trait Client {
-    /// Sends a request, waits for its answer, and gives that. Events that come before it are kept.
+    /// Sends a request and returns its response. Events that come before it are queued.
     fn ask(&mut self, kind: Kind, transaction: u32, body: String) -> String;
-    /// Takes the paths of the events that have come.
+    /// Takes the paths of the events that have arrived.
     fn events(&mut self) -> Vec<String>;
 }
 
@@ -128,7 +128,7 @@ fn keepers_that_are_killed_as_soon_as_they_start_do_not_end_the_service() {
 }
 
 #[test]
-fn a_watch_lives_on_and_changes_during_a_kill_are_told() {
+fn a_watch_survives_and_changes_during_a_kill_fire_it() {
     let daemon = Daemon::start();
     let mut watcher = SocketClient::new(&daemon.socket());
     let mut writer = SocketClient::new(&daemon.socket());

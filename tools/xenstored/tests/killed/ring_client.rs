@@ -1,4 +1,4 @@
-//! A client on a ring, as a guest's kernel is one.
+//! A client on a ring, like a guest's kernel.
 
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
@@ -44,7 +44,7 @@ impl RingClient {
         }
     }
 
-    /// Sends an event. While nobody serves there is nobody to take it: whoever serves next looks by itself.
+    /// Sends an event. While no worker runs, it is lost, and the next worker looks at the ring by itself.
     fn notify(&self) {
         let _ = self.events_socket.send_to(&self.port.to_le_bytes(), &self.daemon);
     }
@@ -95,7 +95,7 @@ impl RingClient {
         }
     }
 
-    /// Waits for an event of the daemon's.
+    /// Waits for an event from the daemon.
     pub fn await_notification(&self) {
         eventually("an event", || self.events_socket.recv(&mut [0]).ok());
     }
@@ -106,7 +106,7 @@ impl RingClient {
         self.notify();
     }
 
-    /// Sends the header of a message of so many bytes.
+    /// Sends the header of a message of `length` bytes.
     pub fn send_header_of(&self, length: u32) {
         self.send(&Header { kind: Kind::Read.number(), length, ..Header::default() }.to_bytes());
     }
@@ -115,7 +115,7 @@ impl RingClient {
         eventually("the error", || (self.page.load_u32(2072) == error).then_some(()));
     }
 
-    /// Asks for the ring to be emptied, and waits for it.
+    /// Asks for a reconnection, and waits for it.
     pub fn connect_anew(&mut self) {
         self.page.store_u32(2068, 1);
         self.notify();

@@ -1,4 +1,4 @@
-//! A client on a socket, as libxenstore is one.
+//! A client on a socket, like libxenstore.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ pub struct SocketClient {
     requests: u32,
 }
 
-/// The path of an event.
+/// Returns the path of an event.
 pub fn path(event: &Message) -> String {
     let end = event.body.iter().position(|&byte| byte == 0).unwrap();
     String::from_utf8(event.body[..end].to_vec()).unwrap()
@@ -29,7 +29,7 @@ impl SocketClient {
         Self { socket, assembler: Assembler::new(), events: vec![], requests: 0 }
     }
 
-    /// Makes a domain known, as the tools do.
+    /// Introduces a domain, as the toolstack does.
     pub fn make_domain(&mut self, domain: u16) {
         assert_eq!(self.ask(Kind::MakeDirectory, 0, format!("/local/domain/{domain}\0")), "OK\0");
         assert_eq!(self.ask(Kind::SetPermissions, 0, format!("/local/domain/{domain}\0n{domain}\0")), "OK\0");

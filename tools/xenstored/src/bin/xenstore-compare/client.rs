@@ -1,4 +1,4 @@
-//! A client that keeps events apart from answers.
+//! A client that separates events from responses.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xenstore_wire::{Assembler, Kind, Message};
 
-/// How long an answer may take.
+/// Timeout of a response.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Client {
@@ -22,7 +22,9 @@ impl Client {
         Ok(Self { socket, assembler: Assembler::new(), events: Vec::new() })
     }
 
-    /// Sends a request and gives the body of the answer, with the name of the error before it where it is one.
+    /// Sends a request and returns the body of the response; for an error, `error ` and its name.
+    ///
+    /// **Errors:** the daemon is gone, broke the protocol, or took longer than [`PATIENCE`].
     pub fn ask(&mut self, kind: u32, transaction: u32, body: &[u8]) -> io::Result<String> {
         let request = Message { kind, request: 1, transaction, body: body.to_vec() };
         self.socket.write_all(&request.to_bytes())?;
@@ -53,8 +55,10 @@ impl Client {
         }
     }
 
-    /// Gives the events that came until now, in the order of their text. All there are have come before the answer to a
-    /// request that is sent now.
+    /// Returns the events that have arrived, sorted. A request is sent first: all earlier events come before its
+    /// response.
+    ///
+    /// **Errors:** as [`Client::ask`].
     pub fn events(&mut self) -> io::Result<Vec<String>> {
         self.ask(Kind::GetDomainPath.number(), 0, b"0\0")?;
         let mut events = std::mem::take(&mut self.events);

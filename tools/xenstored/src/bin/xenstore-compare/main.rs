@@ -1,7 +1,8 @@
-//! `xenstore-compare SOCKET SOCKET [SECONDS [SEED]]`: the same random traffic at two daemons, answers and events compared.
+//! `xenstore-compare SOCKET SOCKET [SECONDS [SEED]]`: sends the same random requests to two daemons and compares
+//! responses and events.
 //!
-//! The first is the one to be compared with: Debian's, in one dom0 with ours. What differs for a reason that is written
-//! down is counted by that reason; anything else ends the program, with the seed.
+//! The first daemon is the reference: Debian's, in the same dom0. Differences that have a documented reason are counted
+//! by reason; any other ends the program and prints the seed.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -15,7 +16,7 @@ use client::Client;
 use reasons::Reasons;
 use traffic::Pair;
 
-/// How many steps are made before both stores are compared whole and emptied.
+/// Number of steps before both stores are compared as a whole and emptied.
 const STEPS: u32 = 300;
 
 fn main() -> ExitCode {
@@ -39,11 +40,11 @@ fn main() -> ExitCode {
         seed = seed.wrapping_add(1);
     }
     println!("{steps} requests, all answers equal but for these reasons:");
-    reasons.told().iter().for_each(|(reason, count)| println!("{count:>8} {reason}"));
+    reasons.counts().iter().for_each(|(reason, count)| println!("{count:>8} {reason}"));
     ExitCode::SUCCESS
 }
 
-/// Makes one round of traffic from one seed, on fresh connections.
+/// Runs one round with one seed, on fresh connections.
 fn round(first: &str, second: &str, seed: u64, reasons: &mut Reasons) -> Result<u64, String> {
     let connect = |path: &str| Client::connect(path).map_err(|error| format!("{path}: {error}"));
     let mut pair = Pair::new([connect(first)?, connect(first)?], [connect(second)?, connect(second)?], reasons);

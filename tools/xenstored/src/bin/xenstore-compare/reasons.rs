@@ -1,31 +1,31 @@
-//! Why answers may differ. The same list, for people, stands in `docs/control-plane.md`.
+//! Reasons for which responses may differ. `docs/control-plane.md` has the same list.
 
 use std::collections::BTreeMap;
 
 use xenstore_wire::Kind;
 
-/// The reasons that were met, and how often.
+/// The reasons that occurred, with their counts.
 #[derive(Debug, Default)]
 pub struct Reasons {
     met: BTreeMap<&'static str, u64>,
 }
 
-/// Two transactions that make or look at different things in one directory do not conflict.
+/// Two transactions that create or read different nodes in one directory do not conflict.
 pub const DIRECTORY: &str = "a transaction that is EAGAIN for a child of a node that it did not list";
 
 impl Reasons {
     /// Counts a reason.
-    pub fn meet(&mut self, reason: &'static str) {
+    pub fn count(&mut self, reason: &'static str) {
         let count = self.met.entry(reason).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Gives what was met.
-    pub fn told(&self) -> Vec<(&'static str, u64)> {
+    /// Returns the reasons that occurred, with their counts.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
         self.met.iter().map(|(reason, count)| (*reason, *count)).collect()
     }
 
-    /// Says whether two answers to one request may be as they are.
+    /// Returns whether the difference between two responses to one request has a documented reason, and counts it.
     pub fn allow(&mut self, kind: Option<Kind>, body: &[u8], one: &str, other: &str) -> bool {
         if one == other {
             return true;
@@ -47,12 +47,12 @@ impl Reasons {
             }
             _ => return false,
         };
-        self.meet(reason);
+        self.count(reason);
         true
     }
 }
 
-/// What comes after the generation.
+/// Returns what follows the generation in a response.
 fn tail(answer: &str) -> &str {
     answer.split_once("\\x00").map_or(answer, |(_, tail)| tail)
 }

@@ -1,4 +1,4 @@
-//! Random requests, made at both daemons in the same order.
+//! Random requests, sent to both daemons in the same order.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use xenstore_wire::Kind;
 use crate::client::Client;
 use crate::reasons::{self, Reasons};
 
-/// Dice that fall the same way for the same seed.
+/// A pseudo-random generator, determined by its seed.
 pub struct Dice(u64);
 
 impl Dice {
@@ -15,7 +15,7 @@ impl Dice {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
         // Marsaglia's xorshift.
         self.0 ^= self.0 << 13;
@@ -29,28 +29,28 @@ impl Dice {
     }
 }
 
-/// A request inside a transaction: kind, body.
+/// A request in a transaction: type, body.
 type Request = (Kind, Vec<u8>);
 
-/// A transaction that both daemons have open for one of the connections.
+/// A transaction of one connection that is open at both daemons.
 struct Open {
     numbers: [u32; 2],
-    /// What was asked, with the answers of both.
+    /// Its requests, with the responses of both daemons.
     log: Vec<(Request, [String; 2])>,
 }
 
 /// Two connections to each daemon.
 pub struct Pair<'a> {
-    /// By connection: the two daemons'.
+    /// Indexed by connection, then by daemon.
     clients: [[Client; 2]; 2],
     open: [Option<Open>; 2],
     reasons: &'a mut Reasons,
     pub made: u64,
-    /// What was asked last, for the account of a difference.
+    /// The last request, for the report of a difference.
     last: String,
 }
 
-/// Where all traffic goes, so that it disturbs nobody.
+/// The subtree that all requests use, so that they disturb nothing else.
 const BASE: &str = "/compare";
 
 impl<'a> Pair<'a> {
@@ -59,7 +59,7 @@ impl<'a> Pair<'a> {
         Self { clients: [[a, c], [b, d]], open: [None, None], reasons, made: 0, last: String::new() }
     }
 
-    /// Asks both daemons for the same thing.
+    /// Sends a request to both daemons and returns both responses.
     fn both(&mut self, who: usize, kind: u32, numbers: [u32; 2], body: &[u8]) -> Result<[String; 2], String> {
         self.made = self.made.saturating_add(1);
         self.last = format!("{:?} {} of {who}", Kind::from_number(kind), body.escape_ascii());
@@ -68,7 +68,7 @@ impl<'a> Pair<'a> {
         Ok([one.ask(kind, numbers[0], body).map_err(failed)?, other.ask(kind, numbers[1], body).map_err(failed)?])
     }
 
-    /// Compares two answers.
+    /// Compares two responses.
     fn judge(&mut self, kind: u32, body: &[u8], answers: &[String; 2]) -> Result<(), String> {
         let [one, other] = answers;
         if self.reasons.allow(Kind::from_number(kind), body, one, other) {
@@ -78,7 +78,9 @@ impl<'a> Pair<'a> {
         Err(format!("{asked}: {one:?} and {other:?}; last was {}", self.last))
     }
 
-    /// Makes one step: a request of one connection.
+    /// Makes one step: a random request on one connection.
+    ///
+    /// **Errors:** a difference without a documented reason; a daemon is gone.
     pub fn step(&mut self, dice: &mut Dice) -> Result<(), String> {
         let who = usize::try_from(dice.below(2)).unwrap_or(0);
         let begins = dice.below(12) == 0;
@@ -111,7 +113,7 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    /// Ends a transaction at both. What was read in one that was not committed counts for nothing.
+    /// Ends a transaction at both daemons. Reads of a transaction that was not committed are not compared.
     fn end(&mut self, who: usize, open: &Open, commits: bool) -> Result<(), String> {
         let body: &[u8] = if commits { b"T\0" } else { b"F\0" };
         let answers = self.both(who, Kind::TransactionEnd.number(), open.numbers, body)?;
@@ -125,7 +127,7 @@ impl<'a> Pair<'a> {
             }
             ("error EAGAIN\\x00", "error EAGAIN\\x00") => {}
             ("error EAGAIN\\x00", "OK\\x00") => {
-                self.reasons.meet(reasons::DIRECTORY);
+                self.reasons.count(reasons::DIRECTORY);
                 self.again(who, open)?;
             }
             (one, other) => return Err(format!("the end of a transaction: {one:?} and {other:?}")),
@@ -134,7 +136,7 @@ impl<'a> Pair<'a> {
         self.compare_events()
     }
 
-    /// Does a transaction again at the first daemon, which would not commit it, and compares what it reads now.
+    /// Repeats a transaction at the first daemon, which refused to commit it, and compares what it reads now.
     fn again(&mut self, who: usize, open: &Open) -> Result<(), String> {
         let Some([first, _]) = self.clients.get_mut(who) else { return Err("no such connection".into()) };
         let failed = |error: io::Error| format!("a transaction that is done again: {error}");
@@ -170,7 +172,9 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    /// Gives up what is open, compares both stores below the base, and empties them.
+    /// Aborts open transactions, compares both stores below [`BASE`], and empties them.
+    ///
+    /// **Errors:** a difference; a daemon is gone.
     pub fn finish(&mut self) -> Result<(), String> {
         for who in 0..2 {
             if let Some(open) = self.open.get_mut(who).and_then(Option::take) {
@@ -206,7 +210,7 @@ fn path(dice: &mut Dice) -> String {
     path
 }
 
-/// A request that makes sense in a transaction too.
+/// Returns a request that is also valid in a transaction.
 fn inside(dice: &mut Dice) -> Request {
     let path = path(dice);
     match dice.below(10) {
@@ -220,7 +224,7 @@ fn inside(dice: &mut Dice) -> Request {
     }
 }
 
-/// Any request: mostly such that make sense.
+/// Returns any request, mostly valid ones.
 fn request(dice: &mut Dice) -> (u32, Vec<u8>) {
     let path = path(dice);
     let token = dice.below(3);
