@@ -350,6 +350,30 @@ fn no_page_is_used_after_a_reset_gave_it_back() {
     });
 }
 
+#[test]
+fn an_array_that_grows_during_a_reset_belongs_to_the_former_form_or_to_none() {
+    model(|| {
+        let a = Domain::one();
+        init_control(&a, V0, Gfn(0), 0).unwrap();
+        let port = bind_ipi(&a, V0).unwrap();
+        send(&a, port).unwrap();
+        let grows = a.clone();
+        let thread = thread::spawn(move || expand_array(&grows, Gfn(1)));
+        assert_eq!(reset(&a, ResetStart::Fresh, || false), Ok(Progress::Done));
+        let grown = thread.join().unwrap();
+        assert!(matches!(grown, Ok(()) | Err(Errno::EOPNOTSUPP)), "{grown:?}");
+        for page in &a.home().frames {
+            assert_eq!(page.pins.load(Ordering::Relaxed), 0, "a page was kept past the reset");
+        }
+        a.start_fifo();
+        let port = bind_ipi(&a, V0).unwrap();
+        send(&a, port).unwrap();
+        let mut seen = [0; 4];
+        a.handle(&mut seen);
+        assert_eq!(seen[port.0 as usize], 1, "the former form's event is not in the new one's queue");
+    });
+}
+
 /// A vCPU that polls for `port` as `SCHEDOP_poll` and the vCPU's loop do it: true if it ends up asleep.
 fn poll_and_block(domain: &Domain, port: Port) -> bool {
     poll::begin(domain, V0);

@@ -61,7 +61,7 @@ fn begin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use
             Err(origin) => return Ok(Step::Via(origin)),
         }
     };
-    active.add(wish.write);
+    shape.begin_use(reference, &mut active, wish.write);
     Ok(Step::Done(Pinned { page, offset: active.offset, length: active.length }))
 }
 
@@ -151,7 +151,7 @@ fn attach<W: World>(
     let (offset, length) = (pinned.offset, pinned.length);
     let origin = Some(origin);
     *active = Active { domain: wish.by, mfn, owner, offset, length, part: true, origin, ..Active::UNUSED };
-    active.add(wish.write);
+    shape.begin_use(reference, &mut active, wish.write);
     Ok(())
 }
 
@@ -169,7 +169,7 @@ fn unpin_one<W: World>(world: &W, table: &GrantTable, reference: GrantRef, write
     let shape = table.shape.read();
     let (entry, active) = shape.entry(reference, world.pages())?;
     let mut active = active.lock();
-    let marks = active.remove(write);
+    let marks = shape.end_use(reference, &mut active, write);
     entry.unpin(marks);
     active.origin.filter(|_| !active.is_used())
 }

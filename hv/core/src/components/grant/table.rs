@@ -9,7 +9,9 @@ use crate::settings::GrantBounds;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_abi::grant_entry::{GRANT_ENTRIES_V1_PER_PAGE, GRANT_ENTRIES_V2_PER_PAGE, GRANT_STATUS_PER_PAGE};
+use xen_abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES;
 use xenolith_hal::{DomId, Gfn, GrantRef, Mfn, NestedSpace, PageKind, PageWords};
+use xenolith_sync::atomic::{AtomicU32, Ordering};
 use xenolith_sync::{RwSpinLock, SpinLock, rank};
 
 /// The limits that the toolstack set.
@@ -96,8 +98,15 @@ pub struct Shape {
     entries: Vec<TableFrame>,
     status: Vec<TableFrame>,
     active: Vec<ActiveFrame>,
+    /// How many entries behind the toolstack's are in use: a change of version is refused without a look at each.
+    in_use: AtomicU32,
     /// The frames were released, and there will be no others.
     closed: bool,
+}
+
+/// Returns true unless the entry is one of those that the toolstack fills.
+const fn is_counted(reference: GrantRef) -> bool {
+    reference.0 >= GNTTAB_NR_RESERVED_ENTRIES
 }
 
 /// The table cannot grow: past its limit, or memory is short.
@@ -159,14 +168,28 @@ impl Shape {
         Some((entry, active))
     }
 
-    /// Returns the active grant of every entry, with its reference.
-    pub fn uses(&self) -> impl Iterator<Item = (GrantRef, &SpinLock<Active, rank::GrantMapping>)> {
-        let each = self.version.entries_a_frame() as usize;
-        self.active
-            .iter()
-            .flat_map(move |frame| frame.iter().take(each))
-            .zip(0..)
-            .map(|(active, n)| (GrantRef(n), active))
+    /// Counts a use of a grant, and its entry if that is the first one.
+    pub(super) fn begin_use(&self, reference: GrantRef, active: &mut Active, write: bool) {
+        if !active.is_used() && is_counted(reference) {
+            self.in_use.fetch_add(1, Ordering::Relaxed);
+        }
+        active.add(write);
+    }
+
+    /// Counts a use out; returns the in-use flags that the entry must lose.
+    pub(super) fn end_use(&self, reference: GrantRef, active: &mut Active, write: bool) -> u16 {
+        let was_used = active.is_used();
+        let marks = active.remove(write);
+        if was_used && !active.is_used() && is_counted(reference) {
+            self.in_use.fetch_sub(1, Ordering::Relaxed);
+        }
+        marks
+    }
+
+    /// Returns true if an entry other than the toolstack's is in use. Exact under the write lock: uses begin and end
+    /// under the read lock.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed) != 0
     }
 
     /// Grows the table to `to` frames of entries, and the status words that they need.
@@ -246,7 +269,14 @@ impl GrantTable {
     /// **Errors:** [`CannotGrow`].
     pub fn new(limits: Limits, from: &Source<'_, impl Pages>) -> Result<Self, CannotGrow> {
         let mut shape =
-            Shape { version: Version::V1, entries: Vec::new(), status: Vec::new(), active: Vec::new(), closed: false };
+            Shape {
+                version: Version::V1,
+                entries: Vec::new(),
+                status: Vec::new(),
+                active: Vec::new(),
+                in_use: AtomicU32::new(0),
+                closed: false,
+            };
         shape.grow(1.min(limits.frames), from)?;
         let mappings = SpinLock::new(Maptrack::new(limits.maptrack_frames));
         Ok(Self { limits, shape: RwSpinLock::new(shape), mappings })

@@ -34,8 +34,7 @@ pub fn set_version<W: World>(world: &W, caller: &W::Party, wanted: u32) -> Resul
     if shape.version() == version {
         return Ok(());
     }
-    let first_free = GrantRef(GNTTAB_NR_RESERVED_ENTRIES);
-    if shape.uses().any(|(reference, active)| reference >= first_free && active.lock().is_used()) {
+    if shape.is_in_use() {
         return Err(Errno::EBUSY);
     }
     let from = Source { frames: world.frames(), pages: world.pages(), owner: caller.id() };
