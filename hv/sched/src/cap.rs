@@ -24,7 +24,7 @@ impl Budget {
         match self.next {
             None => (self.left_ns, self.next) = (quota, Some(now.after_ns(CAP_PERIOD_NS))),
             Some(next) if now >= next => {
-                let periods = now.since_ns(next) / CAP_PERIOD_NS + 1;
+                let periods = (now.since_ns(next) / CAP_PERIOD_NS).saturating_add(1);
                 let shares = i64::try_from(periods).unwrap_or(i64::MAX).saturating_mul(quota);
                 self.left_ns = self.left_ns.saturating_add(shares).min(quota);
                 self.next = Some(next.after_ns(periods.saturating_mul(CAP_PERIOD_NS)));

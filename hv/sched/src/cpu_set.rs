@@ -35,6 +35,8 @@ impl<const WORDS: usize> CpuMask<WORDS> {
     pub const NONE: Self = Self([0; WORDS]);
     /// The mask of every CPU that this type can name.
     pub const ALL: Self = Self([u64::MAX; WORDS]);
+    /// Number of CPUs that the mask can hold.
+    const CAPACITY: u32 = BITS * WORDS as u32;
 
     /// Returns the mask of one CPU; the empty mask if its number is past the last that the mask can hold.
     #[must_use]
@@ -48,7 +50,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
     #[must_use]
     pub fn first(count: u32) -> Self {
         let mut set = Self::NONE;
-        for cpu in 0..count.min(BITS * WORDS as u32) {
+        for cpu in 0..count.min(Self::CAPACITY) {
             set.insert(CpuId(cpu));
         }
         set
@@ -123,6 +125,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
     }
 
     /// Iterates over the CPUs in rising order, in time proportional to their number and the number of words.
+    #[expect(clippy::arithmetic_side_effects, reason = "no word is 0 in there, and numbers are below the capacity")]
     pub fn members(&self) -> impl Iterator<Item = CpuId> + use<WORDS> {
         self.0.into_iter().zip(0u32..).flat_map(|(word, index)| {
             let first = (word != 0).then_some(word);
@@ -151,7 +154,7 @@ impl<const WORDS: usize> CpuMask<WORDS> {
 
     /// Iterates over the CPUs in rising order, in time proportional to the capacity of the mask.
     pub fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
-        (0..BITS * WORDS as u32).map(CpuId).filter(|cpu| self.contains(*cpu))
+        (0..Self::CAPACITY).map(CpuId).filter(|cpu| self.contains(*cpu))
     }
 }
 

@@ -106,6 +106,9 @@ impl Settings {
     }
 }
 
+/// Lead, in virtual time, of an entity that enters a run queue with the whole wake bonus: the least that there is.
+const MOST_BEHIND_NS: i64 = -(WAKE_BONUS_NS as i64);
+
 /// A scheduled entity: one vCPU. `K` is the core's key for it, which the policy never looks at.
 ///
 /// Not `Clone`: the owner of the value is the only one that may run the vCPU.
@@ -151,6 +154,7 @@ impl<K> Entity<K> {
     }
 
     /// Converts time on a CPU to virtual time.
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 16 in 128, divided by 1 at least")]
     pub(crate) fn to_virtual(&self, ns: u64) -> i64 {
         let scaled = u128::from(ns) * u128::from(WEIGHT_DEFAULT) / u128::from(self.settings.weight.max(1));
         i64::try_from(scaled).unwrap_or(i64::MAX)
@@ -158,6 +162,7 @@ impl<K> Entity<K> {
 
     /// Returns its time slice in nanoseconds; shorter below the default weight, so that it waits less long for the next
     /// one.
+    #[expect(clippy::arithmetic_side_effects, reason = "a constant times a weight of at most the default")]
     pub(crate) fn slice_ns(&self) -> u64 {
         let weight = u64::from(self.settings.weight.min(WEIGHT_DEFAULT));
         (SLICE_NS * weight / u64::from(WEIGHT_DEFAULT)).max(RATELIMIT_NS)
@@ -167,7 +172,7 @@ impl<K> Entity<K> {
     /// that it was away; a lag is kept up to [`WAKE_BONUS_NS`].
     pub(crate) fn enter(&mut self, floor: i64, now: Time) {
         let away = i64::try_from(now.since_ns(self.left)).unwrap_or(i64::MAX);
-        let ahead = self.virtual_ns.saturating_sub(away).max(-(WAKE_BONUS_NS as i64));
+        let ahead = self.virtual_ns.saturating_sub(away).max(MOST_BEHIND_NS);
         self.virtual_ns = floor.saturating_add(ahead);
     }
 

@@ -146,7 +146,7 @@ impl Policy for Null {
         if self.listed.join(&mut self.units, id).is_err() {
             return self.units.take(id).map_or(Ok(Placed::Well), Err);
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.list(id);
         self.fill();
         if self.owner == Some(id) && self.standing(id) == Some(Standing::Waiting) {

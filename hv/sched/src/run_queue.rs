@@ -264,7 +264,7 @@ impl<K: PartialEq> RunQueue<K> {
                 None => entity.budget = crate::cap::Budget::new(),
             }
             if entity.settings().quota_ns().is_some() && entity.budget.is_spent() {
-                index += 1;
+                index = index.wrapping_add(1);
                 continue;
             }
             let mut entity = self.parked.swap_remove(index);

@@ -46,6 +46,7 @@ impl Account {
     }
 
     /// Converts time on a CPU to virtual time.
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 64 bits in 128")]
     pub(super) fn to_virtual(&self, ns: u64) -> u64 {
         u64::try_from((u128::from(ns) * u128::from(self.rate)) >> FRACTION).unwrap_or(u64::MAX)
     }
@@ -59,11 +60,13 @@ impl Account {
     }
 
     /// Returns its part of the queue's migration debt, in virtual nanoseconds times its weight.
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 64 bits in 128")]
     pub(super) fn debt(&self) -> u128 {
         u128::from(self.debt_until_ns.saturating_sub(self.virtual_ns)) * u128::from(self.weight())
     }
 
     /// Returns its time slice in nanoseconds; shorter for a small weight, so that it waits less long for the next one.
+    #[expect(clippy::arithmetic_side_effects, reason = "a constant times a weight of at most the default")]
     pub(super) fn slice_ns(&self) -> u64 {
         let weight = self.weight().min(u64::from(WEIGHT_DEFAULT));
         (SLICE_NS * weight / u64::from(WEIGHT_DEFAULT)).max(RATELIMIT_NS)
@@ -82,7 +85,7 @@ impl Account {
         if self.allowance_ns > 0 {
             return Ok(());
         }
-        let owed = -core::mem::take(&mut self.allowance_ns);
+        let owed = core::mem::take(&mut self.allowance_ns).saturating_neg();
         self.allowance_ns = pot.draw(owed, now)?;
         Ok(())
     }
@@ -100,6 +103,7 @@ impl Account {
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "divided by 1 at least")]
 fn rate(weight: u16) -> u64 {
     (u64::from(WEIGHT_DEFAULT) << FRACTION) / u64::from(weight.max(1))
 }

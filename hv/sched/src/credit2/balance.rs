@@ -35,6 +35,7 @@ impl Load {
 
     /// Returns the moving average of the load at `now`. Load older than one window (`credit2_load_window_shift`) counts
     /// nothing; in between its part falls linearly.
+    #[expect(clippy::arithmetic_side_effects, reason = "both parts together are the window, at most half of 64 bits")]
     pub(super) fn average_at(&self, now: Time, options: &Options) -> u64 {
         let shift = options.load_window_shift.min(63);
         let window = 1u64 << shift;
@@ -62,6 +63,7 @@ fn clock(of: &Hint, now: Time) -> u64 {
 }
 
 /// Converts time to a queue's virtual time by the speed in its hint.
+#[expect(clippy::arithmetic_side_effects, reason = "64 bits by 64 bits in 128")]
 fn virtual_for(hint: &Hint, ns: u64) -> u64 {
     u64::try_from((u128::from(ns) * u128::from(hint.speed)) >> SPEED_BITS).unwrap_or(u64::MAX)
 }
@@ -72,6 +74,7 @@ const SPEED_BITS: u32 = 16;
 impl Credit2 {
     /// Returns the virtual time that the queue publishes: its own, less the debt of units that migrated here and still
     /// have to catch up, spread over `weight`.
+    #[expect(clippy::arithmetic_side_effects, reason = "divided by 1 at least")]
     pub(super) fn clock(&self, weight: u64) -> u64 {
         let debt = if self.debt == 0 { 0 } else { self.debt / u128::from(weight.max(1)) };
         let debt = u64::try_from(debt).unwrap_or(u64::MAX);
@@ -104,6 +107,7 @@ impl Credit2 {
 
     /// Returns how fast the queue's virtual time advances, with [`SPEED_BITS`] fractional bits: by the sum of the
     /// weights while units wait, otherwise by the fastest running unit.
+    #[expect(clippy::arithmetic_side_effects, reason = "divided by 1 at least")]
     pub(super) fn speed(&self, cpus: u32, weight: u64) -> u64 {
         if self.ready.waiting() > 0 {
             let own = u64::from(WEIGHT_DEFAULT).saturating_mul(u64::from(cpus)) << SPEED_BITS;

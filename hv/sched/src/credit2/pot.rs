@@ -35,19 +35,22 @@ impl Pot {
         self.cap_percent
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 32 bits in 128")]
     fn quota(&self) -> i64 {
         let quota = u128::from(self.period_ns) * u128::from(self.cap_percent()) / 100;
         i64::try_from(quota).unwrap_or(i64::MAX)
     }
 
     /// Replenishes the budget if a period has ended.
+    #[expect(clippy::arithmetic_side_effects, reason = "a period is no 0, and the time of the next one has come")]
     fn refill(&self, now: Time) {
         let next = self.next.load(Ordering::Acquire);
         if now.0 < next {
             return;
         }
         // The first fill starts the periods.
-        let (start, periods) = if next == 0 { (now.0, 1) } else { (next, (now.0 - next) / self.period_ns + 1) };
+        let (start, periods) =
+            if next == 0 { (now.0, 1) } else { (next, ((now.0 - next) / self.period_ns).saturating_add(1)) };
         let then = start.saturating_add(periods.saturating_mul(self.period_ns));
         // Of the CPUs that see the replenishment due, one does it; the others find it done.
         if self.next.compare_exchange(next, then, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -61,6 +64,7 @@ impl Pot {
     /// it is paid first.
     ///
     /// **Errors:** the budget is used up; the time of the next replenishment.
+    #[expect(clippy::arithmetic_side_effects, reason = "a quota is divided by 1 unit at least")]
     pub fn draw(&self, owed: i64, now: Time) -> Result<i64, Time> {
         self.refill(now);
         let portion = (self.quota() / i64::from(self.units)).max(LEAST_DRAW_NS);

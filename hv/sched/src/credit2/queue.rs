@@ -98,7 +98,7 @@ impl Policy for Credit2 {
                 None => Ok(Placed::Well),
             };
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let spare = !self.seats.free().is_empty();
         let (clock, brought) = (self.virtual_ns.saturating_add(self.offset_ns), self.units.get(id));
         if let Some(ahead) = brought.map(|unit| unit.account.virtual_ns.saturating_sub(clock))
@@ -251,7 +251,7 @@ impl Credit2 {
         let Some(unit) = seat.current.and_then(|id| self.units.get_mut(id)) else { return };
         let owed = unit.account.debt();
         unit.account.charge(ran);
-        self.debt = self.debt.saturating_sub(owed - unit.account.debt().min(owed));
+        self.debt = self.debt.saturating_sub(owed.saturating_sub(unit.account.debt()));
         if self.ready.waiting() == 0 {
             // No unit waits, so the running one is at no other's expense.
             self.virtual_ns = self.virtual_ns.max(unit.account.virtual_ns);

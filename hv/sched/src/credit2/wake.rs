@@ -121,12 +121,11 @@ impl Credit2 {
 
     /// Finds CPUs for the first waiting unit of each affinity class.
     pub(super) fn place_waiting(&mut self, now: Time, asks: &mut Cpus) {
-        let mut index = 0;
-        while let Some(first) = self.ready.first_of_class(&self.units, index) {
+        for index in 0usize.. {
+            let Some(first) = self.ready.first_of_class(&self.units, index) else { break };
             if let Some((_, id)) = first {
                 let _ = self.find_cpu(id, now, asks);
             }
-            index += 1;
         }
     }
 

@@ -44,14 +44,15 @@ impl Classes {
         let index = match free {
             Some(index) => index,
             None => {
+                let new = self.classes.len();
                 self.classes.try_reserve(1)?;
                 self.classes.push(Class { hard: Cpus::NONE, heap: Heap::default(), members: 0 });
-                self.classes.len() - 1
+                new
             }
         };
         if let Some(class) = self.classes.get_mut(index) {
             class.hard = unit.affinity.hard;
-            class.members += 1;
+            class.members = class.members.saturating_add(1);
         }
         unit.class = u32::try_from(index).unwrap_or(u32::MAX);
         Ok(())
@@ -93,7 +94,7 @@ impl Classes {
         let class = units.get(id).map(|unit| unit.class as usize);
         if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {
             class.heap.insert(units, id, order);
-            self.waiting += 1;
+            self.waiting = self.waiting.saturating_add(1);
         }
     }
 

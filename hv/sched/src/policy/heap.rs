@@ -128,7 +128,7 @@ fn restore_leftist<W: Which, A>(units: &mut Units<A>, id: UnitId) -> bool {
     if left < right {
         (own.left, own.right) = (links.right, links.left);
     }
-    own.rank = left.min(right) + 1;
+    own.rank = left.min(right).saturating_add(1);
     own.rank != links.rank
 }
 

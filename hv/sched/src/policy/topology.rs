@@ -89,7 +89,7 @@ impl Topology {
                 together = Cpus::only(cpu);
             }
             left = left.without(&together);
-            let room = |group: &Cpus| (group.count() + together.count()) as usize <= most;
+            let room = |group: &Cpus| group.count().saturating_add(together.count()) as usize <= most;
             match groups.iter_mut().find(|(of, group)| *of == mark && room(group)) {
                 Some((_, group)) => *group = group.union(&together),
                 None => groups.push((mark, together)),

@@ -71,7 +71,7 @@ impl View {
     ///
     /// **Errors:** memory is short.
     pub fn new(groups: &[Cpus]) -> Result<Self, TryReserveError> {
-        let cpus = groups.iter().flat_map(Cpus::members).max().map_or(0, |last| last.index() + 1);
+        let cpus = groups.iter().flat_map(Cpus::members).max().map_or(0, |last| last.index().saturating_add(1));
         let (mut queue_of, mut boards) = (Vec::new(), Vec::new());
         queue_of.try_reserve(cpus)?;
         queue_of.resize(cpus, QueueId(u32::MAX));

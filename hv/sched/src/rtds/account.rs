@@ -84,9 +84,10 @@ impl Account {
     }
 
     /// Starts the next period, because the current one ends while the unit is runnable.
+    #[expect(clippy::arithmetic_side_effects, reason = "a period is bounded from below")]
     pub(super) fn next_period(&mut self, now: Time) {
         let over = now.since_ns(self.deadline) / self.parameters.period_ns;
-        self.deadline = self.deadline.after_ns((over + 1).saturating_mul(self.parameters.period_ns));
+        self.deadline = self.deadline.after_ns(over.saturating_add(1).saturating_mul(self.parameters.period_ns));
         self.renew(true);
     }
 

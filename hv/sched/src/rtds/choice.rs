@@ -8,7 +8,7 @@ use crate::policy::{Decision, Next, Order, Placed, Standing, UnitId};
 
 /// Reverses a sort key, for the heap of running units: the one with the latest deadline is preempted first.
 const fn reversed(order: Order) -> Order {
-    (u64::MAX - order.0, u64::MAX - order.1)
+    (!order.0, !order.1)
 }
 
 impl Rtds {

@@ -76,7 +76,7 @@ impl Policy for Rtds {
         if self.ready.join(&mut self.units, id).is_err() {
             return self.units.take(id).map_or(Ok(Placed::Well), Err);
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let Some(unit) = self.units.get_mut(id) else { return Ok(Placed::Well) };
         match unit.standing {
             Standing::Waiting | Standing::Parked => {

@@ -93,7 +93,7 @@ fn place<P: Pool>(pool: &P, unit: &UnitOf<P>) -> Option<QueueId> {
             return None;
         }
         let hint = view.hint(queue);
-        let each = |of: u64| of.saturating_mul(1024) / u64::from(hint.cpus.max(1));
+        let each = |of: u64| of.saturating_mul(1024).checked_div(u64::from(hint.cpus)).unwrap_or(u64::MAX);
         let loved = cpus.intersects(&preferred);
         let free = cpus.intersection(&free);
         let rank = (!free.intersects(&preferred), free.is_empty(), !loved);

@@ -47,8 +47,9 @@ pub(super) fn balance<P: Pool>(pool: &P, queue: QueueId, now: Time) {
     let Some(slack) = pool.with(queue, |policy| policy.slack()) else { return };
     // Another part of the queues each time: the clock's digits, well mixed, are as good as dice.
     let dice = (now.0.wrapping_add(u64::from(queue.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
-    let turn = if count > LOOKED_AT { dice % count } else { 0 };
-    let others = (0..count.min(LOOKED_AT)).map(|step| QueueId((turn + step) % count)).filter(|other| *other != queue);
+    let turn = if count > LOOKED_AT { dice.checked_rem(count).unwrap_or(0) } else { 0 };
+    let looked_at = (0..count.min(LOOKED_AT)).filter_map(|step| turn.wrapping_add(step).checked_rem(count));
+    let others = looked_at.map(QueueId).filter(|other| *other != queue);
     let gain = |to: &QueueId| P::Policy::gain(&own, &view.hint(*to), slack, now);
     let Some(target) = others.filter(|other| gain(other) > 0).max_by_key(gain) else { return };
     let hint = view.hint(target);
