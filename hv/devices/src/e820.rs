@@ -5,6 +5,13 @@ use alloc::vec::Vec;
 use xen_abi::memory_map::{E820_ACPI, E820_RAM, E820_UNUSABLE, MemmapEntry};
 use xenolith_hal::{Gpa, PAGE_SIZE};
 
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
+
+/// Rounds down to whole pages.
+const fn whole_pages(bytes: u64) -> u64 {
+    bytes & !(PAGE_BYTES - 1)
+}
+
 /// One range: from `start` up to but not including `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
@@ -84,7 +91,6 @@ impl MemoryMap {
     /// keeps what lies in `owned`, in whole pages. The rest is unusable, not a hole, so that no device is put there.
     #[must_use]
     pub fn for_dom0(machine: &Self, owned: impl Fn(&Range) -> Vec<Range>) -> Self {
-        let page = PAGE_SIZE as u64;
         let mut map = Self::default();
         for range in &machine.ranges {
             if range.kind != E820_RAM {
@@ -93,8 +99,8 @@ impl MemoryMap {
             }
             map.set(Range { kind: E820_UNUSABLE, ..*range });
             for part in owned(range) {
-                let start = part.start.max(range.start).0.checked_next_multiple_of(page);
-                let end = part.end.min(range.end).0 / page * page;
+                let start = part.start.max(range.start).0.checked_next_multiple_of(PAGE_BYTES);
+                let end = whole_pages(part.end.min(range.end).0);
                 if let Some(start) = start {
                     map.set(Range { start: Gpa(start), end: Gpa(end), kind: E820_RAM });
                 }
@@ -110,7 +116,7 @@ impl MemoryMap {
         let left = core::cell::Cell::new(bytes);
         Self::for_dom0(machine, |range| {
             let take = range.bytes().min(left.get());
-            left.set(left.get() - take);
+            left.set(left.get().saturating_sub(take));
             let end = Gpa(range.start.0.saturating_add(take));
             alloc::vec![Range { end, ..*range }]
         })
@@ -119,11 +125,10 @@ impl MemoryMap {
     /// Reserves room for `bytes` of ACPI tables, in whole pages, as high as possible below `limit`, in RAM that the
     /// domain does not have. None if there is no room.
     pub fn reserve_for_tables(&mut self, bytes: u64, limit: Gpa) -> Option<Gpa> {
-        let page = PAGE_SIZE as u64;
-        let bytes = bytes.checked_next_multiple_of(page).filter(|bytes| *bytes != 0)?;
+        let bytes = bytes.checked_next_multiple_of(PAGE_BYTES).filter(|bytes| *bytes != 0)?;
         let free = self.ranges.iter().rev().filter(|range| range.kind == E820_UNUSABLE);
         let start = free.into_iter().find_map(|range| {
-            let end = range.end.min(limit).0 / page * page;
+            let end = whole_pages(range.end.min(limit).0);
             end.checked_sub(bytes).filter(|start| *start >= range.start.0)
         })?;
         let end = Gpa(start.saturating_add(bytes));

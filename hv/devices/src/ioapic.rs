@@ -135,7 +135,7 @@ impl IoApic {
     }
 
     fn read_register(&self) -> u32 {
-        let last_pin = (self.pins.len() - 1) as u32;
+        let last_pin = self.pins.len().saturating_sub(1) as u32;
         let version = if self.has_end_register { VERSION_WITH_END } else { VERSION };
         match self.index {
             REGISTER_ID | REGISTER_ARBITRATION => u32::from(self.id & 0xf) << 24,

@@ -23,6 +23,7 @@ impl TscScale {
     ///
     /// The multiplier is rounded down, so a guest never runs ahead of the time that the next reading will give it.
     #[must_use]
+    #[expect(clippy::arithmetic_side_effects, reason = "a rate of 1 to 2^42 ticks, shifted by at most 20")]
     pub fn from_khz(tsc_khz: u32) -> Self {
         let ticks_per_second = u64::from(tsc_khz.max(1)) * 1000;
         // Scaled until it lies above 10^9 and not above twice that: the multiplier is then below 2^32 and uses all
@@ -47,6 +48,7 @@ impl TscScale {
 
     /// Returns the nanoseconds that a guest computes from a difference of its counter.
     #[must_use]
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 32 in 128")]
     pub fn to_ns(self, ticks: u64) -> u64 {
         let amount = u32::from(self.shift.unsigned_abs());
         let shifted = if self.shift >= 0 {
@@ -79,23 +81,26 @@ pub fn time_info(base: TimeBase, tsc_offset: u64, flags: PvclockFlags) -> VcpuTi
 /// count as 1970.
 #[must_use]
 pub fn wall_clock_at_zero(date: WallClock, now: Time) -> WallClock {
-    let ns = u128::from(date.seconds) * u128::from(NS_PER_SECOND) + u128::from(date.nanoseconds);
-    from_ns(ns.saturating_sub(u128::from(now.0)))
+    from_ns(to_ns(date).saturating_sub(u128::from(now.0)))
 }
 
 /// Returns date and time at `now`, from those at system time 0.
 #[must_use]
 pub fn wall_clock_at(zero: WallClock, now: Time) -> WallClock {
-    let ns = u128::from(zero.seconds) * u128::from(NS_PER_SECOND) + u128::from(zero.nanoseconds);
-    from_ns(ns + u128::from(now.0))
+    from_ns(to_ns(zero).saturating_add(u128::from(now.0)))
+}
+
+#[expect(clippy::arithmetic_side_effects, reason = "64 bits by 30, and 32 more, in 128")]
+fn to_ns(date: WallClock) -> u128 {
+    u128::from(date.seconds) * u128::from(NS_PER_SECOND) + u128::from(date.nanoseconds)
 }
 
 fn from_ns(ns: u128) -> WallClock {
-    let second = u128::from(NS_PER_SECOND);
+    const SECOND: u128 = NS_PER_SECOND as u128;
     WallClock {
-        seconds: u64::try_from(ns / second).unwrap_or(u64::MAX),
+        seconds: u64::try_from(ns / SECOND).unwrap_or(u64::MAX),
         // A remainder of 10^9 fits.
-        nanoseconds: (ns % second) as u32,
+        nanoseconds: (ns % SECOND) as u32,
     }
 }
 

@@ -43,7 +43,8 @@ pub(super) fn leaf(leaf: u32, subleaf: u32, asker: &Asker, limits: [u32; 2]) -> 
     let zero = CpuidRegisters::default();
     let last = match limits {
         [0, _] => LAST,
-        [asked, _] => abi::XEN_CPUID_FIRST_LEAF + asked.clamp(FEWEST, abi::XEN_CPUID_MAX_NUM_LEAVES),
+        // The number fits into the low bits of the leaf, which are 0 in the first one.
+        [asked, _] => abi::XEN_CPUID_FIRST_LEAF | asked.clamp(FEWEST, abi::XEN_CPUID_MAX_NUM_LEAVES),
     };
     if leaf > last {
         return zero;

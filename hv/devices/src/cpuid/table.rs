@@ -10,6 +10,10 @@ const FEATURE: usize = 3;
 const XSTATE: usize = 63;
 const EXTENDED: usize = 0x22;
 const EXTENDED_BASE: u32 = 0x8000_0000;
+/// The last of each kind.
+const LAST_BASIC: u32 = BASIC as u32 - 1;
+const LAST_FEATURE: u32 = FEATURE as u32 - 1;
+const LAST_EXTENDED: u32 = EXTENDED_BASE | (EXTENDED as u32 - 1);
 
 /// Word 6: page tables of five levels (LA57).
 const FIVE_LEVELS: u32 = 1 << 16;
@@ -79,13 +83,12 @@ impl CpuidTable {
     pub(super) fn limit_leaves(&mut self, capabilities: Capabilities) {
         let amd = self.is_amd();
         if let Some(first) = self.basic.first_mut() {
-            first.eax = first.eax.min(BASIC as u32 - 1);
+            first.eax = first.eax.min(LAST_BASIC);
         }
         if let Some(first) = self.extended.first_mut() {
-            let last = EXTENDED_BASE | (EXTENDED as u32 - 1);
             // The leaf that says how LFENCE works is there on CPUs too old to have it.
-            let at_least = if amd && capabilities.lfence_serializing { last } else { 0 };
-            first.eax = first.eax.min(last).max(at_least);
+            let at_least = if amd && capabilities.lfence_serializing { LAST_EXTENDED } else { 0 };
+            first.eax = first.eax.min(LAST_EXTENDED).max(at_least);
         }
     }
 
@@ -140,7 +143,7 @@ impl CpuidTable {
         if let Some(out) = self.slot(EXTENDED_BASE | 8, 0) {
             out.eax = (out.eax & !0xff00) | (out.eax >> 8 & 0xff).min(most) << 8;
         }
-        let last = u32::from(set.word(13) != 0) * 2;
+        let last = if set.word(13) != 0 { 2 } else { 0 };
         if let Some(out) = self.slot(7, 0) {
             out.eax = out.eax.min(if set.word(10) != 0 { last.max(1) } else { last });
         }
@@ -193,7 +196,8 @@ impl CpuidTable {
     pub fn family(&self) -> u32 {
         let signature = self.leaf(1, 0).eax;
         match (signature >> 8) & 0xf {
-            0xf => 0xf + ((signature >> 20) & 0xff),
+            // Two numbers of at most 8 bits.
+            0xf => ((signature >> 20) & 0xff).wrapping_add(0xf),
             family => family,
         }
     }
@@ -206,17 +210,17 @@ impl CpuidTable {
 
     /// Returns the last leaf that is kept and present.
     pub(super) fn last_basic(&self) -> u32 {
-        self.leaf(0, 0).eax.min(BASIC as u32 - 1)
+        self.leaf(0, 0).eax.min(LAST_BASIC)
     }
 
     /// Returns the last subleaf of leaf 7 that is kept and present.
     pub(super) fn last_feature(&self) -> u32 {
-        self.leaf(7, 0).eax.min(FEATURE as u32 - 1)
+        self.leaf(7, 0).eax.min(LAST_FEATURE)
     }
 
     /// Returns the last extended leaf that is kept and present; below the first if there is none.
     pub(super) fn last_extended(&self) -> u32 {
-        self.leaf(EXTENDED_BASE, 0).eax.min(EXTENDED_BASE | (EXTENDED as u32 - 1))
+        self.leaf(EXTENDED_BASE, 0).eax.min(LAST_EXTENDED)
     }
 
     /// Returns whether XSAVE has this component, by XCR0 or by XSS.

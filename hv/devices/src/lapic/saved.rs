@@ -33,18 +33,26 @@ impl Page {
     }
 
     fn set_vectors(&mut self, offset: usize, vectors: &VectorSet) {
-        for (index, word) in vectors.words().iter().enumerate() {
-            self.set(offset + index * 16, *word);
+        for (offset, word) in places(offset).zip(vectors.words()) {
+            self.set(offset, *word);
         }
     }
 
     fn vectors(&self, offset: usize) -> VectorSet {
-        let mut words: [u32; 8] = core::array::from_fn(|index| self.get(offset + index * 16));
+        let mut words = [0; 8];
+        for (offset, word) in places(offset).zip(&mut words) {
+            *word = self.get(offset);
+        }
         // Exceptions are never requested of a local APIC.
         let [first, ..] = &mut words;
         *first &= 0xffff_0000;
         VectorSet::from_words(words)
     }
+}
+
+/// The offsets of consecutive registers.
+fn places(first: usize) -> impl Iterator<Item = usize> {
+    (first..).step_by(16)
 }
 
 /// The LVT entries in the order of their registers, which begin at 0x320.
@@ -90,8 +98,8 @@ impl Lapic {
         page.set_vectors(0x100, &self.in_service);
         page.set_vectors(0x180, &self.trigger_mode);
         page.set_vectors(0x200, &self.request);
-        for (index, entry) in LVTS.into_iter().enumerate() {
-            page.set(LVT_OFFSET + index * 16, self.lvt(entry));
+        for (offset, entry) in places(LVT_OFFSET).zip(LVTS) {
+            page.set(offset, self.lvt(entry));
         }
         (state, HvmHwLapicRegs { data: page.0 })
     }
@@ -128,8 +136,8 @@ impl Lapic {
         lapic.command_low = page.get(0x300) & !COMMAND_PENDING;
         lapic.command_high = page.get(0x310);
         let force = if lapic.is_software_enabled() { 0 } else { LVT_MASKED };
-        for (index, entry) in LVTS.into_iter().enumerate() {
-            lapic.set_lvt(entry, (page.get(LVT_OFFSET + index * 16) & entry.mask()) | force);
+        for (offset, entry) in places(LVT_OFFSET).zip(LVTS) {
+            lapic.set_lvt(entry, (page.get(offset) & entry.mask()) | force);
         }
         let mode = TimerMode::from_lvt(lapic.lvt(Lvt::Timer));
         lapic.timer = Timer::resume(page.get(0x380), page.get(0x390), page.get(0x3e0) & DIVIDE_MASK, now.time, mode);

@@ -27,6 +27,12 @@ impl TimerMode {
     }
 }
 
+/// Returns how long a counter of `khz` takes for these ticks, rounded up.
+fn ns_of_ticks(ticks: u64, khz: u32) -> u64 {
+    let ns = (u128::from(ticks) * 1_000_000).div_ceil(u128::from(khz.max(1)));
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
 /// The counting part; the mode and the mask are in the LVT entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Timer {
@@ -68,7 +74,7 @@ impl Timer {
                 // A periodic timer that had just run down starts over.
                 let left = if left == 0 && matches!(mode, TimerMode::Periodic) { initial_count } else { left };
                 let left = left.min(initial_count);
-                timer.deadline = (left != 0).then(|| now.after_ns(u64::from(left) * timer.count_ns()));
+                timer.deadline = (left != 0).then(|| now.after_ns(timer.counts_ns(left)));
             }
         }
         timer
@@ -79,15 +85,20 @@ impl Timer {
         (self.count_ns() / TICK_NS) as u32
     }
 
-    /// Returns the nanoseconds per count. **Source:** AMD manual volume 2, table 16-3.
+    /// Returns the nanoseconds per count: 10 to 1280. **Source:** AMD manual volume 2, table 16-3.
     const fn count_ns(&self) -> u64 {
         let code = (self.divide & 3) | ((self.divide & 8) >> 1);
-        TICK_NS << if code == 7 { 0 } else { code + 1 }
+        TICK_NS << (code.wrapping_add(1) & 7)
+    }
+
+    /// Returns the nanoseconds that this many counts take.
+    #[expect(clippy::arithmetic_side_effects, reason = "at most 2^32 counts of 1280 ns: far from the end of u64")]
+    const fn counts_ns(&self, counts: u32) -> u64 {
+        counts as u64 * self.count_ns()
     }
 
     const fn period_ns(&self) -> u64 {
-        // At most 2^32 counts of 1280 ns: far from the end of u64.
-        self.initial_count as u64 * self.count_ns()
+        self.counts_ns(self.initial_count)
     }
 
     /// Returns the current count (TMCCT).
@@ -113,10 +124,10 @@ impl Timer {
 
     /// Writes TDCR. The remaining counts take longer or shorter from now on.
     pub(super) fn set_divide(&mut self, divide: u32, now: Time, mode: TimerMode) {
-        let left = u64::from(self.current_count(now, mode));
+        let left = self.current_count(now, mode);
         self.divide = divide;
         if left != 0 {
-            self.deadline = Some(now.after_ns(left * self.count_ns()));
+            self.deadline = Some(now.after_ns(self.counts_ns(left)));
         }
     }
 
@@ -126,9 +137,7 @@ impl Timer {
             return;
         }
         self.tsc_deadline = deadline;
-        let ticks = u128::from(deadline.saturating_sub(now.tsc));
-        let ns = (ticks * 1_000_000).div_ceil(u128::from(now.tsc_khz.max(1)));
-        let due = now.time.after_ns(u64::try_from(ns).unwrap_or(u64::MAX));
+        let due = now.time.after_ns(ns_of_ticks(deadline.saturating_sub(now.tsc), now.tsc_khz));
         self.deadline = (deadline != 0).then_some(due);
     }
 
@@ -147,10 +156,10 @@ impl Timer {
         self.tsc_deadline = 0;
         let period = self.period_ns();
         self.deadline = match mode {
-            TimerMode::Periodic if period != 0 => {
-                let late = now.since_ns(deadline) / period;
-                Some(deadline.after_ns(period.saturating_mul(late.saturating_add(1))))
-            }
+            TimerMode::Periodic => now.since_ns(deadline).checked_div(period).map(|late| {
+                // After the last deadline that is past.
+                deadline.after_ns(period.saturating_mul(late.saturating_add(1)))
+            }),
             _ => None,
         };
         true

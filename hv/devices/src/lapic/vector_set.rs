@@ -51,7 +51,7 @@ impl VectorSet {
     pub fn highest(&self) -> Option<u8> {
         let index = self.used.checked_ilog2()?;
         let within = self.words.get(index as usize)?.checked_ilog2()?;
-        u8::try_from(index * 32 + within).ok()
+        u8::try_from(index << 5 | within).ok()
     }
 }
 

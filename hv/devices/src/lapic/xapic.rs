@@ -8,9 +8,25 @@ use super::{Effect, Lapic};
 /// The page of the registers after reset.
 pub const PAGE: Gpa = Gpa(0xfee0_0000);
 
+/// Returns ones in the bytes that an access covers, the lowest ones.
+const fn covered(bytes: u32) -> u32 {
+    match bytes {
+        0 => 0,
+        1 => 0xff,
+        2 => 0xffff,
+        3 => 0xff_ffff,
+        _ => u32::MAX,
+    }
+}
+
+/// Returns by how many bits an access is shifted from the start of its register.
+const fn shift(offset: u32) -> u32 {
+    (offset & 3) << 3
+}
+
 /// Clears the part of `value` that the access does not cover and shifts it into its place in the register.
 const fn part(value: u32, shift: u32, bytes: u32) -> (u32, u32) {
-    let mask = if bytes >= 4 { u32::MAX } else { (1 << (bytes * 8)) - 1 };
+    let mask = covered(bytes);
     (mask << shift, (value & mask) << shift)
 }
 
@@ -19,13 +35,12 @@ impl Lapic {
     /// where no register is.
     #[must_use]
     pub fn read_page(&self, offset: u32, bytes: u32, now: TimeBase) -> u32 {
-        let (mask, _) = part(0, 0, bytes);
+        let mask = covered(bytes);
         if !self.is_xapic() {
             return mask;
         }
-        let shift = (offset & 3) * 8;
         match Register::at(offset & !3) {
-            Some(register) => (self.read_register(register, now) >> shift) & mask,
+            Some(register) => (self.read_register(register, now) >> shift(offset)) & mask,
             None => 0,
         }
     }
@@ -37,7 +52,7 @@ impl Lapic {
             return Effect::None;
         }
         let Some(register) = Register::at(offset & !3) else { return Effect::None };
-        let (mask, placed) = part(value, (offset & 3) * 8, bytes);
+        let (mask, placed) = part(value, shift(offset), bytes);
         let whole = (self.read_register(register, now) & !mask) | placed;
         match register {
             Register::CommandHigh => self.write_register(register, whole & 0xff00_0000, now),

@@ -26,7 +26,8 @@ pub(super) enum Operation {
     BitComplement,
 }
 
-/// Returns the result and the new flags. Both values and the result are `bytes` wide.
+/// Returns the result and the new flags. Both values and the result are `bytes` wide: 1, 2, 4 or 8.
+#[expect(clippy::arithmetic_side_effects, reason = "the decoder admits these widths alone")]
 pub(super) fn apply(operation: Operation, first: u64, second: u64, bytes: u32, flags: u64) -> (u64, u64) {
     let bits = bytes * 8;
     let mask = super::operand::truncate(u64::MAX, bytes);

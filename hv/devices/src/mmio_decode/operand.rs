@@ -13,6 +13,7 @@ pub(super) enum Source {
 }
 
 /// Returns ones in the lowest `bytes` bytes.
+#[expect(clippy::arithmetic_side_effects, reason = "one bit, shifted by less than 64")]
 const fn mask(bytes: u32) -> u64 {
     if bytes >= 8 { u64::MAX } else { (1 << (bytes * 8)) - 1 }
 }
@@ -22,7 +23,7 @@ pub(super) const fn truncate(value: u64, bytes: u32) -> u64 {
 }
 
 pub(super) const fn sign_extend(value: u64, bytes: u32) -> u64 {
-    let unused = 64 - if bytes >= 8 { 64 } else { bytes * 8 };
+    let unused = 8u32.saturating_sub(bytes) << 3;
     ((value << unused).cast_signed() >> unused).cast_unsigned()
 }
 

@@ -32,6 +32,7 @@ enum Place {
     Absent,
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "from the first register of a range that has it")]
 fn place(msr: u32) -> Option<Place> {
     Some(match msr {
         MCG_CAP => Place::Capabilities,

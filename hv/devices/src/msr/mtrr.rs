@@ -40,6 +40,7 @@ enum Place {
     Variable(usize),
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "from the first register of a range that has it")]
 fn place(msr: u32) -> Option<Place> {
     Some(match msr {
         MTRR_CAP => Place::Capabilities,

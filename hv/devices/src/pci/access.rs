@@ -54,7 +54,8 @@ impl ConfigAccess {
     /// Creates an access; None if it crosses a doubleword, or is not 1, 2 or 4 bytes wide.
     #[must_use]
     pub const fn new(address: PciAddress, register: u16, bytes: u32) -> Option<Self> {
-        let fits = matches!(bytes, 1 | 2 | 4) && (register & 3) as u32 + bytes <= 4 && register < 0x1000;
+        let before_end = 4u32.saturating_sub((register & 3) as u32);
+        let fits = matches!(bytes, 1 | 2 | 4) && bytes <= before_end && register < 0x1000;
         if fits { Some(Self { address, register, bytes }) } else { None }
     }
 
@@ -65,11 +66,15 @@ impl ConfigAccess {
     }
 
     const fn shift(&self) -> u32 {
-        (self.register & 3) as u32 * 8
+        ((self.register & 3) as u32) << 3
     }
 
     const fn mask(&self) -> u32 {
-        if self.bytes >= 4 { u32::MAX } else { (1 << (self.bytes * 8)) - 1 }
+        match self.bytes {
+            1 => 0xff,
+            2 => 0xffff,
+            _ => u32::MAX,
+        }
     }
 
     /// Returns the part of the doubleword that the access reads.

@@ -6,7 +6,9 @@ use super::command::MemoryRange;
 
 /// The number of BARs of a function.
 const COUNT: usize = 6;
+const LAST: usize = COUNT - 1;
 const FIRST: u16 = 0x10;
+const BYTES: u16 = COUNT as u16 * 4;
 
 const IS_PORTS: u32 = 1;
 const IS_64_BIT: u32 = 4;
@@ -51,7 +53,7 @@ impl Bar {
             _ => MEMORY_FLAGS + 1,
         };
         if size.is_power_of_two() && size >= least {
-            Self { kind, size, address: address & !(size - 1) }
+            Self { kind, size, address: address & size.wrapping_neg() }
         } else {
             Self { kind: BarKind::Absent, size: 0, address: 0 }
         }
@@ -102,7 +104,7 @@ impl Bars {
             } else if matches!(bar.kind, BarKind::UpperHalf) {
                 *bar = Bar::default();
             } else if matches!(bar.kind, BarKind::Memory64 { .. }) {
-                upper = index + 1 < COUNT;
+                upper = index < LAST;
                 if !upper {
                     *bar = Bar::default();
                 }
@@ -114,7 +116,7 @@ impl Bars {
     /// Returns the index of the register at an offset of the configuration space.
     const fn index(register: u16) -> Option<usize> {
         match register.checked_sub(FIRST) {
-            Some(offset) if register & 3 == 0 && offset < COUNT as u16 * 4 => Some((offset / 4) as usize),
+            Some(offset) if register & 3 == 0 && offset < BYTES => Some((offset / 4) as usize),
             _ => None,
         }
     }
@@ -146,7 +148,8 @@ impl Bars {
             (_, true) => u64::from(value) << 32 | low,
             (_, false) => high | u64::from(value),
         };
-        bar.address = address & !(bar.size - 1);
+        // The size is a power of two.
+        bar.address = address & bar.size.wrapping_neg();
         if matches!(bar.kind, BarKind::Ports | BarKind::Memory32 { .. }) {
             bar.address &= u64::from(u32::MAX);
         }

@@ -54,14 +54,18 @@ impl Msi {
 
     /// Returns the length of the capability in bytes.
     const fn length(&self) -> u16 {
-        let message = if self.is_64_bit() { 0x10 } else { 0xc };
-        if self.is_maskable() { message + 8 } else { message }
+        match (self.is_64_bit(), self.is_maskable()) {
+            (false, false) => 0xc,
+            (true, false) => 0x10,
+            (false, true) => 0x14,
+            (true, true) => 0x18,
+        }
     }
 
     /// Returns whether a register of the configuration space belongs to the capability.
     #[must_use]
     pub const fn contains(&self, register: u16) -> bool {
-        register >= self.register && register - self.register < self.length()
+        matches!(register.checked_sub(self.register), Some(offset) if offset < self.length())
     }
 
     /// Returns whether the guest enabled it.
@@ -90,18 +94,19 @@ impl Msi {
             return None;
         }
         // A device with several vectors changes the lowest bits of the data.
-        let low = self.vectors() - 1;
-        Message::from_msi(self.address, u32::from(self.data) & !low | vector)
+        let high = self.vectors().wrapping_neg();
+        Message::from_msi(self.address, u32::from(self.data) & high | vector)
     }
 
     /// Writes to the device, in the required order, the registers by which it sends `message` on its one vector, masked
     /// as the guest wants; without a message, by which it sends none. `write` gets the offset in the configuration
     /// space.
     pub fn program(&self, message: Option<MessageAddress>, mut write: impl FnMut(u16, IoSize, u32)) {
-        let at = |place: u16| self.register + 4 * place;
+        let at = |place: u16| self.register.wrapping_add(place << 2);
+        let control = self.register.wrapping_add(2);
         let off = self.control() & !(ENABLE | 7 << MULTIPLE_SHIFT);
         let Some(message) = message else {
-            write(self.register + 2, IoSize::Word, off.into());
+            write(control, IoSize::Word, off.into());
             return;
         };
         let (upper, data, mask) = self.places();
@@ -113,13 +118,18 @@ impl Msi {
         if let Some(mask) = mask {
             write(at(mask), IoSize::Dword, self.mask);
         }
-        write(self.register + 2, IoSize::Word, (off | ENABLE).into());
+        write(control, IoSize::Word, (off | ENABLE).into());
     }
 
     /// Returns the offsets of the fields after the header, in doublewords: upper address, data, mask.
     const fn places(&self) -> (Option<u16>, u16, Option<u16>) {
-        let (upper, data) = if self.is_64_bit() { (Some(2), 3) } else { (None, 2) };
-        (upper, data, if self.is_maskable() { Some(data + 1) } else { None })
+        let (upper, data, mask) = if self.is_64_bit() { (Some(2), 3, 4) } else { (None, 2, 3) };
+        (upper, data, if self.is_maskable() { Some(mask) } else { None })
+    }
+
+    /// Returns which doubleword of the capability a register of the configuration space is.
+    const fn place(&self, register: u16) -> u16 {
+        register.wrapping_sub(self.register) / 4
     }
 
     /// Reads a doubleword of the configuration space; None if it does not belong to the capability.
@@ -129,7 +139,7 @@ impl Msi {
             return None;
         }
         let (upper, data, mask) = self.places();
-        Some(match (register - self.register) / 4 {
+        Some(match self.place(register) {
             0 => {
                 let control = u32::from(self.enabled) | u32::from(self.multiple) << MULTIPLE_SHIFT;
                 self.header | control << 16
@@ -148,7 +158,7 @@ impl Msi {
         let value = access.merge(old, value);
         let before = *self;
         let (upper, data, mask) = self.places();
-        match (access.doubleword() - self.register) / 4 {
+        match self.place(access.doubleword()) {
             0 => {
                 let control = (value >> 16) as u16;
                 self.enabled = control & ENABLE != 0;

@@ -37,7 +37,7 @@ impl MsiX {
     /// masked.
     #[must_use]
     pub fn new(register: u16, header: u32, table: u32, pending: u32) -> Self {
-        let count = (header >> 16 & 0x7ff) as usize + 1;
+        let count = ((header >> 16 & 0x7ff) as usize).saturating_add(1);
         let entry = Entry { address: 0, data: 0, control: ENTRY_MASKED };
         let header = header & !(ENABLE | FUNCTION_MASK);
         Self { register, header, table, pending, enabled: false, masked: false, entries: alloc::vec![entry; count] }
@@ -46,7 +46,7 @@ impl MsiX {
     /// Returns the BAR that holds the table, the table's offset in it, and its size in bytes.
     #[must_use]
     pub fn table_place(&self) -> (usize, u64, u64) {
-        let bytes = self.entries.len() as u64 * u64::from(ENTRY_BYTES);
+        let bytes = (self.entries.len() as u64).saturating_mul(ENTRY_BYTES.into());
         ((self.table & 7) as usize, u64::from(self.table & !7), bytes)
     }
 
@@ -87,7 +87,7 @@ impl MsiX {
     #[must_use]
     pub const fn control(&self) -> (u16, u32) {
         let enable = if self.enabled { ENABLE } else { 0 };
-        (self.register + 2, (enable | if self.masked { FUNCTION_MASK } else { 0 }) >> 16)
+        (self.register.wrapping_add(2), (enable | if self.masked { FUNCTION_MASK } else { 0 }) >> 16)
     }
 
     /// Reads a doubleword of the configuration space; None if it does not belong to the capability.
@@ -123,7 +123,8 @@ impl MsiX {
         let Some(entry) = self.entries.get(index) else { return u64::MAX };
         let words = [entry.address as u32, (entry.address >> 32) as u32, entry.data, entry.control];
         let word = |place: usize| words.get(place).copied().map_or(0, u64::from);
-        if bytes == 8 { word(place + 1) << 32 | word(place) } else { word(place) }
+        // Eight bytes begin at an even place.
+        if bytes == 8 { word(place | 1) << 32 | word(place) } else { word(place) }
     }
 
     /// Writes 4 or 8 bytes of the table; dropped past its end and for other sizes. Returns the entry that changed.
@@ -133,7 +134,7 @@ impl MsiX {
         let before = *entry;
         entry.set(place, value as u32);
         if bytes == 8 {
-            entry.set(place + 1, (value >> 32) as u32);
+            entry.set(place | 1, (value >> 32) as u32);
         }
         (*entry != before).then_some(index)
     }

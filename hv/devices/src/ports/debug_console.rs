@@ -48,7 +48,7 @@ impl DebugConsole {
         }
         if !ends && let Some(place) = self.begun.characters.get_mut(self.begun.length) {
             *place = byte;
-            self.begun.length += 1;
+            self.begun.length = self.begun.length.saturating_add(1);
         }
         (ends || self.begun.length == MOST_CHARACTERS).then(|| core::mem::replace(&mut self.begun, DebugLine::EMPTY))
     }

@@ -97,7 +97,7 @@ impl PortDevices {
                 PortOwner::Rtc => self.rtc.read(at, wall),
                 _ => 0xff,
             };
-            value |= u32::from(byte) << (index * 8);
+            value |= u32::from(byte) << (index << 3);
         }
         value
     }

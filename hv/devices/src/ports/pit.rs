@@ -76,6 +76,7 @@ impl Channel {
     }
 
     /// Returns the 16-bit value of the counter.
+    #[expect(clippy::arithmetic_side_effects, reason = "a reload value is no 0; ticks of nanoseconds are below 2^55")]
     fn count(&self, now: Time) -> u16 {
         let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
         let count = match self.mode {
@@ -87,6 +88,7 @@ impl Channel {
         count as u16
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "a reload value is no 0")]
     fn output(&self, now: Time) -> bool {
         let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
         match self.mode {

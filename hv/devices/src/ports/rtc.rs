@@ -43,6 +43,7 @@ struct Date {
 
 impl Date {
     /// Converts from seconds since 1970. Years run from March here, which puts the leap day at a year's end.
+    #[expect(clippy::arithmetic_side_effects, reason = "no more days than 64 bits of seconds have")]
     fn from_seconds(seconds: i64) -> Self {
         let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
         // Days since 0000-03-01, in cycles of 400 years.
@@ -64,6 +65,7 @@ impl Date {
     }
 
     /// Converts to seconds since 1970. Fields out of range carry into the next larger one.
+    #[expect(clippy::arithmetic_side_effects, reason = "a year of four digits is set, or one of 64 bits of seconds")]
     fn to_seconds(self) -> i64 {
         let month = i64::from(self.month);
         let year = self.year - i64::from(month <= 2);
@@ -79,7 +81,7 @@ impl Date {
     /// Returns the day of the week, 1 for Sunday.
     fn weekday(self) -> u8 {
         // 1970-01-01 was a Thursday.
-        ((self.to_seconds().div_euclid(SECONDS_PER_DAY) + 4).rem_euclid(7) + 1) as u8
+        (self.to_seconds().div_euclid(SECONDS_PER_DAY).saturating_add(4).rem_euclid(7) as u8).saturating_add(1)
     }
 }
 
@@ -176,6 +178,7 @@ impl Rtc {
         self.status_b = value;
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "a hundred times a hundredth, and two digits")]
     fn set_field(&self, date: &mut Date, value: u8) {
         let decoded = self.decode(value);
         match self.index {
@@ -205,6 +208,7 @@ impl Rtc {
         if self.status_b & B_BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "at most 15 times 10 and 15")]
     fn decode(&self, value: u8) -> u8 {
         if self.status_b & B_BINARY != 0 { value } else { (value >> 4) * 10 + (value & 0xf) }
     }
@@ -221,7 +225,7 @@ impl Rtc {
         if self.status_b & B_24_HOURS != 0 {
             return self.decode(value);
         }
-        self.decode(value & !PM) % 12 + if value & PM != 0 { 12 } else { 0 }
+        (self.decode(value & !PM) % 12).saturating_add(if value & PM != 0 { 12 } else { 0 })
     }
 }
 

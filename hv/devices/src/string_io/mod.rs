@@ -56,6 +56,7 @@ pub struct Batch {
 
 impl Batch {
     /// Returns the number of bytes, at most [`MOST_BYTES`].
+    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 3 in 64")]
     #[must_use]
     pub const fn length(&self) -> usize {
         self.elements as usize * self.bytes as usize
@@ -64,6 +65,7 @@ impl Batch {
     /// Returns the parts of the batch in each page that it touches: linear address and number of bytes. The second is empty
     /// unless a single element crosses into the next page.
     #[must_use]
+    #[expect(clippy::arithmetic_side_effects, reason = "a remainder of a page, and a part of the length")]
     pub fn parts(&self) -> [(u64, usize); 2] {
         let here = self.length().min((PAGE_BYTES - self.start % PAGE_BYTES) as usize);
         let next = self.start.wrapping_add(here as u64);
@@ -72,6 +74,7 @@ impl Batch {
     }
 
     /// Returns the offset in the batch of the element that is moved as number `index`.
+    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 3 in 64")]
     #[must_use]
     pub const fn offset(&self, index: u32) -> usize {
         let place = if self.backwards { self.elements.saturating_sub(1).saturating_sub(index) } else { index };
@@ -121,6 +124,7 @@ impl StringIo {
     /// Returns the elements that are moved next; None if there are none: a repetition with a count of 0.
     ///
     /// **Errors:** the exception for an element that the segment does not allow; nothing was moved.
+    #[expect(clippy::arithmetic_side_effects, reason = "an element has 1, 2 or 4 bytes, and there is one at least")]
     pub fn plan(&self, state: &CpuState) -> Result<Option<Batch>, Exception> {
         let registers = &state.registers;
         let count = if self.repeats { address_part(registers.rcx, self.address_bits) } else { 1 };
@@ -168,7 +172,7 @@ impl StringIo {
     /// Returns the linear address of an element at this offset of the segment; None if the segment does not allow it.
     fn linear(&self, offset: u64, state: &CpuState) -> Option<u64> {
         let segment = self.segment(state);
-        let last = offset.checked_add(u64::from(self.bytes) - 1)?;
+        let last = offset.checked_add(u64::from(self.bytes).saturating_sub(1))?;
         if self.code == CodeSize::Bits64 {
             let base = if matches!(self.segment, Register::FS | Register::GS) { segment.base } else { 0 };
             let unused = if state.cr4 & CR4_LA57 != 0 { 64 - 57 } else { 64 - 48 };
