@@ -44,7 +44,7 @@ impl Taken {
                 let bit = (bits != 0).then(|| bits.trailing_zeros())?;
                 bits &= bits.wrapping_sub(1);
                 let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
-                Some((index * 64 + bit as u8, trigger))
+                Some((index << 6 | bit as u8, trigger))
             })
         })
     }

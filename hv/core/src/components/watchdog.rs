@@ -32,9 +32,9 @@ impl Watchdogs {
             if let Some(slot) = slots.get_mut(free) {
                 *slot = Some(deadline);
             }
-            return Ok(free as u64 + 1);
+            return Ok((free as u64).saturating_add(1));
         }
-        let slot = slots.get_mut(id as usize - 1).ok_or(Errno::EINVAL)?;
+        let slot = slots.get_mut((id as usize).saturating_sub(1)).ok_or(Errno::EINVAL)?;
         if slot.is_none() {
             return Err(Errno::EINVAL);
         }

@@ -38,15 +38,17 @@ pub fn place<M: Machine>(
     let tables = &plan.firmware;
     let madt_plan = MadtPlan { vcpus: plan.vcpus, io_apics: tables.io_apics, overrides: tables.overrides };
     let madt = madt(tables.origin, &madt_plan);
-    let listed = tables.passed_on.len() + 1;
-    let room = |bytes: usize| bytes.next_multiple_of(ALIGNMENT) as u64;
+    let listed = tables.passed_on.len().saturating_add(1);
+    let room = |bytes: usize| bytes.checked_next_multiple_of(ALIGNMENT).map(|bytes| bytes as u64);
     // A header and an address for each.
-    let list_bytes = 36 + listed * 8;
+    let list_bytes = listed.saturating_mul(8).saturating_add(36);
     let pointer_bytes = 36;
-    let total = room(madt.len()) + room(list_bytes) + room(pointer_bytes);
+    let rooms = room(madt.len()).zip(room(list_bytes)).zip(room(pointer_bytes));
+    let ((madt_room, list_room), pointer_room) = rooms.ok_or(Dom0Error::DoesNotFit)?;
+    let total = madt_room.saturating_add(list_room).saturating_add(pointer_room);
     let madt_at = layout.take_for_tables(total, LIMIT, E820_ACPI).ok_or(Dom0Error::DoesNotFit)?;
-    let list_at = madt_at.checked_add(room(madt.len())).ok_or(Dom0Error::DoesNotFit)?;
-    let pointer_at = list_at.checked_add(room(list_bytes)).ok_or(Dom0Error::DoesNotFit)?;
+    let list_at = madt_at.checked_add(madt_room).ok_or(Dom0Error::DoesNotFit)?;
+    let pointer_at = list_at.checked_add(list_room).ok_or(Dom0Error::DoesNotFit)?;
     let addresses: Vec<u64> = core::iter::once(madt_at.0).chain(tables.passed_on.iter().copied()).collect();
     write(hv, domain, madt_at, &madt)?;
     write(hv, domain, list_at, &xsdt(tables.origin, &addresses))?;

@@ -48,7 +48,7 @@ impl Layout {
         let page = PAGE_SIZE as u64;
         let bytes = bytes.checked_next_multiple_of(page)?;
         let place = |region: &HostRegion| {
-            let start = (region.end.min(limit) & !(page - 1)).checked_sub(bytes)?;
+            let start = (region.end.min(limit) & page.wrapping_neg()).checked_sub(bytes)?;
             (region.kind == E820_RAM && start >= region.start).then_some(start)
         };
         let (index, start) =
@@ -58,7 +58,8 @@ impl Layout {
         let above = HostRegion { start: end, ..*old };
         old.end = start;
         let parts = [HostRegion { start, end, kind }, above].into_iter().filter(|part| part.start < part.end);
-        self.regions.splice(index + 1..index + 1, parts);
+        let behind = index.saturating_add(1);
+        self.regions.splice(behind..behind, parts);
         self.regions.retain(|region| region.start < region.end);
         Some(Gpa(start))
     }
@@ -117,6 +118,7 @@ fn replace<M: Machine>(memory: &Memory<'_, M, M::Space>, gfn: Gfn) -> Result<(),
     memory.edit(|editor| editor.map(gfn, Mapping { mfn, order, rights: Rights::ALL, kind: PageKind::Ram }))
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "frames of a region, up to its end")]
 fn fill<M: Machine>(
     frames: &Frames,
     memory: &Memory<'_, M, M::Space>,

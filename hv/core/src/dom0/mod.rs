@@ -114,7 +114,7 @@ const HIGHEST_PORT: u32 = i32::MAX as u32;
 /// Returns the pages of page tables: enough for all of dom0's memory in 4 KiB pages, and as much again for what it maps
 /// of other domains; all of it once for CPUs and once for devices.
 const fn pool_pages(pages: u64) -> u32 {
-    let tables = pages / 128 + 2048;
+    let tables = (pages / 128).saturating_add(2048);
     if tables > u32::MAX as u64 { u32::MAX } else { tables as u32 }
 }
 
@@ -253,7 +253,7 @@ fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, kernel: &Kernel<'_>)
             let part = left.min(PAGE_SIZE as u64);
             write(hv, domain, at, ZEROS.get(..part as usize).unwrap_or(&[]))?;
             at = at.checked_add(part).ok_or(Dom0Error::DoesNotFit)?;
-            left -= part;
+            left = left.saturating_sub(part);
         }
     }
     Ok(())

@@ -59,14 +59,15 @@ pub fn place<M: Machine>(
         size_of::<HvmStartInfo>(),
         size_of::<HvmModlistEntry>(),
         map.as_bytes().len(),
-        plan.command_line.len() + 1,
+        plan.command_line.len().saturating_add(1),
     ];
-    let total = sizes.iter().map(|size| size.next_multiple_of(8)).sum::<usize>() + PAGE_SIZE;
+    let sum = |sum: usize, size: &usize| sum.checked_add(size.checked_next_multiple_of(8)?);
+    let total = sizes.iter().try_fold(PAGE_SIZE, sum).ok_or(Dom0Error::DoesNotFit)?;
     let mut at = room(layout, kernel, total as u64).ok_or(Dom0Error::DoesNotFit)?.0;
     let mut put = |bytes: &[u8]| -> Result<u64, Dom0Error> {
         let here = at;
         write(hv, domain, Gpa(here), bytes)?;
-        at += bytes.len().next_multiple_of(8) as u64;
+        at = at.saturating_add(bytes.len() as u64).next_multiple_of(8);
         Ok(here)
     };
     let ramdisk_at = put(ramdisk)?;

@@ -60,7 +60,7 @@ fn read<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut done: u64 = 0;
     while done < u64::from(wanted) {
         let mut buffer = [0; CHUNK];
-        let part = (u64::from(wanted) - done).min(CHUNK as u64) as usize;
+        let part = u64::from(wanted).saturating_sub(done).min(CHUNK as u64) as usize;
         let got = call.hv.machine.console_read(buffer.get_mut(..part).ok_or(Errno::EFAULT)?);
         let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
         call.memory().write_bytes(to.address.checked_add(done).ok_or(Errno::EFAULT)?, bytes)?;

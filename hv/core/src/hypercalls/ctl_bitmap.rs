@@ -56,7 +56,7 @@ pub fn write_set<M: Machine>(
         let step = left.min(SET_BYTES);
         memory.write_bytes(at.address, part.get(..step).unwrap_or(&[]))?;
         at = at.checked_add(step as u64).ok_or(Errno::EFAULT)?;
-        left -= step;
+        left = left.saturating_sub(step);
         part = &zeros;
     }
     Ok(())

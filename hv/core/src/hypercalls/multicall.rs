@@ -40,7 +40,7 @@ pub fn multicall<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         }
         call.memory().write(at, &entry)?;
         at = call.memory().element(at, 1)?;
-        left -= 1;
+        left = left.wrapping_sub(1);
     }
     Ok(Outcome::OK)
 }

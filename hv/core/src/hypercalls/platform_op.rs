@@ -74,7 +74,7 @@ fn cpu_version<M: Machine>(machine: &M, asked: XenpfPcpuVersion) -> XenpfPcpuVer
             *to = *from;
         }
         let (family, model) = (signature >> 8 & 0xf, signature >> 4 & 0xf);
-        version.family = if family == 0xf { family + (signature >> 20 & 0xff) } else { family };
+        version.family = if family == 0xf { family.wrapping_add(signature >> 20 & 0xff) } else { family };
         version.model = if matches!(family, 0x6 | 0xf) { model | (signature >> 12 & 0xf0) } else { model };
         version.stepping = signature & 0xf;
     }
@@ -146,7 +146,7 @@ fn resource_op<M: Machine>(call: &Call<'_, M>, asked: XenpfResourceOp) -> Answer
     if allowed > 0 && asked.cpu as usize >= call.hv.machine.cpu_count() {
         return Err(Errno::ENODEV);
     }
-    let mut done = 0;
+    let mut done = 0u64;
     for (entry, index) in entries.iter_mut().zip(0..) {
         let outcome = may_access(entry).and_then(|()| access_register(call, entry));
         entry.cmd = outcome.map_or_else(|errno| errno.as_return() as u32, |()| 0);
@@ -154,7 +154,7 @@ fn resource_op<M: Machine>(call: &Call<'_, M>, asked: XenpfResourceOp) -> Answer
         if outcome.is_err() {
             break;
         }
-        done += 1;
+        done = done.saturating_add(1);
     }
     Ok(Outcome::Done(done))
 }

@@ -44,7 +44,7 @@ fn yield_cpu<M: Machine>(_: &mut Call<'_, M>) -> Answer {
 /// Implements `SCHEDOP_block`: enables events and blocks.
 fn block<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if let Some((page, offset)) = call.vcpu.info(&call.hv.machine) {
-        let _ = page.store_u8(offset + VCPU_INFO_UPCALL_MASK, 0);
+        let _ = page.store_u8(offset.wrapping_add(VCPU_INFO_UPCALL_MASK), 0);
     }
     Ok(Outcome::Block(0))
 }

@@ -52,7 +52,7 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, pool: &
     let vcpu = Vcpu::new(id, core, hv.scheduler.place(), hv.machine.now());
     let number = id.0 as usize;
     if number < XEN_LEGACY_MAX_VCPUS {
-        vcpu.set_info_place(plan.shared_info, number * VCPU_INFO_SIZE);
+        vcpu.set_info_place(plan.shared_info, number.saturating_mul(VCPU_INFO_SIZE));
     }
     Some(vcpu)
 }

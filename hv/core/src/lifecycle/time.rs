@@ -85,12 +85,13 @@ pub fn clock<M: Machine>(hv: &Hypervisor<M>, tsc_offset: i64) -> VcpuTimeInfo {
 /// Writes what the guest needs to compute the time from its time stamp counter; see [`clock`].
 pub fn update_clock<M: Machine>(hv: &Hypervisor<M>, vcpu: &Vcpu<M>, tsc_offset: i64) {
     if let Some((page, offset)) = vcpu.info(&hv.machine) {
-        let _ = write_clock(&clock(hv, tsc_offset), page, offset + VCPU_INFO_TIME);
+        let _ = write_clock(&clock(hv, tsc_offset), page, offset.wrapping_add(VCPU_INFO_TIME));
     }
 }
 
 /// Writes the clock; the version is odd while the rest changes (a sequence lock). What the guest writes there meanwhile
 /// harms only itself.
+#[expect(clippy::arithmetic_side_effects, reason = "a vCPU's information lies in a page: its offset is that of a byte")]
 fn write_clock(clock: &VcpuTimeInfo, page: &PageWords, at: usize) -> Option<()> {
     let version = page.load_u32(at + TIME_VERSION)? | 1;
     page.store_u32(at + TIME_VERSION, version)?;

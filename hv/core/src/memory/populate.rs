@@ -66,10 +66,11 @@ const PART: u64 = PageOrder::SIZE_2M.pages();
 
 /// Splits a run of pages into parts: the offset of each, and how many pages it has.
 fn parts(count: u64) -> impl Iterator<Item = (u64, u64)> {
-    (0..count.div_ceil(PART)).map(move |part| (part * PART, (count - part * PART).min(PART)))
+    (0..count).step_by(PART as usize).map(move |start| (start, count.saturating_sub(start).min(PART)))
 }
 
 /// Maps pages at an extent: as one page if nothing is mapped there, else part by part.
+#[expect(clippy::arithmetic_side_effects, reason = "pages of a run, whose end was checked first")]
 fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, first: Mfn) -> Result<(), Errno> {
     let Extent { gfn, order } = extent;
     let count = order.pages();
@@ -100,6 +101,7 @@ fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, 
 }
 
 /// Unmaps what was mapped a moment ago, as far as it is still mapped there; needs no further table.
+#[expect(clippy::arithmetic_side_effects, reason = "pages of a run that was mapped")]
 fn take_out<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, gfn: Gfn, first: Mfn, count: u64) {
     for (start, pages) in parts(count) {
         memory.edit(|editor| {
@@ -114,6 +116,10 @@ fn take_out<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, gfn: Gfn, first
 }
 
 /// Maps at most 512 pages in the largest pages that fit; all of them or none.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "pages of a run whose end was checked, and no piece is longer than what is left"
+)]
 fn map_part<P: Pages, S: NestedSpace>(
     editor: &mut Editor<'_, '_, P, S>,
     first_gfn: Gfn,
@@ -143,6 +149,7 @@ fn piece(gfn: Gfn, mfn: Mfn, left: u64) -> PageOrder {
     if fits { large } else { PageOrder::SIZE_4K }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "pages of a run whose end was checked")]
 fn map_piece<P: Pages, S: NestedSpace>(
     editor: &mut Editor<'_, '_, P, S>,
     gfn: Gfn,

@@ -24,10 +24,10 @@ impl KeptCpuid {
     }
 
     fn last(&self) -> (&Self, u32) {
-        let (mut at, mut depth) = (self, 0);
+        let (mut at, mut depth) = (self, 0u32);
         while let Some(next) = at.next.get().and_then(|next| next.first()) {
             at = next;
-            depth += 1;
+            depth = depth.wrapping_add(1);
         }
         (at, depth)
     }

@@ -87,6 +87,7 @@ impl<M: Machine> Registers<'_, M> {
     }
 
     fn bars(&self, count: usize) -> Bars {
+        let last = count.saturating_sub(1);
         let mut found = [Bar::default(); BARS];
         let mut upper = false;
         for (index, register) in (0..count).zip((FIRST_BAR..).step_by(4)) {
@@ -100,9 +101,9 @@ impl<M: Machine> Registers<'_, M> {
             } else if value & 1 != 0 {
                 // A device may leave the upper half of a port's address out.
                 (BarKind::Ports, u64::from((!(ones & !3 | 0xffff_0000)).wrapping_add(1)), u64::from(value & !3))
-            } else if value & 6 == 4 && index + 1 < count {
+            } else if value & 6 == 4 && index < last {
                 upper = true;
-                let (high, high_ones) = self.probe(register + 4);
+                let (high, high_ones) = self.probe(register.saturating_add(4));
                 let ones = u64::from(high_ones) << 32 | u64::from(ones & !0xf);
                 let address = u64::from(high) << 32 | u64::from(value & !0xf);
                 (BarKind::Memory64 { prefetchable }, (!ones).wrapping_add(1), address)
@@ -185,7 +186,8 @@ impl Function {
     /// Returns the memory windows of the function, by number of the window.
     pub(super) fn windows(&self) -> impl Iterator<Item = (usize, MemoryRange)> + '_ {
         let rom = self.rom.filter(|rom| rom.value & ROM_ENABLE != 0).map(|rom| {
-            let start = Gpa(u64::from(rom.value & ROM_ADDRESS & !(rom.size - 1)));
+            // The size is a power of two.
+            let start = Gpa(u64::from(rom.value & ROM_ADDRESS & rom.size.wrapping_neg()));
             (ROM_WINDOW, MemoryRange { start, bytes: rom.size.into() })
         });
         self.bars.memory().chain(rom).filter(|_| self.memory_on)
@@ -241,7 +243,7 @@ impl Function {
             rom.value = access.merge(rom.value, value);
             return true;
         }
-        let last = FIRST_BAR.saturating_add(4 * self.bar_count as u16);
+        let last = FIRST_BAR.saturating_add((self.bar_count as u16) << 2);
         if !(FIRST_BAR..last).contains(&register) {
             return false;
         }

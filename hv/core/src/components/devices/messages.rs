@@ -114,7 +114,7 @@ impl MsiX {
 
     /// Programs one entry of the device as the guest's is.
     pub(super) fn apply_entry<M: Machine>(&mut self, owner: &Owner<'_, M>, table: Option<Mpa>, entry: usize) {
-        let place = table.and_then(|table| table.checked_add(entry as u64 * ENTRY_BYTES));
+        let place = table.and_then(|table| table.checked_add((entry as u64).checked_mul(ENTRY_BYTES)?));
         let (Some(place), Some(bound)) = (place, self.bound.get_mut(entry)) else { return };
         if !self.guest.is_enabled() {
             return;

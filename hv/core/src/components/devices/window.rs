@@ -31,7 +31,7 @@ impl AddressRange {
     #[must_use]
     pub fn of_configuration(area: &Ecam) -> Self {
         let bus = |number: u64| area.base.0.saturating_add(number << 20);
-        Self { start: bus(area.first_bus as u64), end: bus(area.last_bus as u64 + 1) }
+        Self { start: bus(area.first_bus as u64), end: bus((area.last_bus as u64).saturating_add(1)) }
     }
 
     /// Returns the whole pages that a range touches.
@@ -85,7 +85,7 @@ impl Pci {
         }
         [PageOrder::SIZE_1G, PageOrder::SIZE_2M, PageOrder::SIZE_4K].into_iter().any(|order| {
             let bytes = order.pages() << PAGE_SHIFT;
-            let start = start & !(bytes - 1);
+            let start = start & bytes.wrapping_neg();
             let block = AddressRange { start, end: start.saturating_add(bytes) };
             let whole_block = whole.holds(&block) && !self.is_withheld(&block);
             whole_block && map(owner, Gfn(start >> PAGE_SHIFT), order)

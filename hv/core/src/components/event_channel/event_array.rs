@@ -78,5 +78,5 @@ impl EventArray {
 /// Returns the event word of a port; None while its page is missing.
 pub(super) fn event_word<D: EventDomain>(domain: &D, port: Port) -> Option<Word32<'_>> {
     let frame = domain.events().array().frame(port.0 / EVENT_WORDS_PER_PAGE)?;
-    Word32::at(domain.event_page(frame)?, (port.0 % EVENT_WORDS_PER_PAGE) as usize * size_of::<u32>())
+    Word32::at(domain.event_page(frame)?, ((port.0 % EVENT_WORDS_PER_PAGE) as usize) << 2)
 }

@@ -149,8 +149,13 @@ fn control_block<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Option<ControlBloc
     domain.events().vcpu(vcpu)?.control_block()
 }
 
+/// Returns where the head of a queue is in a control block: a byte's multiple of 4 behind a constant.
+pub(super) const fn head_offset(priority: u8) -> usize {
+    CONTROL_BLOCK_HEAD.wrapping_add((priority as usize) << 2)
+}
+
 fn head_of_queue<D: EventDomain>(domain: &D, control: ControlBlock, priority: u8) -> Option<Word32<'_>> {
-    let offset = control.offset.checked_add(CONTROL_BLOCK_HEAD + usize::from(priority) * size_of::<u32>())?;
+    let offset = control.offset.checked_add(head_offset(priority))?;
     Word32::at(domain.event_page(control.frame)?, offset)
 }
 

@@ -12,6 +12,9 @@ use xen_abi::event_fifo::{
 use xen_abi::{Errno, Gfn, Port, VcpuId};
 use xenolith_hal::PAGE_SIZE;
 
+/// Where the last control block of a page can begin.
+const LAST_OFFSET: usize = PAGE_SIZE - size_of::<EvtchnFifoControlBlock>();
+
 /// Implements `EVTCHNOP_init_control`: sets a vCPU's control block, at `offset` bytes of the frame. The first one
 /// switches the domain to the FIFO ABI; events that are pending then are raised again when the event array gets their
 /// words. Returns the width of a link in bits.
@@ -22,7 +25,7 @@ pub fn init_control<D: EventDomain>(domain: &D, vcpu: VcpuId, gfn: Gfn, offset: 
     let events = domain.events();
     let state = events.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let offset = offset as usize;
-    if offset > PAGE_SIZE - size_of::<EvtchnFifoControlBlock>() || !offset.is_multiple_of(8) {
+    if offset > LAST_OFFSET || !offset.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let _bindings = events.bindings.lock();

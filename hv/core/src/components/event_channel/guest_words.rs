@@ -42,7 +42,7 @@ impl GuestWords for PageWords {
 /// Returns the word that holds a bit, and the bit's mask in it. `bit` counts from the byte at `offset`.
 fn locate<P: GuestWords + ?Sized>(page: &P, offset: usize, bit: u32) -> Option<(&AtomicU64, u64)> {
     let byte = offset.checked_add(bit as usize / 8)?;
-    let shift = (byte % 8) as u32 * 8 + bit % 8;
+    let shift = (((byte % 8) as u32) << 3) | (bit % 8);
     Some((page.word(byte / 8)?, 1 << shift))
 }
 
@@ -76,7 +76,7 @@ impl<'a> Word32<'a> {
         if !offset.is_multiple_of(4) {
             return None;
         }
-        Some(Self { word: page.word(offset / 8)?, shift: (offset % 8) as u32 * 8 })
+        Some(Self { word: page.word(offset / 8)?, shift: ((offset % 8) as u32) << 3 })
     }
 
     fn narrow(&self, word: u64) -> u32 {

@@ -73,6 +73,10 @@ impl PortSet {
     }
 
     /// Returns the lowest port of the set at or above `from`.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "the numbers of a group, of a word in it and of a port are small"
+    )]
     pub(super) fn lowest_from(&self, from: Port) -> Option<Port> {
         let (index, word) = (from.0 / PORTS_A_GROUP, from.0 / BITS % BITS);
         let group = self.groups.get(index as usize)?;

@@ -2,12 +2,12 @@
 
 use super::domain::EventDomain;
 use super::event_array::event_word;
+use super::fifo::head_offset;
 use super::guest_words::{Word32, test};
 use super::port_state::{Binding, Consumer, Kind, QueueId};
 use super::status::{PortStatus, status_of};
 use xen_abi::event_fifo::{
-    CONTROL_BLOCK_HEAD, CONTROL_BLOCK_READY, EVTCHN_FIFO_LINKED, EVTCHN_FIFO_MASKED, EVTCHN_FIFO_MAX_QUEUES,
-    EVTCHN_FIFO_PENDING,
+    CONTROL_BLOCK_READY, EVTCHN_FIFO_LINKED, EVTCHN_FIFO_MASKED, EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PENDING,
 };
 use xen_abi::{Port, VcpuId};
 
@@ -70,7 +70,7 @@ pub fn queue_report<D: EventDomain>(domain: &D, vcpu: VcpuId) -> Option<QueuesRe
     let word = |offset: usize| Word32::at(page, control.offset.checked_add(offset)?).map(|word| word.load());
     let mut ends = [(0, None); EVTCHN_FIFO_MAX_QUEUES];
     for (priority, (head, tail)) in (0_u8..).zip(&mut ends) {
-        *head = word(CONTROL_BLOCK_HEAD + usize::from(priority) * size_of::<u32>()).unwrap_or(0);
+        *head = word(head_offset(priority)).unwrap_or(0);
         *tail = state.queue(QueueId { vcpu, priority }).and_then(|queue| queue.try_lock().map(|queue| queue.tail));
     }
     Some(QueuesReport { ready: word(CONTROL_BLOCK_READY).unwrap_or(0), ends })

@@ -99,6 +99,7 @@ fn let_go<W: World>(world: &W, held: Held<'_, W>) {
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "16 bits and 16 bits in 32")]
 fn transfer<W: World>(
     world: &W,
     source: &Held<'_, W>,
@@ -124,6 +125,7 @@ fn transfer<W: World>(
 }
 
 /// Copies from the front. Overlapping ranges of one page are copied by words, as the processor's string move does.
+#[expect(clippy::arithmetic_side_effects, reason = "offsets in a page, and no step is longer than what is left")]
 fn copy_bytes(source: &PageWords, from: usize, target: &PageWords, to: usize, length: usize) -> Option<()> {
     if !core::ptr::eq(source, target) && target.copy_words(to, source, from, length) {
         return Some(());

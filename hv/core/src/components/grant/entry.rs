@@ -169,8 +169,8 @@ impl<'a> Entry<'a> {
 
     /// Returns entry `index` of a page of version 2, with entry `status_index` of its status page.
     pub fn v2(page: &'a PageWords, index: usize, status: &'a PageWords, status_index: usize) -> Option<Self> {
-        let (first, second) = (page.words().get(index * 2)?, page.words().get(index * 2 + 1)?);
-        let shift = (status_index % 4) as u32 * 16;
+        let (first, second) = (page.words().get(index << 1)?, page.words().get(index << 1 | 1)?);
+        let shift = ((status_index % 4) as u32) << 4;
         Some(Self::V2 { first, second, status: status.words().get(status_index / 4)?, shift })
     }
 

@@ -57,6 +57,15 @@ impl Version {
             Self::V2 => GRANT_ENTRIES_V2_PER_PAGE,
         }
     }
+
+    /// Returns the frame of an entry and its place in it. By constants, which the compiler makes shifts.
+    const fn place_of(self, number: u32) -> (usize, usize) {
+        let (frame, place) = match self {
+            Self::V1 => (number / GRANT_ENTRIES_V1_PER_PAGE, number % GRANT_ENTRIES_V1_PER_PAGE),
+            Self::V2 => (number / GRANT_ENTRIES_V2_PER_PAGE, number % GRANT_ENTRIES_V2_PER_PAGE),
+        };
+        (frame as usize, place as usize)
+    }
 }
 
 /// One frame of the table, of entries or of status words.
@@ -154,15 +163,15 @@ impl Shape {
         reference: GrantRef,
         pages: &'a impl Pages,
     ) -> Option<(Entry<'a>, &'a SpinLock<Active, rank::GrantMapping>)> {
-        let number = reference.0 as usize;
-        let each = self.version.entries_a_frame() as usize;
-        let page = page_of(&self.entries, number / each, pages)?;
-        let active = self.active.get(number / each)?.get(number % each)?;
+        let number = reference.0;
+        let (frame, place) = self.version.place_of(number);
+        let page = page_of(&self.entries, frame, pages)?;
+        let active = self.active.get(frame)?.get(place)?;
         let entry = match self.version {
-            Version::V1 => Entry::v1(page, number % each)?,
+            Version::V1 => Entry::v1(page, place)?,
             Version::V2 => {
-                let per_page = GRANT_STATUS_PER_PAGE as usize;
-                Entry::v2(page, number % each, page_of(&self.status, number / per_page, pages)?, number % per_page)?
+                let status = page_of(&self.status, (number / GRANT_STATUS_PER_PAGE) as usize, pages)?;
+                Entry::v2(page, place, status, (number % GRANT_STATUS_PER_PAGE) as usize)?
             }
         };
         Some((entry, active))

@@ -61,9 +61,9 @@ impl<M: Machine> Scheduler<M> {
 
     /// Returns the initial CPU of a new vCPU: one CPU after the other.
     pub fn place(&self) -> CpuId {
-        let count = self.guest_cpus().count().max(1);
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % count;
-        self.guest_cpus().nth(turn).map_or(CpuId(0), Cpu::id)
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+        let turn = turn.checked_rem(self.guest_cpus().count());
+        turn.and_then(|turn| self.guest_cpus().nth(turn)).map_or(CpuId(0), Cpu::id)
     }
 
     /// Reserves space for `vcpus` more in every queue, so that waking a vCPU never needs memory.

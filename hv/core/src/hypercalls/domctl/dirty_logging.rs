@@ -66,7 +66,7 @@ fn write_bits<M: Machine>(
     let budget = Budget::start(machine);
     let mut at = first;
     while at < op.pages {
-        let frames = PIECE_FRAMES.min(op.pages - at);
+        let frames = PIECE_FRAMES.min(op.pages.saturating_sub(at));
         let piece = piece(there.saturating_sub(at));
         let bytes = piece.get(..frames.div_ceil(8) as usize).unwrap_or_default();
         let place = op.dirty_bitmap.address.checked_add(at / 8).ok_or(Errno::EFAULT)?;
@@ -85,7 +85,7 @@ fn piece(set: u64) -> [u8; PIECE_BYTES] {
     for (byte, first) in bytes.iter_mut().zip((0..).step_by(8)) {
         *byte = match set.saturating_sub(first) {
             0 => 0,
-            some @ 1..8 => (1 << some) - 1,
+            some @ 1..8 => !(u8::MAX << some),
             _ => u8::MAX,
         };
     }

@@ -28,7 +28,7 @@ pub(super) fn get_page_frame_info<M: Machine>(request: &mut Request<'_, '_, M>) 
         let kind = if own { XEN_DOMCTL_PFINFO_NOTAB } else { XEN_DOMCTL_PFINFO_XTAB };
         memory.write(list.array, &u64::from(kind))?;
         list.array = memory.element(list.array, 1)?;
-        list.num -= 1;
+        list.num = list.num.saturating_sub(1);
         if list.num > 0 && budget.is_spent(machine) {
             request.op.set_getpageframeinfo3(list);
             request.copy_back()?;

@@ -42,7 +42,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EINVAL);
     }
     // The table grows to the last frame first, as a whole.
-    let last = u32::try_from(op.frame + u64::from(op.nr_frames) - 1).map_err(|_| Errno::EINVAL)?;
+    let last = end.and_then(|end| u32::try_from(end.checked_sub(1)?).ok()).ok_or(Errno::EINVAL)?;
     let source = call.hv.grant_source(owner.id);
     owner.grants.frame(part, last, &source).ok_or(Errno::EINVAL)?;
     let mut budget = Budget::start(&call.hv.machine);
@@ -51,7 +51,7 @@ pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             return Ok(again(call, step));
         }
         let gfn: Gfn = call.memory().read_at(op.frame_list, step)?;
-        let index = u32::try_from(op.frame + step).map_err(|_| Errno::EINVAL)?;
+        let index = op.frame.checked_add(step).and_then(|index| u32::try_from(index).ok()).ok_or(Errno::EINVAL)?;
         let mfn = owner.grants.frame(part, index, &source).ok_or(Errno::EINVAL)?;
         let page = call.hv.frames.reference(mfn, owner.id).ok_or(Errno::EINVAL)?;
         let mapped = map_foreign(call.hv, call.domain, page, gfn, Displaced::Kept);

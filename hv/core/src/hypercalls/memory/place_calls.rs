@@ -52,18 +52,21 @@ pub(super) fn add_to_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         place(call.hv, call.domain, &target, item, op.gpfn)?;
         return Ok(Outcome::OK);
     }
-    let left = op.size.checked_sub(start).ok_or(Errno::EILSEQ)?;
+    if start > op.size {
+        return Err(Errno::EILSEQ);
+    }
+    // From here on no number of the range wraps.
     let fits = |first: u64| first.checked_add(u64::from(op.size)).is_some();
     if !fits(op.idx) || !fits(op.gpfn.0) {
         return Err(Errno::EOVERFLOW);
     }
     let mut budget = Budget::start(&call.hv.machine);
-    for step in u64::from(start)..u64::from(start) + u64::from(left) {
+    for step in u64::from(start)..u64::from(op.size) {
         if budget.is_spent(&call.hv.machine) || (step == u64::from(start) && !is_flushed(call.hv, &*target)) {
             return Ok(again(call, step));
         }
-        let item = Item { space: XENMAPSPACE_GMFN, index: op.idx + step, foreign: DomId::INVALID };
-        place(call.hv, call.domain, &target, item, Gfn(op.gpfn.0 + step))?;
+        let item = Item { space: XENMAPSPACE_GMFN, index: op.idx.wrapping_add(step), foreign: DomId::INVALID };
+        place(call.hv, call.domain, &target, item, Gfn(op.gpfn.0.wrapping_add(step)))?;
     }
     Ok(Outcome::OK)
 }
@@ -96,7 +99,7 @@ pub(super) fn add_to_physmap_batch<M: Machine>(call: &mut Call<'_, M>) -> Answer
         let item = Item { space, index, foreign: op.foreign_domid };
         let errno = match place(call.hv, call.domain, &target, item, gfn) {
             Ok(()) => 0,
-            Err(errno) => -errno.number(),
+            Err(errno) => errno.number().wrapping_neg(),
         };
         call.memory().write_at(op.errs, step, &errno)?;
     }

@@ -54,7 +54,7 @@ fn each_extent<M: Machine>(
             return Ok(again(call, done));
         }
         match step(&target, &reservation, done) {
-            Step::Done => done += 1,
+            Step::Done => done = done.wrapping_add(1),
             Step::Wait => return Ok(again(call, done)),
             Step::Stop => break,
         }
@@ -79,6 +79,7 @@ fn prepare<'a, M: Machine>(call: &Call<'a, M>, done: u64) -> Option<(DomainHandl
 }
 
 /// Returns the bound below which the frames must end; None for an address width that has no frame at all.
+#[expect(clippy::arithmetic_side_effects, reason = "a width of at least one bit")]
 fn below<M: Machine>(call: &Call<'_, M>, flags: MemFlags) -> Option<Mfn> {
     let limit = call.hv.frames.limit().0;
     match flags.address_bits() {

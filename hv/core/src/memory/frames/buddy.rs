@@ -55,6 +55,7 @@ impl Buddy {
 
     /// Splits a block: frees the parts that are not wanted and returns the start of the wanted one, the highest below
     /// the bound.
+    #[expect(clippy::arithmetic_side_effects, reason = "a part of a block, whose end is a frame number of the table")]
     fn split(&mut self, start: u64, from: u8, to: u8, bound: u64) -> u64 {
         let mut start = start;
         for order in (to..from).rev() {
@@ -68,6 +69,7 @@ impl Buddy {
     }
 
     /// Takes this block out of the free block around it; returns false if part of it is not free or it is not aligned.
+    #[expect(clippy::arithmetic_side_effects, reason = "a part of a block, whose end is a frame number of the table")]
     pub fn take_block(&mut self, block: Mfn, size: PageOrder) -> bool {
         let Some((start, order)) = self.containing(block).filter(|(_, order)| *order >= size.0) else { return false };
         if !size.aligned(block.0) {
@@ -103,7 +105,7 @@ impl Buddy {
                 break;
             }
             start = start.min(buddy);
-            order += 1;
+            order = order.wrapping_add(1);
         }
         self.insert(order, start);
     }
@@ -142,7 +144,8 @@ pub fn blocks(range: Range<u64>) -> impl Iterator<Item = (u64, PageOrder)> {
         let by_size = left.ilog2();
         let order = by_size.min(next.trailing_zeros()).min(u32::from(MAX_ORDER)) as u8;
         let start = next;
-        next += order_pages(order);
+        // Up to the end of the range.
+        next = next.wrapping_add(order_pages(order));
         Some((start, PageOrder(order)))
     })
 }

@@ -69,11 +69,12 @@ impl LevelBitmap {
     }
 
     /// Returns the highest number in the set that is below `end`.
+    #[expect(clippy::arithmetic_side_effects, reason = "the number of a bit of words that are there")]
     pub fn highest_below(&self, end: usize) -> Option<usize> {
         let mut end = end.min(self.levels.first()?.len().saturating_mul(BITS));
         for depth in 0..self.levels.len() {
             let (word, bit) = (end / BITS, end % BITS);
-            let below = self.word(depth, word) & ((1 << bit) - 1);
+            let below = self.word(depth, word) & !(u64::MAX << bit);
             if let Some(bit) = below.checked_ilog2() {
                 return Some(self.descend(depth, word * BITS + bit as usize));
             }
@@ -86,6 +87,7 @@ impl LevelBitmap {
     }
 
     /// Descends from a bit that is set at `depth` to the highest number under it.
+    #[expect(clippy::arithmetic_side_effects, reason = "the number of a bit of words that are there")]
     fn descend(&self, depth: usize, index: usize) -> usize {
         (0..depth).rev().fold(index, |index, depth| {
             let highest = self.word(depth, index).checked_ilog2().unwrap_or(0);

@@ -105,7 +105,7 @@ impl Frames {
         let limit = table.limit();
         let mut heap = Heap {
             buddy: Buddy::new(limit)?,
-            dirty_regions: LevelBitmap::new((limit.0 >> PageOrder::SIZE_2M.0) as usize + 1)?,
+            dirty_regions: LevelBitmap::new(((limit.0 >> PageOrder::SIZE_2M.0) as usize).saturating_add(1))?,
             claims: 0,
             being_cleared: 0,
             unfinished: Vec::new(),

@@ -96,8 +96,8 @@ impl FrameTable {
         let mut sections = Vec::new();
         sections.try_reserve_exact(count as usize)?;
         for section in 0..count {
-            let start = section * SECTION;
-            let frames = start..(start + SECTION).min(limit);
+            let start = section.saturating_mul(SECTION);
+            let frames = start..start.saturating_add(SECTION).min(limit);
             let used = ram.iter().any(|ram| ram.start.0 < frames.end && ram.end.0 > frames.start);
             sections.push(if used { Some(new_section(frames, ram)?) } else { None });
         }
@@ -129,7 +129,8 @@ impl FrameTable {
     /// Returns the frame number one past the highest frame that has an entry.
     pub fn limit(&self) -> Mfn {
         let full = |(index, section): (usize, &Option<Box<[Frame]>>)| {
-            section.as_ref().map(|frames| index as u64 * SECTION + frames.len() as u64)
+            let start = (index as u64).saturating_mul(SECTION);
+            section.as_ref().map(|frames| start.saturating_add(frames.len() as u64))
         };
         Mfn(self.sections.iter().enumerate().rev().find_map(full).unwrap_or(0))
     }
@@ -137,12 +138,12 @@ impl FrameTable {
 
 fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, TryReserveError> {
     let mut section = Vec::new();
-    section.try_reserve_exact((frames.end - frames.start) as usize)?;
+    section.try_reserve_exact(frames.end.saturating_sub(frames.start) as usize)?;
     section.extend(frames.clone().map(|_| Frame::new(FrameState::unowned(FrameUse::Reserved, false))));
     for range in ram {
         let first = range.start.0.max(frames.start);
         let free = range.end.0.min(frames.end).saturating_sub(first) as usize;
-        for frame in section.iter().skip((first - frames.start) as usize).take(free) {
+        for frame in section.iter().skip(first.saturating_sub(frames.start) as usize).take(free) {
             frame.replace(FrameState::unowned(FrameUse::Free, true));
         }
     }

@@ -1,6 +1,7 @@
 //! Copying from and to a guest's memory (Xen's `copy_from_guest` and `copy_to_guest`).
 
 use super::walk::{Lookups, Wanted, bytes_to_page_end, ram_page, translate};
+use core::ops::Range;
 use xen_abi::compat::Wire;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::{Gpa, Gva, Machine, PAGE_SIZE, PageWords, PagingRegisters};
@@ -55,14 +56,15 @@ impl<'a, M: Machine> GuestView<'a, M> {
         self.layout == Layout::Compat && !T::COMPAT.is_same()
     }
 
-    /// Calls `step` for each page that `length` bytes at `at` touch, with the page, the offset in it, the offset in the
-    /// bytes and how many of them.
+    /// Calls `step` for each page that `length` bytes at `at` touch, with the page, the offset in it, the range of the
+    /// bytes.
+    #[expect(clippy::arithmetic_side_effects, reason = "no part is longer than what is left")]
     fn by_pages(
         &self,
         at: u64,
         length: usize,
         wanted: Wanted,
-        mut step: impl FnMut(&PageWords, usize, usize, usize) -> Option<()>,
+        mut step: impl FnMut(&PageWords, usize, Range<usize>) -> Option<()>,
     ) -> Result<(), Errno> {
         let mut lookups = Lookups::new(self.machine, self.space);
         let mut done = 0;
@@ -71,8 +73,9 @@ impl<'a, M: Machine> GuestView<'a, M> {
             let part = bytes_to_page_end(here).min(length - done);
             let gpa = translate(&mut lookups, &self.paging, here, wanted).map_err(|_| Errno::EFAULT)?;
             let page = lookups.ram_page(gpa, wanted.contains(Wanted::WRITE)).ok_or(Errno::EFAULT)?;
-            step(page, gpa.page_offset(), done, part).ok_or(Errno::EFAULT)?;
-            done += part;
+            let end = done + part;
+            step(page, gpa.page_offset(), done..end).ok_or(Errno::EFAULT)?;
+            done = end;
         }
         Ok(())
     }
@@ -81,8 +84,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     ///
     /// **Errors:** `EFAULT` if a page is not mapped in the guest or is not RAM; what came before it was copied.
     pub fn read_bytes(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
-        self.by_pages(at, into.len(), Wanted::empty(), |page, offset, done, part| {
-            page.read_bytes(offset, into.get_mut(done..done + part)?).then_some(())
+        self.by_pages(at, into.len(), Wanted::empty(), |page, offset, range| {
+            page.read_bytes(offset, into.get_mut(range)?).then_some(())
         })
     }
 
@@ -91,8 +94,8 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// **Errors:** `EFAULT` if a page is not mapped writable in the guest or is not RAM; what came before it was
     /// written.
     pub fn write_bytes(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
-        self.by_pages(at, from.len(), Wanted::WRITE, |page, offset, done, part| {
-            page.write_bytes(offset, from.get(done..done + part)?).then_some(())
+        self.by_pages(at, from.len(), Wanted::WRITE, |page, offset, range| {
+            page.write_bytes(offset, from.get(range)?).then_some(())
         })
     }
 
@@ -177,9 +180,10 @@ impl<'a, M: Machine> GuestView<'a, M> {
     pub fn fetch(&self, at: u64, into: &mut [u8]) -> usize {
         let mut fetched = 0;
         let wanted = if self.paging.cpl == 3 { Wanted::EXECUTE | Wanted::USER } else { Wanted::EXECUTE };
-        let _ = self.by_pages(at, into.len(), wanted, |page, offset, done, part| {
-            page.read_bytes(offset, into.get_mut(done..done + part)?).then_some(())?;
-            fetched = done + part;
+        let _ = self.by_pages(at, into.len(), wanted, |page, offset, range| {
+            let end = range.end;
+            page.read_bytes(offset, into.get_mut(range)?).then_some(())?;
+            fetched = end;
             Some(())
         });
         fetched
@@ -202,7 +206,7 @@ pub fn write_physical<M: Machine>(machine: &M, space: &M::Space, at: Gpa, from: 
     let mut at = at;
     let mut rest = from;
     while !rest.is_empty() {
-        let (head, tail) = rest.split_at(rest.len().min(PAGE_SIZE - at.page_offset()));
+        let (head, tail) = rest.split_at(rest.len().min(PAGE_SIZE.saturating_sub(at.page_offset())));
         let page = ram_page(machine, space, at, true).ok_or(Errno::EFAULT)?;
         if !page.write_bytes(at.page_offset(), head) {
             return Err(Errno::EFAULT);

@@ -103,7 +103,7 @@ impl<'a, M: Machine> Lookups<'a, M> {
             return Some(Mapping { mfn: Mfn(near.mapping.mfn.0 | (gfn.0 & near.inside)), ..near.mapping });
         }
         let found = self.space.lookup(gfn)?;
-        let inside = found.order.pages() - 1;
+        let inside = found.order.pages().wrapping_sub(1);
         let mapping = Mapping { mfn: Mfn(found.mfn.0 & !inside), ..found };
         self.last = Some(Near { first: gfn.0 & !inside, inside, mapping });
         Some(found)
@@ -113,12 +113,12 @@ impl<'a, M: Machine> Lookups<'a, M> {
 /// One level of a page table: where its index is in an address, and the format of its entries.
 struct Level {
     shift: u32,
-    index_bits: u32,
+    index_mask: u64,
     may_be_large: bool,
 }
 
 const fn level(shift: u32, index_bits: u32, may_be_large: bool) -> Level {
-    Level { shift, index_bits, may_be_large }
+    Level { shift, index_mask: !(u64::MAX << index_bits), may_be_large }
 }
 
 const PAE: [Level; 3] = [level(30, 2, false), level(21, 9, true), level(12, 9, false)];
@@ -163,7 +163,7 @@ fn long_walk<M: Machine>(
     /// Bits of addresses below which entries may map pages: 1 GiB and 2 MiB.
     const LARGEST: u32 = 30;
     let mut table = paging.cr3 & ENTRY_FRAME;
-    let mut shift = if paging.cr4 & CR4_LA57 != 0 { 48 } else { 39 };
+    let mut shift: u32 = if paging.cr4 & CR4_LA57 != 0 { 48 } else { 39 };
     // The rights that all levels give, and what any of them forbids.
     let (mut allowed, mut no_execute) = (ENTRY_WRITE | ENTRY_USER, 0);
     loop {
@@ -177,11 +177,12 @@ fn long_walk<M: Machine>(
         no_execute |= entry;
         if shift == 12 || (entry & ENTRY_LARGE != 0 && shift <= LARGEST) {
             check(paging, allowed, no_execute & ENTRY_NO_EXECUTE != 0, wanted)?;
-            let inside = (1_u64 << shift) - 1;
+            let inside = !(u64::MAX << shift);
             return Ok(Gpa((entry & ENTRY_FRAME & !inside) | (at.0 & inside)));
         }
         table = entry & ENTRY_FRAME;
-        shift -= 9;
+        // From 48 or 39 down to 12, where it ends.
+        shift = shift.wrapping_sub(9);
     }
 }
 
@@ -199,8 +200,9 @@ impl<M: Machine> Walk<'_, '_, M> {
         let mut allowed = ENTRY_WRITE | ENTRY_USER;
         let mut no_execute = 0;
         for (depth, level) in levels.iter().enumerate() {
-            let index = (at.0 >> level.shift) & ((1 << level.index_bits) - 1);
-            let entry = self.entry(Gpa(table + index * self.entry_size as u64))?;
+            let index = (at.0 >> level.shift) & level.index_mask;
+            // An entry of a table, which begins at a multiple of its size.
+            let entry = self.entry(Gpa(table.wrapping_add(index.wrapping_mul(self.entry_size as u64))))?;
             if entry & ENTRY_PRESENT == 0 {
                 return Err(Fault::NOT_PRESENT);
             }
@@ -212,7 +214,7 @@ impl<M: Machine> Walk<'_, '_, M> {
             let large = level.may_be_large && entry & ENTRY_LARGE != 0 && self.large_pages_are_on();
             if large || level.shift == 12 {
                 check(self.paging, allowed, no_execute != 0, wanted)?;
-                let inside = (1u64 << level.shift) - 1;
+                let inside = !(u64::MAX << level.shift);
                 return Ok(Gpa((self.frame(entry, large) & !inside) | (at.0 & inside)));
             }
             table = entry & ENTRY_FRAME;
@@ -261,5 +263,5 @@ fn check(paging: &PagingRegisters, allowed: u64, no_execute: bool, wanted: Wante
 /// Returns the bytes from an address to the end of its page.
 #[must_use]
 pub const fn bytes_to_page_end(at: Gva) -> usize {
-    PAGE_SIZE - at.page_offset()
+    PAGE_SIZE.wrapping_sub(at.page_offset())
 }

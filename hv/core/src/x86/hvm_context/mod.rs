@@ -33,10 +33,10 @@ fn is_saved(typecode: u16) -> bool {
 /// Returns the longest context that the domain can have, in bytes.
 pub fn size<M: Machine>(domain: &Domain<M>) -> usize {
     const DESCRIPTOR: usize = size_of::<HvmSaveDescriptor>();
-    let each = BODY_BYTES + (BEFORE_DEVICES.len() + AFTER_DEVICES.len()) * DESCRIPTOR;
-    let devices = size_of::<HvmHwPciIrqs>() + size_of::<HvmHwIsaIrqs>() + size_of::<HvmHwPciLink>();
-    let whole = size_of::<HvmSaveHeader>() + devices + (DEVICES.len() + 2) * DESCRIPTOR;
-    domain.vcpus.len().saturating_mul(each).saturating_add(whole)
+    const EACH: usize = BODY_BYTES + (BEFORE_DEVICES.len() + AFTER_DEVICES.len()) * DESCRIPTOR;
+    const LINES: usize = size_of::<HvmHwPciIrqs>() + size_of::<HvmHwIsaIrqs>() + size_of::<HvmHwPciLink>();
+    const WHOLE: usize = size_of::<HvmSaveHeader>() + LINES + (DEVICES.len() + 2) * DESCRIPTOR;
+    domain.vcpus.len().saturating_mul(EACH).saturating_add(WHOLE)
 }
 
 /// Saves the whole context of a paused domain.

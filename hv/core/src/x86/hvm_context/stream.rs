@@ -17,7 +17,7 @@ impl Writer {
         let body = body.as_bytes();
         let length = u32::try_from(body.len()).map_err(|_| Errno::ENOMEM)?;
         let descriptor = HvmSaveDescriptor { typecode, instance, length };
-        self.0.try_reserve(size_of::<HvmSaveDescriptor>() + body.len()).map_err(|_| Errno::ENOMEM)?;
+        self.0.try_reserve(size_of::<HvmSaveDescriptor>().saturating_add(body.len())).map_err(|_| Errno::ENOMEM)?;
         self.0.extend_from_slice(descriptor.as_bytes());
         self.0.extend_from_slice(body);
         Ok(())
