@@ -137,7 +137,7 @@ fn pci(dice: &mut Rng) {
     };
     let mut bars = Bars::new(core::array::from_fn(|_| Bar::new(kind(dice), 1 << dice.u32(..64), value(dice))));
     let mut msi = Msi::new(0x50, dice.u32(..));
-    let mut msix = MsiX::new(0x70, dice.u32(..), dice.u32(..), dice.u32(..));
+    let mut msix = MsiX::new(0x70, dice.u32(..), dice.u32(..), dice.u32(..)).expect("a fuzzer has memory");
     for _ in 0..ACCESSES {
         let Some(access) = ConfigAccess::new(PciAddress::from_bdf(0, dice.u16(..)), dice.u16(..0x90), dice.u32(..6))
         else {

@@ -16,10 +16,13 @@ use xen_abi::memory::*;
 use xen_abi::memory_map::{ForeignMemoryMap, MemoryMap};
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
+use xenolith_core::components::devices::{DevicePlan, HostDevices};
 use xenolith_core::components::grant::World as _;
 use xenolith_core::memory::frames::ANYWHERE;
 use xenolith_core::memory::populate::{Extent, populate_extent};
-use xenolith_hal::{GrantRef, PageOrder};
+use xenolith_core::x86::interrupts::with_owner;
+use xenolith_fake::FakeFunction;
+use xenolith_hal::{GrantRef, IoAccess, IoSize, PageOrder};
 use xenolith_sync::refusing::Refusing;
 use xenolith_world::{Answer, World};
 
@@ -120,6 +123,31 @@ const CASES: &[(&str, Case)] = &[
             let buffer = GuestHandle::new(address(Gfn(8)));
             op.set_hvmcontext(DomctlHvmcontext { size: 1 << 16, buffer, ..Default::default() });
             call(world, &mut op)
+        })
+    }),
+    ("new_function", |world| {
+        let plan = DevicePlan { io_apics: &[], configuration: &[], kept: &[] };
+        let devices = HostDevices::new(&world.hv.machine, &plan);
+        assert!(domain(world, DomId(0)).devices.set(devices).is_ok());
+        let mut card = FakeFunction::new(0x8086, 0x10d3);
+        card.set(4, 0x0010_0000, 0);
+        card.set(0x34, 0xa0, 0);
+        card.set(0xa0, 0x0004_0011, 0);
+        // It appears after the machine was looked through.
+        world.hv.machine.plug(0x10, card);
+        Box::new(|world| {
+            let port = |port, write: Option<u32>| {
+                let access =
+                    IoAccess { port, size: IoSize::Dword, write: write.is_some(), string: false, repeat: false };
+                let value = write.unwrap_or(0);
+                with_owner(&world.hv, &domain(world, DomId(0)), |devices, owner| devices.port(owner, access, value))
+            };
+            port(0xcf8, Some(0x8000_1000));
+            match port(0xcfc, None) {
+                Some(Some(0x10d3_8086)) => Ok(0),
+                Some(Some(u32::MAX)) => Err(Errno::ENOMEM),
+                other => panic!("{other:?}"),
+            }
         })
     }),
     ("destroydomain", |world| {

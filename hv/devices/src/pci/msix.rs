@@ -1,5 +1,6 @@
 //! The MSI-X capability and its table as a guest sees them.
 
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use super::ConfigAccess;
@@ -35,12 +36,16 @@ pub struct MsiX {
 impl MsiX {
     /// Creates the registers from the three doublewords of the device's capability at `register`. Disabled, all entries
     /// masked.
-    #[must_use]
-    pub fn new(register: u16, header: u32, table: u32, pending: u32) -> Self {
+    ///
+    /// **Errors:** memory is short for the table: 24 bytes for each of up to 2048 entries.
+    pub fn new(register: u16, header: u32, table: u32, pending: u32) -> Result<Self, TryReserveError> {
         let count = ((header >> 16 & 0x7ff) as usize).saturating_add(1);
         let entry = Entry { address: 0, data: 0, control: ENTRY_MASKED };
         let header = header & !(ENABLE | FUNCTION_MASK);
-        Self { register, header, table, pending, enabled: false, masked: false, entries: alloc::vec![entry; count] }
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(count)?;
+        entries.resize(count, entry);
+        Ok(Self { register, header, table, pending, enabled: false, masked: false, entries })
     }
 
     /// Returns the BAR that holds the table, the table's offset in it, and its size in bytes.
@@ -171,7 +176,7 @@ mod tests {
 
     /// Creates a table of five entries in BAR 3, capability at 0xa0.
     fn msix() -> MsiX {
-        MsiX::new(0xa0, 0x0004_0011, 0x3, 0x2003)
+        MsiX::new(0xa0, 0x0004_0011, 0x3, 0x2003).unwrap()
     }
 
     fn enabled() -> MsiX {

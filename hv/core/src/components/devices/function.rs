@@ -2,6 +2,7 @@
 
 use super::messages::{Msi, MsiX};
 use super::window::AddressRange;
+use alloc::collections::TryReserveError;
 use xenolith_devices::pci::{
     Bar, BarKind, Bars, Capability, Command, ConfigAccess, MemoryRange, PciAddress, capabilities,
 };
@@ -130,7 +131,7 @@ impl<M: Machine> Registers<'_, M> {
 
 impl Function {
     /// Probes a function, which is disabled for a moment, and turns its MSI and MSI-X off. None if there is no
-    /// function.
+    /// function, or no memory for what is kept of it: a function whose MSI-X is not watched is not shown.
     pub(super) fn find<M: Machine>(machine: &M, address: PciAddress) -> Option<Self> {
         let registers = Registers { machine, function: named(address) };
         if registers.read(0) & 0xffff == 0xffff {
@@ -158,12 +159,12 @@ impl Function {
         let shown = [None; WINDOWS];
         let mut found = Self { address, is_kept, bars, bar_count, rom, memory_on, msi: None, msix: None, shown };
         if !is_kept {
-            found.find_messages(&registers);
+            found.find_messages(&registers).ok()?;
         }
         Some(found)
     }
 
-    fn find_messages<M: Machine>(&mut self, registers: &Registers<'_, M>) {
+    fn find_messages<M: Machine>(&mut self, registers: &Registers<'_, M>) -> Result<(), TryReserveError> {
         for Capability { id, register } in capabilities(|register| registers.read(register)) {
             match id {
                 Capability::MSI if self.msi.is_none() => {
@@ -174,13 +175,14 @@ impl Function {
                 Capability::MSI_X if self.msix.is_none() => {
                     let [header, table, pending] =
                         [0, 4, 8].map(|offset| registers.read(register.saturating_add(offset)));
-                    let msix = MsiX::new(register, header, table, pending);
+                    let msix = MsiX::new(register, header, table, pending)?;
                     msix.write_control(registers.machine, self.address);
                     self.msix = Some(msix);
                 }
                 _ => {}
             }
         }
+        Ok(())
     }
 
     /// Returns the memory windows of the function, by number of the window.

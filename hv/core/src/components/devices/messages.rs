@@ -2,6 +2,7 @@
 
 use super::function::named;
 use super::{Owner, Source};
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use xenolith_devices::interrupt::Message;
 use xenolith_devices::pci::{self, PciAddress};
@@ -84,10 +85,15 @@ pub(super) struct MsiX {
 }
 
 impl MsiX {
-    pub(super) fn new(register: u16, header: u32, table: u32, pending: u32) -> Self {
-        let guest = pci::MsiX::new(register, header, table, pending);
-        let bound = alloc::vec![None; guest.vectors()];
-        Self { guest, bound }
+    /// Creates it from the capability's three doublewords.
+    ///
+    /// **Errors:** memory is short for the table.
+    pub(super) fn new(register: u16, header: u32, table: u32, pending: u32) -> Result<Self, TryReserveError> {
+        let guest = pci::MsiX::new(register, header, table, pending)?;
+        let mut bound = Vec::new();
+        bound.try_reserve_exact(guest.vectors())?;
+        bound.resize(guest.vectors(), None);
+        Ok(Self { guest, bound })
     }
 
     /// Enables or disables the device's MSI-X as a whole, as the guest has it.
