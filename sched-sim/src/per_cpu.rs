@@ -68,7 +68,7 @@ impl Policy for PerCpu {
     type Parameters = Settings;
     type Options = ();
 
-    fn groups(topology: &Topology, cpus: &Cpus, (): &()) -> Vec<Cpus> {
+    fn groups(topology: &Topology, cpus: &Cpus, (): &()) -> Result<Vec<Cpus>, TryReserveError> {
         topology.groups(cpus, Sharing::Cpu, 1)
     }
 

@@ -25,7 +25,7 @@ impl<P: Policy> SimulatedPool<P> {
     #[must_use]
     pub fn new(topology: &Arc<Topology>, options: &P::Options, units: usize) -> Self {
         let all = Cpus::first(u32::try_from(topology.cpu_count()).unwrap_or(u32::MAX));
-        let groups = P::groups(topology, &all, options);
+        let groups = P::groups(topology, &all, options).expect("memory for groups");
         let queue = |_: &Cpus| {
             let mut queue = P::new(Arc::clone(topology), options);
             queue.reserve(units).expect("memory for units");

@@ -52,7 +52,7 @@ impl Shape {
             let socket = core / self.cores_per_socket;
             CpuPlace { core, socket, node: socket / self.sockets_per_node }
         };
-        Topology::new((0..self.cpus).map(place).collect())
+        Topology::new((0..self.cpus).map(place).collect()).expect("memory for a topology")
     }
 }
 

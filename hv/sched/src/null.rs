@@ -108,7 +108,7 @@ impl Policy for Null {
     type Parameters = ();
     type Options = ();
 
-    fn groups(topology: &Topology, cpus: &Cpus, (): &()) -> Vec<Cpus> {
+    fn groups(topology: &Topology, cpus: &Cpus, (): &()) -> Result<Vec<Cpus>, TryReserveError> {
         topology.groups(cpus, Sharing::Cpu, 1)
     }
 

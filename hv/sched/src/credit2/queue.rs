@@ -44,7 +44,7 @@ impl Policy for Credit2 {
     type Parameters = Parameters;
     type Options = Options;
 
-    fn groups(topology: &Topology, cpus: &Cpus, options: &Options) -> Vec<Cpus> {
+    fn groups(topology: &Topology, cpus: &Cpus, options: &Options) -> Result<Vec<Cpus>, TryReserveError> {
         topology.groups(cpus, options.sharing, options.most_cpus.max(1) as usize)
     }
 

@@ -101,7 +101,9 @@ pub trait Policy: Sized {
     type Options: Clone;
 
     /// Returns the sets of CPUs that share a run queue.
-    fn groups(topology: &Topology, cpus: &Cpus, options: &Self::Options) -> Vec<Cpus>;
+    ///
+    /// **Errors:** memory is short.
+    fn groups(topology: &Topology, cpus: &Cpus, options: &Self::Options) -> Result<Vec<Cpus>, TryReserveError>;
 
     /// Makes a run queue without CPUs and units.
     fn new(topology: Arc<Topology>, options: &Self::Options) -> Self;

@@ -1,5 +1,6 @@
 //! CPU topology: which CPUs share a core, a socket, a NUMA node.
 
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use xenolith_hal::CpuId;
@@ -42,10 +43,13 @@ pub struct Topology {
 
 impl Topology {
     /// Makes the topology of a machine whose CPU `n` is at `places[n]`.
-    #[must_use]
-    pub fn new(places: Vec<CpuPlace>) -> Self {
-        let siblings = places.iter().map(|own| threads(&places, own.core)).collect();
-        Self { places, siblings }
+    ///
+    /// **Errors:** memory is short.
+    pub fn new(places: Vec<CpuPlace>) -> Result<Self, TryReserveError> {
+        let mut siblings = Vec::new();
+        siblings.try_reserve_exact(places.len())?;
+        siblings.extend(places.iter().map(|own| threads(&places, own.core)));
+        Ok(Self { places, siblings })
     }
 
     /// Returns the number of CPUs.
@@ -68,9 +72,11 @@ impl Topology {
 
     /// Groups CPUs by what they share, at most `most` to a group. The threads of a core stay in one group, unless
     /// `sharing` is [`Sharing::Cpu`] or a core has more threads than `most`.
-    #[must_use]
-    pub fn groups(&self, of: &Cpus, sharing: Sharing, most: usize) -> Vec<Cpus> {
-        let mut groups: Vec<(u32, Cpus)> = Vec::new();
+    ///
+    /// **Errors:** memory is short.
+    pub fn groups(&self, of: &Cpus, sharing: Sharing, most: usize) -> Result<Vec<Cpus>, TryReserveError> {
+        let mut marks: Vec<u32> = Vec::new();
+        let mut groups: Vec<Cpus> = Vec::new();
         let mut left = *of;
         while let Some(cpu) = left.lowest() {
             let Some(place) = self.place(cpu) else {
@@ -90,12 +96,17 @@ impl Topology {
             }
             left = left.without(&together);
             let room = |group: &Cpus| group.count().saturating_add(together.count()) as usize <= most;
-            match groups.iter_mut().find(|(of, group)| *of == mark && room(group)) {
+            match marks.iter().zip(&mut groups).find(|(of, group)| **of == mark && room(group)) {
                 Some((_, group)) => *group = group.union(&together),
-                None => groups.push((mark, together)),
+                None => {
+                    marks.try_reserve(1)?;
+                    groups.try_reserve(1)?;
+                    marks.push(mark);
+                    groups.push(together);
+                }
             }
         }
-        groups.into_iter().map(|(_, group)| group).collect()
+        Ok(groups)
     }
 }
 
@@ -113,10 +124,11 @@ mod tests {
     /// Makes a topology of two threads a core, two cores a socket, two sockets a node.
     fn machine(cpus: u32) -> Topology {
         Topology::new((0..cpus).map(|cpu| CpuPlace { core: cpu / 2, socket: cpu / 4, node: cpu / 8 }).collect())
+            .unwrap()
     }
 
     fn sizes(sharing: Sharing, most: usize) -> Vec<u32> {
-        machine(16).groups(&Cpus::first(16), sharing, most).iter().map(Cpus::count).collect()
+        machine(16).groups(&Cpus::first(16), sharing, most).unwrap().iter().map(Cpus::count).collect()
     }
 
     #[test]
@@ -137,6 +149,6 @@ mod tests {
 
     #[test]
     fn a_cpu_that_the_machine_does_not_have_is_in_no_group() {
-        assert_eq!(machine(2).groups(&Cpus::first(3), Sharing::All, 64), [Cpus::first(2)]);
+        assert_eq!(machine(2).groups(&Cpus::first(3), Sharing::All, 64).unwrap(), [Cpus::first(2)]);
     }
 }

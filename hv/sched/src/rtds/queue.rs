@@ -33,8 +33,11 @@ impl Policy for Rtds {
     type Parameters = Parameters;
     type Options = ();
 
-    fn groups(_topology: &Topology, cpus: &Cpus, (): &()) -> Vec<Cpus> {
-        Vec::from([*cpus])
+    fn groups(_topology: &Topology, cpus: &Cpus, (): &()) -> Result<Vec<Cpus>, TryReserveError> {
+        let mut groups = Vec::new();
+        groups.try_reserve_exact(1)?;
+        groups.push(*cpus);
+        Ok(groups)
     }
 
     fn new(topology: Arc<Topology>, (): &()) -> Self {
