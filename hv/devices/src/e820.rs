@@ -1,4 +1,5 @@
 //! The memory map of a domain (E820).
+#![expect(clippy::disallowed_methods, clippy::disallowed_macros, reason = "only at boot, for dom0")]
 
 use alloc::vec::Vec;
 

@@ -102,6 +102,7 @@ impl Pin {
 impl IoApic {
     /// Creates an I/O APIC after reset, all pins masked. More than [`MAX_PINS`] pins count as that many.
     #[must_use]
+    #[expect(clippy::disallowed_macros, reason = "only at boot, for dom0")]
     pub fn new(id: u8, pins: usize, has_end_register: bool) -> Self {
         let pin = Pin { low: MASKED, high: 0, active: false };
         Self { id, index: 0, has_end_register, pins: alloc::vec![pin; pins.clamp(1, MAX_PINS)] }

@@ -125,6 +125,7 @@ impl<K: PartialEq> RunQueue<K> {
     /// Adds a runnable entity, which woke up or was moved from another CPU. Returns whether the CPU must reschedule.
     ///
     /// **Errors:** its hard affinity forbids this CPU; returns the entity.
+    #[expect(clippy::disallowed_methods, reason = "`RunQueue::reserve` made room for every entity there is")]
     pub fn insert(&mut self, mut entity: Entity<K>, now: Time) -> Result<Wake, Entity<K>> {
         if !entity.settings().allows(self.cpu) {
             return Err(entity);
@@ -165,6 +166,7 @@ impl<K: PartialEq> RunQueue<K> {
     /// Decides what the CPU does next. `can_run` says whether the current entity is still runnable; if not, the
     /// decision returns it in `left`. To be called at the deadline of the last decision and when [`RunQueue::insert`]
     /// says so; calling more often does no harm.
+    #[expect(clippy::disallowed_methods, reason = "`RunQueue::reserve` made room for every entity there is")]
     pub fn choose(&mut self, now: Time, can_run: bool) -> Decision<K> {
         self.account(now);
         self.unpark(now);
@@ -256,6 +258,7 @@ impl<K: PartialEq> RunQueue<K> {
     }
 
     /// Requeues throttled entities whose replenishment is due.
+    #[expect(clippy::disallowed_methods, reason = "`RunQueue::reserve` made room for every entity there is")]
     fn unpark(&mut self, now: Time) {
         let mut index = 0;
         while let Some(entity) = self.parked.get_mut(index) {

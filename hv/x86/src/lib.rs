@@ -18,6 +18,7 @@
 //! assert_eq!(layout::machine_address(0x1000), None);
 //! ```
 #![no_std]
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 extern crate alloc;
 #[cfg(test)]

@@ -62,6 +62,7 @@ fn gzip(data: &[u8], into: &mut [u8]) -> Option<usize> {
 }
 
 #[inline(never)]
+#[expect(clippy::disallowed_methods, reason = "only at boot: without room for it no kernel can be unpacked")]
 fn xz(data: &[u8], into: &mut [u8], heap_bytes: usize) -> Result<usize, KernelFileError> {
     let mut stream = Box::new(XzStream::new_mem_limit(false, kib(window_limit(heap_bytes))));
     let mut done = 0_usize;

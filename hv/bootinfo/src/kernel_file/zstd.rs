@@ -122,6 +122,7 @@ fn fault(error: StreamError<KernelFileError>) -> KernelFileError {
 /// Allocates a vector of `length` copies of `value`.
 ///
 /// **Errors:** `NoMemory`.
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 fn filled<T: Clone>(length: usize, value: T) -> Result<Vec<T>, KernelFileError> {
     let mut values = Vec::new();
     values.try_reserve_exact(length).map_err(|_| NO_MEMORY)?;

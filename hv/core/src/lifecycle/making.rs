@@ -23,6 +23,7 @@ pub struct VcpuPlan {
 /// Creates vCPUs that are down.
 ///
 /// **Errors:** `ENOMEM`; the vCPUs created so far are freed.
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 pub fn make<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, pool: &mut PagingPool) -> Result<Vec<Vcpu<M>>, Errno> {
     let mut vcpus = Vec::new();
     vcpus.try_reserve_exact(plan.count as usize).map_err(|_| Errno::ENOMEM)?;

@@ -3,6 +3,7 @@
 //!
 //! The headers and checksums come from the crate `acpi_tables`; it knows neither x2APIC entries nor interrupt
 //! overrides, which are here. **Source:** ACPI specification 6.4, 5.2.
+#![expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
 
 mod madt;
 

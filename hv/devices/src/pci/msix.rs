@@ -38,6 +38,7 @@ impl MsiX {
     /// masked.
     ///
     /// **Errors:** memory is short for the table: 24 bytes for each of up to 2048 entries.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(register: u16, header: u32, table: u32, pending: u32) -> Result<Self, TryReserveError> {
         let count = ((header >> 16 & 0x7ff) as usize).saturating_add(1);
         let entry = Entry { address: 0, data: 0, control: ENTRY_MASKED };

@@ -37,6 +37,7 @@ impl Classes {
     /// Adds a unit that has entered the queue to its affinity class. It does not wait yet.
     ///
     /// **Errors:** memory is short for a new class; the unit is in no class.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn join<A>(&mut self, units: &mut Units<A>, id: UnitId) -> Result<(), TryReserveError> {
         let Some(unit) = units.get_mut(id) else { return Ok(()) };
         let same = self.classes.iter().position(|class| class.hard == unit.affinity.hard);

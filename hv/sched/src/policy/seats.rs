@@ -41,6 +41,7 @@ impl Seats {
     /// Adds a CPU.
     ///
     /// **Errors:** memory is short; the CPU was not added.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn add(&mut self, cpu: CpuId, now: Time) -> Result<(), TryReserveError> {
         if let Err(index) = self.find(cpu) {
             self.seats.try_reserve(1)?;

@@ -45,6 +45,7 @@ impl Topology {
     /// Makes the topology of a machine whose CPU `n` is at `places[n]`.
     ///
     /// **Errors:** memory is short.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(places: Vec<CpuPlace>) -> Result<Self, TryReserveError> {
         let mut siblings = Vec::new();
         siblings.try_reserve_exact(places.len())?;
@@ -74,6 +75,7 @@ impl Topology {
     /// `sharing` is [`Sharing::Cpu`] or a core has more threads than `most`.
     ///
     /// **Errors:** memory is short.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn groups(&self, of: &Cpus, sharing: Sharing, most: usize) -> Result<Vec<Cpus>, TryReserveError> {
         let mut marks: Vec<u32> = Vec::new();
         let mut groups: Vec<Cpus> = Vec::new();

@@ -139,6 +139,7 @@ impl<A> Units<A> {
     /// Reserves memory for units with numbers below `count`: a pointer for each.
     ///
     /// **Errors:** memory is short.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn reserve(&mut self, count: usize) -> Result<(), TryReserveError> {
         self.0.try_reserve(count.saturating_sub(self.0.len()))?;
         while self.0.len() < count {

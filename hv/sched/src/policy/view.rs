@@ -70,6 +70,7 @@ impl View {
     /// Makes the view of a pool whose queues are shared by `groups`, one group for each queue.
     ///
     /// **Errors:** memory is short.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(groups: &[Cpus]) -> Result<Self, TryReserveError> {
         let cpus = groups.iter().flat_map(Cpus::members).max().map_or(0, |last| last.index().saturating_add(1));
         let (mut queue_of, mut boards) = (Vec::new(), Vec::new());

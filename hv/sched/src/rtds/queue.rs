@@ -33,6 +33,7 @@ impl Policy for Rtds {
     type Parameters = Parameters;
     type Options = ();
 
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     fn groups(_topology: &Topology, cpus: &Cpus, (): &()) -> Result<Vec<Cpus>, TryReserveError> {
         let mut groups = Vec::new();
         groups.try_reserve_exact(1)?;

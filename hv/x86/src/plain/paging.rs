@@ -1,6 +1,7 @@
 //! The hypervisor's own page tables: built once at boot, added to when devices and stacks come.
 //!
 //! No page is both writable and executable. **Source:** AMD APM volume 2, 5.3 and 5.4, 7.8 (PAT).
+#![expect(clippy::disallowed_methods, reason = "what `bitflags` writes extends a number")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -24,6 +24,7 @@ struct Tables {
 
 impl SystemPolicies {
     /// Computes the policies of a machine. Allocates memory that must be there: only at boot.
+    #[expect(clippy::disallowed_methods, reason = "only at boot")]
     pub fn new<M: Machine>(machine: &M, capabilities: Capabilities) -> Self {
         let host = |leaf, subleaf| machine.cpuid(leaf, subleaf);
         Self(Box::new(Tables {

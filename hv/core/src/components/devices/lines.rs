@@ -92,6 +92,8 @@ impl Chip {
 impl Lines {
     /// Creates the same I/O APICs as the machine's.
     #[must_use]
+    #[expect(clippy::disallowed_macros, reason = "only at boot, for dom0")]
+    #[expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
     pub fn new(places: &[IoApicPlace]) -> Self {
         let chip = |place: &IoApicPlace| {
             let model = IoApic::new(place.id, place.pins as usize, false);
@@ -153,6 +155,7 @@ impl Lines {
     }
 
     /// Returns the guest ended a level interrupt of this vector: what is to be sent again.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn end_of_interrupt<M: Machine>(&self, owner: &Owner<'_, M>, vector: u8) -> Vec<Message> {
         let mut chips = self.chips.lock();
         let mut messages: Vec<Message> = Vec::new();

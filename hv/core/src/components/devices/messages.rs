@@ -88,6 +88,7 @@ impl MsiX {
     /// Creates it from the capability's three doublewords.
     ///
     /// **Errors:** memory is short for the table.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub(super) fn new(register: u16, header: u32, table: u32, pending: u32) -> Result<Self, TryReserveError> {
         let guest = pci::MsiX::new(register, header, table, pending)?;
         let mut bound = Vec::new();

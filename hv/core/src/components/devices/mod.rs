@@ -44,6 +44,7 @@ pub struct HostDevices {
 
 impl HostDevices {
     /// Probes all functions, and turns all MSI and MSI-X off.
+    #[expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
     pub fn new<M: Machine>(machine: &M, plan: &DevicePlan<'_>) -> Self {
         let mut kept: Vec<AddressRange> = plan.kept.to_vec();
         kept.extend(plan.io_apics.iter().map(|place| AddressRange::page_of(place.address.0)));

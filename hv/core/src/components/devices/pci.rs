@@ -28,6 +28,7 @@ pub(super) struct Pci {
 impl Pci {
     /// Probes all functions of segment 0 and of the ECAM areas. Functions that are added later are probed when the
     /// guest finds them.
+    #[expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
     pub(super) fn new<M: Machine>(machine: &M, areas: Vec<Ecam>, kept: Vec<AddressRange>) -> Self {
         let mut buses: Vec<(u16, RangeInclusive<u8>)> =
             areas.iter().map(|area| (area.segment, area.first_bus..=area.last_bus)).collect();
@@ -74,6 +75,7 @@ impl Pci {
         found
     }
 
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     fn search<M: Machine>(&mut self, machine: &M, address: PciAddress) -> Option<usize> {
         match self.functions.binary_search_by_key(&address, |function| function.address) {
             Ok(index) => Some(index),
@@ -227,6 +229,7 @@ impl Pci {
 
 /// Unmaps the ranges of a function whose windows moved: what the guest had mapped of it is stale, and so may be what it
 /// has mapped at the new place of the table.
+#[expect(clippy::disallowed_methods, reason = "an array with a place for each window that a function can have")]
 fn moved<M: Machine>(owner: &Owner<'_, M>, function: &mut Function) {
     let now: ArrayVec<_, WINDOWS> = function.windows().collect();
     if now.is_empty() {

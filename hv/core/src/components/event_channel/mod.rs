@@ -88,6 +88,7 @@ impl EventChannels {
     /// highest port that may be allocated; `vcpus` is the most vCPUs of the domain.
     ///
     /// **Errors:** `ENOMEM`; `EINVAL` for more vCPUs than a port can name.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(id: DomId, vcpus: u32, max_port: u32) -> Result<Self, Errno> {
         if vcpus > VCPU_LIMIT {
             return Err(Errno::EINVAL);

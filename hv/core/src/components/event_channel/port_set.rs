@@ -36,6 +36,7 @@ impl PortSet {
     /// Reserves room for all ports below `end`.
     ///
     /// **Errors:** `ENOMEM`.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub(super) fn reserve(&mut self, end: u32) -> Result<(), Errno> {
         let groups = end.div_ceil(PORTS_A_GROUP) as usize;
         self.groups.try_reserve_exact(groups.saturating_sub(self.groups.len())).map_err(|_| Errno::ENOMEM)?;

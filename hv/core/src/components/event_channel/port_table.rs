@@ -28,6 +28,7 @@ pub(super) struct PortTable {
 }
 
 /// Makes `count` values without ever allocating more memory than that.
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 fn fallible<T>(count: u32, make: impl FnMut() -> T) -> Result<Vec<T>, Errno> {
     let mut values = Vec::new();
     values.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;

@@ -204,6 +204,7 @@ impl Shape {
     /// Grows the table to `to` frames of entries, and the status words that they need.
     ///
     /// **Errors:** [`CannotGrow`]; what was added stays.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub(super) fn grow(&mut self, to: u32, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
         if self.closed {
             return Err(CannotGrow);
@@ -224,6 +225,7 @@ impl Shape {
     /// Adds the status words that the entries of version 2 need.
     ///
     /// **Errors:** [`CannotGrow`]; what was added stays.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub(super) fn grow_status(&mut self, from: &Source<'_, impl Pages>) -> Result<(), CannotGrow> {
         if self.closed {
             return Err(CannotGrow);

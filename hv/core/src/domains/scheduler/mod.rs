@@ -53,6 +53,7 @@ pub struct Scheduler<M: Machine> {
 
 impl<M: Machine> Scheduler<M> {
     /// Creates the queues for a machine's CPUs.
+    #[expect(clippy::disallowed_methods, reason = "only at boot")]
     pub fn new(machine: &M) -> Self {
         let cpus = u32::try_from(machine.cpu_count()).unwrap_or(u32::MAX);
         let cpus = (0..cpus).map(CpuId).map(|cpu| Cpu::new(cpu, machine.runs_guests(cpu))).collect();

@@ -65,6 +65,7 @@ impl<M: Machine> Cpu<M> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "arrays, and no more is taken than fits")]
 fn report<M: Machine>(queue: &RunQueue<VcpuRef<M>>) -> QueueReport {
     let name = |entity: &Entity<VcpuRef<M>>| (entity.key().domain.id, entity.key().id);
     let (waiting, parked): (Names, Names) =

@@ -39,6 +39,7 @@ pub(super) fn get_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> A
 ///
 /// **Errors:** `EINVAL` for the caller; `ENOMEM` for a context that is too long; `EFAULT`; and as
 /// [`hvm_context::load`].
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 pub(super) fn set_hvm_context<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let wanted = request.op.hvmcontext();
     let (hv, domain) = (request.call.hv, request.other_domain()?);

@@ -162,6 +162,7 @@ impl Accounts {
     /// Creates the accounts of `domains` domains.
     ///
     /// **Errors:** no memory.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(domains: u16) -> Result<Self, TryReserveError> {
         let mut accounts = Vec::new();
         accounts.try_reserve_exact(usize::from(domains))?;

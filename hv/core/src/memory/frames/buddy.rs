@@ -24,6 +24,7 @@ impl Buddy {
     /// Creates an empty allocator for frames below `limit`.
     ///
     /// **Errors:** no memory.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(limit: Mfn) -> Result<Self, TryReserveError> {
         let mut orders = Vec::new();
         orders.try_reserve_exact(usize::from(MAX_ORDER) + 1)?;

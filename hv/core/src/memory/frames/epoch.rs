@@ -42,6 +42,7 @@ impl Epochs {
     /// Creates the epochs of this many CPUs, all of which are idle.
     ///
     /// **Errors:** no memory.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(cpus: usize) -> Result<Self, TryReserveError> {
         let mut seen = Vec::new();
         seen.try_reserve_exact(cpus)?;

@@ -15,6 +15,7 @@ impl LevelBitmap {
     /// Creates an empty set of numbers below `limit`.
     ///
     /// **Errors:** no memory.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(limit: usize) -> Result<Self, TryReserveError> {
         let mut levels = Vec::new();
         let mut count = limit;

@@ -100,6 +100,7 @@ impl Frames {
     /// Does the same as [`Frames::new`], with accounts only for domains below a number.
     ///
     /// **Errors:** no memory for the tables.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn for_domains(limit: Mfn, ram: &[Range<Mfn>], cpus: usize, domains: u16) -> Result<Self, TryReserveError> {
         let table = FrameTable::new(limit, ram)?;
         let limit = table.limit();

@@ -122,6 +122,7 @@ impl Frames {
 
     /// Scrubs a block of at most `most`. A block that is left half done is kept aside until a CPU continues it or needs
     /// it: merging it with its neighbours would take too long for the work that interrupted it.
+    #[expect(clippy::disallowed_methods, reason = "only where there is room")]
     fn scrub_block(&self, pages: &impl Pages, most: PageOrder, enough: impl Fn() -> bool) -> bool {
         let unfinished = self.heap.lock().unfinished.pop();
         let (block, clear_words) = match unfinished {

@@ -90,6 +90,7 @@ impl FrameTable {
     /// overlaps are counted once.
     ///
     /// **Errors:** no memory for the table.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(limit: Mfn, ram: &[Range<Mfn>]) -> Result<Self, TryReserveError> {
         let limit = limit.0.min(LINKABLE);
         let count = limit.div_ceil(SECTION);
@@ -136,6 +137,7 @@ impl FrameTable {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, TryReserveError> {
     let mut section = Vec::new();
     section.try_reserve_exact(frames.end.saturating_sub(frames.start) as usize)?;
@@ -151,6 +153,7 @@ fn new_section(frames: Range<u64>, ram: &[Range<Mfn>]) -> Result<Box<[Frame]>, T
 }
 
 /// Returns the ranges in order, with overlapping and adjacent ones merged.
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 pub fn disjoint(ram: &[Range<Mfn>]) -> Result<Vec<Range<u64>>, TryReserveError> {
     let mut sorted: Vec<Range<u64>> = Vec::new();
     sorted.try_reserve_exact(ram.len())?;

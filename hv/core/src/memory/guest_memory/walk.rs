@@ -1,4 +1,5 @@
 //! Page walks of the guest's own page tables, as the processor does them.
+#![expect(clippy::disallowed_methods, reason = "what `bitflags` writes extends a number")]
 
 use bitflags::bitflags;
 use core::sync::atomic::Ordering;

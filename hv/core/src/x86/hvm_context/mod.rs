@@ -90,6 +90,7 @@ fn save_device(typecode: u16, writer: &mut Writer) -> Result<(), Errno> {
 ///
 /// **Errors:** `EINVAL` for a type that is not saved; `ENOENT` for a vCPU or a device that does not exist; `ENODATA`
 /// for a vCPU that has no such record; `EAGAIN`, `ENOMEM`.
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
 pub fn save_one<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,

@@ -13,6 +13,7 @@ impl Writer {
     /// Adds a record; one without a body ends the context.
     ///
     /// **Errors:** `ENOMEM`.
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn record<T: IntoBytes + Immutable>(&mut self, typecode: u16, instance: u16, body: &T) -> Result<(), Errno> {
         let body = body.as_bytes();
         let length = u32::try_from(body.len()).map_err(|_| Errno::ENOMEM)?;

@@ -62,6 +62,7 @@ impl LevelPair {
 }
 
 /// Sets the console up as the command line says. Before it, nothing is shown (the ring keeps it all the same).
+#[expect(clippy::disallowed_methods, reason = "an array, with a place for each line that there can be")]
 pub fn configure(options: &Options) {
     let mut ports = ArrayVec::new();
     for target in &options.consoles {

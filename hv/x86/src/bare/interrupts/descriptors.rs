@@ -61,6 +61,7 @@ pub fn fill_gates(exceptions: fn(&InterruptFrame)) {
 }
 
 /// Loads this CPU's own descriptors and the common gates. It must have its stacks already.
+#[expect(clippy::disallowed_methods, reason = "only at boot, as each CPU comes up")]
 pub fn load(cpu: CpuIndex) {
     let at = |stack| VirtAddr::new_truncate(stacks::top(cpu, stack));
     let mut state = TaskStateSegment::new();

@@ -60,6 +60,7 @@ impl IoApic {
 }
 
 /// Masks the 8259s and every pin of every I/O APIC.
+#[expect(clippy::disallowed_methods, reason = "only at boot")]
 pub fn silence(processors: &Processors) {
     // SAFETY: the ports are those of the 8259s; masking all inputs and moving their vectors out of the exceptions'
     // way only keeps them quiet.
@@ -161,6 +162,7 @@ fn entry_of(vector: u8, mode: LineMode) -> u32 {
 
 /// Returns the places of the I/O APICs.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
 pub fn places() -> Vec<IoApicPlace> {
     let place = |io_apic: &IoApic| IoApicPlace {
         id: io_apic.id,

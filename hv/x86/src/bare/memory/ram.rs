@@ -26,6 +26,7 @@ struct UsableFrames {
 static USABLE: Once<UsableFrames> = Once::new();
 
 impl UsableFrames {
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     fn new(limit: u64) -> Option<Self> {
         let words = usize::try_from(limit.div_ceil(WORD_BITS)).ok()?;
         let mut bits = Vec::new();

@@ -39,6 +39,7 @@ static PORTS: SpinLock<(), rank::Interrupts> = SpinLock::new(());
 
 /// Sets the ECAM areas: the firmware's, except areas that are RAM, have no page tables, or do not show the same as the
 /// ports.
+#[expect(clippy::disallowed_methods, reason = "only at boot")]
 pub fn set_up(ranges: &[PciRange], info: &BootInfo) {
     let areas = ranges.iter().filter_map(|range| area(range, info)).filter(is_sound);
     let _ = AREAS.set(areas.collect());

@@ -34,6 +34,7 @@ pub fn has_started(cpu: CpuId) -> bool {
 /// Enables SVM on the calling CPU. Each CPU does so once, before it runs its first guest.
 ///
 /// **Errors:** see [`Unfit`]. No guest can run on this CPU then.
+#[expect(clippy::disallowed_methods, reason = "only at boot, as each CPU comes up")]
 pub fn start_this_cpu() -> Result<(), Unfit> {
     let (save, host) = own_page().zip(own_page()).ok_or(Unfit::OutOfRange)?;
     // SAFETY: this CPU got its descriptors and its area before it came to any code that can call this, and keeps

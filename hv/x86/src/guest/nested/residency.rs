@@ -17,6 +17,7 @@ pub struct Residency {
 impl Residency {
     /// Creates it for the CPUs below `cpus`; None if memory is short.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn new(cpus: usize) -> Option<Self> {
         let mut entered = Vec::new();
         entered.try_reserve_exact(cpus).ok()?;

@@ -63,6 +63,7 @@ fn own_page() -> Option<SharedPage> {
 }
 
 /// Finds the IOMMUs that the IVRS table describes, and disables them.
+#[expect(clippy::disallowed_methods, reason = "only at boot")]
 pub fn find(described: &[Iommu]) {
     let mut found = Vec::new();
     for iommu in described {
@@ -86,6 +87,7 @@ pub fn is_there() -> bool {
 
 /// Makes every access of every device go through the page tables at `root` from now on. Returns false if there is no
 /// IOMMU, or no memory for the device table.
+#[expect(clippy::disallowed_methods, reason = "only at boot, for dom0")]
 pub fn confine(root: Mpa) -> bool {
     if UNITS.lock().is_empty() {
         return false;
