@@ -10,7 +10,7 @@
 //! use xenolith_sched::policy::{Affinity, CpuPlace, Next, Placed, Topology, Unit, UnitId};
 //! use xenolith_sched::{Cpus, Null, Policy};
 //!
-//! let topology = Arc::new(Topology::new(vec![CpuPlace { core: 0, socket: 0, node: 0 }]));
+//! let topology = Arc::new(Topology::new(vec![CpuPlace { core: 0, socket: 0, node: 0 }]).unwrap());
 //! let mut queue = Null::new(topology, &());
 //! let mut asks = Cpus::NONE;
 //! queue.add_cpu(CpuId(0), Time(0)).unwrap();
