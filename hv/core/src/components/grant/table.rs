@@ -279,15 +279,14 @@ impl GrantTable {
     ///
     /// **Errors:** [`CannotGrow`].
     pub fn new(limits: Limits, from: &Source<'_, impl Pages>) -> Result<Self, CannotGrow> {
-        let mut shape =
-            Shape {
-                version: Version::V1,
-                entries: Vec::new(),
-                status: Vec::new(),
-                active: Vec::new(),
-                in_use: AtomicU32::new(0),
-                closed: false,
-            };
+        let mut shape = Shape {
+            version: Version::V1,
+            entries: Vec::new(),
+            status: Vec::new(),
+            active: Vec::new(),
+            in_use: AtomicU32::new(0),
+            closed: false,
+        };
         shape.grow(1.min(limits.frames), from)?;
         let mappings = SpinLock::new(Maptrack::new(limits.maptrack_frames));
         Ok(Self { limits, shape: RwSpinLock::new(shape), mappings })
