@@ -113,7 +113,7 @@ pub struct Shape {
     closed: bool,
 }
 
-/// Returns true unless the entry is one of those that the toolstack fills.
+/// Returns whether the entry counts as used: the entries that the toolstack fills do not.
 const fn is_counted(reference: GrantRef) -> bool {
     reference.0 >= GNTTAB_NR_RESERVED_ENTRIES
 }
