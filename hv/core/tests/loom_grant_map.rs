@@ -68,6 +68,8 @@ impl NestedSpace for Space {
         0
     }
 
+    fn flush(&self) {}
+
     fn tear_down(&self, _: &mut dyn FrameSource) {}
 }
 

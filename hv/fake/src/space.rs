@@ -112,6 +112,10 @@ impl NestedSpace for FakeSpace {
         self.generation.load(Ordering::SeqCst)
     }
 
+    fn flush(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn tear_down(&self, frames: &mut dyn FrameSource) {
         let mut inner = self.inner();
         inner.torn_down = true;

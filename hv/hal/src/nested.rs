@@ -110,6 +110,10 @@ pub trait NestedSpace: Send + Sync {
     /// cached translations if the number differs from that of its last entry.
     fn generation(&self) -> u64;
 
+    /// Raises [`NestedSpace::generation`], though nothing was unmapped: every vCPU flushes its cached translations, the
+    /// guest's own among them, before it next runs guest code.
+    fn flush(&self);
+
     /// Frees every page table; nothing is mapped afterwards. No vCPU may run in the space any more.
     fn tear_down(&self, frames: &mut dyn FrameSource);
 }

@@ -1,6 +1,7 @@
 //! `hvm_op`: operations of HVM and PVH domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
 
 use crate::components::access::{Action, Object};
+use crate::components::placing::flushed::is_flushed;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
 use crate::domains::vcpu::Vcpu;
@@ -16,7 +17,7 @@ use xen_abi::hvm_op::{
 };
 use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
 use xen_abi::{DomId, Errno};
-use xenolith_hal::Machine;
+use xenolith_hal::{Machine, NestedSpace};
 
 /// The lowest vector of an upcall; those below are the processor's exceptions.
 const FIRST_VECTOR: u8 = 16;
@@ -87,9 +88,25 @@ fn get_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::OK)
 }
 
-/// Implements `HVMOP_flush_tlbs`: does nothing. With nested paging the guest flushes its own TLB.
+/// Implements `HVMOP_flush_tlbs`: flushes the cached translations of all vCPUs of the caller. CPUs that run one are
+/// kicked once, and the call is made again until each has left the guest; the third argument says that it was begun.
+///
+/// **Errors:** `EINVAL` if there is an argument.
 fn flush_tlbs<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    if call.arg(1) == 0 { Ok(Outcome::OK) } else { Err(Errno::EINVAL) }
+    const BEGUN: u64 = 1;
+    if call.arg(1) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if call.arg(2) != BEGUN {
+        call.domain.space.flush();
+        call.domain.physmap.note_stale(&call.hv.frames);
+    }
+    if is_flushed(call.hv, call.domain) {
+        return Ok(Outcome::OK);
+    }
+    let [op, argument, _, rest @ ..] = call.args;
+    let [d, e, f] = rest;
+    Ok(Outcome::Again([op, argument, BEGUN, d, e, f]))
 }
 
 fn get_time<M: Machine>(call: &mut Call<'_, M>) -> Answer {

@@ -59,6 +59,13 @@ impl Physmap {
         Some((Epoch::from_bits(last), self.removals.asked.fetch_max(last, Ordering::AcqRel) < last))
     }
 
+    /// Notes that translations which CPUs may have cached are void from now on, as if a page had been unmapped.
+    pub fn note_stale(&self, frames: &Frames) {
+        // Under the lock under which pages are unmapped, so that the later of two moments stays.
+        let _pool = self.pool.lock();
+        self.removals.last.store(frames.coming_moment().to_bits(), Ordering::Release);
+    }
+
     /// Notes that every CPU has passed this moment.
     pub fn note_flushed(&self, moment: Epoch) {
         self.removals.flushed.fetch_max(moment.to_bits(), Ordering::AcqRel);

@@ -1,7 +1,8 @@
 //! Pages of other domains in the control domain's translation: what mapping and unmapping them costs the other CPUs,
 //! and what becomes of them when their owner goes.
 
-use xen_abi::hypercall::MEMORY_OP;
+use xen_abi::hvm_op::HVMOP_FLUSH_TLBS;
+use xen_abi::hypercall::{HVM_OP, MEMORY_OP};
 use xen_abi::memory::*;
 use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
@@ -91,6 +92,27 @@ impl Busy {
     fn kind_at(&self, place: u64) -> Option<PageKind> {
         self.world.domain(0).space.lookup(Gfn(place)).map(|at| at.kind)
     }
+}
+
+#[test]
+fn a_flush_of_all_translations_is_over_when_each_cpu_has_left_the_guest() {
+    let busy = Busy::new();
+    let call = |args| {
+        busy.world.with_call(0, |call| {
+            call.args = args;
+            make(HVM_OP.into(), call)
+        })
+    };
+    let generation = || busy.world.domain(0).space.generation();
+    let before = generation();
+    assert_eq!(call([HVMOP_FLUSH_TLBS.into(), 1, 0, 0, 0, 0]), Err(Errno::EINVAL));
+    assert_eq!(generation(), before);
+    let Ok(Outcome::Again(args)) = call([HVMOP_FLUSH_TLBS.into(), 0, 0, 0, 0, 0]) else { panic!("a CPU runs") };
+    assert_eq!((generation(), busy.kicks()), (before + 1, 1));
+    assert_eq!(call(args), Ok(Outcome::Again(args)), "the other CPU has not looked yet");
+    busy.world.hv.frames.quiet(OTHER);
+    assert_eq!(call(args), Ok(Outcome::OK));
+    assert_eq!((generation(), busy.kicks()), (before + 1, 1));
 }
 
 #[test]

@@ -69,6 +69,10 @@ impl NestedSpace for Space {
         self.generation.load(Ordering::SeqCst)
     }
 
+    fn flush(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn tear_down(&self, _: &mut dyn FrameSource) {
         self.map.lock().unwrap().clear();
     }

@@ -459,6 +459,10 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         self.residency.generation()
     }
 
+    fn flush(&self) {
+        self.residency.advance();
+    }
+
     fn tear_down(&self, frames: &mut dyn FrameSource) {
         let Some(root) = self.root_frame() else { return };
         self.root.store(NO_ROOT, Ordering::Release);
