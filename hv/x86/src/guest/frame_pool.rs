@@ -1,10 +1,10 @@
-//! Frames made of ordinary memory, for tests.
+//! Frames made of ordinary memory, for tests and fuzzing.
 
 use super::frame_access::FrameAccess;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use xenolith_hal::{FrameSource, Mfn, PageWords};
 
 /// Table frames begin here, so that they are told from the frames that are mapped.
@@ -23,6 +23,8 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Creates this many frames of zeros, all of them free.
+    #[must_use]
     pub fn new(frames: u64) -> Self {
         let pages = (0..frames).map(|_| Box::new(PageWords::new())).collect();
         let free = (0..frames).rev().map(|index| FIRST + index).collect();
@@ -30,8 +32,9 @@ impl Pool {
     }
 
     /// Returns how many are in use.
+    #[must_use]
     pub fn taken(&self) -> usize {
-        self.state.lock().unwrap().taken
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).taken
     }
 }
 
@@ -43,16 +46,16 @@ impl FrameAccess for Pool {
 
 impl FrameSource for Pool {
     fn take(&mut self) -> Option<Mfn> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let frame = Mfn(state.free.pop()?);
         state.taken += 1;
         drop(state);
-        self.frame(frame).unwrap().clear();
+        self.frame(frame)?.clear();
         Some(frame)
     }
 
     fn give_back(&mut self, frame: Mfn) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(self.frame(frame).is_some(), "{frame:?} was never a table");
         assert!(!state.free.contains(&frame.0), "{frame:?} given back twice");
         state.free.push(frame.0);

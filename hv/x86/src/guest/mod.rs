@@ -4,8 +4,12 @@
 //! part is in `bare`.
 
 pub mod frame_access;
-#[cfg(test)]
-mod frame_pool;
+#[cfg(not(target_os = "none"))]
+#[cfg_attr(
+    not(test),
+    expect(clippy::disallowed_methods, reason = "for tests and fuzzing, where memory does not run out")
+)]
+pub mod frame_pool;
 
 pub mod amd_vi;
 

@@ -1,7 +1,7 @@
 //! AMD's virtualisation (SVM): entering a guest, and decoding its exits.
 //!
-//! It works on VMCBs as plain words and runs in tests on the host, with a scripted [`Processor`] in place of the CPU;
-//! the real one is `bare::svm`.
+//! It works on VMCBs as plain words and runs in tests on the host, with a scripted [`Processor`] (`scripted`) in place
+//! of the CPU; the real one is `bare::svm`.
 
 pub mod asid;
 pub mod control_writes;
@@ -14,6 +14,12 @@ pub mod interrupt;
 pub mod per_cpu;
 pub mod permissions;
 pub mod processor;
+#[cfg(not(target_os = "none"))]
+#[cfg_attr(
+    not(test),
+    expect(clippy::disallowed_methods, reason = "for tests and fuzzing, where memory does not run out")
+)]
+pub mod scripted;
 pub mod state;
 pub mod vcpu;
 pub mod vmcb;

@@ -57,7 +57,7 @@ fn a_refusal_of_a_sound_state_is_the_guests_fault_but_not_without_end() {
 fn an_emulated_cpus_control_registers_are_written_as_a_real_one_would() {
     const WRITE_CR4: u64 = 0x14;
     cpus();
-    EMULATED.set(true);
+    emulate(true);
     let ((space, mut pool), mut vcpu) = (space(), vcpu());
     let mfn = pool.take().unwrap();
     // mov cr4, ecx
@@ -88,7 +88,7 @@ proptest! {
         registers in prop::array::uniform6(any::<u64>()),
         (interrupt, task_priority, nmi) in (any::<Option<u8>>(), any::<u8>(), any::<bool>()),
     ) {
-        cpus_of_property();
+        same_cpus();
         let (space, mut vcpu) = (space().0, vcpu());
         for _ in 0..2 {
             let words = words.clone();
@@ -108,6 +108,6 @@ proptest! {
             let _ = vcpu.set_state(&state);
         }
         vcpu.park();
-        BLOCKS.with_borrow_mut(Vec::clear);
+        tear_down(vcpu);
     }
 }

@@ -102,21 +102,21 @@ fn a_second_nmi_waits_for_the_return_from_the_first() {
 fn a_host_interrupt_is_let_in_before_the_core_hears_of_it() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
-    let before = WINDOWS.get();
+    let before = physical().windows;
     assert_eq!(run(&mut vcpu, &space, RunControl::default(), INTR), Exit::Interrupted);
-    assert_eq!(WINDOWS.get(), before + 1);
+    assert_eq!(physical().windows, before + 1);
 }
 
 #[test]
 fn an_emulated_cpu_is_asked_after_each_run_for_an_interrupt_that_it_forgot() {
     for (emulated, recalled) in [(true, 2), (false, 0)] {
         cpus();
-        EMULATED.set(emulated);
+        emulate(emulated);
         let (space, mut vcpu) = (space().0, vcpu());
-        let before = RECALLED.get();
+        let before = physical().recalled;
         for exit in [CPUID, INTR] {
             run(&mut vcpu, &space, RunControl::default(), exit);
         }
-        assert_eq!(RECALLED.get() - before, recalled);
+        assert_eq!(physical().recalled - before, recalled);
     }
 }

@@ -28,11 +28,11 @@ fn registers_go_in_and_come_out() {
 fn a_vcpu_that_uses_open_ports_is_entered_with_their_map_from_then_on() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());
-    then(|_, vmcb| assert_ne!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0));
+    then(|_, vmcb| assert_ne!(vmcb.get(Field::IO_PERMISSIONS), MAPS.opened_ports.0));
     vcpu.run(&space, RunControl::default(), &mut ());
     vcpu.use_open_ports();
     then(|_, vmcb| {
-        assert_eq!(vmcb.get(Field::IO_PERMISSIONS), OPENED_PORTS.0);
+        assert_eq!(vmcb.get(Field::IO_PERMISSIONS), MAPS.opened_ports.0);
         assert_eq!(vmcb.get(Field::CLEAN) & 2, 0, "the CPU must look at the map's address anew");
     });
     vcpu.run(&space, RunControl::default(), &mut ());
@@ -49,7 +49,7 @@ fn what_did_not_change_is_marked_as_clean() {
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0x7ff & !8));
     vcpu.run(&space, offer(0x30), &mut ());
     vcpu.park();
-    CPU.set(first + 1);
+    go_to(first + 1);
     then(|_, vmcb| assert_eq!(vmcb.get(Field::CLEAN), 0));
     vcpu.run(&space, offer(0x30), &mut ());
 }
@@ -63,7 +63,7 @@ fn a_removed_translation_gives_the_vcpu_a_new_tag() {
     for expected in [1, 1, 2, 2] {
         then(move |_, vmcb| assert_eq!(vmcb.get(Field::ASID), expected));
         vcpu.run(&space, RunControl::default(), &mut ());
-        if expected == 1 && STEPS.with_borrow(VecDeque::is_empty) && vcpu.registers().rbx == 1 {
+        if expected == 1 && steps_left() == 0 && vcpu.registers().rbx == 1 {
             space.unmap(Gfn(0), &mut pool).unwrap();
         }
         vcpu.registers_mut().rbx += 1;
