@@ -186,17 +186,21 @@ impl<A: FrameAccess> IoTables<A> {
         Ok(had)
     }
 
-    /// Unmaps everything for devices in the page of `level` around a frame, where they have no larger page. The tables
-    /// stay.
-    pub fn take_away(&self, gfn: Gfn, level: u32) {
+    /// Unmaps everything for devices in the page of `level` around a frame. A larger page that they have there is
+    /// split; without a frame for that they lose it whole, rather than keep what is soon somebody else's. Tables stay.
+    pub fn take_away(&self, gfn: Gfn, level: u32, frames: &mut dyn FrameSource) {
         let mut table = self.root;
         for above in (level + 1..=ROOT_LEVEL).rev() {
             let Ok(slot) = self.slot(table, gfn.0, above) else { return };
-            let word = slot.load(Ordering::Acquire);
-            if word & PRESENT == 0 || level_of(word) == 0 {
+            if slot.load(Ordering::Acquire) & PRESENT == 0 {
                 return;
             }
-            table = Mfn((word & ADDRESS) >> 12);
+            let Ok(below) = self.table_below(slot, above, frames) else {
+                slot.store(0, Ordering::Release);
+                TAKEN_AWAY.fetch_add(1, Ordering::SeqCst);
+                return;
+            };
+            table = below;
         }
         if let Ok(slot) = self.slot(table, gfn.0, level) {
             self.clear(slot, level);
@@ -306,10 +310,10 @@ mod tests {
         let (tables, mut pool) = tables(16);
         tables.map(Gfn(512), mapping(512, PageOrder::SIZE_2M, PageKind::Ram), &mut pool).unwrap();
         tables.map(Gfn(1024), mapping(7, PageOrder::SIZE_4K, PageKind::Ram), &mut pool).unwrap();
-        tables.take_away(Gfn(1024), 2);
+        tables.take_away(Gfn(1024), 2, &mut pool);
         assert_eq!((tables.walk(Gfn(1024)), tables.walk(Gfn(512)).is_some()), (None, true));
-        tables.take_away(Gfn(512), 2);
-        tables.take_away(Gfn(1 << 20), 2);
+        tables.take_away(Gfn(512), 2, &mut pool);
+        tables.take_away(Gfn(1 << 20), 2, &mut pool);
         assert_eq!(tables.walk(Gfn(1023)), None);
     }
 

@@ -445,7 +445,7 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
     fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
         let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
         if let Some(devices) = self.devices.get() {
-            devices.take_away(Gfn(first), level);
+            devices.take_away(Gfn(first), level, frames);
         }
         let path = self.descend(first, level).filter(|path| path.level == level)?;
         let found = path.entry.mapping(level, 0)?;

@@ -385,3 +385,27 @@ fn what_is_taken_page_by_page_is_taken_from_devices_too() {
     assert_eq!(space.take_next(Gfn(0), &mut pool).map(|(gfn, _)| gfn), Some(Gfn(0x601)));
     assert_eq!(devices.walk(Gfn(0x601)), None);
 }
+
+#[test]
+fn of_a_page_that_is_larger_for_devices_they_lose_the_part_that_is_taken_away() {
+    // Without huge pages the CPU has a gigabyte as large ones, where devices have it whole.
+    let (space, mut pool) = tables(16, SMALL);
+    let devices = space.follow_for_devices(&mut pool).unwrap();
+    space.map(Gfn(0), ram(1 << 18, PageOrder::SIZE_1G), &mut pool).unwrap();
+    assert_eq!(space.take_next(Gfn(0x205), &mut pool).map(|(gfn, page)| (gfn, page.order.0)), Some((Gfn(0x200), 9)));
+    let reached = |gfn| devices.walk(Gfn(gfn)).map(|(mfn, _)| mfn);
+    assert_eq!([0x200, 0x3ff].map(reached), [None; 2]);
+    assert_eq!([0x1ff, 0x400].map(reached), [Some(Mfn(0x4_01ff)), Some(Mfn(0x4_0400))]);
+}
+
+#[test]
+fn devices_lose_a_larger_page_whole_if_there_is_no_memory_to_split_it() {
+    // Two roots, two tables of the CPU's and one of the devices'.
+    let (space, mut pool) = tables(5, SMALL);
+    let devices = space.follow_for_devices(&mut pool).unwrap();
+    space.map(Gfn(0), ram(1 << 18, PageOrder::SIZE_1G), &mut pool).unwrap();
+    assert_eq!(pool.taken(), 5);
+    space.take_next(Gfn(0), &mut pool).unwrap();
+    assert_eq!([0, 0x200].map(|gfn| devices.walk(Gfn(gfn))), [None; 2]);
+    assert!(space.lookup(Gfn(0x200)).is_some());
+}
