@@ -158,6 +158,11 @@ impl<A: FrameAccess> NestedTables<A> {
         self.devices.set(tables).map_err(|_| MapError::Occupied)
     }
 
+    /// Returns the IOMMU page tables that follow this table; None for a domain without devices.
+    pub fn devices(&self) -> Option<&IoTables<A>> {
+        self.devices.get()
+    }
+
     /// Returns the access to frames that the tables were made with.
     pub const fn access(&self) -> &A {
         &self.access
@@ -419,13 +424,12 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
     }
 
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
-        self.map_for_cpus(gfn, mapping, frames)?;
-        let Some(devices) = self.devices.get() else { return Ok(()) };
-        let mapped = devices.map(gfn, mapping, frames);
+        let Some(devices) = self.devices.get() else { return self.map_for_cpus(gfn, mapping, frames) };
+        // Devices first: what they have is taken back without memory, where a page of the CPUs may have to be split.
+        let (level, _) = self.vacancy(gfn, &mapping)?;
+        let mapped = devices.map(gfn, mapping, frames).and_then(|()| self.map_for_cpus(gfn, mapping, frames));
         if mapped.is_err() {
-            for page in (gfn.0..).map(Gfn).take(mapping.order.pages() as usize) {
-                let _ = self.unmap(page, frames);
-            }
+            devices.take_away(gfn, level, frames);
         }
         mapped
     }
@@ -475,12 +479,15 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
 }
 
 impl<A: FrameAccess> NestedTables<A> {
-    fn map_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+    /// Returns the level of a page, and the way to the vacant place where it is to be mapped.
+    fn vacancy(&self, gfn: Gfn, mapping: &Mapping) -> Result<(Level, Path<'_>), MapError> {
         let level = self.check(gfn, mapping.mfn, mapping.order)?;
         let path = self.descend(gfn.0, level).ok_or(MapError::OutOfRange)?;
-        if !self.vacant(path.entry, path.level) {
-            return Err(MapError::Occupied);
-        }
+        if self.vacant(path.entry, path.level) { Ok((level, path)) } else { Err(MapError::Occupied) }
+    }
+
+    fn map_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let (level, path) = self.vacancy(gfn, &mapping)?;
         let new_entry = path.entry == Entry::EMPTY;
         let tables = (path.level - level) + u32::from(new_entry && !self.page_allowed(level));
         let mut fresh = Fresh::take(tables, frames)?;

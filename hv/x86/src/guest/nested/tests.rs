@@ -409,3 +409,16 @@ fn devices_lose_a_larger_page_whole_if_there_is_no_memory_to_split_it() {
     assert_eq!([0, 0x200].map(|gfn| devices.walk(Gfn(gfn))), [None; 2]);
     assert!(space.lookup(Gfn(0x200)).is_some());
 }
+
+#[test]
+fn a_large_page_that_devices_cannot_reach_for_want_of_memory_is_not_mapped_either() {
+    for order in [PageOrder::SIZE_2M, PageOrder::SIZE_1G] {
+        for frames in 2..8 {
+            let (space, mut pool) = tables(frames, SMALL);
+            let devices = space.follow_for_devices(&mut pool).unwrap();
+            let mapped = space.map(Gfn(0), ram(1 << 18, order), &mut pool).is_ok();
+            let found = [space.lookup(Gfn(0)).is_some(), devices.walk(Gfn(0)).is_some()];
+            assert_eq!(found, [mapped; 2], "{order:?}, {frames} frames");
+        }
+    }
+}
