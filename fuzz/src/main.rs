@@ -12,6 +12,7 @@ mod guests;
 mod hypercalls;
 mod instructions;
 mod mutation;
+mod nested_tables;
 mod sequences;
 mod store;
 mod string_io;
@@ -29,6 +30,7 @@ const TARGETS: &[Target] = &[
     Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
     Target { name: "string-io", run: |dice| one(string_io::run, dice), calls: "instructions" },
+    Target { name: "nested-tables", run: nested_tables::run, calls: "changes" },
     Target { name: "xenstore", run: store::run, calls: "requests" },
 ];
 

@@ -56,6 +56,7 @@ const RULES: &[Rule] = &[
             "xenolith-core",
             "xenolith-fake",
             "xenolith-world",
+            "xenolith-x86",
         ],
         &[],
     ),
