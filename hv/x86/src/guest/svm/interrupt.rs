@@ -119,6 +119,11 @@ pub(super) fn cut_short(info: u64) -> CutShort {
     }
 }
 
+/// Returns whether an EVENTINJ is an external interrupt, and the one whose delivery an exit interrupted.
+pub(super) const fn is_interrupt(event: u64, interrupted: u64) -> bool {
+    event & VALID != 0 && (event >> TYPE_SHIFT) & 7 == TYPE_INTERRUPT && event as u8 == interrupted as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,30 @@ fn an_interrupt_whose_delivery_was_cut_short_was_not_taken() {
 }
 
 #[test]
+fn an_interrupt_that_was_handed_in_comes_again_when_its_delivery_is_cut_short() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    let event = EventInFlight { vector: 0xa4, kind: EventKind::Interrupt, error_code: None };
+    vcpu.set_undelivered_event(Some(event));
+    for control in [RunControl::default(), offer(0x31)] {
+        then(|_, vmcb| {
+            assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_00a4);
+            vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_00a4);
+            vmcb.set(Field::EXIT_CODE, 0x400);
+        });
+        vcpu.run(&space, control, &mut ());
+        assert_eq!((vcpu.interrupt_taken(), vcpu.undelivered_event()), (false, Some(event)));
+    }
+    // It is delivered, and then the one that is offered is not.
+    then(|_, vmcb| {
+        vmcb.set(Field::VIRTUAL_INTERRUPT, vmcb.get(Field::VIRTUAL_INTERRUPT) & !V_IRQ);
+        vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_0031);
+    });
+    vcpu.run(&space, offer(0x31), &mut ());
+    assert_eq!((vcpu.interrupt_taken(), vcpu.undelivered_event()), (false, None));
+}
+
+#[test]
 fn an_exception_is_injected_once() {
     cpus();
     let (space, mut vcpu) = (space().0, vcpu());

@@ -18,8 +18,8 @@ use crate::guest::frame_pool::Pool;
 use crate::guest::nested::{NestedTables, TableLimits};
 use alloc::vec::Vec;
 use xenolith_hal::{
-    CpuState, Exception, Exit, FrameSource, Gfn, GuestCpu, HardwareMsr, InvalidState, Mapping, Mfn, NestedSpace,
-    PAGE_SIZE, PageKind, PageOrder, Registers, Rights, RunControl,
+    CpuState, EventInFlight, EventKind, Exception, Exit, FrameSource, Gfn, GuestCpu, HardwareMsr, InvalidState,
+    Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder, Registers, Rights, RunControl,
 };
 
 type Space = NestedTables<Pool>;

@@ -59,7 +59,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             self.vmcb.set(Field::CLEAN, self.all_clean());
         };
         space.residency().leave(cpu);
-        self.collect(control);
+        self.collect(control, event);
         if turn == Turn::Answered {
             self.next_rip = None;
             return Exit::Interrupted;
@@ -96,9 +96,9 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         if self.features.clean_bits { clean::ALL } else { 0 }
     }
 
-    /// Reads from the VMCB what the run left there.
+    /// Reads from the VMCB what the run left there. `event` is what its entry injected, or 0.
     #[inline]
-    fn collect(&mut self, control: RunControl) {
+    fn collect(&mut self, control: RunControl, event: u64) {
         self.registers.rax = self.vmcb.get(Field::RAX);
         self.registers.rsp = self.vmcb.get(Field::RSP);
         self.registers.rip = self.vmcb.get(Field::RIP);
@@ -106,9 +106,14 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.clean = self.all_clean();
         let offered = interrupt::still_offered(self.vmcb.get(Field::VIRTUAL_INTERRUPT));
         self.interrupt_taken = control.interrupt.is_some() && !offered;
-        match interrupt::cut_short(self.vmcb.get(Field::EXIT_INTERRUPTION)) {
+        let interrupted = self.vmcb.get(Field::EXIT_INTERRUPTION);
+        match interrupt::cut_short(interrupted) {
             CutShort::Nothing => {}
             CutShort::Inject(event) => self.again = event,
+            // The one that was injected has left its interrupt controller: nobody offers it again.
+            CutShort::Interrupt if !self.interrupt_taken && interrupt::is_interrupt(event, interrupted) => {
+                self.again = event;
+            }
             CutShort::Interrupt => self.interrupt_taken = false,
         }
         self.next_rip = exits::next_instruction(self.vmcb, self.registers.rip, self.features.next_rip);
