@@ -71,6 +71,20 @@ fn a_removed_translation_gives_the_vcpu_a_new_tag() {
 }
 
 #[test]
+fn translations_of_the_old_state_are_not_used_in_a_new_one() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    for expected in [1, 1, 2] {
+        then(move |_, vmcb| assert_eq!(vmcb.get(Field::ASID), expected));
+        vcpu.run(&space, RunControl::default(), &mut ());
+        if vcpu.registers().rbx == 1 {
+            vcpu.set_state(&CpuState::after_startup_ipi(0x9a)).unwrap();
+        }
+        vcpu.registers_mut().rbx += 1;
+    }
+}
+
+#[test]
 fn a_vcpu_gives_its_frames_back_and_does_not_run_in_a_space_that_is_gone() {
     struct Counted(u32);
     impl FrameSource for Counted {

@@ -203,6 +203,9 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             }
         }
         self.clean = 0;
+        // As INIT does, and as writes of the control registers do one by one: what the CPU has cached of the guest's
+        // own translations belongs to the old state.
+        self.tag = Tag::default();
         self.pending = None;
         self.again = 0;
         self.next_rip = None;
