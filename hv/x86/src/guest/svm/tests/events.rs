@@ -96,6 +96,23 @@ fn a_cut_short_exception_comes_again_unless_another_takes_its_place() {
 }
 
 #[test]
+fn an_nmi_comes_after_the_exceptions_that_came_between() {
+    cpus();
+    let (space, mut vcpu) = (space().0, vcpu());
+    then(|_, vmcb| vmcb.set(Field::EXIT_INTERRUPTION, 0x8000_0202));
+    vcpu.run(&space, NMI, &mut ());
+    assert!(vcpu.nmi_taken());
+    vcpu.inject(Exception::INVALID_OPCODE);
+    for (injected, cut_short) in [(0x8000_0306, 0x8000_0306), (0x8000_0306, 0), (0x8000_0202, 0), (0, 0)] {
+        then(move |_, vmcb| {
+            assert_eq!(vmcb.get(Field::EVENT_INJECTION), injected);
+            vmcb.set(Field::EXIT_INTERRUPTION, cut_short);
+        });
+        vcpu.run(&space, RunControl::default(), &mut ());
+    }
+}
+
+#[test]
 fn a_second_nmi_waits_for_the_return_from_the_first() {
     const IRET: u64 = 0x74;
     cpus();

@@ -60,8 +60,10 @@ pub struct SvmVcpu<P, A> {
     last_cpu: Option<CpuId>,
     loaded: bool,
     pending: Option<Exception>,
-    /// EVENTINJ of an event whose delivery was cut short, or 0.
+    /// EVENTINJ of an event whose delivery was cut short, or 0; but for an NMI.
     again: u64,
+    /// The delivery of an NMI was cut short.
+    nmi_again: bool,
     next_rip: Option<u64>,
     /// Runs in a row that ended because the state was refused.
     refusals: u8,
@@ -107,6 +109,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             loaded: false,
             pending: None,
             again: 0,
+            nmi_again: false,
             next_rip: None,
             refusals: 0,
             interrupt_taken: false,
@@ -206,8 +209,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         // As INIT does, and as writes of the control registers do one by one: what the CPU has cached of the guest's
         // own translations belongs to the old state.
         self.tag = Tag::default();
-        self.pending = None;
-        self.again = 0;
+        self.drop_events();
         self.next_rip = None;
         Ok(())
     }
@@ -234,8 +236,10 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
     }
 
     fn set_undelivered_event(&mut self, event: Option<EventInFlight>) {
-        self.pending = None;
-        self.again = event.map_or(0, interrupt::inject);
+        self.drop_events();
+        if let Some(event) = event {
+            self.deliver_again(interrupt::inject(event));
+        }
     }
 
     fn msr(&self, msr: HardwareMsr) -> u64 {

@@ -109,7 +109,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         let interrupted = self.vmcb.get(Field::EXIT_INTERRUPTION);
         match interrupt::cut_short(interrupted) {
             CutShort::Nothing => {}
-            CutShort::Inject(event) => self.again = event,
+            CutShort::Inject(event) => self.deliver_again(event),
             // The one that was injected has left its interrupt controller: nobody offers it again.
             CutShort::Interrupt if !self.interrupt_taken && interrupt::is_interrupt(event, interrupted) => {
                 self.again = event;
