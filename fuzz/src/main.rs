@@ -16,6 +16,7 @@ mod nested_tables;
 mod sequences;
 mod store;
 mod string_io;
+mod svm;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ const TARGETS: &[Target] = &[
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
     Target { name: "string-io", run: |dice| one(string_io::run, dice), calls: "instructions" },
     Target { name: "nested-tables", run: nested_tables::run, calls: "changes" },
+    Target { name: "svm", run: svm::run, calls: "entries" },
     Target { name: "xenstore", run: store::run, calls: "requests" },
 ];
 

@@ -62,12 +62,11 @@ thread_local! {
     static GUEST: RefCell<Option<Guest>> = const { RefCell::new(None) };
     static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
     static CPU: Cell<u32> = const { Cell::new(0) };
-    static STATE: Cell<Physical> = const { Cell::new(Physical::NEW) };
+    static STATES: [Cell<Physical>; CPUS as usize] = const { [const { Cell::new(Physical::NEW) }; CPUS as usize] };
     static HAS: Cell<Features> = const { Cell::new(FEATURES) };
 }
 
-/// What the physical CPU holds beside what is in the control block. Both CPUs of a thread share it, for one vCPU at a
-/// time is in it.
+/// What a physical CPU holds beside what is in the control block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Physical {
     /// The FPU's state: its one word.
@@ -87,17 +86,22 @@ impl Physical {
     const NEW: Self = Self { fpu: 0, debug: [0; 4], page_attributes: 0, windows: 0, recalled: 0, machine_checks: 0 };
 }
 
-/// Returns what the physical CPU holds.
+/// Returns what the current CPU holds.
 #[must_use]
 pub fn physical() -> Physical {
-    STATE.get()
+    STATES.with(|states| states[of_thread(CPU.get())].get())
 }
 
-/// Changes what the physical CPU holds.
+/// Changes what the current CPU holds.
 pub fn change_physical(change: impl FnOnce(&mut Physical)) {
-    let mut state = STATE.get();
+    let mut state = physical();
     change(&mut state);
-    STATE.set(state);
+    STATES.with(|states| states[of_thread(CPU.get())].set(state));
+}
+
+/// Returns which of its thread's a CPU is.
+const fn of_thread(cpu: u32) -> usize {
+    (cpu % CPUS) as usize
 }
 
 /// Makes the processor one with these features; vCPUs that exist keep theirs.
@@ -249,7 +253,7 @@ impl Processor for Scripted {
     }
 
     fn save_fpu(area: &PageWords) {
-        area.store_u64(FPU_AT, STATE.get().fpu).expect("it lies in the page");
+        area.store_u64(FPU_AT, physical().fpu).expect("it lies in the page");
     }
 
     fn load_fpu(area: &PageWords) {
@@ -262,11 +266,11 @@ impl Processor for Scripted {
     }
 
     fn debug_addresses() -> [u64; 4] {
-        STATE.get().debug
+        physical().debug
     }
 
     fn page_attributes() -> u64 {
-        STATE.get().page_attributes
+        physical().page_attributes
     }
 
     fn set_page_attributes(value: u64) {

@@ -142,8 +142,15 @@ impl Vmcb {
         }
     }
 
+    /// Reads any word, as a CPU might.
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub fn word(self, index: usize) -> u64 {
+        self.get(Field(index))
+    }
+
     /// Writes any word, as a CPU might.
-    #[cfg(test)]
+    #[cfg(not(target_os = "none"))]
     pub fn set_word(self, index: usize, value: u64) {
         self.set(Field(index), value);
     }
