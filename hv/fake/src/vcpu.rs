@@ -1,6 +1,7 @@
 //! A virtual CPU that runs no guest: it exits for the reasons that a test queued.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use xenolith_hal::{
     CpuState, EventInFlight, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, NestedSpace,
@@ -12,16 +13,36 @@ use crate::FakeSpace;
 /// Length of VMMCALL and of CPUID's like; every instruction has it here.
 const INSTRUCTION_BYTES: u64 = 3;
 
+/// A guest that is played: it changes the registers as its code would, and says why it exits.
+pub trait FakeGuest: Send + fmt::Debug {
+    /// Goes on from an entry to the next exit.
+    fn play(&mut self, entry: &FakeEntry, state: &mut CpuState) -> Exit;
+}
+
+/// An entry, as a played guest sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FakeEntry {
+    /// What is offered.
+    pub control: RunControl,
+    /// The exception that it is delivered first.
+    pub injected: Option<Exception>,
+    /// The whole state was replaced since the last exit.
+    pub replaced: bool,
+}
+
 /// The hardware side of a virtual CPU.
 #[derive(Debug, Default)]
 pub struct FakeVcpu {
-    /// The exits to report, one after the other; afterwards it halts with interrupts enabled.
+    /// The exits to report, one after the other; afterwards the guest plays.
     pub exits: VecDeque<Exit>,
+    /// The guest; without one, the vCPU halts with interrupts enabled.
+    pub guest: Option<Box<dyn FakeGuest>>,
     /// The exception that was injected and not yet delivered by a run.
     pub injected: Option<Exception>,
     /// What the last run offered.
     pub offered: RunControl,
     state: CpuState,
+    replaced: bool,
     runs: u64,
     seen_generation: u64,
     /// The frames that it took of its domain's pool, as a real one takes frames for what the hardware keeps.
@@ -59,10 +80,16 @@ impl GuestCpu for FakeVcpu {
     fn run(&mut self, space: &FakeSpace, control: RunControl, short: &mut impl ShortAnswers) -> Exit {
         self.runs += 1;
         self.offered = control;
-        self.injected = None;
+        let replaced = std::mem::take(&mut self.replaced);
+        let mut entry = FakeEntry { control, injected: self.injected.take(), replaced };
         self.seen_generation = space.generation();
         loop {
-            let exit = self.exits.pop_front().unwrap_or(Exit::Halt { interrupts_enabled: true });
+            let exit = match (self.exits.pop_front(), &mut self.guest) {
+                (Some(exit), _) => exit,
+                (None, Some(guest)) => guest.play(&entry, &mut self.state),
+                (None, None) => Exit::Halt { interrupts_enabled: true },
+            };
+            (entry.injected, entry.replaced) = (None, false);
             let Exit::Io(access) = exit else { return exit };
             let Some(rax) = short.port(access, self.state.registers.rax) else { return exit };
             self.state.registers.rax = rax;
@@ -120,6 +147,7 @@ impl GuestCpu for FakeVcpu {
             return Err(InvalidState);
         }
         self.state = *state;
+        self.replaced = true;
         self.injected = None;
         Ok(())
     }
@@ -195,6 +223,24 @@ mod tests {
         assert_eq!([run(), run()], [Exit::Hypercall, Exit::Shutdown]);
         assert_eq!(run(), Exit::Halt { interrupts_enabled: true });
         assert_eq!(vcpu.runs(), 3);
+    }
+
+    #[test]
+    fn a_guest_that_is_played_sees_what_was_injected_once_and_changes_its_registers() {
+        #[derive(Debug)]
+        struct Counts;
+        impl FakeGuest for Counts {
+            fn play(&mut self, entry: &FakeEntry, state: &mut CpuState) -> Exit {
+                state.registers.rbx += 1;
+                if entry.injected.is_some() { Exit::Shutdown } else { Exit::CacheFlush }
+            }
+        }
+        let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
+        vcpu.guest = Some(Box::new(Counts));
+        vcpu.inject(Exception::INVALID_OPCODE);
+        let mut run = || vcpu.run(&space, RunControl::default(), &mut ());
+        assert_eq!([run(), run()], [Exit::Shutdown, Exit::CacheFlush]);
+        assert_eq!(vcpu.registers().rbx, 2);
     }
 
     #[test]
