@@ -26,6 +26,7 @@ use xenolith_core::outcome::Outcome;
 use xenolith_core::settings::Settings;
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
+use xenolith_devices::ports::Dom0Ports;
 use xenolith_fake::{FakeMachine, FakeSpace, FakeVcpu};
 use xenolith_hal::{
     CpuId, CpuState, FrameSource, GuestCpu, Machine, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind, PageOrder,
@@ -48,6 +49,8 @@ pub struct Plan {
     pub spare_pages: u32,
     /// One past the highest number of a domain.
     pub domains: u16,
+    /// The control domain reaches the machine's ports, but for those of a serial line and of the timer.
+    pub machine_ports: bool,
     /// vCPUs are up and in long mode without paging: an address is where it points.
     pub long_mode: bool,
 }
@@ -61,6 +64,7 @@ impl Plan {
         guest_pages: GUEST_PAGES,
         spare_pages: 0,
         domains: if cfg!(loom) { 1 } else { 16 },
+        machine_ports: false,
         long_mode: false,
     };
 }
@@ -92,6 +96,14 @@ impl FrameSource for NoTables {
     }
 
     fn give_back(&mut self, _frame: Mfn) {}
+}
+
+fn ports(plan: Plan, id: DomId) -> PortRights {
+    if plan.machine_ports && id == DomId::DOM0 {
+        PortRights::control(Dom0Ports { pm_timer: Some(0x608), console: Some(0x3f8) })
+    } else {
+        PortRights::none()
+    }
 }
 
 fn settings(plan: Plan) -> Settings {
@@ -159,7 +171,7 @@ impl World {
             space,
             shared_info,
             cpuid: hv.default_policy().clone(),
-            ports: PortRights::none(),
+            ports: ports(plan, id),
         };
         hv.domains.insert(Domain::new(Room::try_new().unwrap(), parts)).unwrap();
     }
