@@ -8,6 +8,7 @@ mod boot_tables;
 mod command_line;
 mod devices;
 mod engine;
+mod exits;
 mod guests;
 mod hypercalls;
 mod instructions;
@@ -27,6 +28,7 @@ const TARGETS: &[Target] = &[
     Target { name: "bootinfo", run: |dice| one(boot_tables::run, dice), calls: "tables" },
     Target { name: "hypercalls", run: hypercalls::run, calls: "hypercalls" },
     Target { name: "sequences", run: sequences::run, calls: "hypercalls" },
+    Target { name: "exits", run: exits::run, calls: "exits and hypercalls" },
     Target { name: "command-line", run: |dice| one(command_line::run, dice), calls: "lines" },
     Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },

@@ -2,12 +2,12 @@
 //! clock moves, CPUs pass quiescent states, memory is refused at random and other vCPUs write to arguments. Every so
 //! often each frame that a domain can reach is checked against the frame table.
 
-mod audit;
+pub mod audit;
 mod control;
 mod events;
 mod grants;
 mod memory;
-mod stage;
+pub mod stage;
 
 use fastrand::Rng;
 use xen_abi::DomId;
