@@ -12,6 +12,8 @@ use crate::FakeSpace;
 
 /// Length of VMMCALL and of CPUID's like; every instruction has it here.
 const INSTRUCTION_BYTES: u64 = 3;
+/// EFER.LMA. **Source:** AMD manual volume 2, 3.1.7.
+const EFER_ACTIVE: u64 = 1 << 10;
 
 /// A guest that is played: it changes the registers as its code would, and says why it exits.
 pub trait FakeGuest: Send + fmt::Debug {
@@ -189,7 +191,11 @@ impl GuestCpu for FakeVcpu {
 
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {
         let register = match msr {
-            HardwareMsr::Efer => &mut self.state.efer,
+            // Whether long mode is active does not depend on what is written.
+            HardwareMsr::Efer => {
+                self.state.efer = (value & !EFER_ACTIVE) | (self.state.efer & EFER_ACTIVE);
+                return Ok(());
+            }
             HardwareMsr::Pat => &mut self.state.pat,
             HardwareMsr::SysenterCs => &mut self.state.sysenter_cs,
             HardwareMsr::SysenterEsp => &mut self.state.sysenter_esp,
@@ -251,6 +257,14 @@ mod tests {
         assert!(!vcpu.interrupt_taken());
         vcpu.run(&space, RunControl { task_priority: 2, ..control }, &mut ());
         assert!(vcpu.interrupt_taken());
+    }
+
+    #[test]
+    fn long_mode_stays_active_whatever_is_written_to_efer() {
+        let mut vcpu = FakeVcpu::new();
+        vcpu.set_state(&CpuState { efer: 0x500, ..vcpu.state() }).unwrap();
+        vcpu.set_msr(HardwareMsr::Efer, 0x901).unwrap();
+        assert_eq!(vcpu.msr(HardwareMsr::Efer), 0xd01);
     }
 
     #[test]
