@@ -14,6 +14,7 @@ mod hypercalls;
 mod instructions;
 mod mutation;
 mod nested_tables;
+mod registers;
 mod sequences;
 mod store;
 mod string_io;
@@ -29,6 +30,7 @@ const TARGETS: &[Target] = &[
     Target { name: "hypercalls", run: hypercalls::run, calls: "hypercalls" },
     Target { name: "sequences", run: sequences::run, calls: "hypercalls" },
     Target { name: "exits", run: exits::run, calls: "exits and hypercalls" },
+    Target { name: "registers", run: registers::run, calls: "accesses" },
     Target { name: "command-line", run: |dice| one(command_line::run, dice), calls: "lines" },
     Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
     Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },

@@ -2,7 +2,7 @@
 //! make hypercalls between: MSRs, CPUID, ports, device registers, faults, halts. Each guest checks at its next entry
 //! that its registers are what the exit makes of them, and nothing else. Device interrupts come, time passes.
 
-mod choose;
+pub mod choose;
 mod expect;
 mod guest;
 mod machine;
