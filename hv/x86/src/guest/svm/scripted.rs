@@ -200,7 +200,7 @@ pub fn vcpu() -> Vcpu {
     unsafe { Vcpu::new(place.block, place.fpu, MAPS) }
 }
 
-/// Takes a vCPU apart. Its pages serve those that come.
+/// Takes a vCPU apart. Its pages serve later ones.
 pub fn tear_down(vcpu: Vcpu) {
     struct Places;
     impl FrameSource for Places {
