@@ -1,9 +1,11 @@
 //! The loop: one seed after the other, until the time is up, a panic or a hang.
 
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::corpus;
 
 /// One input may take this long before it counts as a hang.
 const HANG: Duration = Duration::from_secs(20);
@@ -15,6 +17,8 @@ pub struct Target {
     pub run: fn(&mut fastrand::Rng) -> u64,
     /// What is counted.
     pub calls: &'static str,
+    /// The inputs that are kept.
+    pub corpus: &'static str,
 }
 
 /// How long, and from which input on.
@@ -29,6 +33,8 @@ pub struct Plan {
 
 /// The number of the input that runs now.
 static NOW: AtomicU64 = AtomicU64::new(0);
+/// Inputs run, one after the other.
+static RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Runs the plan. A panic or a hang ends the process, after saying how to run that input again.
 pub fn run(target: &Target, plan: Plan) {
@@ -39,19 +45,35 @@ pub fn run(target: &Target, plan: Plan) {
         usual(info);
         eprintln!("{}", again(name, NOW.load(Ordering::Relaxed)));
     }));
+    RUNNING.store(true, Ordering::Relaxed);
     thread::spawn(move || watch(name));
     let began = Instant::now();
     let (mut ran, mut calls) = (0, 0_u64);
+    let mut kept = 0;
+    if plan.count.is_none() {
+        for seed in corpus::numbers(target.corpus) {
+            calls = calls.saturating_add(one(target, seed));
+            kept += 1;
+        }
+    }
     while began.elapsed().as_secs() < plan.seconds && plan.count.is_none_or(|count| ran < count) {
-        let seed = plan.first.wrapping_add(ran);
-        NOW.store(seed, Ordering::Relaxed);
-        calls = calls.saturating_add((target.run)(&mut fastrand::Rng::with_seed(seed)));
+        calls = calls.saturating_add(one(target, plan.first.wrapping_add(ran)));
         ran += 1;
     }
+    RUNNING.store(false, Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
     let rate = calls as f64 / seconds.max(f64::EPSILON);
     let unit = target.calls;
-    println!("{name}: {ran} inputs from {} on in {seconds:.1} s, {rate:.0} {unit} a second, nothing found", plan.first);
+    println!(
+        "{name}: {kept} kept inputs and {ran} from {} on in {seconds:.1} s, {rate:.0} {unit} a second, nothing found",
+        plan.first
+    );
+}
+
+/// Runs one input, and returns how many calls were made.
+pub fn one(target: &Target, seed: u64) -> u64 {
+    NOW.store(seed, Ordering::Relaxed);
+    (target.run)(&mut fastrand::Rng::with_seed(seed))
 }
 
 fn again(name: &str, seed: u64) -> String {
@@ -61,7 +83,7 @@ fn again(name: &str, seed: u64) -> String {
 /// Ends the process when one input takes too long.
 fn watch(name: &'static str) {
     let mut seen = (NOW.load(Ordering::Relaxed), Instant::now());
-    loop {
+    while RUNNING.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(500));
         let now = NOW.load(Ordering::Relaxed);
         if now != seen.0 {
@@ -94,6 +116,7 @@ mod tests {
                 1
             },
             calls: "inputs",
+            corpus: "1\n2\n",
         };
         run(&target, Plan { seconds: 60, first: 3, count: Some(5) });
         assert_eq!(RAN.load(Ordering::Relaxed), 5);

@@ -1,11 +1,17 @@
 //! Random and mutated inputs for what a guest or a boot loader can reach, on the host.
 //!
 //! `xenolith-fuzz TARGET SECONDS [FIRST [COUNT]]`: runs inputs number FIRST, FIRST + 1 and so on. The number is the
-//! seed, so one that fails is run again by itself with COUNT 1; `cargo xtask fuzz` says how.
+//! seed, so one that fails is run again by itself with COUNT 1; `cargo xtask fuzz` says how. Without COUNT the inputs
+//! that are kept come first.
+//!
+//! `xenolith-fuzz keep TARGET SECONDS [FIRST]`: prints the numbers of inputs each of which runs code that none before it
+//! did.
 #![forbid(unsafe_code)]
 
 mod boot_tables;
 mod command_line;
+mod corpus;
+mod counters;
 mod devices;
 mod engine;
 mod exits;
@@ -24,20 +30,26 @@ use std::process::ExitCode;
 
 use engine::{Plan, Target};
 
+macro_rules! target {
+    ($name:literal, $run:expr, $calls:literal) => {
+        Target { name: $name, run: $run, calls: $calls, corpus: include_str!(concat!("../corpus/", $name)) }
+    };
+}
+
 /// Everything that is fuzzed.
 const TARGETS: &[Target] = &[
-    Target { name: "bootinfo", run: |dice| one(boot_tables::run, dice), calls: "tables" },
-    Target { name: "hypercalls", run: hypercalls::run, calls: "hypercalls" },
-    Target { name: "sequences", run: sequences::run, calls: "hypercalls" },
-    Target { name: "exits", run: exits::run, calls: "exits and hypercalls" },
-    Target { name: "registers", run: registers::run, calls: "accesses" },
-    Target { name: "command-line", run: |dice| one(command_line::run, dice), calls: "lines" },
-    Target { name: "devices", run: |dice| one(devices::run, dice), calls: "rounds" },
-    Target { name: "instructions", run: |dice| one(instructions::run, dice), calls: "instructions" },
-    Target { name: "string-io", run: |dice| one(string_io::run, dice), calls: "instructions" },
-    Target { name: "nested-tables", run: nested_tables::run, calls: "changes" },
-    Target { name: "svm", run: svm::run, calls: "entries" },
-    Target { name: "xenstore", run: store::run, calls: "requests" },
+    target!("bootinfo", |dice| one(boot_tables::run, dice), "tables"),
+    target!("hypercalls", hypercalls::run, "hypercalls"),
+    target!("sequences", sequences::run, "hypercalls"),
+    target!("exits", exits::run, "exits and hypercalls"),
+    target!("registers", registers::run, "accesses"),
+    target!("command-line", |dice| one(command_line::run, dice), "lines"),
+    target!("devices", |dice| one(devices::run, dice), "rounds"),
+    target!("instructions", |dice| one(instructions::run, dice), "instructions"),
+    target!("string-io", |dice| one(string_io::run, dice), "instructions"),
+    target!("nested-tables", nested_tables::run, "changes"),
+    target!("svm", svm::run, "entries"),
+    target!("xenstore", store::run, "requests"),
 ];
 
 /// An input that is one call.
@@ -47,19 +59,40 @@ fn one(run: fn(&mut fastrand::Rng), dice: &mut fastrand::Rng) -> u64 {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let keeps = words.first().is_some_and(|word| word == "keep");
+    if keeps {
+        words.remove(0);
+    }
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
     let target = words.first().and_then(|name| TARGETS.iter().find(|target| target.name == name));
+    let first = number(2).unwrap_or_else(|| fastrand::u64(..1 << 48));
     match (words.first().map(String::as_str), target, number(1)) {
         (Some("list"), ..) => TARGETS.iter().for_each(|target| println!("{}", target.name)),
-        (_, Some(target), Some(seconds)) => {
-            let first = number(2).unwrap_or_else(|| fastrand::u64(..1 << 48));
-            engine::run(target, Plan { seconds, first, count: number(3) });
-        }
+        (_, Some(target), Some(seconds)) if keeps => return keep(target, seconds, first),
+        (_, Some(target), Some(seconds)) => engine::run(target, Plan { seconds, first, count: number(3) }),
         _ => {
-            eprintln!("usage: xenolith-fuzz list | TARGET SECONDS [FIRST [COUNT]]");
+            eprintln!("usage: xenolith-fuzz list | [keep] TARGET SECONDS [FIRST [COUNT]]");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Prints the inputs to keep.
+fn keep(target: &Target, seconds: u64, first: u64) -> ExitCode {
+    match corpus::keep(target, seconds, first) {
+        Ok(Some(numbers)) => {
+            numbers.iter().for_each(|number| println!("{number}"));
+            ExitCode::SUCCESS
+        }
+        Ok(None) => {
+            eprintln!("this build does not count what runs: make it with RUSTFLAGS=-Cinstrument-coverage");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("the counters cannot be read: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

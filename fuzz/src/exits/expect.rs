@@ -113,7 +113,8 @@ mod tests {
         assert!(!judged(leaf, |is| (is.rip, is.rax) = (is.rip + LENGTH, 1 << 32), None));
         assert!(!judged(leaf, |_| {}, Some(Exception::GENERAL_PROTECTION)));
         assert!(!judged(Exit::ReadMsr { msr: 0 }, |is| is.rip += LENGTH, Some(Exception::GENERAL_PROTECTION)));
-        assert!(!judged(Exit::Hypercall, |is| (is.rip, is.rbp) = (is.rip + LENGTH, 1), None));
+        assert!(judged(Exit::Hypercall, |is| (is.rip, is.rax) = (is.rip + LENGTH, 1), None));
+        assert!(!judged(Exit::Hypercall, |is| (is.rip, is.rsp) = (is.rip + LENGTH, 1), None));
         let byte = IoAccess { port: 0, size: IoSize::Byte, write: false, string: false, repeat: false };
         assert!(judged(Exit::Io(byte), |is| (is.rip, is.rax) = (is.rip + LENGTH, 0xff), None));
         assert!(!judged(Exit::Io(byte), |is| (is.rip, is.rax) = (is.rip + LENGTH, 0x1ff), None));

@@ -1,5 +1,5 @@
-//! RDMSR and WRMSR: a write that is refused changes nothing, one that is taken changes its register and those that
-//! belong to it, and what was read can be written back.
+//! RDMSR and WRMSR: a write that is refused changes nothing, one that is taken changes its register and what belongs to
+//! it, and what was read can be written back.
 
 use fastrand::Rng;
 use xen_abi::{DomId, VcpuId};

@@ -90,6 +90,6 @@ mod tests {
             nmis += stage.taken;
             stage.end();
         }
-        assert!(answered > 50 && nmis > 300, "{answered} answered, {nmis} NMIs");
+        assert!(answered > 30 && nmis > 100, "{answered} answered, {nmis} NMIs");
     }
 }

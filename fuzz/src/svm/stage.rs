@@ -37,7 +37,7 @@ pub struct Stage<'d> {
     first_cpu: u32,
     space: Rc<Space>,
     number: u64,
-    /// NMIs that vCPUs took, and those that were dropped with the rest of what was to be injected.
+    /// NMIs that vCPUs took, and how many of them were dropped with the rest of what was to be injected.
     pub taken: u64,
     pub dropped: u64,
     /// Runs of each kind of end.
@@ -233,7 +233,7 @@ impl<'d> Stage<'d> {
         if self.interrupts[at].is_none() && self.dice.bool() {
             self.interrupts[at] = Some(self.dice.u8(..));
         }
-        self.nmis[at] |= self.dice.u8(..6) == 0;
+        self.nmis[at] |= self.dice.u8(..32) == 0;
         let control = RunControl {
             interrupt: self.interrupts[at],
             task_priority: self.dice.u8(..20) & self.dice.u8(..20),
