@@ -1,10 +1,13 @@
 //! `cargo xtask fuzz`: random and mutated inputs for what a guest or a boot loader can reach.
 //!
-//! Plain programs and stable Rust: no sanitiser and no coverage, so the inputs are made to fit each target
-//! (`fuzz/`). They are built optimised and with every check of a debug build.
+//! Plain programs and stable Rust: no sanitiser, so the inputs are made to fit each target (`fuzz/`). They are built
+//! optimised and with every check of a debug build. `--coverage` shows which lines they run.
+
+mod coverage;
+mod lines;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -27,25 +30,37 @@ pub struct FuzzArguments {
     /// Run this one input, as a failure named it
     #[arg(long, value_name = "NUMBER", requires = "target")]
     pub input: Option<u64>,
+    /// Show which lines run, of the core by its own tests too
+    #[arg(long, conflicts_with = "input")]
+    pub coverage: bool,
+    /// Look for inputs that run more code than the kept ones, and keep them (in `fuzz/corpus`)
+    #[arg(long, conflicts_with_all = ["input", "coverage"])]
+    pub keep: bool,
 }
 
 /// Runs `cargo xtask fuzz`.
 ///
 /// **Errors:** an input failed (the message says how to run it again), or there is no such target.
 pub fn command(arguments: &FuzzArguments) -> Result<()> {
-    let program = build()?;
-    let listed = process::output(Command::new(&program).arg("list"))?;
+    match arguments.target.as_deref() {
+        Some("list") => {}
+        _ if arguments.coverage => return coverage::command(arguments),
+        _ if arguments.keep => return coverage::keep(arguments),
+        _ => {}
+    }
+    fuzz(&build()?, arguments, None)
+}
+
+/// Runs the fuzzers of `program`. What they counted goes to files of the pattern `counts`.
+fn fuzz(program: &Path, arguments: &FuzzArguments, counts: Option<&Path>) -> Result<()> {
+    let names = targets(program, arguments)?;
     if arguments.target.as_deref() == Some("list") {
-        print!("{listed}");
+        names.iter().for_each(|name| println!("{name}"));
         return Ok(());
     }
-    let wanted = |name: &&str| arguments.target.as_deref().is_none_or(|target| target == *name);
-    let targets: Vec<&str> = listed.lines().filter(wanted).collect();
-    if targets.is_empty() {
-        bail!("there is no such target; these there are:\n{listed}");
-    }
     let fuzz = |name: &str| {
-        let mut fuzz = Command::new(&program);
+        let mut fuzz = Command::new(program);
+        fuzz.envs(counts.map(|counts| ("LLVM_PROFILE_FILE", counts)));
         match arguments.input {
             Some(input) => fuzz.args([name, "3600", &input.to_string(), "1"]),
             None => fuzz.args([name, &arguments.seconds.to_string()]),
@@ -55,7 +70,7 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
     // As many at a time as there are CPUs: each is one thread.
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
-        while let Some(name) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
             fuzz(name)?;
         }
         Ok(())
@@ -69,6 +84,22 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
     })
 }
 
+/// Returns the targets that are asked for: all of them for "list" and where none is named.
+///
+/// **Errors:** there is no such target.
+fn targets(program: &Path, arguments: &FuzzArguments) -> Result<Vec<String>> {
+    // A program that counts leaves what it counted where this says.
+    let unused = places::target().join("unused.profraw");
+    let listed = process::output(Command::new(program).arg("list").env("LLVM_PROFILE_FILE", unused))?;
+    let all = matches!(arguments.target.as_deref(), None | Some("list"));
+    let wanted = |name: &&str| all || arguments.target.as_deref() == Some(*name);
+    let names: Vec<String> = listed.lines().filter(wanted).map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("there is no such target; these there are:\n{listed}");
+    }
+    Ok(names)
+}
+
 fn build() -> Result<PathBuf> {
     let step = Step::begin("building the fuzzers");
     process::run(&mut build_command())?;
@@ -79,8 +110,13 @@ fn build() -> Result<PathBuf> {
 /// Returns what compiles the fuzzers.
 #[must_use]
 pub fn build_command() -> Command {
+    build_into(&places::target())
+}
+
+/// Returns what compiles the fuzzers into a folder.
+fn build_into(folder: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--package", "xenolith-fuzz", "--profile", "checked", "--target-dir"]);
-    cargo.arg(places::target()).current_dir(places::root());
+    cargo.arg(folder).current_dir(places::root());
     cargo
 }
