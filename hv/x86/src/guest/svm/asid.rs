@@ -40,9 +40,11 @@ impl Asids {
         Self { next: AtomicU32::new(1), limit: AtomicU32::new(2), round: AtomicU64::new(1) }
     }
 
-    /// Starts with `count` identifiers, the host's number 0 among them.
+    /// Starts with `count` identifiers, the host's number 0 among them; none is given to anybody.
     pub(super) fn start(&self, count: u32) {
         self.limit.store(count.max(2), Ordering::Relaxed);
+        self.next.store(1, Ordering::Relaxed);
+        self.round.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the ASID word of the VMCB for an entry on `cpu` with this generation of the p2m at `root`.
@@ -123,6 +125,17 @@ mod tests {
         assert_eq!(asids.word(&mut one, CPU, 1, 1, false), 1);
         assert_eq!(asids.word(&mut other, CPU, 1, 1, false), 1 | FLUSH_ALL);
         assert_eq!(asids.word(&mut one, CPU, 1, 1, false), 1 | FLUSH_ALL);
+    }
+
+    #[test]
+    fn a_start_takes_tags_from_everyone_and_begins_again() {
+        let asids = Asids::new();
+        let mut tag = Tag::default();
+        for _ in 0..3 {
+            asids.start(16);
+            assert_eq!(asids.word(&mut tag, CPU, 1, 1, false), 1);
+            assert_eq!(asids.word(&mut tag, CPU, 1, 2, false), 2);
+        }
     }
 
     #[test]

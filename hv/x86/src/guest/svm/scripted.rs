@@ -121,21 +121,27 @@ pub fn features() -> Features {
 pub fn cpus() -> u32 {
     static NEXT_CPU: AtomicU32 = AtomicU32::new(0);
     let first = NEXT_CPU.fetch_add(CPUS, Ordering::Relaxed);
+    start(first);
+    first
+}
+
+/// Starts two CPUs, and makes the first the current one.
+fn start(first: u32) {
     for cpu in first..first + CPUS {
         CpuData::of(CpuId(cpu)).expect("CPUs are left").start(Mpa(0x1000), ASIDS);
     }
     go_to(first);
-    first
 }
 
-/// Takes two CPUs as [`cpus`] does at the first call, and the same two again at each later call.
+/// Takes two CPUs as [`cpus`] does at the first call, and the same two again at each later call, as
+/// they were then.
 pub fn same_cpus() -> u32 {
     thread_local! {
         static OURS: Cell<Option<u32>> = const { Cell::new(None) };
     }
     let first = OURS.get().unwrap_or_else(cpus);
     OURS.set(Some(first));
-    go_to(first);
+    start(first);
     first
 }
 
