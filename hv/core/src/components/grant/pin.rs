@@ -48,8 +48,8 @@ pub fn pin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: U
 
 fn begin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, wish: Use) -> Result<Step, Failure> {
     let shape = granter.grants().shape.read();
-    let (entry, active) = shape.entry(reference, world.pages()).ok_or(Failure::BadReference)?;
-    let mut active = active.lock();
+    let entry = shape.entry(reference, world.pages()).ok_or(Failure::BadReference)?;
+    let mut active = shape.active_or_new(reference)?.lock();
     if active.conflicts(wish.by) || (wish.map && active.is_used() && active.part) {
         return Err(Failure::General);
     }
@@ -135,8 +135,8 @@ fn attach<W: World>(
     pinned: &Pinned,
 ) -> Result<(), Failure> {
     let shape = granter.grants().shape.read();
-    let (entry, active) = shape.entry(reference, world.pages()).ok_or(Failure::General)?;
-    let mut active = active.lock();
+    let entry = shape.entry(reference, world.pages()).ok_or(Failure::General)?;
+    let mut active = shape.active_or_new(reference)?.lock();
     if active.is_used() {
         return Err(Failure::TryAgain);
     }
@@ -167,8 +167,8 @@ pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write
 /// Unpins one grant; returns the grant behind it, if this was the last use.
 fn unpin_one<W: World>(world: &W, table: &GrantTable, reference: GrantRef, write: bool) -> Option<Origin> {
     let shape = table.shape.read();
-    let (entry, active) = shape.entry(reference, world.pages())?;
-    let mut active = active.lock();
+    let entry = shape.entry(reference, world.pages())?;
+    let mut active = shape.active(reference)?.lock();
     let marks = shape.end_use(reference, &mut active, write);
     entry.unpin(marks);
     active.origin.filter(|_| !active.is_used())

@@ -3,6 +3,7 @@
 use super::active::Active;
 use super::entry::Entry;
 use super::maptrack::Maptrack;
+use super::status::Failure;
 use crate::memory::frames::{Frames, Pages, SharedFrame};
 use crate::memory::physmap::Memory;
 use crate::settings::GrantBounds;
@@ -12,7 +13,7 @@ use xen_abi::grant_entry::{GRANT_ENTRIES_V1_PER_PAGE, GRANT_ENTRIES_V2_PER_PAGE,
 use xen_abi::grant_table::GNTTAB_NR_RESERVED_ENTRIES;
 use xenolith_hal::{DomId, Gfn, GrantRef, Mfn, NestedSpace, PageKind, PageWords};
 use xenolith_sync::atomic::{AtomicU32, Ordering};
-use xenolith_sync::{RwSpinLock, SpinLock, rank};
+use xenolith_sync::{Once, RwSpinLock, SpinLock, rank};
 
 /// The limits that the toolstack set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,11 +93,13 @@ pub enum Part {
     Status,
 }
 
-type ActiveFrame = Box<[SpinLock<Active, rank::GrantMapping>]>;
+/// An active grant under its lock.
+pub type ActiveGrant = SpinLock<Active, rank::GrantMapping>;
+type ActiveFrame = Box<[ActiveGrant]>;
 
 /// What a frame of entries takes of the heap, in bytes, and one of status words.
-pub const FRAME_BYTES: u64 = (GRANT_ENTRIES_V1_PER_PAGE as usize * size_of::<SpinLock<Active, rank::GrantMapping>>()
-    + size_of::<ActiveFrame>()
+pub const FRAME_BYTES: u64 = (GRANT_ENTRIES_V1_PER_PAGE as usize * size_of::<ActiveGrant>()
+    + size_of::<Once<ActiveFrame>>()
     + size_of::<TableFrame>()) as u64;
 const STATUS_FRAME_BYTES: u64 = size_of::<TableFrame>() as u64;
 
@@ -106,7 +109,8 @@ pub struct Shape {
     version: Version,
     entries: Vec<TableFrame>,
     status: Vec<TableFrame>,
-    active: Vec<ActiveFrame>,
+    /// The active grants of each frame of entries, made when the first of them is used: most domains grant little.
+    active: Vec<Once<ActiveFrame>>,
     /// How many entries behind the toolstack's are in use: a change of version is refused without a look at each.
     in_use: AtomicU32,
     /// The frames were released, and there will be no others.
@@ -157,24 +161,39 @@ impl Shape {
         self.frame_count().saturating_mul(self.version.entries_a_frame())
     }
 
-    /// Returns an entry and its active grant; None past the end of the table.
-    pub fn entry<'a>(
-        &'a self,
-        reference: GrantRef,
-        pages: &'a impl Pages,
-    ) -> Option<(Entry<'a>, &'a SpinLock<Active, rank::GrantMapping>)> {
+    /// Returns an entry; None past the end of the table.
+    pub fn entry<'a>(&'a self, reference: GrantRef, pages: &'a impl Pages) -> Option<Entry<'a>> {
         let number = reference.0;
         let (frame, place) = self.version.place_of(number);
         let page = page_of(&self.entries, frame, pages)?;
-        let active = self.active.get(frame)?.get(place)?;
-        let entry = match self.version {
-            Version::V1 => Entry::v1(page, place)?,
+        match self.version {
+            Version::V1 => Entry::v1(page, place),
             Version::V2 => {
                 let status = page_of(&self.status, (number / GRANT_STATUS_PER_PAGE) as usize, pages)?;
-                Entry::v2(page, place, status, (number % GRANT_STATUS_PER_PAGE) as usize)?
+                Entry::v2(page, place, status, (number % GRANT_STATUS_PER_PAGE) as usize)
             }
-        };
-        Some((entry, active))
+        }
+    }
+
+    /// Returns the active grant of an entry, if one of its frame was ever used.
+    pub fn active(&self, reference: GrantRef) -> Option<&ActiveGrant> {
+        let (frame, place) = self.version.place_of(reference.0);
+        self.active.get(frame)?.get()?.get(place)
+    }
+
+    /// Returns the active grant of an entry, for its first use too.
+    ///
+    /// **Errors:** bad reference past the end of the table; no space if memory is short.
+    pub(super) fn active_or_new(&self, reference: GrantRef) -> Result<&ActiveGrant, Failure> {
+        let (frame, place) = self.version.place_of(reference.0);
+        let slot = self.active.get(frame).ok_or(Failure::BadReference)?;
+        let active = slot.get().map_or_else(|| make_active(slot), Ok)?;
+        active.get(place).ok_or(Failure::BadReference)
+    }
+
+    /// Returns true if an entry is in use.
+    pub(super) fn is_used(&self, reference: GrantRef) -> bool {
+        self.active(reference).is_some_and(|active| active.lock().is_used())
     }
 
     /// Counts a use of a grant, and its entry if that is the first one.
@@ -212,11 +231,8 @@ impl Shape {
         while self.frame_count() < to {
             self.active.try_reserve(1).map_err(|_| CannotGrow)?;
             self.entries.try_reserve(1).map_err(|_| CannotGrow)?;
-            let mut active = Vec::new();
-            active.try_reserve_exact(GRANT_ENTRIES_V1_PER_PAGE as usize).map_err(|_| CannotGrow)?;
             let frame = from.take_for(FRAME_BYTES)?;
-            active.extend((0..GRANT_ENTRIES_V1_PER_PAGE).map(|_| SpinLock::new(Active::UNUSED)));
-            self.active.push(active.into_boxed_slice());
+            self.active.push(Once::new());
             self.entries.push(TableFrame { frame, place: None });
         }
         if self.version == Version::V2 { self.grow_status(from) } else { Ok(()) }
@@ -236,6 +252,21 @@ impl Shape {
         }
         Ok(())
     }
+}
+
+/// Makes the active grants of a frame. What they take of the heap was charged with the frame.
+///
+/// **Errors:** no space if memory is short.
+#[cold]
+#[inline(never)]
+#[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
+fn make_active(slot: &Once<ActiveFrame>) -> Result<&ActiveFrame, Failure> {
+    let mut active = Vec::new();
+    active.try_reserve_exact(GRANT_ENTRIES_V1_PER_PAGE as usize).map_err(|_| Failure::NoSpace)?;
+    active.extend((0..GRANT_ENTRIES_V1_PER_PAGE).map(|_| SpinLock::new(Active::UNUSED)));
+    let active = active.into_boxed_slice();
+    // Where another CPU was faster, its frame counts, and this one is given back.
+    Ok(slot.get_or_init(|| active))
 }
 
 fn page_of<'a>(frames: &[TableFrame], index: usize, pages: &'a impl Pages) -> Option<&'a PageWords> {

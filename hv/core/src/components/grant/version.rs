@@ -1,6 +1,5 @@
 //! Changing the version of a grant table, and swapping entries.
 
-use super::active::Active;
 use super::entry::Entry;
 use super::party::{Party, World};
 use super::status::Failure;
@@ -76,8 +75,8 @@ fn kept(shape: &Shape, pages: &impl Pages) -> Reserved {
     let mut reserved = [0; GNTTAB_NR_RESERVED_ENTRIES as usize];
     for (number, slot) in (0..).zip(reserved.iter_mut()) {
         match shape.entry(GrantRef(number), pages) {
-            Some((Entry::V1 { word }, _)) => *slot = word.load(Ordering::SeqCst),
-            Some((Entry::V2 { first, second, status, shift }, _)) => {
+            Some(Entry::V1 { word }) => *slot = word.load(Ordering::SeqCst),
+            Some(Entry::V2 { first, second, status, shift }) => {
                 let header = first.load(Ordering::SeqCst) & 0xffff_ffff;
                 let frame = second.load(Ordering::SeqCst) & 0xffff_ffff;
                 let used = (status.load(Ordering::SeqCst) >> shift) & USE_BITS;
@@ -94,8 +93,8 @@ fn kept(shape: &Shape, pages: &impl Pages) -> Reserved {
 fn restore(shape: &Shape, pages: &impl Pages, reserved: &Reserved) {
     for (number, old) in (0..).zip(reserved) {
         match shape.entry(GrantRef(number), pages) {
-            Some((Entry::V1 { word }, _)) => word.store(*old, Ordering::SeqCst),
-            Some((Entry::V2 { first, second, status, shift }, _)) => {
+            Some(Entry::V1 { word }) => word.store(*old, Ordering::SeqCst),
+            Some(Entry::V2 { first, second, status, shift }) => {
                 second.store(old >> 32, Ordering::SeqCst);
                 status.fetch_or((old & USE_BITS) << shift, Ordering::SeqCst);
                 first.store(old & 0xffff_ffff & !USE_BITS, Ordering::SeqCst);
@@ -111,13 +110,12 @@ fn restore(shape: &Shape, pages: &impl Pages, reserved: &Reserved) {
 pub fn swap<W: World>(world: &W, caller: &W::Party, a: GrantRef, b: GrantRef) -> Result<(), Failure> {
     // For writing: nobody begins to use an entry meanwhile.
     let shape = caller.grants().shape.write();
-    let (entry_a, active_a) = shape.entry(a, world.pages()).ok_or(Failure::BadReference)?;
-    let (entry_b, active_b) = shape.entry(b, world.pages()).ok_or(Failure::BadReference)?;
+    let entry_a = shape.entry(a, world.pages()).ok_or(Failure::BadReference)?;
+    let entry_b = shape.entry(b, world.pages()).ok_or(Failure::BadReference)?;
     if a == b {
         return Ok(());
     }
-    let unused = |active: &xenolith_sync::SpinLock<Active, _>| !active.lock().is_used();
-    if !unused(active_a) || !unused(active_b) {
+    if shape.is_used(a) || shape.is_used(b) {
         return Err(Failure::TryAgain);
     }
     match (entry_a, entry_b) {
