@@ -50,7 +50,11 @@ pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
 pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> u32 {
     let value = match domain.ports.owner(access.port, access.size) {
         PortOwner::Nobody => u32::MAX,
-        owner => configuration(hv, domain, owner, access, 0).unwrap_or_else(|| read(hv, domain, owner, access)),
+        PortOwner::PciConfig => {
+            let configuration = domain.devices.get().and_then(|devices| devices.read_port(&hv.machine, access));
+            configuration.unwrap_or_else(|| hv.machine.port_read(access.port, access.size))
+        }
+        owner => read(hv, domain, owner, access),
     };
     value & access.size.mask()
 }
@@ -58,22 +62,10 @@ pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
 /// Writes a port.
 pub(super) fn output<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess, value: u32) {
     let owner = domain.ports.owner(access.port, access.size);
-    if configuration(hv, domain, owner, access, value).is_none() {
+    let is_configuration = owner == PortOwner::PciConfig
+        && with_owner(hv, domain, |devices, owner| devices.write_port(owner, access, value)) == Some(true);
+    if !is_configuration {
         write(hv, domain, owner, access, value);
-    }
-}
-
-/// Handles an access to PCI configuration as the guest has it; None if it is for the machine's own ports.
-fn configuration<M: Machine>(
-    hv: &Hypervisor<M>,
-    domain: &Domain<M>,
-    owner: PortOwner,
-    access: IoAccess,
-    value: u32,
-) -> Option<u32> {
-    match owner {
-        PortOwner::PciConfig => with_owner(hv, domain, |devices, owner| devices.port(owner, access, value)).flatten(),
-        _ => None,
     }
 }
 

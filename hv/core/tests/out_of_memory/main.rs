@@ -136,16 +136,12 @@ const CASES: &[(&str, Case)] = &[
         // It appears after the machine was looked through.
         world.hv.machine.plug(0x10, card);
         Box::new(|world| {
-            let port = |port, write: Option<u32>| {
-                let access =
-                    IoAccess { port, size: IoSize::Dword, write: write.is_some(), string: false, repeat: false };
-                let value = write.unwrap_or(0);
-                with_owner(&world.hv, &domain(world, DomId(0)), |devices, owner| devices.port(owner, access, value))
-            };
-            port(0xcf8, Some(0x8000_1000));
-            match port(0xcfc, None) {
-                Some(Some(0x10d3_8086)) => Ok(0),
-                Some(Some(u32::MAX)) => Err(Errno::ENOMEM),
+            let at = |port, write| IoAccess { port, size: IoSize::Dword, write, string: false, repeat: false };
+            let dom0 = domain(world, DomId(0));
+            with_owner(&world.hv, &dom0, |devices, owner| devices.write_port(owner, at(0xcf8, true), 0x8000_1000));
+            match dom0.devices.get().and_then(|devices| devices.read_port(&world.hv.machine, at(0xcfc, false))) {
+                Some(0x10d3_8086) => Ok(0),
+                Some(u32::MAX) => Err(Errno::ENOMEM),
                 other => panic!("{other:?}"),
             }
         })

@@ -63,13 +63,14 @@ impl HostDevices {
         self.pci.lock().configuration_of(buses)
     }
 
-    /// Handles the guest's access to a port. `value` is what it writes. None if the port is none of PCI configuration;
-    /// otherwise the value that was read, for writes too.
-    pub fn port<M: Machine>(&self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
-        if !pci::PORTS.contains(&access.port) {
-            return None;
-        }
-        self.pci.lock().port(owner, access, value)
+    /// Reads one of the ports of PCI configuration; None if it is the chipset's own.
+    pub fn read_port<M: Machine>(&self, machine: &M, access: IoAccess) -> Option<u32> {
+        self.pci.lock().read_port(machine, access)
+    }
+
+    /// Writes one of the ports of PCI configuration; returns false, with nothing done, if it is the chipset's own.
+    pub fn write_port<M: Machine>(&self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> bool {
+        self.pci.lock().write_port(owner, access, value)
     }
 
     /// Returns whether the hypervisor emulates something in the page of an address, so that it must never be mapped.

@@ -9,8 +9,6 @@ use core::ops::RangeInclusive;
 use xenolith_devices::pci::{ConfigAccess, ConfigPorts, Ecam, PciAddress, PortUse};
 use xenolith_hal::{Gpa, IoAccess, IoSize, Machine, Mpa};
 
-/// The ports of PCI configuration, and what the chipset has between them.
-pub(super) const PORTS: RangeInclusive<u16> = 0xcf8..=0xcff;
 /// The bit of the header type for a multi-function device.
 const HAS_FUNCTIONS: u32 = 1 << 23;
 
@@ -88,32 +86,38 @@ impl Pci {
         }
     }
 
-    /// Handles an access to a port; see [`super::HostDevices::port`].
-    pub(super) fn port<M: Machine>(&mut self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
-        if let Some(chosen) = owner.machine.pci_chosen() {
-            self.ports.set_address(chosen);
-        }
-        match self.ports.decode(access.port, access.size, false) {
-            PortUse::Address => {
-                if access.write {
-                    self.ports.set_address(value);
-                }
-                Some(self.ports.address())
-            }
-            PortUse::Config(config) if access.write => {
-                self.write(owner, config, value);
-                Some(u32::MAX)
-            }
-            PortUse::Config(config) => Some(self.read(owner.machine, config)),
+    /// Reads a port; see [`super::HostDevices::read_port`].
+    pub(super) fn read_port<M: Machine>(&mut self, machine: &M, access: IoAccess) -> Option<u32> {
+        match self.decode(machine, access) {
+            PortUse::Address => Some(self.ports.address()),
+            PortUse::Config(config) => Some(self.read(machine, config)),
             PortUse::Nothing => Some(u32::MAX),
             PortUse::Other => None,
         }
     }
 
+    /// Writes a port; see [`super::HostDevices::write_port`].
+    pub(super) fn write_port<M: Machine>(&mut self, owner: &Owner<'_, M>, access: IoAccess, value: u32) -> bool {
+        match self.decode(owner.machine, access) {
+            PortUse::Address => self.ports.set_address(value),
+            PortUse::Config(config) => self.write(owner, config, value),
+            PortUse::Nothing => {}
+            PortUse::Other => return false,
+        }
+        true
+    }
+
+    fn decode<M: Machine>(&mut self, machine: &M, access: IoAccess) -> PortUse {
+        if let Some(chosen) = machine.pci_chosen() {
+            self.ports.set_address(chosen);
+        }
+        self.ports.decode(access.port, access.size, false)
+    }
+
     fn read<M: Machine>(&mut self, machine: &M, access: ConfigAccess) -> u32 {
         let index = self.find(machine, access.address);
         let function = index.and_then(|index| self.functions.get(index));
-        function.map_or(width(access).mask(), |function| function.read(machine, access))
+        function.map_or_else(|| width(access).mask(), |function| function.read(machine, access))
     }
 
     fn write<M: Machine>(&mut self, owner: &Owner<'_, M>, access: ConfigAccess, value: u32) {
