@@ -43,8 +43,10 @@ macro_rules! entry {
     };
 }
 
-/// Waits with interrupts let in until `done`, at most about `bound_ticks` of the time-stamp counter; answers whether it came.
+/// Waits with interrupts let in until `done`, at most about `bound_ticks` of the time-stamp counter, or the same time on
+/// a slower one; answers whether it came.
 pub fn wait_until(bound_ticks: u64, done: impl Fn() -> bool) -> bool {
+    let bound_ticks = waits::at_this_rate(bound_ticks);
     let begin = cpu::ticks();
     loop {
         if done() {

@@ -11,7 +11,7 @@ use xenolith_guest_kit::traps::{LEAVE_IN_SERVICE, count, nth, taken};
 use xenolith_guest_kit::{catch, wait_until};
 
 use crate::runner::{Report, Runner};
-use crate::waits::{LONG, SHORT};
+use crate::waits::{LONG, SHORT, at_this_rate};
 
 /// Writes to registers: name, register, value. The register is read back where it can be, then put back.
 const WRITE: &[(&str, u32, u64)] = &[
@@ -101,9 +101,9 @@ fn delivery(r: &mut Report, vector: u8, raise: impl FnOnce()) {
 
 /// Waits with interrupts off.
 fn wait_until_off(done: impl Fn() -> bool) -> bool {
-    let begin = ticks();
+    let (begin, bound) = (ticks(), at_this_rate(SHORT));
     while !done() {
-        if ticks().wrapping_sub(begin) > SHORT {
+        if ticks().wrapping_sub(begin) > bound {
             return false;
         }
     }
