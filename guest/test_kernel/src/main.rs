@@ -1,7 +1,8 @@
 //! A bare-metal domain 0 that asks the hypervisor hundreds of questions and prints what it answers.
 //!
 //! It judges nothing: each case is one line `CASE <name> = <what was observed>`, the same on every run on the same
-//! hypervisor. Lines from two hypervisors are compared elsewhere. `only=<prefix>` on the command line picks cases.
+//! hypervisor. Lines from two hypervisors are compared elsewhere. `only=<prefix>,<prefix>` on the command line
+//! picks cases.
 #![no_std]
 #![no_main]
 

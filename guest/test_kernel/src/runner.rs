@@ -80,7 +80,7 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// Creates a runner of the cases whose name begins with `only`, or of all.
+    /// Creates a runner of the cases whose name begins with one of the prefixes in `only`, parted by commas, or of all.
     pub fn new(only: Option<&'a str>) -> Self {
         Self { only, count: 0, prefix: "" }
     }
@@ -96,7 +96,7 @@ impl<'a> Runner<'a> {
         // A name that is too long is cut, which is no error.
         let _ = named.write_fmt(format_args!("{}{name}", self.prefix));
         let name = named.text();
-        if self.only.is_some_and(|only| !name.starts_with(only)) {
+        if self.only.is_some_and(|only| !only.split(',').any(|prefix| name.starts_with(prefix))) {
             return;
         }
         self.count += 1;
