@@ -4,14 +4,18 @@
 //! one of them can be repeated with another.
 #![forbid(unsafe_code)]
 
+mod bochs;
 pub mod console;
 mod debug_keys;
+pub mod emulator;
 pub mod ending;
+mod grub_disc;
 pub mod machine;
 pub mod media;
 pub mod places;
 
 pub use console::Console;
+pub use emulator::{Emulator, Keyboard};
 pub use ending::Ending;
 pub use machine::{Machine, MachineSpec, cpus_for_guests};
 pub use media::{Media, Module};

@@ -4,14 +4,16 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bochs::{self, Why};
 use crate::console::{Console, Wait};
 use crate::debug_keys::Account;
+use crate::emulator::{self, Emulator, Keyboard, Started};
 use crate::ending::Ending;
 use crate::media::Media;
 use crate::places;
@@ -22,17 +24,18 @@ pub struct MachineSpec {
     /// Names the log: `target/logs/<name>.log`.
     pub name: String,
     pub media: Media,
+    pub emulator: Emulator,
     pub cpus: u32,
     pub memory_mib: u64,
-    /// `thread=single` and the like: what follows `-accel tcg`.
+    /// `thread=single` and the like: what follows `-accel tcg`. Of QEMU only.
     pub accelerator: String,
     pub cpu_model: String,
-    /// More arguments for the emulator.
+    /// More arguments for QEMU.
     pub extra: Vec<String>,
     pub timeout: Duration,
     /// Show the serial line as it comes.
     pub echo: bool,
-    /// Where it restarts, it starts again; else it ends there.
+    /// Where it restarts, it starts again; else it ends there. Under Bochs it always starts again.
     pub restarts: bool,
 }
 
@@ -50,10 +53,11 @@ impl MachineSpec {
         Self {
             name: name.to_owned(),
             media,
+            emulator: Emulator::Qemu,
             cpus: 1,
             memory_mib: 1024,
             accelerator: "tcg".into(),
-            cpu_model: "qemu64,+svm,+npt".into(),
+            cpu_model: Emulator::Qemu.usual_cpu().into(),
             extra: Vec::new(),
             timeout: Duration::from_secs(60),
             echo: false,
@@ -61,7 +65,13 @@ impl MachineSpec {
         }
     }
 
-    /// Returns the emulator's arguments.
+    /// Returns the same machine under another emulator, with that one's usual processor.
+    #[must_use]
+    pub fn under(self, emulator: Emulator) -> Self {
+        Self { emulator, cpu_model: emulator.usual_cpu().into(), ..self }
+    }
+
+    /// Returns QEMU's arguments.
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
         let fixed = [
@@ -100,7 +110,9 @@ impl MachineSpec {
 /// A machine that runs. Dropping it stops it.
 pub struct Machine {
     child: Child,
-    keyboard: Option<ChildStdin>,
+    keyboard: Option<Keyboard>,
+    /// Where Bochs writes why it ended.
+    own_log: Option<PathBuf>,
     reader: Option<JoinHandle<()>>,
     pub console: Console,
     log: PathBuf,
@@ -119,22 +131,17 @@ impl Machine {
         fs::create_dir_all(places::logs()).context("cannot make the directory of logs")?;
         let log = places::logs().join(format!("{}.log", spec.name));
         let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let messages = log_file.try_clone().context("cannot share the log")?;
-        let mut child = emulator()
-            .args(spec.arguments())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(messages)
-            .spawn()
-            .context("cannot start qemu-system-x86_64; install it: apt-get install qemu-system-x86")?;
+        let Started { child, serial, keyboard, own_log } = match spec.emulator {
+            Emulator::Qemu => start_qemu(spec, &log_file)?,
+            Emulator::Bochs => bochs::start(spec)?,
+        };
         let console = Console::default();
-        let reader = child.stdout.take().map(|output| {
+        let reader = {
             let (console, echo) = (console.clone(), spec.echo);
-            std::thread::spawn(move || console.fill_from(output, log_file, echo))
-        });
-        let keyboard = child.stdin.take();
+            Some(std::thread::spawn(move || console.fill_from(serial, log_file, echo)))
+        };
         let deadline = Instant::now() + spec.timeout;
-        Ok(Self { child, keyboard, reader, console, log, deadline, timeout: spec.timeout, account: None })
+        Ok(Self { child, keyboard, own_log, reader, console, log, deadline, timeout: spec.timeout, account: None })
     }
 
     /// Types into the serial line.
@@ -146,7 +153,7 @@ impl Machine {
     }
 
     /// Hands over the serial input, for a thread of its own; [`Self::send`] fails from then on.
-    pub fn take_keyboard(&mut self) -> Option<ChildStdin> {
+    pub fn take_keyboard(&mut self) -> Option<Keyboard> {
         self.keyboard.take()
     }
 
@@ -208,9 +215,14 @@ impl Machine {
             self.stop();
             return Ending::Flooded;
         }
-        match self.child.wait() {
-            Ok(status) => Ending::from_status(status),
-            Err(error) => Ending::EmulatorFailed(error.to_string()),
+        match (self.child.wait(), &self.own_log) {
+            (Ok(status), None) => Ending::from_status(status),
+            (Ok(status), Some(log)) => match bochs::why(log) {
+                Why::Off => Ending::Off,
+                Why::Panic(said) => Ending::EmulatorFailed(format!("Bochs says: {said}; all of it: {}", log.display())),
+                Why::Unknown => Ending::EmulatorFailed(status.to_string()),
+            },
+            (Err(error), _) => Ending::EmulatorFailed(error.to_string()),
         }
     }
 
@@ -254,15 +266,19 @@ impl Drop for Machine {
     }
 }
 
-/// Returns the emulator, made to die with the process that started it where the system has the tool for that.
-fn emulator() -> Command {
-    let name = "qemu-system-x86_64";
-    if !Path::new("/usr/bin/setpriv").exists() {
-        return Command::new(name);
-    }
-    let mut command = Command::new("/usr/bin/setpriv");
-    command.args(["--pdeathsig", "KILL", name]);
-    command
+/// Starts QEMU, with its serial line on its standard input and output.
+fn start_qemu(spec: &MachineSpec, log: &File) -> Result<Started> {
+    let messages = log.try_clone().context("cannot share the log")?;
+    let mut child = emulator::command("qemu-system-x86_64")
+        .args(spec.arguments())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(messages)
+        .spawn()
+        .context("cannot start qemu-system-x86_64; install it: apt-get install qemu-system-x86")?;
+    let serial = child.stdout.take().context("QEMU has no standard output")?;
+    let keyboard = child.stdin.take().map(|input| Box::new(input) as Keyboard);
+    Ok(Started { child, serial: Box::new(serial), keyboard, own_log: None })
 }
 
 /// Says which file is missing before the emulator says something less clear.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module, places};
+use xenolith_tests::{Emulator, Ending, Machine, MachineSpec, Media, Module, places};
 
 use crate::oracle;
 use crate::setup;
@@ -56,6 +56,9 @@ pub struct BootArguments {
     /// The hypervisor to boot
     #[arg(long, value_enum, default_value = "xenolith")]
     pub hypervisor: Hypervisor,
+    /// What emulates the machine: qemu, or bochs, a slow interpreter that shares no faults with it
+    #[arg(long, default_value = "qemu")]
+    pub emulator: Emulator,
     /// The kernel of domain 0
     #[arg(long, value_name = "FILE")]
     pub dom0: Option<PathBuf>,
@@ -68,7 +71,7 @@ pub struct BootArguments {
     /// Options for the hypervisor, after "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all"
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub options: String,
-    /// More arguments for the emulator, parted by spaces
+    /// More arguments for QEMU, parted by spaces
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub qemu: String,
     /// Stop the machine after this many seconds
@@ -83,9 +86,9 @@ pub struct BootArguments {
     /// The machine's memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub memory: u64,
-    /// The emulated CPU
-    #[arg(long, default_value = "qemu64,+svm,+npt")]
-    pub cpu: String,
+    /// The emulated CPU; by default "qemu64,+svm,+npt", and Bochs' "ryzen"
+    #[arg(long)]
+    pub cpu: Option<String>,
     /// Do not show the serial line; it is in the log all the same
     #[arg(long)]
     pub quiet: bool,
@@ -97,6 +100,7 @@ impl BootArguments {
     pub fn new(hypervisor: Hypervisor) -> Self {
         Self {
             hypervisor,
+            emulator: Emulator::Qemu,
             dom0: None,
             initrd: None,
             cmdline: String::new(),
@@ -106,7 +110,7 @@ impl BootArguments {
             until: None,
             cpus: 2,
             memory: 2048,
-            cpu: "qemu64,+svm,+npt".into(),
+            cpu: None,
             quiet: true,
         }
     }
@@ -122,10 +126,12 @@ impl BootArguments {
             options: format!("{OPTIONS} {}", self.options).trim_end().to_owned(),
             modules: dom0.into_iter().chain(initrd).collect(),
         };
-        let mut spec = MachineSpec::new(name, media);
+        let mut spec = MachineSpec::new(name, media).under(self.emulator);
         spec.cpus = self.cpus;
         spec.memory_mib = self.memory;
-        spec.cpu_model = self.cpu.clone();
+        if let Some(model) = &self.cpu {
+            spec.cpu_model.clone_from(model);
+        }
         spec.extra = self.qemu.split_whitespace().map(str::to_owned).collect();
         spec.timeout = Duration::from_secs(self.timeout);
         spec.echo = !self.quiet;
@@ -137,7 +143,7 @@ impl BootArguments {
 ///
 /// **Errors:** the machine could not be started.
 pub fn boot(arguments: &BootArguments, name: &str) -> Result<(Ending, Machine)> {
-    setup::ensure(&[&setup::EMULATOR])?;
+    setup::ensure_emulator(arguments.emulator)?;
     let mut machine = Machine::start(&arguments.spec(name)?)?;
     let ending = machine.run_until(arguments.until.as_deref());
     Ok((ending, machine))
@@ -147,7 +153,7 @@ pub fn boot(arguments: &BootArguments, name: &str) -> Result<(Ending, Machine)> 
 ///
 /// **Errors:** the machine could not be started, or did not end well.
 pub fn command(arguments: &BootArguments) -> Result<()> {
-    setup::ensure(&[&setup::EMULATOR])?;
+    setup::ensure_emulator(arguments.emulator)?;
     let name = format!("boot-{}-{}", arguments.hypervisor.name(), std::process::id());
     let mut machine = Machine::start(&arguments.spec(&name)?)?;
     eprintln!("the serial line is logged in {}", machine.log().display());

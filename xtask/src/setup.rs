@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
+use xenolith_tests::Emulator;
 
 use crate::process;
 
@@ -30,7 +31,38 @@ pub const XEN_HEADERS: Need = Need {
     packages: &["libxen-dev"],
 };
 
-/// What the whole-machine tests need: the emulator, UEFI's firmware, GRUB's tools and its script for Xen.
+const GRUB_TOOLS: Need = Need {
+    why: "GRUB's tools, and its script that finds hypervisors",
+    shown_by: &["grub-mkrescue"],
+    packages: &["grub-common"],
+};
+const GRUB_FOR_BIOS: Need =
+    Need { why: "GRUB for BIOS", shown_by: &["/usr/lib/grub/i386-pc"], packages: &["grub-pc-bin"] };
+const DISCS: Need = Need { why: "makes boot discs", shown_by: &["xorriso"], packages: &["xorriso"] };
+const UEFI_PARTS: Need =
+    Need { why: "makes the UEFI part of boot discs", shown_by: &["mformat"], packages: &["mtools"] };
+
+/// Runs a machine with AMD's virtualisation in another emulator; it boots from discs only, and shows its screen as text.
+pub const BOCHS: &[&Need] = &[
+    &Need {
+        why: "a second emulator with AMD's virtualisation",
+        shown_by: &["bochs-bin"],
+        packages: &["bochs", "bochs-term"],
+    },
+    &Need {
+        why: "lets it run without a screen",
+        shown_by: &["/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so"],
+        packages: &["bochs-term"],
+    },
+    &Need { why: "its firmware", shown_by: &["/usr/share/bochs/BIOS-bochs-latest"], packages: &["bochsbios"] },
+    &Need { why: "its screen's firmware", shown_by: &["/usr/share/bochs/VGABIOS-lgpl-latest"], packages: &["vgabios"] },
+    &GRUB_TOOLS,
+    &GRUB_FOR_BIOS,
+    &DISCS,
+    &UEFI_PARTS,
+];
+
+/// What the whole-machine tests need beside [`BOCHS`]: the emulator, UEFI's firmware, GRUB's tools and its script for Xen.
 pub const WHOLE_MACHINES: &[&Need] = &[
     &EMULATOR,
     &Need {
@@ -38,18 +70,24 @@ pub const WHOLE_MACHINES: &[&Need] = &[
         shown_by: &["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"],
         packages: &["ovmf"],
     },
-    &Need {
-        why: "GRUB's tools, and its script that finds hypervisors",
-        shown_by: &["grub-mkrescue"],
-        packages: &["grub-common"],
-    },
-    &Need { why: "GRUB for BIOS", shown_by: &["/usr/lib/grub/i386-pc"], packages: &["grub-pc-bin"] },
+    &GRUB_TOOLS,
+    &GRUB_FOR_BIOS,
     &Need { why: "GRUB for UEFI", shown_by: &["/usr/lib/grub/x86_64-efi"], packages: &["grub-efi-amd64-bin"] },
     &Need { why: "unpacks Debian's kernel", shown_by: &["xz"], packages: &["xz-utils"] },
     &Need { why: "packs it in another way", shown_by: &["zstd"], packages: &["zstd"] },
-    &Need { why: "makes boot discs", shown_by: &["xorriso"], packages: &["xorriso"] },
-    &Need { why: "makes the UEFI part of boot discs", shown_by: &["mformat"], packages: &["mtools"] },
+    &DISCS,
+    &UEFI_PARTS,
 ];
+
+/// Sees to it that an emulator is there.
+///
+/// **Errors:** as [`ensure`].
+pub fn ensure_emulator(emulator: Emulator) -> Result<()> {
+    match emulator {
+        Emulator::Qemu => ensure(&[&EMULATOR]),
+        Emulator::Bochs => ensure(BOCHS),
+    }
+}
 
 impl Need {
     fn is_met(&self) -> bool {

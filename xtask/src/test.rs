@@ -124,7 +124,7 @@ pub fn command(arguments: &TestArguments) -> Result<()> {
 fn set_up(arguments: &TestArguments) -> Result<()> {
     let packages = || -> Result<()> {
         if !arguments.host {
-            setup::ensure(setup::WHOLE_MACHINES)?;
+            setup::ensure(&[setup::WHOLE_MACHINES, setup::BOCHS].concat())?;
         }
         setup::ensure(&[&setup::XEN_HEADERS])?;
         BareMetal::find(Use::Clippy).map(drop)
