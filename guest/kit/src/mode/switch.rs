@@ -112,7 +112,11 @@ kit_call_32:                        // rdi = the block
     cmp qword ptr [rdi + 56], 1
     je 2f
     cli                             // the table of interrupts is one of long mode
-2:  push 0x08
+2:  mov eax, 0x18                   // 32-bit code looks at them, and a way back to user mode empties them
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    push 0x08
     lea rax, [rip + 3f]
     push rax
     retfq
