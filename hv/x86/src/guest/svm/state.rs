@@ -35,6 +35,13 @@ const DR6_ZEROS: u64 = 1 << 12;
 const DR7_ONES: u64 = 1 << 10;
 const DR7_ZEROS: u64 = 0xd000;
 
+/// Returns EFER with LMA as it follows from EFER.LME and CR0.PG. Bochs 2.7 clears the block's LMA before it notices that
+/// the write of CR0 which ends paging is intercepted, so that long mode seems to have ended already.
+pub(super) fn efer_now(vmcb: Vmcb) -> u64 {
+    let stored = vmcb.get(Field::EFER) & !efer::LMA;
+    if stored & efer::LME != 0 && vmcb.get(Field::CR0) & cr0::PG != 0 { stored | efer::LMA } else { stored }
+}
+
 pub(super) const fn canonical(address: u64) -> bool {
     let top = (address as i64) >> 47;
     top == 0 || top == -1

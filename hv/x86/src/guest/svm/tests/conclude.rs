@@ -80,6 +80,37 @@ fn an_emulated_cpus_control_registers_are_written_as_a_real_one_would() {
     assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::Unknown { code: WRITE_CR4 }, "no code is there");
 }
 
+#[test]
+fn long_mode_is_left_though_the_block_says_that_it_has_ended_already() {
+    const WRITE_CR0: u64 = 0x10;
+    const LARGE: u64 = 1 << 7 | 3;
+    cpus();
+    EMULATED.set(true);
+    let ((space, mut pool), mut vcpu) = (space(), vcpu());
+    // The guest's tables, of which the last holds a page of 2 MiB; then mov cr0, eax.
+    let words = [0x2003, 0x3003, LARGE, u64::from_le_bytes([0x0f, 0x22, 0xc0, 0, 0, 0, 0, 0])];
+    for (gfn, word) in (1..).zip(words) {
+        let mfn = pool.take().unwrap();
+        assert!(space.access().frame(mfn).unwrap().write_bytes(0, &word.to_le_bytes()));
+        let mapping = Mapping { mfn, order: PageOrder::SIZE_4K, rights: Rights::ALL, kind: PageKind::Ram };
+        space.map(Gfn(gfn), mapping, &mut pool).unwrap();
+    }
+    vcpu.set_state(&CpuState::at_pvh_entry(0, 0)).unwrap();
+    vcpu.registers_mut().rax = 0x11;
+    then(|_, vmcb| {
+        for (field, value) in
+            [(Field::CR0, 0x8000_0011), (Field::CR3, 0x1000), (Field::CR4, 0x20), (Field::RIP, 0x4000)]
+        {
+            vmcb.set(field, value);
+        }
+        vmcb.set(Field::EFER, 0x1100);
+        vmcb.set(Field::EXIT_CODE, WRITE_CR0);
+    });
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::Interrupted);
+    let state = vcpu.state();
+    assert_eq!((state.cr0, state.efer, vcpu.registers().rip), (0x11, 0x100, 0x4003));
+}
+
 proptest! {
     #[test]
     fn no_exit_whatever_it_says_upsets_the_hypervisor(

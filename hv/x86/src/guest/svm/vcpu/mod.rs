@@ -171,7 +171,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
             cr0: self.vmcb.get(Field::CR0),
             cr3: self.vmcb.get(Field::CR3),
             cr4: self.vmcb.get(Field::CR4),
-            efer: self.vmcb.get(Field::EFER) & !state::efer::SVME,
+            efer: state::efer_now(self.vmcb) & !state::efer::SVME,
             rflags: self.registers.rflags,
             cpl: (self.vmcb.get(Field::CPL) >> 24) as u8 & 3,
             long_code: self.vmcb.attributes(Field::CS).contains(SegmentAttributes::LONG),
