@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Its firmware, as Debian's packages bochsbios and vgabios lay it.
 const FIRMWARE: [&str; 2] = ["/usr/share/bochs/BIOS-bochs-latest", "/usr/share/bochs/VGABIOS-lgpl-latest"];
 
+/// What Debian's build, which has a debugger in it, is told before the first instruction: to go on; or to go on until the
+/// processor is about to execute its first instruction again, and to end there.
+const GO_ON: &str = "c\n";
+const GO_ON_TO_RESTART: &str = "s\nlb 0xfffffff0\nc\nq\n";
+
 /// Its own log, beside the disc.
 const LOG: &str = "bochs.log";
 
@@ -52,8 +57,7 @@ pub(crate) fn start(spec: &MachineSpec) -> Result<Started> {
         fs::write(place.join(name), text).with_context(|| format!("cannot write {name} in {}", place.display()))
     };
     write("bochsrc", &configuration(spec, &disc, port))?;
-    // Debian's build has a debugger, which waits for this word before the first instruction.
-    write("debugger", "c\n")?;
+    write("debugger", if spec.restarts { GO_ON } else { GO_ON_TO_RESTART })?;
     let mut child = emulator::command("bochs-bin")
         .args(["-q", "-f", "bochsrc", "-rc", "debugger"])
         .current_dir(&place)
@@ -126,7 +130,7 @@ pub(crate) enum Why {
     Off,
     /// What Bochs calls a panic, such as a triple fault of the hypervisor, in its words.
     Panic(String),
-    /// It does not say.
+    /// It does not say: its exit status does, as QEMU's. The debugger ends it with 0 where the machine restarts.
     Unknown,
 }
 

@@ -44,10 +44,10 @@ fn menu(options: &str, modules: &[Module]) -> String {
     let loads = modules
         .iter()
         .enumerate()
-        .map(|(number, module)| format!("  module /boot/module{number} placeholder {}\n", module.command_line));
+        .map(|(number, module)| format!("  module /boot/module{number} {}\n", module.command_line));
     let loads: String = loads.collect();
     format!(
-        "set timeout=0\nset gfxpayload=text\nmenuentry machine {{\n  multiboot /boot/hypervisor placeholder {options}\n\
+        "set timeout=0\nset gfxpayload=text\nmenuentry machine {{\n  multiboot /boot/hypervisor {options}\n\
          {loads}}}\n"
     )
 }
@@ -60,8 +60,8 @@ mod tests {
     fn the_menu_loads_the_hypervisor_and_its_modules_with_their_words() {
         let module = |words: &str| Module { file: "kernel".into(), command_line: words.into() };
         let menu = menu("console=com1", &[module("root=/dev/x"), module("")]);
-        assert!(menu.contains("\n  multiboot /boot/hypervisor placeholder console=com1\n"), "{menu}");
-        assert!(menu.contains("\n  module /boot/module0 placeholder root=/dev/x\n"), "{menu}");
-        assert!(menu.contains("\n  module /boot/module1 placeholder \n}\n"), "{menu}");
+        assert!(menu.contains("\n  multiboot /boot/hypervisor console=com1\n"), "{menu}");
+        assert!(menu.contains("\n  module /boot/module0 root=/dev/x\n"), "{menu}");
+        assert!(menu.contains("\n  module /boot/module1 \n}\n"), "{menu}");
     }
 }

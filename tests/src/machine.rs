@@ -35,7 +35,7 @@ pub struct MachineSpec {
     pub timeout: Duration,
     /// Show the serial line as it comes.
     pub echo: bool,
-    /// Where it restarts, it starts again; else it ends there. Under Bochs it always starts again.
+    /// Where it restarts, it starts again; else it ends there.
     pub restarts: bool,
 }
 
@@ -220,7 +220,7 @@ impl Machine {
             (Ok(status), Some(log)) => match bochs::why(log) {
                 Why::Off => Ending::Off,
                 Why::Panic(said) => Ending::EmulatorFailed(format!("Bochs says: {said}; all of it: {}", log.display())),
-                Why::Unknown => Ending::EmulatorFailed(status.to_string()),
+                Why::Unknown => Ending::from_status(status),
             },
             (Err(error), _) => Ending::EmulatorFailed(error.to_string()),
         }
