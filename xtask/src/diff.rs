@@ -1,11 +1,15 @@
 //! `cargo xtask diff`: the test kernel as domain 0 of real Xen and of Xenolith, compared case by case.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod comparison;
+mod emulators;
+
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use xenolith_tests::{cpus_for_guests, places};
+use comparison::{Cases, compare};
+use xenolith_tests::{Emulator, cpus_for_guests, places};
 
 use crate::boot::{self, BootArguments, Hypervisor};
 use crate::build::{self, BuildArguments};
@@ -19,18 +23,41 @@ const FEWEST_CASES: usize = 200;
 /// How often real Xen may be started: the emulator loses a PVH domain 0 once in a while, by faults of its own.
 const XEN_TRIES: u32 = 3;
 
+/// How long a run in Bochs may take, in seconds; it has a tenth of QEMU's speed.
+const BOCHS_TIMEOUT: u64 = 1200;
+
+/// The differences between the hypervisors that are meant, in `tests/`.
+const EXPLAINED: &str = "explained.toml";
+
 /// What both hypervisors are told.
 const OPTIONS: &str = "dom0=pvh dom0-iommu=none dom0_max_vcpus=2 dom0_mem=256M";
 
 /// Runs the test kernel on real Xen and on Xenolith and compares each case.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DiffArguments {
-    /// Only the cases whose names begin with this; how many there are is not judged then
-    #[arg(long, value_name = "PREFIX")]
+    /// Only the cases whose names begin with one of these, parted by commas; how many there are is not judged then
+    #[arg(long, value_name = "PREFIXES")]
     pub only: Option<String>,
+    /// With bochs: runs it on both in Bochs too, and compares there, and each with what it said in QEMU
+    #[arg(long, default_value = "qemu")]
+    pub emulator: Emulator,
     /// Take the images as they lie in target/image/
     #[arg(long)]
     pub no_build: bool,
+}
+
+impl DiffArguments {
+    /// Returns whether the case of this name is to be run.
+    fn runs(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only.split(',').any(|prefix| name.starts_with(prefix)))
+    }
+
+    /// Reads a list of reasons in `tests/`, those of the cases that are to be run.
+    fn reasons(&self, file: &str) -> Result<BTreeMap<String, String>> {
+        let mut reasons = explained::read(&places::root().join("tests").join(file))?;
+        reasons.retain(|name, _| self.runs(name));
+        Ok(reasons)
+    }
 }
 
 /// Runs `cargo xtask diff`.
@@ -40,40 +67,42 @@ pub fn command(arguments: &DiffArguments) -> Result<()> {
     if !arguments.no_build {
         build::command(BuildArguments::default())?;
     }
-    let mut reasons = explained::read(&places::root().join("tests/explained.toml"))?;
-    if let Some(only) = &arguments.only {
-        reasons.retain(|name, _| name.starts_with(only));
-    }
-    let xen = on_xen(arguments)?;
-    let xenolith = run(Hypervisor::Xenolith, arguments)?;
-    if !xenolith.faults.is_empty() {
-        bail!("on Xenolith: {}", xenolith.faults.join("; "));
-    }
-    let mut comparison = compare(&xen.cases, &xenolith.cases, &reasons);
+    let xen = on_xen(Emulator::Qemu, arguments)?;
+    let xenolith = on_xenolith(Emulator::Qemu, arguments)?;
+    let mut comparison = compare([("xen", &xen), ("xenolith", &xenolith)], &arguments.reasons(EXPLAINED)?);
     if !comparison.unexplained.is_empty() {
         // Timers that run late on a busy machine change an answer of real Xen's now and then.
-        comparison.pass_over_wavering(&on_xen(arguments)?.cases);
+        comparison.pass_over_wavering(&on_xen(Emulator::Qemu, arguments)?);
     }
-    print!("{}", comparison.shown());
-    let cases = comparison.cases;
-    println!("diff: {cases} cases, {} unexplained, {} explained", comparison.unexplained.len(), comparison.explained);
-    if !comparison.unexplained.is_empty() || !comparison.idle_reasons.is_empty() {
-        bail!("Xenolith differs from Xen, or tests/explained.toml explains what does not differ");
+    let as_xen = comparison.judge("diff", EXPLAINED);
+    let as_elsewhere = match arguments.emulator {
+        Emulator::Qemu => true,
+        Emulator::Bochs => emulators::compare_all(arguments, &xen, &xenolith)?,
+    };
+    if !as_xen {
+        bail!("Xenolith differs from Xen, or tests/{EXPLAINED} explains what does not differ");
     }
-    if arguments.only.is_none() && cases < FEWEST_CASES {
-        bail!("{cases} cases are too few to show anything; there must be {FEWEST_CASES}");
+    if !as_elsewhere {
+        bail!("in Bochs something differs, or the lists of reasons in tests/ explain what does not differ");
+    }
+    if arguments.only.is_none() && comparison.cases < FEWEST_CASES {
+        bail!("{} cases are too few to show anything; there must be {FEWEST_CASES}", comparison.cases);
     }
     Ok(())
 }
 
-fn on_xen(arguments: &DiffArguments) -> Result<Transcript> {
+/// Runs the test kernel on real Xen, more than once where the emulator loses it.
+fn on_xen(emulator: Emulator, arguments: &DiffArguments) -> Result<Cases> {
     let mut faults = String::new();
     for attempt in 1..=XEN_TRIES {
-        let transcript = run(Hypervisor::Xen, arguments)?;
+        let transcript = run(Hypervisor::Xen, emulator, arguments)?;
         if transcript.faults.is_empty() {
-            return Ok(transcript);
+            return Ok(transcript.cases);
         }
         faults = transcript.faults.join("; ");
+        if emulator == Emulator::Bochs {
+            bail!("on real Xen in Bochs, where each run is like the other: {faults}");
+        }
         eprintln!(
             "    real Xen, try {attempt} of {XEN_TRIES}: {faults} (the emulator loses such a guest now and then)"
         );
@@ -81,19 +110,34 @@ fn on_xen(arguments: &DiffArguments) -> Result<Transcript> {
     bail!("the test kernel did not get through on real Xen in {XEN_TRIES} tries: {faults}")
 }
 
+/// Runs the test kernel on Xenolith, which must not lose it.
+fn on_xenolith(emulator: Emulator, arguments: &DiffArguments) -> Result<Cases> {
+    let transcript = run(Hypervisor::Xenolith, emulator, arguments)?;
+    if !transcript.faults.is_empty() {
+        bail!("on Xenolith in {}: {}", emulator.name(), transcript.faults.join("; "));
+    }
+    Ok(transcript.cases)
+}
+
 /// Runs the test kernel once. Its transcript stays in `target/logs/` too.
-fn run(hypervisor: Hypervisor, arguments: &DiffArguments) -> Result<Transcript> {
-    let step = Step::begin(format!("the test kernel on {}", hypervisor.name()));
+fn run(hypervisor: Hypervisor, emulator: Emulator, arguments: &DiffArguments) -> Result<Transcript> {
+    let (place, cpus, timeout) = match emulator {
+        Emulator::Qemu => (String::new(), cpus_for_guests(2), 300),
+        // It interprets one CPU after the other.
+        Emulator::Bochs => (format!("{}-", emulator.name()), 1, BOCHS_TIMEOUT),
+    };
+    let step = Step::begin(format!("the test kernel on {} in {}", hypervisor.name(), emulator.name()));
     let machine = BootArguments {
+        emulator,
         dom0: Some(places::images().join("test-kernel")),
         cmdline: arguments.only.iter().map(|only| format!("only={only}")).collect(),
         options: OPTIONS.into(),
         until: Some("TESTS END".into()),
-        timeout: 300,
-        cpus: cpus_for_guests(2),
+        timeout,
+        cpus,
         ..BootArguments::new(hypervisor)
     };
-    let (ending, machine) = boot::boot(&machine, &format!("diff-{}", hypervisor.name()))?;
+    let (ending, machine) = boot::boot(&machine, &format!("diff-{place}{}", hypervisor.name()))?;
     let transcript = Transcript::read(&machine.console.text());
     let cases: String = transcript.cases.iter().map(|(name, result)| format!("{name} = {result}\n")).collect();
     fs::write(machine.log().with_extension("cases"), cases).context("cannot write the transcript")?;
@@ -104,110 +148,14 @@ fn run(hypervisor: Hypervisor, arguments: &DiffArguments) -> Result<Transcript> 
     Ok(transcript)
 }
 
-/// How two runs compare.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Comparison {
-    cases: usize,
-    /// Each: the name, what Xen said, what Xenolith said.
-    unexplained: Vec<(String, String, String)>,
-    explained: usize,
-    /// Cases of which real Xen said something else when it was asked again, which is what Xenolith said.
-    wavering: Vec<String>,
-    /// Reasons for cases that do not differ, or do not exist.
-    idle_reasons: Vec<String>,
-}
-
-impl Comparison {
-    /// Passes over the differences that real Xen has with itself: those where it said in another run what Xenolith
-    /// said.
-    fn pass_over_wavering(&mut self, again: &BTreeMap<String, String>) {
-        let (wavering, left) = std::mem::take(&mut self.unexplained)
-            .into_iter()
-            .partition(|(name, _, xenolith)| again.get(name).is_some_and(|xen| xen == xenolith));
-        self.unexplained = left;
-        self.wavering.extend(Vec::into_iter(wavering).map(|(name, ..)| name));
-    }
-
-    fn shown(&self) -> String {
-        let differences = self
-            .unexplained
-            .iter()
-            .map(|(name, xen, xenolith)| format!("{name}\n    xen:      {xen}\n    xenolith: {xenolith}\n"));
-        let wavering =
-            self.wavering.iter().map(|name| format!("{name}\n    real Xen says now one thing, now another\n"));
-        let idle = self
-            .idle_reasons
-            .iter()
-            .map(|name| format!("{name}\n    does not differ; take it out of tests/explained.toml\n"));
-        differences.chain(wavering).chain(idle).collect()
-    }
-}
-
-fn compare(
-    xen: &BTreeMap<String, String>,
-    xenolith: &BTreeMap<String, String>,
-    reasons: &BTreeMap<String, String>,
-) -> Comparison {
-    let names: BTreeSet<&String> = xen.keys().chain(xenolith.keys()).collect();
-    let mut comparison = Comparison { cases: names.len(), ..Comparison::default() };
-    let mut differing = BTreeSet::new();
-    for name in names {
-        let result = |run: &BTreeMap<String, String>| run.get(name).map_or("(no such case)", String::as_str).to_owned();
-        let (on_xen, on_xenolith) = (result(xen), result(xenolith));
-        if on_xen == on_xenolith {
-            continue;
-        }
-        differing.insert(name);
-        if reasons.contains_key(name) {
-            comparison.explained += 1;
-        } else {
-            comparison.unexplained.push((name.clone(), on_xen, on_xenolith));
-        }
-    }
-    comparison.idle_reasons = reasons.keys().filter(|name| !differing.contains(name)).cloned().collect();
-    comparison
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cases(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|&(name, result)| (name.to_owned(), result.to_owned())).collect()
-    }
-
     #[test]
-    fn a_difference_that_nothing_explains_is_named_with_both_results() {
-        let found = compare(&cases(&[("a", "0"), ("b", "1")]), &cases(&[("a", "0"), ("b", "2")]), &cases(&[]));
-        assert_eq!(found.unexplained, [("b".into(), "1".into(), "2".into())]);
-        assert_eq!((found.cases, found.explained), (2, 0));
-    }
-
-    #[test]
-    fn an_explained_difference_is_counted_and_not_shown() {
-        let found = compare(&cases(&[("a", "0")]), &cases(&[("a", "1")]), &cases(&[("a", "by design")]));
-        assert_eq!((found.unexplained.len(), found.explained, found.shown().as_str()), (0, 1, ""));
-    }
-
-    #[test]
-    fn a_case_that_only_one_of_them_ran_is_a_difference() {
-        assert_eq!(compare(&cases(&[("a", "0")]), &cases(&[]), &cases(&[])).unexplained.len(), 1);
-        assert_eq!(compare(&cases(&[]), &cases(&[("a", "0")]), &cases(&[])).unexplained.len(), 1);
-    }
-
-    #[test]
-    fn a_difference_that_real_xen_has_with_itself_is_passed_over() {
-        let xenolith = cases(&[("a", "1"), ("b", "1")]);
-        let mut found = compare(&cases(&[("a", "0"), ("b", "0")]), &xenolith, &cases(&[]));
-        found.pass_over_wavering(&cases(&[("a", "1"), ("b", "2")]));
-        assert_eq!(found.unexplained, [("b".into(), "0".into(), "1".into())]);
-        assert_eq!(found.wavering, ["a"]);
-        assert!(found.shown().contains("a\n    real Xen says"));
-    }
-
-    #[test]
-    fn a_reason_for_no_difference_is_found() {
-        let found = compare(&cases(&[("a", "0")]), &cases(&[("a", "0")]), &cases(&[("a", "once"), ("gone", "once")]));
-        assert_eq!(found.idle_reasons, ["a", "gone"]);
+    fn the_cases_that_are_run_begin_with_one_of_the_prefixes() {
+        let of = |only: &str| DiffArguments { only: Some(only.into()), ..DiffArguments::default() };
+        assert!(of("grant,msr/").runs("msr/read/0x10") && of("grant,msr/").runs("grant-map/x"));
+        assert!(!of("grant,msr/").runs("cpuid/0x0") && DiffArguments::default().runs("cpuid/0x0"));
     }
 }
