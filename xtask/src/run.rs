@@ -1,6 +1,7 @@
 //! `cargo xtask run`: Debian's dom0 on Xenolith or on Xen, its `xl` makes a guest, and the guest serves a page.
 
 mod account;
+mod boot;
 mod compare;
 mod devices;
 mod dmesg;

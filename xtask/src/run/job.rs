@@ -254,8 +254,10 @@ fn dom0_name(arguments: &RunArguments) -> &'static str {
     }
 }
 
-/// The machine without its disk and card; `words` are for dom0's jobs.
-fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> Result<MachineSpec> {
+/// Returns the machine without its disk and card; `words` are for dom0's jobs.
+///
+/// **Errors:** the hypervisor cannot be had, or runs no dom0 of this kind.
+pub fn spec(name: &str, arguments: &RunArguments, debian: &Debian, words: &str) -> Result<MachineSpec> {
     let how = match (arguments.hypervisor, arguments.dom0()) {
         (Hypervisor::Xenolith, Dom0::Pv) => bail!("Xenolith has no PV dom0; leave --dom0 pv out"),
         (Hypervisor::Xenolith, Dom0::Pvh) => "dom0=pvh",

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use xenolith_tests::Emulator;
 
 use super::devices::{self, Device};
-use super::{RunArguments, compare, dmesg, job, stress, test_kernel, tools};
+use super::{RunArguments, boot, compare, dmesg, job, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
 
 /// How long two guests are kept busy, in minutes.
@@ -47,6 +48,12 @@ pub enum Mode {
     },
     /// Boots a small kernel of ours as domain 0 instead of Debian's
     TestKernel,
+    /// Boots Debian's dom0 without disks and cards, has its xl say what it knows, and switches the machine off
+    Boot {
+        /// What emulates the machine: qemu, or bochs, which is slow, shares no faults with it, and has one CPU here
+        #[arg(long, default_value = "qemu")]
+        emulator: Emulator,
+    },
 }
 
 impl Mode {
@@ -60,6 +67,7 @@ impl Mode {
             Self::Stress { .. } => "stress",
             Self::Jobs { .. } => "jobs",
             Self::TestKernel => "test-kernel",
+            Self::Boot { .. } => "boot",
         }
     }
 
@@ -80,6 +88,7 @@ impl Mode {
             Self::Stress { minutes } => stress::command(arguments, *minutes),
             Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
             Self::TestKernel => test_kernel::command(arguments),
+            Self::Boot { emulator } => boot::command(arguments, *emulator),
         }
     }
 }
@@ -212,6 +221,12 @@ mod tests {
         let two = Some(Mode::Devices { devices: vec![Device::Ahci, Device::VirtioNet] });
         assert_eq!(mode("devices ahci,virtio-net"), two);
         assert_eq!(mode("devices ahci virtio-net"), two);
+    }
+
+    #[test]
+    fn dom0_boots_in_qemu_unless_bochs_is_named() {
+        assert_eq!(mode("boot"), Some(Mode::Boot { emulator: Emulator::Qemu }));
+        assert_eq!(mode("boot --emulator bochs"), Some(Mode::Boot { emulator: Emulator::Bochs }));
     }
 
     #[test]
