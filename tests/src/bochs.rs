@@ -22,7 +22,7 @@ use crate::places;
 const INSTRUCTIONS_A_SECOND: u32 = 50_000_000;
 
 /// How long Bochs may take to connect its serial line, which it does before the machine's first instruction.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Its firmware, as Debian's packages bochsbios and vgabios lay it.
 const FIRMWARE: [&str; 2] = ["/usr/share/bochs/BIOS-bochs-latest", "/usr/share/bochs/VGABIOS-lgpl-latest"];

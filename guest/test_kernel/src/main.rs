@@ -2,7 +2,7 @@
 //!
 //! It judges nothing: each case is one line `CASE <name> = <what was observed>`, the same on every run on the same
 //! hypervisor. Lines from two hypervisors are compared elsewhere. `only=<prefix>,<prefix>` on the command line
-//! picks cases.
+//! picks cases, `without=<prefix>,<prefix>` leaves some out.
 #![no_std]
 #![no_main]
 
@@ -23,7 +23,7 @@ fn main() -> ! {
     if placed != 0 {
         line(format_args!("SETUP the shared page cannot be placed: {placed}"));
     }
-    let mut runner = runner::Runner::new(command_line.value("only"));
+    let mut runner = runner::Runner::new(command_line.value("only"), command_line.value("without"));
     cases::run(&mut runner);
     line(format_args!("TESTS END {}", runner.count()));
     finish()

@@ -74,15 +74,17 @@ impl Report {
 /// Names, counts and prints the cases.
 pub struct Runner<'a> {
     only: Option<&'a str>,
+    without: Option<&'a str>,
     count: u32,
     /// What the names of the cases begin with.
     prefix: &'static str,
 }
 
 impl<'a> Runner<'a> {
-    /// Creates a runner of the cases whose name begins with one of the prefixes in `only`, parted by commas, or of all.
-    pub fn new(only: Option<&'a str>) -> Self {
-        Self { only, count: 0, prefix: "" }
+    /// Creates a runner of the cases whose name begins with one of the prefixes in `only`, parted by commas, or of all; but
+    /// not of those whose name begins with one in `without`.
+    pub fn new(only: Option<&'a str>, without: Option<&'a str>) -> Self {
+        Self { only, without, count: 0, prefix: "" }
     }
 
     /// Runs one case and prints its line. An exception in it ends it, and is reported as `uncaught`.
@@ -96,7 +98,8 @@ impl<'a> Runner<'a> {
         // A name that is too long is cut, which is no error.
         let _ = named.write_fmt(format_args!("{}{name}", self.prefix));
         let name = named.text();
-        if self.only.is_some_and(|only| !only.split(',').any(|prefix| name.starts_with(prefix))) {
+        let named_by = |prefixes: &str| prefixes.split(',').any(|prefix| name.starts_with(prefix));
+        if self.only.is_some_and(|only| !named_by(only)) || self.without.is_some_and(named_by) {
             return;
         }
         self.count += 1;

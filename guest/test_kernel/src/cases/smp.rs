@@ -38,8 +38,10 @@ static ANSWER: AtomicU64 = AtomicU64::new(0);
 /// What the second processor runs: it does what it is asked, and lets interrupts in between.
 fn serve(_index: usize) {
     loop {
+        // In the order opposite to that of their writing, or an argument of before would go with the task of now.
+        let task = TASK.load(Ordering::Acquire);
         let argument = ARGUMENT.load(Ordering::Acquire);
-        let answer = match TASK.load(Ordering::Acquire) {
+        let answer = match task {
             n if n == Task::Cpuid as u32 => {
                 let c = cpuid(argument as u32, 0);
                 u64::from(c.ebx) << 32 | u64::from(c.eax)
