@@ -17,6 +17,7 @@ use crate::grub_disc;
 use crate::machine::MachineSpec;
 use crate::media::Media;
 use crate::places;
+use crate::screen;
 
 /// How many executed instructions make a second of the machine's clocks.
 const INSTRUCTIONS_A_SECOND: u32 = 50_000_000;
@@ -68,7 +69,11 @@ pub(crate) fn start(spec: &MachineSpec) -> Result<Started> {
         .spawn()
         .context("cannot start bochs-bin; install it: apt-get install bochs bochs-term")?;
     let log = place.join(LOG);
-    let line = connected(&listener, &mut child, &log).inspect_err(|_| {
+    let ready = connected(&listener, &mut child, &log).and_then(|line| {
+        screen::drop_what_is_shown(child.id())?;
+        Ok(line)
+    });
+    let line = ready.inspect_err(|_| {
         let _ = child.kill();
         let _ = child.wait();
     })?;

@@ -13,6 +13,7 @@ mod grub_disc;
 pub mod machine;
 pub mod media;
 pub mod places;
+mod screen;
 
 pub use console::Console;
 pub use emulator::{Emulator, Keyboard};
