@@ -2,6 +2,7 @@
 //!
 //! They take the images as they lie in `target/image/`; `cargo xtask test` builds them first.
 
+mod bochs;
 mod boot_disc;
 mod boot_loaders;
 mod cpus;
