@@ -10,7 +10,7 @@ use crate::image;
 const OPTIONS: &str = "dom0=pvh dom0-iommu=none dom0_max_vcpus=2 dom0_mem=256M";
 
 /// What the test kernel asks: interrupts, hypercalls from 64-bit and 32-bit code, and further domains.
-const CASES: [&str; 12] = [
+const CASES: [&str; 10] = [
     "lapic/self-ipi",
     "evtchn/",
     "grant",
@@ -21,8 +21,6 @@ const CASES: [&str; 12] = [
     "two-levels/version/",
     "domain/runs",
     "domain/flat",
-    "domain/paused",
-    "domain/two-run",
 ];
 
 /// Bochs interprets some ten million instructions a second where two machines share the CPUs.
