@@ -135,7 +135,7 @@ fn run(hypervisor: Hypervisor, emulator: Emulator, arguments: &DiffArguments) ->
         emulator,
         dom0: Some(places::images().join("test-kernel")),
         cmdline: words.trim_start().to_owned(),
-        options: OPTIONS.into(),
+        options: format!("{OPTIONS}{}", emulators::console(hypervisor, emulator)),
         until: Some("TESTS END".into()),
         timeout,
         cpus,
