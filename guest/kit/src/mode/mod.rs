@@ -10,7 +10,7 @@
 mod switch;
 
 #[cfg(feature = "modes")]
-pub use switch::{call, current, set, write_msr};
+pub use switch::{call, call_stub, current, set, write_msr};
 
 /// A mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

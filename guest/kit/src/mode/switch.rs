@@ -63,6 +63,8 @@ fn fill_tables() {
 enum Instruction {
     Vmmcall = 0,
     Wrmsr = 1,
+    /// A call of a stub of the hypercall page.
+    Stub = 2,
 }
 
 /// The registers EAX, EBX, ECX, EDX, ESI, EDI, EBP, in the low halves, and what to do with them. EAX comes back.
@@ -71,6 +73,12 @@ struct Block {
     registers: [u64; 7],
     mode: u64,
     instruction: u64,
+    stub: u64,
+}
+
+/// Returns what stands for the address of a stub where none is called: it is read all the same.
+fn no_stub() -> u64 {
+    kit_call_32 as *const () as u64
 }
 
 /// Calls hypercall `number` in this mode, which is not [`Mode::Long`], with the low halves of the arguments.
@@ -80,8 +88,21 @@ struct Block {
 pub unsafe fn call(mode: Mode, number: u32, arguments: [u64; 5]) -> i32 {
     let [a1, a2, a3, a4, a5] = arguments;
     let registers = [u64::from(number), a1, a2, a3, a4, a5, 0];
-    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Vmmcall as u64 };
+    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Vmmcall as u64, stub: no_stub() };
     // SAFETY: the caller answers for memory; the way there and back keeps what Rust relies on.
+    unsafe { kit_call_32(&raw mut block) as i32 }
+}
+
+/// Calls hypercall `number` in this mode by its stub in the hypercall page at `page`.
+///
+/// # Safety
+/// As for [`crate::hypercall::call`]; and the page must hold the stubs.
+pub unsafe fn call_stub(mode: Mode, page: u64, number: u32, arguments: [u64; 5]) -> i32 {
+    let [a1, a2, a3, a4, a5] = arguments;
+    let registers = [0, a1, a2, a3, a4, a5, 0];
+    let stub = page + u64::from(number) * 32;
+    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Stub as u64, stub };
+    // SAFETY: as above.
     unsafe { kit_call_32(&raw mut block) as i32 }
 }
 
@@ -91,13 +112,22 @@ pub unsafe fn call(mode: Mode, number: u32, arguments: [u64; 5]) -> i32 {
 /// As for [`crate::cpu::write_msr`]; and the register must be there, as nothing catches a fault.
 pub unsafe fn write_msr(mode: Mode, register: u32, value: u64) {
     let registers = [value & 0xffff_ffff, 0, register.into(), value >> 32, 0, 0, 0];
-    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Wrmsr as u64 };
+    let mut block = Block { registers, mode: mode as u64, instruction: Instruction::Wrmsr as u64, stub: no_stub() };
     // SAFETY: as above.
     unsafe { kit_call_32(&raw mut block) };
 }
 
 global_asm!(
     r#"
+    // QEMU marks the four top entries of PAE as accessed, which no processor does: the bit is reserved, and a hypervisor
+    // that walks the tables takes such an entry for a bad one. Flags are lost.
+    .macro kit_clear_marks
+    and dword ptr [KIT_PAE_POINTERS], 0xffffffdf
+    and dword ptr [KIT_PAE_POINTERS + 8], 0xffffffdf
+    and dword ptr [KIT_PAE_POINTERS + 16], 0xffffffdf
+    and dword ptr [KIT_PAE_POINTERS + 24], 0xffffffdf
+    .endm
+
     .text
     .global kit_call_32
 kit_call_32:                        // rdi = the block
@@ -148,7 +178,13 @@ kit_call_32:                        // rdi = the block
     or eax, 0x80000000
     mov cr0, eax
     jmp 5f
-5:  cmp dword ptr [edi + 64], 0
+    // Everything that the instruction touches is touched before the marks go.
+5:  mov eax, [edi]
+    mov ecx, [edi + 72]
+    push ecx
+    mov ecx, [ecx]
+    kit_clear_marks
+    cmp dword ptr [edi + 64], 1
     mov eax, [edi]
     mov ebx, [edi + 8]
     mov ecx, [edi + 16]
@@ -156,16 +192,22 @@ kit_call_32:                        // rdi = the block
     mov esi, [edi + 32]
     mov ebp, [edi + 48]
     mov edi, [edi + 40]
-    jne 6f
+    je 6f
+    ja 20f
     vmmcall
     jmp 7f
+20: call dword ptr [esp]
+    jmp 7f
 6:  wrmsr
-7:  mov edi, [esp]
+7:  add esp, 4
+    mov edi, [esp]
     mov [edi], eax
     cmp dword ptr [edi + 56], 1
     je 8f
+    kit_clear_marks
     mov eax, cr0
     and eax, 0x7fffffff
+    kit_clear_marks
     mov cr0, eax
     mov eax, cr4
     and eax, 0xffffffef
