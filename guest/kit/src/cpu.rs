@@ -97,6 +97,59 @@ pub unsafe fn out32(port: u16, value: u32) {
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)) };
 }
 
+/// The size of what one step of INS or OUTS moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Width {
+    Byte,
+    Word,
+    DoubleWord,
+}
+
+/// Where INS and OUTS go from one step to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    Up,
+    Down,
+}
+
+/// Defines a function that repeats an instruction of string I/O: `$name`, with the address in `$register`.
+macro_rules! string_io {
+    ($name:ident, $register:tt, $byte:literal, $word:literal, $double_word:literal, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// Returns the address and the count as they are afterwards.
+        ///
+        /// # Safety
+        /// What is written must be of a kind that Rust knows only as volatile, and the device must not write to memory.
+        pub unsafe fn $name(port: u16, width: Width, at: u64, count: u64, direction: Direction) -> (u64, u64) {
+            let (mut end, mut left) = (at, count);
+            if direction == Direction::Down {
+                // SAFETY: undone below, and at the entry of traps.
+                unsafe { asm!("std", options(nostack)) };
+            }
+            // SAFETY: the caller answers for memory and device.
+            unsafe {
+                match width {
+                    Width::Byte => {
+                        asm!($byte, in("dx") port, inout($register) end, inout("rcx") left, options(nostack, preserves_flags));
+                    }
+                    Width::Word => {
+                        asm!($word, in("dx") port, inout($register) end, inout("rcx") left, options(nostack, preserves_flags));
+                    }
+                    Width::DoubleWord => {
+                        asm!($double_word, in("dx") port, inout($register) end, inout("rcx") left, options(nostack, preserves_flags));
+                    }
+                }
+                asm!("cld", options(nostack));
+            }
+            (end, left)
+        }
+    };
+}
+
+string_io!(ins, "rdi", "rep insb", "rep insw", "rep insd", "Reads `count` times from a port into memory at `at`.");
+string_io!(outs, "rsi", "rep outsb", "rep outsw", "rep outsd", "Writes `count` times from memory at `at` to a port.");
+
 /// Lets interrupts in.
 pub fn interrupts_on() {
     // SAFETY: every vector has a handler that keeps all registers.
