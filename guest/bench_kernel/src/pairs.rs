@@ -149,7 +149,7 @@ impl Pair {
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(scratch: &'static Page, cpu: Option<u32>) -> Result<Self, i64> {
-        let twin = Twin::new(scratch, "role=peer")?;
+        let twin = Twin::new(scratch, "role=peer", 1)?;
         let made = cpu.map_or(Ok(()), |cpu| pin(scratch, twin.id, cpu)).and_then(|()| Self::connect(&twin));
         match made {
             Ok((mail, port)) => {

@@ -1,6 +1,6 @@
 //! What the domain shares with the hypervisor: the shared page, events, time.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::pages::{read_at, write_at};
 use crate::{lapic, traps, wait_until};
@@ -35,6 +35,19 @@ pub const fn address(gfn: Gfn) -> u64 {
 /// Returns the frame `count` frames on.
 pub const fn after(gfn: Gfn, count: u64) -> Gfn {
     Gfn(gfn.0 + count)
+}
+
+/// This domain's number.
+static OWN_ID: AtomicU16 = AtomicU16::new(0);
+
+/// Remembers this domain's number, which is 0 until then.
+pub fn remember_own_id(id: DomId) {
+    OWN_ID.store(id.0, Ordering::Relaxed);
+}
+
+/// Returns this domain's number.
+pub fn own_id() -> DomId {
+    DomId(OWN_ID.load(Ordering::Relaxed))
 }
 
 /// Puts the shared page at its frame.

@@ -17,6 +17,7 @@ pub mod lapic;
 pub mod mode;
 pub mod pages;
 pub mod processors;
+pub mod relay;
 pub mod stamps;
 pub mod start_info;
 pub mod toolstack;

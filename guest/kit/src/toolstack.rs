@@ -154,15 +154,21 @@ impl SmallDomain {
 
     /// Returns how it shut down; none if it did not.
     pub fn shutdown(&self) -> Option<u32> {
-        let (result, info) = info(self.id);
-        let down = result == 0 && info.domain == self.id && info.flags.contains(DomainFlags::SHUTDOWN);
-        down.then(|| info.flags.shutdown_reason())
+        shutdown_reason(self.id)
     }
 
     /// Returns true if nothing is left of it.
     pub fn is_gone(&self) -> bool {
         is_gone(self.id)
     }
+}
+
+/// Returns how a domain shut down; none if it did not.
+#[must_use]
+pub fn shutdown_reason(domain: DomId) -> Option<u32> {
+    let (result, info) = info(domain);
+    let down = result == 0 && info.domain == domain && info.flags.contains(DomainFlags::SHUTDOWN);
+    down.then(|| info.flags.shutdown_reason())
 }
 
 /// Returns true if nothing is left of a domain.

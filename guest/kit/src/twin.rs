@@ -2,11 +2,14 @@
 //!
 //! What lies in the image lies at the same address in both, so a static [`Page`] is where they can find each other.
 
+use core::fmt::Write;
+
 use xen_abi::domctl::*;
 use xen_abi::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
 use xen_abi::{DomId, Gfn, GuestHandle};
 
 use crate::calls::memory;
+use crate::console::Line;
 use crate::domain::{SPARE, address, after};
 use crate::foreign;
 use crate::pages::{Page, read_at, write_at};
@@ -16,6 +19,8 @@ use crate::toolstack::{Mode, checked, domctl, is_gone, options, plain, registers
 /// Where the twin's start information and command line lie.
 const START_INFO: u64 = 0x1_0000;
 const COMMAND_LINE: u64 = 0x1_0100;
+/// The word on its command line that tells the twin its own number.
+pub const DOMID: &str = "domid";
 /// Pages of 2 MiB, in 4 KiB ones, and as the order of an extent.
 const LARGE: u64 = 512;
 const LARGE_ORDER: u32 = 9;
@@ -36,26 +41,26 @@ pub struct Twin {
 }
 
 impl Twin {
-    /// Makes it, with `words` on its command line, paused. `scratch` is needed for as long as the twin is.
+    /// Makes it, with `vcpus` vCPUs and `words` on its command line, paused. `scratch` is needed for as long as the twin is.
     ///
     /// **Errors:** what the call gave that failed.
-    pub fn new(scratch: &'static Page, words: &str) -> Result<Self, i64> {
+    pub fn new(scratch: &'static Page, words: &str, vcpus: u32) -> Result<Self, i64> {
         let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
-        op.set_createdomain(DomctlCreatedomain { max_evtchn_port: 4095, ..options() });
+        op.set_createdomain(DomctlCreatedomain { max_vcpus: vcpus, max_evtchn_port: 4095, ..options() });
         checked(domctl(&mut op))?;
         let twin = Self { id: op.domain, scratch };
-        twin.fill(words).inspect_err(|_| {
+        twin.fill(words, vcpus).inspect_err(|_| {
             twin.destroy();
         })?;
         Ok(twin)
     }
 
-    fn fill(&self, words: &str) -> Result<(), i64> {
+    fn fill(&self, words: &str, vcpus: u32) -> Result<(), i64> {
         let begin = &raw const kit_image_begin as u64;
         let filled = (&raw const kit_image_filled as u64).next_multiple_of(4096);
         let end = (&raw const kit_image_end as u64).next_multiple_of(LARGE << 12);
         let large = (end - begin) >> 21;
-        set(self.id, XEN_DOMCTL_MAX_VCPUS, |op| op.set_max_vcpus(DomctlMaxVcpus { max: 1 }))?;
+        set(self.id, XEN_DOMCTL_MAX_VCPUS, |op| op.set_max_vcpus(DomctlMaxVcpus { max: vcpus }))?;
         set(self.id, XEN_DOMCTL_MAX_MEM, |op| op.set_max_mem(DomctlMaxMem { max_memkb: (large + 2) * 2048 }))?;
         let tsc = DomctlTscInfo { tsc_mode: TSC_NATIVE, ..DomctlTscInfo::default() };
         set(self.id, XEN_DOMCTL_SETTSCINFO, |op| op.set_tsc_info(tsc))?;
@@ -69,7 +74,10 @@ impl Twin {
         let at = self.see(Gfn(START_INFO >> 12), 0)?;
         write_at(at, MAGIC);
         write_at(at + 24, COMMAND_LINE);
-        (COMMAND_LINE & 0xfff..).zip(words.bytes()).for_each(|(offset, byte)| write_at(at + offset, byte));
+        let mut line = Line::new();
+        // Words that are too long are cut; the twin says then that it does not know them.
+        let _ = write!(line, "{DOMID}={} {words}", self.id.0);
+        (COMMAND_LINE & 0xfff..).zip(line.text().bytes()).for_each(|(offset, byte)| write_at(at + offset, byte));
         self.unsee(0);
         let mut start = registers(Mode::Flat);
         (start.rip, start.rbx) = (&raw const kit_pvh_entry as u64, START_INFO);
