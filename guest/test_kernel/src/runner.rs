@@ -76,15 +76,32 @@ pub struct Runner<'a> {
     only: Option<&'a str>,
     without: Option<&'a str>,
     count: u32,
-    /// What the names of the cases begin with.
+    /// What the names of all cases of this domain begin with.
+    domain: &'static str,
+    /// What the names of the cases begin with after that.
     prefix: &'static str,
 }
 
 impl<'a> Runner<'a> {
     /// Creates a runner of the cases whose name begins with one of the prefixes in `only`, parted by commas, or of all; but
-    /// not of those whose name begins with one in `without`.
-    pub fn new(only: Option<&'a str>, without: Option<&'a str>) -> Self {
-        Self { only, without, count: 0, prefix: "" }
+    /// not of those whose name begins with one in `without`. `domain` is put before each name.
+    pub fn new(domain: &'static str, only: Option<&'a str>, without: Option<&'a str>) -> Self {
+        Self { only, without, count: 0, domain, prefix: "" }
+    }
+
+    /// Returns the prefixes of the cases that are to run.
+    pub const fn only(&self) -> Option<&'a str> {
+        self.only
+    }
+
+    /// Returns the prefixes of the cases that are left out.
+    pub const fn without(&self) -> Option<&'a str> {
+        self.without
+    }
+
+    /// Counts a case that another domain ran.
+    pub const fn count_one(&mut self) {
+        self.count += 1;
     }
 
     /// Runs one case and prints its line. An exception in it ends it, and is reported as `uncaught`.
@@ -96,7 +113,7 @@ impl<'a> Runner<'a> {
     pub fn case_of(&mut self, name: fmt::Arguments<'_>, run: impl FnOnce(&mut Report)) {
         let mut named = Line::new();
         // A name that is too long is cut, which is no error.
-        let _ = named.write_fmt(format_args!("{}{name}", self.prefix));
+        let _ = named.write_fmt(format_args!("{}{}{name}", self.domain, self.prefix));
         let name = named.text();
         let named_by = |prefixes: &str| prefixes.split(',').any(|prefix| name.starts_with(prefix));
         if self.only.is_some_and(|only| !named_by(only)) || self.without.is_some_and(named_by) {

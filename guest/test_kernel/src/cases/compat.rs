@@ -1,7 +1,7 @@
 //! Hypercalls from 32-bit code: the cases of 64-bit code again, from each mode that 32-bit kernels run in, and the form of
 //! the shared page, which follows the mode.
 
-use super::{evtchn, grant, grant_copy, grant_map, hvm, memory, multicall, pointer, sched, vcpu, version};
+use super::{evtchn, firmware, grant, grant_copy, grant_map, hvm, memory, multicall, pointer, sched, vcpu, version};
 use xen_abi::hvm_op::{HVMOP_GET_PARAM, HVMOP_SET_PARAM, HvmParam};
 use xen_abi::hvm_param::HVM_PARAM_CALLBACK_IRQ;
 use xen_abi::hypercall::XEN_VERSION;
@@ -19,10 +19,12 @@ use crate::runner::{Report, Runner};
 /// The modes of 32-bit code, and what the names of their cases begin with.
 const MODES: &[(&str, Mode)] =
     &[("compatibility/", Mode::Compatibility), ("unpaged/", Mode::Unpaged), ("two-levels/", Mode::TwoLevels)];
+/// The mode that is for domain 0 alone: the emulator may lose a domain in it (see [`mode`]), and domain 0 is tried again.
+const PAE: &[(&str, Mode)] = &[("pae/", Mode::Pae)];
 
-/// Runs the cases.
-pub fn run(t: &mut Runner) {
-    for (prefix, mode) in MODES.iter().copied() {
+/// Runs the cases; those of [`PAE`] if `pae`.
+pub fn run(t: &mut Runner, pae: bool) {
+    for (prefix, mode) in MODES.iter().chain(PAE.iter().filter(|_| pae)).copied() {
         t.begin_names_with(prefix);
         mode::set(mode);
         let before = pages::taken();
@@ -32,8 +34,13 @@ pub fn run(t: &mut Runner) {
         t.case("mode/unknown-number", |r| {
             r.result(call(60, [0; 5]));
         });
+        stub_page(t, mode);
         version::run(t);
-        multicall::run(t);
+        firmware::run(t);
+        // A list that is gone on with is asked for a second time, when the marks of the emulator's are there again.
+        if mode != Mode::Pae {
+            multicall::run(t);
+        }
         pointer::run(t);
         pages::give_back(before);
     }
@@ -51,6 +58,27 @@ pub fn run(t: &mut Runner) {
     t.begin_names_with("");
     mode::set(Mode::Long);
     shared_page(t);
+}
+
+/// Calls by a page of stubs that code of this mode asked for, as firmware does.
+fn stub_page(t: &mut Runner, mode: Mode) {
+    let register = xenolith_guest_kit::cpu::cpuid(0x4000_0002, 0).ebx;
+    let page = pages::take();
+    t.case("stub-page/version-and-unknown-number", |r| {
+        // SAFETY: the hypervisor writes to this page only, and the calls write no memory.
+        let results = unsafe {
+            mode::write_msr(mode, register, page.address());
+            [XEN_VERSION, 60].map(|number| mode::call_stub(mode, page.address(), number, [0; 5]))
+        };
+        results.iter().for_each(|result| {
+            r.result((*result).into());
+        });
+        r.hex(page.read(17 * 32));
+        // What is shared takes the form of the page.
+        mode::set(Mode::Long);
+        r.result(choose(Mode::Long));
+        mode::set(mode);
+    });
 }
 
 /// Sets the callback parameter to the value that it has, from code of this mode.

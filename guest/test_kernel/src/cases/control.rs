@@ -8,7 +8,7 @@ use xen_abi::{DomId, Port};
 use xenolith_guest_kit::pages;
 
 use crate::calls::call;
-use crate::domain::status;
+use crate::domain::{own_id, status};
 use crate::runner::Runner;
 
 /// Operations of `domctl`: those of the interface, and some numbers between them.
@@ -91,13 +91,13 @@ fn domains(t: &mut Runner) {
         ("set-vcpu-context", XEN_DOMCTL_SETVCPUCONTEXT),
     ] {
         t.case_of(format_args!("domctl/of-its-own-number/{what}"), |r| {
-            r.result(domain_call(cmd, DomId::DOM0));
+            r.result(domain_call(cmd, own_id()));
         });
     }
     t.case("domctl/of-its-own-number/get-domain-info", |r| {
         let page = pages::take();
         let (cmd, interface_version) = (XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION);
-        page.write(0, Domctl { cmd, interface_version, domain: DomId::DOM0, ..Domctl::default() });
+        page.write(0, Domctl { cmd, interface_version, domain: own_id(), ..Domctl::default() });
         r.result(call(DOMCTL, [page.address()]));
         let info: DomctlGetdomaininfo = page.read::<Domctl>(0).u.read();
         r.named("domain", info.domain.0).named("most-vcpu", info.max_vcpu_id);
@@ -107,7 +107,7 @@ fn domains(t: &mut Runner) {
         t.case_of(format_args!("domctl/of-its-own-number/vcpu-info-of-{vcpu}"), |r| {
             let page = pages::take();
             let (cmd, interface_version) = (XEN_DOMCTL_GETVCPUINFO, XEN_DOMCTL_INTERFACE_VERSION);
-            page.write(0, Domctl { cmd, interface_version, domain: DomId::DOM0, ..Domctl::default() });
+            page.write(0, Domctl { cmd, interface_version, domain: own_id(), ..Domctl::default() });
             page.write(16, vcpu);
             r.result(call(DOMCTL, [page.address()]));
         });

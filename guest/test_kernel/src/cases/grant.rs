@@ -90,8 +90,8 @@ fn versions(t: &mut Runner) {
     set_version(1);
     t.case("grant/set-version/while-an-entry-is-in-use", |r| {
         let page = pages::take();
-        give(9, GTF_PERMIT_ACCESS, DomId::DOM0, page.gfn());
-        let (result, mapping) = map(DomId::DOM0, 9, address(GRANTED), GrantMapFlags::HOST_MAP);
+        give(9, GTF_PERMIT_ACCESS, own_id(), page.gfn());
+        let (result, mapping) = map(own_id(), 9, address(GRANTED), GrantMapFlags::HOST_MAP);
         r.result(result).field(name(mapping.status));
         let (result, version) = set_version(2);
         r.result(result).named("version", version);
@@ -207,8 +207,8 @@ fn swap(t: &mut Runner) {
     }
     t.case("grant/swap/in-use", |r| {
         let page = pages::take();
-        give(20, GTF_PERMIT_ACCESS, DomId::DOM0, page.gfn());
-        let (_, mapping) = map(DomId::DOM0, 20, address(GRANTED), GrantMapFlags::HOST_MAP);
+        give(20, GTF_PERMIT_ACCESS, own_id(), page.gfn());
+        let (_, mapping) = map(own_id(), 20, address(GRANTED), GrantMapFlags::HOST_MAP);
         let (result, status) = swapped(20, 21);
         r.field(name(mapping.status)).result(result).field(status);
         r.field(name(unmap(mapping.handle, address(GRANTED), 0).1));
@@ -238,8 +238,8 @@ fn rare(t: &mut Runner) {
     });
     t.case("grant/unmap-and-replace/a-mapping", |r| {
         let page = pages::take();
-        give(20, GTF_PERMIT_ACCESS, DomId::DOM0, page.gfn());
-        let (_, mapping) = map(DomId::DOM0, 20, address(GRANTED), GrantMapFlags::HOST_MAP);
+        give(20, GTF_PERMIT_ACCESS, own_id(), page.gfn());
+        let (_, mapping) = map(own_id(), 20, address(GRANTED), GrantMapFlags::HOST_MAP);
         let mut a = GnttabUnmapAndReplace {
             host_addr: address(GRANTED),
             new_addr: address(SPARE),

@@ -61,8 +61,8 @@ fn pair() -> (&'static Page, &'static Page) {
     for index in 0..512 {
         from.write(index * 8, 0x1111_0000_0000_0000 + index as u64);
     }
-    give(FROM, GTF_PERMIT_ACCESS | GTF_READONLY, DomId::DOM0, from.gfn());
-    give(TO, GTF_PERMIT_ACCESS, DomId::DOM0, to.gfn());
+    give(FROM, GTF_PERMIT_ACCESS | GTF_READONLY, own_id(), from.gfn());
+    give(TO, GTF_PERMIT_ACCESS, own_id(), to.gfn());
     (from, to)
 }
 
@@ -85,7 +85,7 @@ fn good(t: &mut Runner) {
     });
     t.case("grant-copy/grant-to-frame", |r| {
         let (_, to) = pair();
-        copy(r, End::Grant(DomId::DOM0, FROM, 8), End::Frame(ME, to.gfn(), 16), 24);
+        copy(r, End::Grant(own_id(), FROM, 8), End::Frame(ME, to.gfn(), 16), 24);
         r.hex(to.read(8)).hex(to.read(16)).hex(to.read(32)).hex(to.read(40));
     });
     t.case("grant-copy/frame-to-grant", |r| {
@@ -142,8 +142,8 @@ fn wrong(t: &mut Runner) {
         ("source-grant-of-nobody", End::Grant(nobody, FROM, 0), good),
         ("dest-grant-of-nobody", End::Frame(ME, from, 0), End::Grant(nobody, TO, 0)),
         ("source-frame-of-nobody", End::Frame(nobody, from, 0), good),
-        ("source-frame-by-own-number", End::Frame(DomId::DOM0, from, 0), good),
-        ("dest-frame-by-own-number", End::Frame(ME, from, 0), End::Frame(DomId::DOM0, to, 0)),
+        ("source-frame-by-own-number", End::Frame(own_id(), from, 0), good),
+        ("dest-frame-by-own-number", End::Frame(ME, from, 0), End::Frame(own_id(), to, 0)),
         ("source-frame-of-io", End::Frame(DomId::IO, from, 0), good),
         ("source-grant-beyond-the-table", End::Grant(ME, 1 << 20, 0), good),
         ("source-grant-empty", End::Grant(ME, 60, 0), good),
@@ -165,7 +165,7 @@ fn wrong(t: &mut Runner) {
         copy(r, End::Grant(ME, FROM, 0), good, 16);
     });
     t.case("grant-copy/grant-of-a-frame-nowhere", |r| {
-        give(FROM, GTF_PERMIT_ACCESS, DomId::DOM0, SPARE);
+        give(FROM, GTF_PERMIT_ACCESS, own_id(), SPARE);
         copy(r, End::Grant(ME, FROM, 0), good, 16);
         r.hex(flags(FROM).into());
     });
@@ -229,12 +229,12 @@ fn in_form_2(r: &mut Report, f: impl FnOnce(&mut Report)) {
 }
 
 fn whole(gref: u32, flags: u16, page: &Page) {
-    let hdr = GrantEntryHeader { flags: 0, domid: DomId::DOM0 };
+    let hdr = GrantEntryHeader { flags: 0, domid: own_id() };
     give_v2(gref, GrantV2FullPage { hdr, pad0: 0, frame: page.gfn() }, flags);
 }
 
 fn part(gref: u32, page_off: u16, length: u16, page: &Page) {
-    let hdr = GrantEntryHeader { flags: 0, domid: DomId::DOM0 };
+    let hdr = GrantEntryHeader { flags: 0, domid: own_id() };
     give_v2(gref, GrantV2SubPage { hdr, page_off, length, frame: page.gfn() }, GTF_PERMIT_ACCESS | GTF_SUB_PAGE);
 }
 
@@ -249,7 +249,7 @@ fn form_2(t: &mut Runner) {
         in_form_2(r, |r| {
             let page = pages::take();
             whole(FROM, GTF_PERMIT_ACCESS, page);
-            let (result, mapping) = map(DomId::DOM0, FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
+            let (result, mapping) = map(own_id(), FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(result).field(name(mapping.status)).hex(status_v2(FROM).into());
             r.field(name(unmap(mapping.handle, mapping.host_addr, 0).1)).hex(status_v2(FROM).into());
         });
@@ -257,22 +257,22 @@ fn form_2(t: &mut Runner) {
     t.case("grant-v2/map-a-read-only-page-for-writing", |r| {
         in_form_2(r, |r| {
             whole(FROM, GTF_PERMIT_ACCESS | GTF_READONLY, pages::take());
-            let (result, mapping) = map(DomId::DOM0, FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
+            let (result, mapping) = map(own_id(), FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(result).field(name(mapping.status)).hex(status_v2(FROM).into());
         });
     });
     t.case("grant-v2/map-a-part-of-a-page", |r| {
         in_form_2(r, |r| {
             part(FROM, 0, 128, pages::take());
-            let (result, mapping) = map(DomId::DOM0, FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
+            let (result, mapping) = map(own_id(), FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(result).field(name(mapping.status)).hex(status_v2(FROM).into());
         });
     });
     t.case("grant-v2/map-through-a-third-domain", |r| {
         in_form_2(r, |r| {
             whole(FROM, GTF_PERMIT_ACCESS, pages::take());
-            through(TO, DomId::DOM0, DomId::DOM0, FROM);
-            let (result, mapping) = map(DomId::DOM0, TO, address(GRANTED), GrantMapFlags::HOST_MAP);
+            through(TO, own_id(), own_id(), FROM);
+            let (result, mapping) = map(own_id(), TO, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(result).field(name(mapping.status)).hex(status_v2(TO).into());
         });
     });
@@ -311,12 +311,12 @@ fn form_2(t: &mut Runner) {
         });
     });
     for (what, to, third, next) in [
-        ("self", DomId::DOM0, DomId::DOM0, FROM),
-        ("nobody", DomId::DOM0, DomId(77), FROM),
-        ("empty-entry", DomId::DOM0, DomId::DOM0, 200),
-        ("itself", DomId::DOM0, DomId::DOM0, TO),
-        ("for-another-domain", DomId(5), DomId::DOM0, FROM),
-        ("beyond-the-table", DomId::DOM0, DomId::DOM0, 1 << 20),
+        ("self", own_id(), own_id(), FROM),
+        ("nobody", own_id(), DomId(77), FROM),
+        ("empty-entry", own_id(), own_id(), 200),
+        ("itself", own_id(), own_id(), TO),
+        ("for-another-domain", DomId(5), own_id(), FROM),
+        ("beyond-the-table", own_id(), own_id(), 1 << 20),
     ] {
         t.case_of(format_args!("grant-v2/copy-through-{what}"), |r| {
             in_form_2(r, |r| {
@@ -332,14 +332,14 @@ fn form_2(t: &mut Runner) {
     t.case("grant-v2/empty-entry", |r| {
         in_form_2(r, |r| {
             copy(r, End::Grant(ME, 60, 0), End::Frame(ME, pages::take().gfn(), 0), 16);
-            let (result, mapping) = map(DomId::DOM0, 60, address(GRANTED), GrantMapFlags::HOST_MAP);
+            let (result, mapping) = map(own_id(), 60, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(result).field(name(mapping.status));
         });
     });
     t.case("grant-v2/back-to-form-1-while-in-use", |r| {
         in_form_2(r, |r| {
             whole(FROM, GTF_PERMIT_ACCESS, pages::take());
-            let (_, mapping) = map(DomId::DOM0, FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
+            let (_, mapping) = map(own_id(), FROM, address(GRANTED), GrantMapFlags::HOST_MAP);
             r.result(set_version(1));
             r.field(name(unmap(mapping.handle, mapping.host_addr, 0).1));
         });

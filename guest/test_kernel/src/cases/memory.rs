@@ -257,7 +257,7 @@ fn batch(t: &mut Runner) {
         ("unknown-space", 9, none, 0),
         ("foreign-of-nobody", XENMAPSPACE_GMFN_FOREIGN, DomId(77), 1),
         ("foreign-of-itself", XENMAPSPACE_GMFN_FOREIGN, DomId::SELF, 0x1000),
-        ("foreign-of-its-own-number", XENMAPSPACE_GMFN_FOREIGN, DomId::DOM0, 0x1000),
+        ("foreign-of-its-own-number", XENMAPSPACE_GMFN_FOREIGN, own_id(), 0x1000),
         ("foreign-of-xen", XENMAPSPACE_GMFN_FOREIGN, DomId::XEN, 1),
         ("foreign-of-io", XENMAPSPACE_GMFN_FOREIGN, DomId::IO, 0x1000),
         ("foreign-of-invalid", XENMAPSPACE_GMFN_FOREIGN, DomId::INVALID, 1),
@@ -487,7 +487,7 @@ fn acquire(r: &mut Report, a: MemAcquireResource) {
 
 fn resources(t: &mut Runner) {
     let list = pages::take();
-    let own = DomId::DOM0;
+    let own = own_id();
     let base = MemAcquireResource {
         domid: own,
         kind: XENMEM_RESOURCE_GRANT_TABLE,
