@@ -18,7 +18,7 @@ use crate::progress::Step;
 use crate::transcript::Transcript;
 
 /// Fewer cases than this show too little.
-const FEWEST_CASES: usize = 200;
+const FEWEST_CASES: usize = 4000;
 
 /// How often real Xen may be started: the emulator loses a PVH domain 0 once in a while, by faults of its own.
 const XEN_TRIES: u32 = 3;
@@ -122,7 +122,7 @@ fn on_xenolith(emulator: Emulator, arguments: &DiffArguments) -> Result<Cases> {
 /// Runs the test kernel once. Its transcript stays in `target/logs/` too.
 fn run(hypervisor: Hypervisor, emulator: Emulator, arguments: &DiffArguments) -> Result<Transcript> {
     let (place, cpus, timeout) = match emulator {
-        Emulator::Qemu => (String::new(), cpus_for_guests(2), 300),
+        Emulator::Qemu => (String::new(), cpus_for_guests(2), 900),
         // It interprets one CPU after the other.
         Emulator::Bochs => (format!("{}-", emulator.name()), 1, BOCHS_TIMEOUT),
     };
