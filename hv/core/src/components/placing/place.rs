@@ -136,8 +136,9 @@ fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to:
     })
 }
 
-/// Maps a page of another domain.
+/// Maps a page of another domain. Who may not map any is told so, whomever they ask about.
 fn place_foreign<W: World>(world: &W, caller: &W::Party, target: &W::Party, item: Item, gfn: Gfn) -> Result<(), Errno> {
+    may(caller.subject(), Action::MapForeignPage, Object::Machine)?;
     if item.foreign == DomId::XEN {
         // The hypervisor's own pages: none of them is to be had.
         return Err(Errno::EINVAL);

@@ -19,10 +19,13 @@ const MOST_FRAMES: u32 = u32::MAX >> xen_abi::memory::MEMOP_EXTENT_SHIFT;
 
 /// Implements `XENMEM_acquire_resource`.
 ///
-/// **Errors:** `EFAULT`; `EINVAL` for padding, a range past 32 bits, a resource that does not exist, no frames, and
-/// frames past the end; `EPERM` for the caller itself and for a caller that is not the control domain; `ESRCH`; `EIO`
-/// when a frame other than the first cannot be mapped, the first gives the reason.
+/// **Errors:** `EACCES` for a caller that is not the control domain, before anything is read; `EFAULT`; `EINVAL` for
+/// padding, a range past 32 bits, a resource that does not exist, no frames, and frames past the end; `EPERM` for the
+/// caller itself; `ESRCH`; `EIO` when a frame other than the first cannot be mapped, the first gives the reason.
 pub(super) fn acquire_resource<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    if call.may(Action::AcquireResource, Object::Machine).is_err() {
+        return Err(Errno::EACCES);
+    }
     let op: MemAcquireResource = call.read_arg(1)?;
     let end = op.frame.checked_add(u64::from(op.nr_frames));
     if op.padding != 0 || op.frame >> 32 != 0 || end.is_none_or(|end| end >> 32 != 0) {

@@ -252,7 +252,8 @@ fn the_toolstack_maps_a_grant_table_and_writes_into_it() {
         memory(&world, caller, XENMEM_ACQUIRE_RESOURCE, &mut op).map(|_| op.nr_frames)
     };
     write_list(&world, 0, LIST, &[HOLE]);
-    assert_eq!(acquire(1, |op| op.domid = DomId(0)), Err(Errno::EPERM));
+    assert_eq!(acquire(1, |op| op.domid = DomId(0)), Err(Errno::EACCES));
+    assert_eq!(acquire(1, |op| op.domid = DomId(9)), Err(Errno::EACCES), "before it is looked for");
     assert_eq!(acquire(0, |op| op.domid = DomId::SELF), Err(Errno::ESRCH));
     assert_eq!(acquire(0, |op| op.domid = DomId(0)), Err(Errno::EPERM));
     assert_eq!(acquire(0, |op| op.domid = DomId(9)), Err(Errno::ESRCH));
