@@ -15,7 +15,7 @@ use xen_abi::hvm_op::{
     HVMOP_PAGETABLE_DYING, HVMOP_SET_EVTCHN_UPCALL_VECTOR, HVMOP_SET_PARAM, HVMOP_XENTRACE, HvmEvtchnUpcallVector,
     HvmGetTime, HvmParam, HvmXentrace,
 };
-use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
+use xen_abi::hvm_param::{HVM_NR_PARAMS, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Machine, NestedSpace};
 
@@ -55,12 +55,20 @@ fn other<M: Machine>(call: &Call<'_, M>, id: DomId) -> Result<Option<DomainRef<M
     Ok(Some(domain))
 }
 
+/// Checks that there is such a parameter, before anybody is asked whose it is.
+///
+/// **Errors:** `EINVAL`.
+fn is_parameter(index: u32) -> Result<(), Errno> {
+    if index < HVM_NR_PARAMS { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// Implements `HVMOP_set_param`.
 ///
 /// **Errors:** `EINVAL` for a parameter that does not exist or a value that it cannot have, `EPERM` for one that the
 /// guest may not set, `EEXIST` for one that can be set only once, `ESRCH`, `EFAULT`.
 fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let wanted: HvmParam = call.read_arg(1)?;
+    is_parameter(wanted.index)?;
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     domain.params.set(wanted.index, wanted.value, domain.id == call.domain.id)?;
@@ -81,6 +89,7 @@ fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 /// `EFAULT`.
 fn get_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut wanted: HvmParam = call.read_arg(1)?;
+    is_parameter(wanted.index)?;
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     wanted.value = domain.params.get(wanted.index, domain.id == call.domain.id)?;
