@@ -51,12 +51,16 @@ const fn operations<M: Machine>(
 impl<M: Machine> Table<M> {
     /// The hypercalls, in the order of the numbers.
     pub const ALL: &'static [Hypercall<M>] = &[
-        does(number::PLATFORM_OP, "platform_op", Action::ManagePlatform, platform_op::platform_op),
+        // Who may call is asked when the version of the interface was found right.
+        does(number::PLATFORM_OP, "platform_op", Action::CallForItself, platform_op::platform_op),
         does(number::MULTICALL, "multicall", Action::CallForItself, multicall),
         operations(number::XEN_VERSION, "xen_version", version::operations()),
         refused(number::EVENT_CHANNEL_OP_COMPAT, "event_channel_op_compat", Errno::ENOSYS),
         does(number::SET_TIMER_OP, "set_timer_op", Action::CallForItself, vcpu_op::set_timer_op),
-        operations(number::CONSOLE_IO, "console_io", console_io::operations()),
+        Hypercall {
+            action: Action::UseConsole,
+            ..operations(number::CONSOLE_IO, "console_io", console_io::operations())
+        },
         does(number::VM_ASSIST, "vm_assist", Action::CallForItself, vm_assist::vm_assist),
         Hypercall {
             precondition: Some(vcpu_op::is_of_a_vcpu),
@@ -75,7 +79,10 @@ impl<M: Machine> Table<M> {
         refused(number::XSM_OP, "xsm_op", Errno::ENOSYS),
         operations(number::SCHED_OP, "sched_op", sched_op::operations()),
         operations(number::EVENT_CHANNEL_OP, "event_channel_op", event_channel::operations()),
-        operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations()),
+        Hypercall {
+            precondition: Some(physdev_op::has_devices),
+            ..operations(number::PHYSDEV_OP, "physdev_op", physdev_op::operations())
+        },
         operations(number::HVM_OP, "hvm_op", hvm_op::operations()),
         does(number::SYSCTL, "sysctl", Action::CallForItself, sysctl::sysctl),
         // Who may call is asked when the domain that it names was found.
@@ -83,7 +90,7 @@ impl<M: Machine> Table<M> {
         refused(number::XENPMU_OP, "xenpmu_op", Errno::EOPNOTSUPP),
         does(number::DM_OP, "dm_op", Action::CallForItself, dm_op::dm_op),
         // Real Xen's answer to a path that it cannot take: there is no tree of settings.
-        refused(number::HYPFS_OP, "hypfs_op", Errno::EINVAL),
+        Hypercall { action: Action::ControlMachine, ..refused(number::HYPFS_OP, "hypfs_op", Errno::EINVAL) },
         refused(number::ARCH_0, "mca", Errno::ENOSYS),
         refused(number::ARCH_1, "paging_domctl_continuation", Errno::EOPNOTSUPP),
     ];

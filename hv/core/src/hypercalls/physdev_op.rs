@@ -2,7 +2,7 @@
 //!
 //! A translated domain gets its interrupts through its virtual controllers, so every operation on a PIRQ is refused.
 
-use crate::components::access::Action;
+use crate::components::access::{Action, Object};
 use crate::hypercalls::{Call, Handler, Operation, permitted, refused};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
@@ -39,11 +39,18 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
+/// Checks that the caller is the control domain: for others there is no operation at all.
+///
+/// **Errors:** `ENOSYS`.
+pub fn has_devices<M: Machine>(call: &Call<'_, M>) -> Result<(), Errno> {
+    call.may(Action::ManageDevices, Object::Machine).map_err(|_| Errno::ENOSYS)
+}
+
 /// Implements `PHYSDEVOP_pci_mmcfg_reserved`: the control domain says whether an ECAM window is marked as reserved. The
 /// window is taken from the firmware's tables and shown to that domain either way.
 ///
 /// **Errors:** `EINVAL` for unknown flags, `ENODEV` unless there is a window of just these buses, `EIO` if it lies
-/// elsewhere, `EFAULT`, `EPERM`.
+/// elsewhere, `EFAULT`.
 fn mmcfg_reserved<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let named: PhysdevPciMmcfgReserved = call.read_arg(1)?;
     if named.flags & !XEN_PCI_MMCFG_RESERVED != 0 {
@@ -57,7 +64,7 @@ fn mmcfg_reserved<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 /// Implements `PHYSDEVOP_pci_device_add`: the control domain has found a device. Every device is its own until there is
 /// an IOMMU to give it to others.
 ///
-/// **Errors:** `EOPNOTSUPP` for one that does not respond, `EFAULT`, `EPERM`.
+/// **Errors:** `EOPNOTSUPP` for one that does not respond, `EFAULT`.
 fn device_add<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let found: PhysdevPciDeviceAdd = call.read_arg(1)?;
     let function = PciFunction { segment: found.seg, bdf: u16::from(found.bus) << 8 | u16::from(found.devfn) };
@@ -72,7 +79,7 @@ fn device_add<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 /// Implements `PHYSDEVOP_dbgp_op`: the control domain resets a USB controller whose debug port the hypervisor may use,
 /// which it never does.
 ///
-/// **Errors:** `EFAULT`, `EPERM`.
+/// **Errors:** `EFAULT`.
 fn debug_port<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let _: PhysdevDbgpOp = call.read_arg(1)?;
     Ok(Outcome::OK)
@@ -80,7 +87,7 @@ fn debug_port<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Implements `PHYSDEVOP_pci_device_remove`.
 ///
-/// **Errors:** `EFAULT`, `EPERM`.
+/// **Errors:** `EFAULT`.
 fn device_remove<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let _: PhysdevPciDevice = call.read_arg(1)?;
     Ok(Outcome::OK)

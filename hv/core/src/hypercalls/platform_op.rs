@@ -1,5 +1,6 @@
 //! `platform_op`: the machine, for the control domain. **Source:** `platform.h`.
 
+use crate::components::access::{Action, Object};
 use crate::hypercalls::Call;
 use crate::lifecycle::time::update_wall_clock;
 use crate::outcome::{Answer, Outcome};
@@ -17,12 +18,14 @@ use xenolith_hal::{DomId, Machine, Time, WallClock};
 
 /// Implements `platform_op(op)`.
 ///
-/// **Errors:** `EFAULT`, `EACCES` for another version of the interface, `ENOSYS` for operations that are missing.
+/// **Errors:** `EFAULT`, `EACCES` for another version of the interface, `EPERM` for all but the control domain, `ENOSYS`
+/// for operations that are missing.
 pub fn platform_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let mut op: PlatformOp = call.read_arg(0)?;
     if op.interface_version != XENPF_INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
+    call.may(Action::ManagePlatform, Object::Machine)?;
     match op.cmd {
         XENPF_SETTIME32 => {
             let wanted: XenpfSettime32 = op.u.read();

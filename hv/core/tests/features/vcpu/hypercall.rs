@@ -243,6 +243,20 @@ fn a_third_watchdog_gets_the_error_number_in_32_bits() {
 }
 
 #[test]
+fn what_is_for_domain_0_alone_is_refused_as_real_xen_refuses_it() {
+    let world = World::new(&[1, 1]);
+    let call = |number, a, b, c| world.call(1, number, [a, b, c, 0, 0, 0]);
+    let nowhere = 0x1000_0000;
+    assert_eq!(call(CONSOLE_IO, 99, 0, 0), Err(Errno::EPERM), "before the operation is looked for");
+    assert_eq!(call(HYPFS_OP, 0, 0, 0), Err(Errno::EPERM));
+    assert_eq!(call(PHYSDEV_OP, 25, 0, 0), Err(Errno::ENOSYS), "PHYSDEVOP_pci_device_add");
+    assert_eq!(call(PLATFORM_OP, nowhere, 0, 0), Err(Errno::EFAULT));
+    assert_eq!(call(PLATFORM_OP, 0, 0, 0), Err(Errno::EACCES), "the version of zeroes");
+    assert_eq!(call(DM_OP, DomId::SELF.0.into(), 1, 0), Err(Errno::ESRCH));
+    assert_eq!(call(DM_OP, 9, 1, nowhere), Err(Errno::EFAULT));
+}
+
+#[test]
 fn calls_for_other_kinds_of_domain_say_what_real_xen_says() {
     let world = World::new(&[1, 1]);
     let call = |caller, number, a, b, d| world.call(caller, number, [a, b, 0, d, 0, 0]);
