@@ -69,7 +69,7 @@ pub fn run(t: &mut Runner) {
     memory::run_last(t);
 }
 
-/// Runs those that an ordinary domain is asked, in such an order too.
+/// Runs the cases of an ordinary domain, in such an order too.
 pub fn run_in_domu(t: &mut Runner) {
     cpuid::run(t);
     msr::run(t);
