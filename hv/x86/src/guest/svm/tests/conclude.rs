@@ -85,7 +85,7 @@ fn long_mode_is_left_though_the_block_says_that_it_has_ended_already() {
     const WRITE_CR0: u64 = 0x10;
     const LARGE: u64 = 1 << 7 | 3;
     cpus();
-    EMULATED.set(true);
+    emulate(true);
     let ((space, mut pool), mut vcpu) = (space(), vcpu());
     // The guest's tables, of which the last holds a page of 2 MiB; then mov cr0, eax.
     let words = [0x2003, 0x3003, LARGE, u64::from_le_bytes([0x0f, 0x22, 0xc0, 0, 0, 0, 0, 0])];
