@@ -27,7 +27,7 @@ pub enum What {
     Serving,
     /// The next worker is another program: its path and command line.
     Update,
-    /// The keeper is to end.
+    /// The worker is to end: at the end of the keeper, or because the next worker's program is known.
     Quit,
 }
 

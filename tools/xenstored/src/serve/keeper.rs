@@ -137,18 +137,16 @@ fn begin(words: &[String]) -> Result<(OwnedFd, Child)> {
 ///
 /// **Errors:** it cannot be started.
 pub fn start_another<'a>(
-    options: &Options,
     listener: &OwnedFd,
     sockets: impl Iterator<Item = (&'a u32, &'a Socket)>,
-) -> Result<OwnedFd> {
-    let (line, _) = spawn(&own_words(), "--adopt")?;
+) -> Result<(OwnedFd, Child)> {
+    let (line, keeper) = spawn(&own_words(), "--adopt")?;
     handover::send(line.as_fd(), What::Listener, 0, &[], Some(listener.as_fd()))?;
     for (&number, socket) in sockets {
         handover::send(line.as_fd(), What::Connection, number, &[], Some(socket.descriptor.as_fd()))?;
     }
     handover::send(line.as_fd(), What::Ready, 0, &[], None)?;
-    let _ = options;
-    Ok(line)
+    Ok((line, keeper))
 }
 
 /// Runs the keeper in place of one that is gone.
@@ -245,6 +243,8 @@ impl Keeper {
                     if !words.is_empty() {
                         self.program = words;
                     }
+                    // Only now may the worker end. If it has ended already, the next turn starts the other.
+                    let _ = handover::send(self.line.as_fd(), What::Quit, 0, &[], None);
                 }
                 _ => {}
             },

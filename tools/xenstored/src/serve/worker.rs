@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -52,6 +53,10 @@ pub struct Worker {
     hasty_keepers: u32,
     /// When the next keeper is due, if there is none.
     next_keeper: Option<Instant>,
+    /// The keeper, if this worker started it.
+    keeper: Option<Child>,
+    /// The keeper was told of the program of a live update.
+    update_is_told: bool,
     /// Connections that may have work, each once.
     runnable: VecDeque<u32>,
     is_runnable: BTreeSet<u32>,
@@ -73,9 +78,10 @@ enum Step {
 /// **Errors:** a device or a file that it needs is missing.
 pub fn work(options: &Options) -> Result<()> {
     let mut worker = startup::start(options)?;
-    handover::send(worker.line.as_fd(), What::Serving, 0, &[], None).context("the keeper is gone")?;
+    // If the keeper is gone, the first turn of the loop finds out and starts another.
+    let _ = handover::send(worker.line.as_fd(), What::Serving, 0, &[], None);
     keeper::leave_output();
-    worker.run(options)
+    worker.run()
 }
 
 impl Worker {
@@ -105,6 +111,8 @@ impl Worker {
             last_keeper: None,
             hasty_keepers: 0,
             next_keeper: None,
+            keeper: None,
+            update_is_told: false,
             runnable: VecDeque::new(),
             is_runnable: BTreeSet::new(),
         })
@@ -128,10 +136,16 @@ impl Worker {
         }
     }
 
-    fn run(&mut self, options: &Options) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         loop {
-            self.start_keeper_if_due(options)?;
+            self.start_keeper_if_due()?;
+            // Only a keeper can start the next worker. This one serves on until it is told to end: a keeper that is gone
+            // meanwhile is replaced, and the next one is told again.
+            if self.outside.update.is_due && !self.update_is_told {
+                let program = self.outside.update.program();
+                self.update_is_told = handover::send(self.line.as_fd(), What::Update, 0, &program, None).is_ok();
+            }
             let limit = self.longest_wait();
             let count = match epoll::wait(&self.epoll, &mut events[..], limit.as_ref()) {
                 Ok(count) => count,
@@ -154,10 +168,6 @@ impl Worker {
                 self.is_runnable.remove(&connection);
                 self.serve(connection)?;
             }
-            if self.outside.update.is_due {
-                handover::send(self.line.as_fd(), What::Update, 0, &self.outside.update.program(), None)?;
-                return Ok(());
-            }
         }
     }
 
@@ -177,20 +187,25 @@ impl Worker {
                 let is_hasty = self.last_keeper.is_some_and(|last| now.duration_since(last) < KEEPER_LIVES);
                 self.hasty_keepers = if is_hasty { self.hasty_keepers.saturating_add(1) } else { 0 };
                 self.next_keeper = Some(now + keeper::pause(self.hasty_keepers));
+                self.update_is_told = false;
             }
         }
         Ok(true)
     }
 
     /// Starts another keeper, if one is due.
-    fn start_keeper_if_due(&mut self, options: &Options) -> Result<()> {
+    fn start_keeper_if_due(&mut self) -> Result<()> {
         if self.next_keeper.is_none_or(|due| due > Instant::now()) {
             return Ok(());
         }
-        match keeper::start_another(options, &self.listener, self.sockets.iter()) {
-            Ok(line) => {
+        match keeper::start_another(&self.listener, self.sockets.iter()) {
+            Ok((line, keeper)) => {
                 epoll::add(&self.epoll, &line, epoll::EventData::new_u64(LINE), epoll::EventFlags::IN)?;
                 (self.line, self.next_keeper, self.last_keeper) = (line, None, Some(Instant::now()));
+                if let Some(mut former) = self.keeper.replace(keeper) {
+                    // It has ended, since its end of the socket pair is closed; it must not stay a zombie.
+                    let _ = former.wait();
+                }
                 self.outside.log.line("the program that keeps the sockets was gone and was started again");
             }
             Err(error) => {

@@ -128,6 +128,22 @@ fn keepers_that_are_killed_as_soon_as_they_start_do_not_end_the_service() {
 }
 
 #[test]
+fn a_live_update_waits_for_a_keeper() {
+    let daemon = Daemon::start();
+    let mut client = SocketClient::new(&daemon.socket());
+    assert_eq!(client.ask(Kind::Write, 0, "/k\0kept".into()), "OK\0");
+    for _ in 0..4 {
+        let before = daemon.server();
+        let step = format!("live-update\0-f\0{}\0", daemon::PROGRAM);
+        assert_eq!(client.ask(Kind::Control, 0, step), "OK\0");
+        daemon.kill_keeper();
+        assert_eq!(client.ask(Kind::Control, 0, "live-update\0-s\0-t\x0030\0".into()), "OK\0");
+        eventually("another worker", || (daemon.server() != before).then_some(()));
+        assert_eq!(client.ask(Kind::Read, 0, "/k\0".into()), "kept");
+    }
+}
+
+#[test]
 fn a_watch_survives_and_changes_during_a_kill_fire_it() {
     let daemon = Daemon::start();
     let mut watcher = SocketClient::new(&daemon.socket());
