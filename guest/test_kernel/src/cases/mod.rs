@@ -34,49 +34,36 @@ mod version;
 
 pub use domu::ROLE as DOMU;
 
-/// Runs all of them, in an order that lets later ones rely on what earlier ones set up.
+/// Runs domain 0's cases.
 pub fn run(t: &mut Runner) {
-    cpuid::run(t);
-    msr::run(t);
-    lapic::run(t);
-    instruction::run(t);
-    port::run(t);
-    string_io::run(t);
-    device::run(t);
-    evtchn_delivery::set_up();
-    evtchn::run(t);
-    evtchn_delivery::run(t);
-    evtchn_fifo::run(t);
-    grant::run(t);
-    grant_map::run(t);
-    grant_copy::run(t);
-    version::run(t);
-    vcpu::run(t);
-    sched::run(t);
-    hvm::run(t);
-    number::run(t);
-    multicall::run(t);
-    pointer::run(t);
-    memory::run(t);
-    compat::run(t, true);
-    vcpu::run_last(t);
-    smp::run(t);
-    domains::run(t);
-    domu::run(t);
-    evtchn_delivery::run_last(t);
-    machine::run(t);
-    control::run(t);
-    memory::run_last(t);
+    run_those_of(t, Asked::Domain0);
 }
 
-/// Runs the cases of an ordinary domain, in such an order too.
+/// Runs an ordinary domain's cases.
 pub fn run_in_domu(t: &mut Runner) {
+    run_those_of(t, Asked::Domu);
+}
+
+/// The domain that is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Domain0,
+    Domu,
+}
+
+/// Runs the cases that a domain has, in an order that lets later ones rely on what earlier ones set up. Devices, and making
+/// domains, are domain 0's alone; that each operation is refused is asked of an ordinary domain alone.
+fn run_those_of(t: &mut Runner, asked: Asked) {
+    let in_domain_0 = asked == Asked::Domain0;
     cpuid::run(t);
     msr::run(t);
     lapic::run(t);
     instruction::run(t);
     port::run(t);
     string_io::run(t);
+    if in_domain_0 {
+        device::run(t);
+    }
     evtchn_delivery::set_up();
     evtchn::run(t);
     evtchn_delivery::run(t);
@@ -92,12 +79,18 @@ pub fn run_in_domu(t: &mut Runner) {
     multicall::run(t);
     pointer::run(t);
     memory::run(t);
-    compat::run(t, false);
+    compat::run(t, in_domain_0);
     vcpu::run_last(t);
     smp::run(t);
+    if in_domain_0 {
+        domains::run(t);
+        domu::run(t);
+    }
     evtchn_delivery::run_last(t);
     machine::run(t);
     control::run(t);
-    refused::run(t);
+    if !in_domain_0 {
+        refused::run(t);
+    }
     memory::run_last(t);
 }

@@ -12,8 +12,8 @@ const MOST_BUFFERS: u32 = 2;
 
 /// Implements `dm_op(domain, count, buffers)`. No domain has a device model, so there is no operation.
 ///
-/// **Errors:** `ENODATA` without buffers, `E2BIG` for more than two, `EFAULT`, `ESRCH` (for `DOMID_SELF` too), `EPERM` for the caller itself and for one
-/// that is not the control domain, else `EOPNOTSUPP`.
+/// **Errors:** `ENODATA` without buffers, `E2BIG` for more than two, `EFAULT`, `ESRCH` (for `DOMID_SELF` too), `EPERM` for
+/// the caller itself and for one that is not the control domain, else `EOPNOTSUPP`.
 pub fn dm_op<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (id, buffers) = (DomId(call.arg(0) as u16), call.arg_u32(1));
     if buffers == 0 {
