@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xenolith_tests::{Machine, MachineSpec, Media, Module};
+use xenolith_tests::{Ending, Machine, MachineSpec, Media, Module};
 
 use crate::image;
 use crate::spinning_kernel;
@@ -34,6 +34,15 @@ fn three_times_ctrl_a_hands_the_serial_line_to_the_hypervisor_which_then_answers
     expect(&mut machine, "'h' pressed -> showing installed handlers", switched);
     machine.send(SWITCH).unwrap();
     expect(&mut machine, "*** Serial input to DOM0", switched);
+}
+
+#[test]
+fn a_machine_that_says_nothing_any_more_is_stopped_long_before_its_time_is_up() {
+    let silence = Duration::from_secs(5);
+    let spec = MachineSpec { silence: Some(silence), timeout: Duration::from_secs(300), ..spinning("serial-silence") };
+    let mut machine = Machine::start(&spec).unwrap();
+    assert_eq!(machine.run_until(Some("dom0 says something")), Ending::Silent(silence));
+    assert!(!machine.is_overdue());
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum Ending {
     DebugExit(u32),
     /// The time was up and the machine was stopped.
     TimedOut(Duration),
+    /// It wrote nothing for this long and was stopped.
+    Silent(Duration),
     /// It wrote more to its serial line than any sound machine does, and was stopped.
     Flooded,
     /// The emulator itself failed, or was killed.
@@ -52,6 +54,7 @@ impl fmt::Display for Ending {
             Self::DebugExit(DEBUG_EXIT_GOOD) => write!(f, "the guest reported success through the debug-exit port"),
             Self::DebugExit(value) => write!(f, "the guest reported failure {value:#x} through the debug-exit port"),
             Self::TimedOut(after) => write!(f, "nothing ended it within {} s, so it was stopped", after.as_secs()),
+            Self::Silent(after) => write!(f, "it said nothing for {} s and was stopped", after.as_secs()),
             Self::Flooded => write!(f, "it flooded its serial line and was stopped"),
             Self::EmulatorFailed(how) => write!(f, "the emulator failed ({how})"),
         }

@@ -33,6 +33,8 @@ pub struct MachineSpec {
     /// More arguments for QEMU.
     pub extra: Vec<String>,
     pub timeout: Duration,
+    /// [`Machine::run_until`] stops a machine that writes nothing for this long: it is lost.
+    pub silence: Option<Duration>,
     /// Show the serial line as it comes.
     pub echo: bool,
     /// Where it restarts, it starts again; else it ends there.
@@ -60,6 +62,7 @@ impl MachineSpec {
             cpu_model: Emulator::Qemu.usual_cpu().into(),
             extra: Vec::new(),
             timeout: Duration::from_secs(60),
+            silence: None,
             echo: false,
             restarts: false,
         }
@@ -118,6 +121,7 @@ pub struct Machine {
     log: PathBuf,
     deadline: Instant,
     timeout: Duration,
+    silence: Option<Duration>,
     /// What the hypervisor said of itself when time was up.
     pub(crate) account: Option<Account>,
 }
@@ -141,7 +145,8 @@ impl Machine {
             Some(std::thread::spawn(move || console.fill_from(serial, log_file, echo)))
         };
         let deadline = Instant::now() + spec.timeout;
-        Ok(Self { child, keyboard, own_log, reader, console, log, deadline, timeout: spec.timeout, account: None })
+        let MachineSpec { timeout, silence, .. } = *spec;
+        Ok(Self { child, keyboard, own_log, reader, console, log, deadline, timeout, silence, account: None })
     }
 
     /// Types into the serial line.
@@ -194,17 +199,26 @@ impl Machine {
 
     /// Lets the machine run until a line that holds `wanted` came, or to its end, at most its time.
     pub fn run_until(&mut self, wanted: Option<&str>) -> Ending {
-        // No line holds a line feed, so without a wish this waits for the end alone.
-        match self.console.wait_for(wanted.unwrap_or("\n"), self.deadline) {
-            Wait::Line(line) => {
-                self.stop();
-                Ending::Seen(line)
-            }
-            Wait::Closed => self.end(),
-            Wait::TimedOut => {
-                self.take_account();
-                self.stop();
-                Ending::TimedOut(self.timeout)
+        let mut searched = 0;
+        loop {
+            let written = self.console.position();
+            let limit = self.silence.map_or(self.deadline, |silence| self.deadline.min(Instant::now() + silence));
+            // No line holds a line feed, so without a wish this waits for the end alone.
+            let (wait, after) = self.console.wait_for_after(wanted.unwrap_or("\n"), searched, limit);
+            match wait {
+                Wait::Line(line) => {
+                    self.stop();
+                    return Ending::Seen(line);
+                }
+                Wait::Closed => return self.end(),
+                Wait::TimedOut if !self.is_overdue() && self.console.position() > written => searched = after,
+                Wait::TimedOut => {
+                    let was_silent = !self.is_overdue();
+                    self.take_account();
+                    self.stop();
+                    let silence = self.silence.filter(|_| was_silent);
+                    return silence.map_or(Ending::TimedOut(self.timeout), Ending::Silent);
+                }
             }
         }
     }

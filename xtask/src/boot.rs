@@ -77,6 +77,9 @@ pub struct BootArguments {
     /// Stop the machine after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
+    /// Stop the machine when it wrote nothing for this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub silence: Option<u64>,
     /// Stop the machine, content, when a line with this text came
     #[arg(long, value_name = "TEXT")]
     pub until: Option<String>,
@@ -107,6 +110,7 @@ impl BootArguments {
             options: String::new(),
             qemu: String::new(),
             timeout: 120,
+            silence: None,
             until: None,
             cpus: 2,
             memory: 2048,
@@ -134,6 +138,7 @@ impl BootArguments {
         }
         spec.extra = self.qemu.split_whitespace().map(str::to_owned).collect();
         spec.timeout = Duration::from_secs(self.timeout);
+        spec.silence = self.silence.map(Duration::from_secs);
         spec.echo = !self.quiet;
         Ok(spec)
     }

@@ -119,6 +119,9 @@ fn on_xenolith(emulator: Emulator, arguments: &DiffArguments) -> Result<Cases> {
     Ok(transcript.cases)
 }
 
+/// No case takes this long, in seconds, on the busiest machine: a kernel that says nothing meanwhile is lost.
+const SILENCE: u64 = 180;
+
 /// Runs the test kernel once. Its transcript stays in `target/logs/` too.
 fn run(hypervisor: Hypervisor, emulator: Emulator, arguments: &DiffArguments) -> Result<Transcript> {
     let (place, cpus, timeout) = match emulator {
@@ -138,6 +141,7 @@ fn run(hypervisor: Hypervisor, emulator: Emulator, arguments: &DiffArguments) ->
         options: format!("{OPTIONS}{}", emulators::console(hypervisor, emulator)),
         until: Some("TESTS END".into()),
         timeout,
+        silence: Some(SILENCE),
         cpus,
         ..BootArguments::new(hypervisor)
     };
