@@ -54,19 +54,23 @@ impl LevelBitmap {
 
     /// Removes a number; returns whether it was in the set.
     pub fn remove(&mut self, index: usize) -> bool {
-        if !self.contains(index) {
-            return false;
-        }
         let mut index = index;
+        let mut was_there = false;
         for level in &mut self.levels {
-            let Some(word) = level.get_mut(index / BITS) else { return true };
-            *word &= !(1 << (index % BITS));
+            let Some(word) = level.get_mut(index / BITS) else { break };
+            let bit = 1 << (index % BITS);
+            // Above the lowest level the bit is set: the word below was not zero.
+            if *word & bit == 0 {
+                break;
+            }
+            was_there = true;
+            *word &= !bit;
             if *word != 0 {
-                return true;
+                break;
             }
             index /= BITS;
         }
-        true
+        was_there
     }
 
     /// Returns the highest number in the set that is below `end`.

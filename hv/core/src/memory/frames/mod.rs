@@ -32,7 +32,7 @@ use epoch::Epochs;
 use heap::Heap;
 use level_bitmap::LevelBitmap;
 use limbo::Limbo;
-use table::{FrameTable, disjoint};
+use table::{Frame, FrameTable, disjoint};
 use xenolith_hal::{DomId, Machine, Mfn, PageOrder, PageWords};
 use xenolith_sync::atomic::{AtomicU64, Ordering};
 use xenolith_sync::{Padded, SpinLock, rank};
@@ -351,7 +351,7 @@ impl Frames {
         if let Some(frame) = self.table.get(reference.mfn)
             && let Some(last) = frame.unreference(1)
         {
-            self.free_unreferenced(reference.mfn, last);
+            self.free_unreferenced(reference.mfn, frame, last);
         }
     }
 
@@ -361,9 +361,15 @@ impl Frames {
     }
 
     /// Frees a frame whose last reference is gone; `last` is its state before.
-    fn free_unreferenced(&self, mfn: Mfn, last: FrameState) {
+    fn free_unreferenced(&self, mfn: Mfn, frame: &Frame, last: FrameState) {
         self.uncount(last);
-        self.free_block(mfn, PageOrder::SIZE_4K);
+        frame.replace(FrameState::unowned(FrameUse::Free, true));
+        if !last.dirty {
+            self.dirty.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut heap = self.heap.lock();
+        heap.note_dirty(mfn.0..mfn.0.saturating_add(1));
+        heap.buddy.give(mfn, PageOrder::SIZE_4K);
     }
 
     /// Subtracts a frame from its owner's account.

@@ -147,7 +147,11 @@ impl Frames {
     ///
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
     /// `PATIENCE_NS` is kicked once.
+    #[inline]
     pub fn poll<M: Machine>(&self, machine: &M) -> Option<Time> {
+        if self.waiting() == 0 {
+            return None;
+        }
         self.poll_with(machine, machine.now(), |cpu| machine.kick(cpu))
     }
 
@@ -222,11 +226,13 @@ impl Frames {
     fn free_part(&self, pages: &impl Pages, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
         let DueChain { mut chain, flushed } = due;
         let flushed = flushed || pages.flush_devices();
-        let mut work = 0_u64;
+        let (mut work, mut dropped) = (0_u64, 0_u64);
         while flushed && work < WORK_A_PART {
             let ControlFlow::Continue(frames) = self.drop_first(&mut chain) else { break };
+            dropped = dropped.saturating_add(frames);
             work = work.saturating_add(1).saturating_add(frames / FRAMES_A_WORK);
         }
+        self.waiting.fetch_sub(dropped, Ordering::AcqRel);
         slot.lock().put_due_back(DueChain { chain, flushed });
         match (flushed, chain.is_empty()) {
             (false, _) => Part::Refused,
@@ -235,24 +241,24 @@ impl Frames {
         }
     }
 
-    /// Frees the first entry of a chain; returns how many frames it was.
+    /// Frees the first entry of a chain; returns how many frames wait no longer.
     fn drop_first(&self, chain: &mut Chain) -> ControlFlow<(), u64> {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
-        let mut frames = 1;
         match due {
-            Due::Again => self.push(mfn),
+            Due::Again => {
+                self.push(mfn);
+                ControlFlow::Continue(0)
+            }
             Due::Free(order) => {
-                frames = order.pages();
-                self.waiting.fetch_sub(order.pages(), Ordering::AcqRel);
                 self.free_block(mfn, order);
+                ControlFlow::Continue(order.pages())
             }
             Due::Drop(count) => {
-                self.waiting.fetch_sub(1, Ordering::AcqRel);
                 if let Some(last) = frame.unreference(count) {
-                    self.free_unreferenced(mfn, FrameState { references: 0, ..last });
+                    self.free_unreferenced(mfn, frame, FrameState { references: 0, ..last });
                 }
+                ControlFlow::Continue(1)
             }
         }
-        ControlFlow::Continue(frames)
     }
 }
