@@ -22,19 +22,27 @@ impl PortRights {
 
     /// Returns the device that responds to an access. An access across the ports of two devices has none, and so has
     /// one past the last port.
+    #[inline]
     #[must_use]
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
-        let owner = |port| self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port));
-        let first = owner(port);
-        if size == IoSize::Byte {
-            return first;
-        }
+        let first = self.owner_of_byte(port);
+        if size == IoSize::Byte { first } else { self.owner_of_all(port, size, first) }
+    }
+
+    fn owner_of_byte(&self, port: u16) -> PortOwner {
+        self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port))
+    }
+
+    /// Returns the device that responds to an access of several bytes, the first of which is `first`'s. Kept apart so
+    /// that an access of one byte is short code.
+    #[inline(never)]
+    fn owner_of_all(&self, port: u16, size: IoSize, first: PortOwner) -> PortOwner {
         // No other owner has ports between those of configuration.
         let is_inside = port.checked_add(size.bytes() as u16).is_some_and(|end| end <= PCI_CONFIG_END);
         if first == PortOwner::PciConfig && is_inside {
             return first;
         }
-        let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| owner(port) == first);
+        let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| self.owner_of_byte(port) == first);
         if (1..size.bytes()).all(alike) { first } else { PortOwner::Nobody }
     }
 }

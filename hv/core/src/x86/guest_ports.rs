@@ -47,13 +47,10 @@ pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
 }
 
 /// Reads a port; no more bits are set than the access is wide.
+#[inline]
 pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> u32 {
     let value = match domain.ports.owner(access.port, access.size) {
         PortOwner::Nobody => u32::MAX,
-        PortOwner::PciConfig => {
-            let configuration = domain.devices.get().and_then(|devices| devices.read_port(&hv.machine, access));
-            configuration.unwrap_or_else(|| hv.machine.port_read(access.port, access.size))
-        }
         owner => read(hv, domain, owner, access),
     };
     value & access.size.mask()
@@ -76,9 +73,11 @@ fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, ac
             let now = hv.machine.now();
             domain.port_devices.lock().read(owner, access.port, access.size, now, hv.wall_clock())
         }
-        PortOwner::Rtc | PortOwner::PmTimer | PortOwner::PciConfig | PortOwner::Machine => {
-            hv.machine.port_read(access.port, access.size)
+        PortOwner::PciConfig => {
+            let configuration = domain.devices.get().and_then(|devices| devices.read_port(&hv.machine, access));
+            configuration.unwrap_or_else(|| hv.machine.port_read(access.port, access.size))
         }
+        PortOwner::Rtc | PortOwner::PmTimer | PortOwner::Machine => hv.machine.port_read(access.port, access.size),
     }
 }
 
