@@ -38,11 +38,7 @@ impl TscScale {
             shift -= 1;
         }
         let numerator = u128::from(NS_PER_SECOND) << (32 + i32::from((-shift).max(0)));
-        // Up to 8 GHz the short division does: this is done whenever a vCPU gets a CPU.
-        let multiplier = match u64::try_from(numerator) {
-            Ok(numerator) => numerator / left,
-            Err(_) => u64::try_from(numerator / u128::from(left)).unwrap_or(u64::MAX),
-        };
+        let multiplier = numerator / u128::from(left);
         Self { multiplier: u32::try_from(multiplier).unwrap_or(u32::MAX), shift }
     }
 
@@ -60,11 +56,11 @@ impl TscScale {
     }
 }
 
-/// Returns the clock page's time for a vCPU: `base` pairs the machine's counter with system time, `tsc_offset` is what
-/// the guest's counter is ahead by. The version is 0: the caller increments it when writing to the guest's page.
+/// Returns the clock page's time for a vCPU: `base` pairs the machine's counter with system time, `scale` is that of its
+/// rate, `tsc_offset` is what the guest's counter is ahead by. The version is 0: the caller increments it when writing
+/// to the guest's page.
 #[must_use]
-pub fn time_info(base: TimeBase, tsc_offset: u64, flags: PvclockFlags) -> VcpuTimeInfo {
-    let scale = TscScale::from_khz(base.tsc_khz);
+pub fn time_info(base: TimeBase, scale: TscScale, tsc_offset: u64, flags: PvclockFlags) -> VcpuTimeInfo {
     VcpuTimeInfo {
         version: 0,
         pad0: 0,
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn the_guests_counter_is_the_machines_plus_the_offset() {
         let base = TimeBase { tsc: 5000, time: Time(77), tsc_khz: 2_000_000 };
-        let info = time_info(base, u64::MAX, PvclockFlags::empty());
+        let info = time_info(base, TscScale::from_khz(base.tsc_khz), u64::MAX, PvclockFlags::empty());
         assert_eq!((info.tsc_timestamp, info.system_time, info.version), (4999, 77, 0));
     }
 

@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use xen_abi::{DomId, Errno};
 use xenolith_devices::cpuid::CpuidTable;
 use xenolith_devices::mmio_decode;
+use xenolith_devices::pvclock::TscScale;
 use xenolith_hal::{Machine, PageOrder, WallClock};
 use xenolith_sync::{Arc, SpinLock, rank};
 
@@ -36,6 +37,8 @@ pub struct Hypervisor<M: Machine> {
     pub device_interrupts: DeviceInterrupts,
     /// Returns date and time at system time 0.
     pub wall_clock: SpinLock<WallClock, rank::Timers>,
+    /// How guests turn ticks into nanoseconds; computed once, since each vCPU is told whenever it gets a CPU.
+    pub tsc_scale: TscScale,
     /// The host, maximum and default CPU policies.
     pub policies: SystemPolicies,
     /// The domains that handle the global VIRQs.
@@ -55,6 +58,7 @@ impl<M: Machine> Hypervisor<M> {
     /// at boot ends no domain.
     pub fn new(machine: M, frames: Frames, settings: Settings) -> Self {
         let wall_clock = SpinLock::new(machine.wall_clock_at_boot());
+        let tsc_scale = TscScale::from_khz(machine.time_base().tsc_khz);
         let scheduler = Scheduler::new(&machine);
         mmio_decode::prepare();
         let policies = SystemPolicies::new(&machine, settings.capabilities);
@@ -66,6 +70,7 @@ impl<M: Machine> Hypervisor<M> {
             scheduler,
             device_interrupts: DeviceInterrupts::default(),
             wall_clock,
+            tsc_scale,
             policies,
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),

@@ -79,7 +79,7 @@ pub fn show_runstate_as<M: Machine>(
 /// Returns what a guest needs to compute the time from its time stamp counter, as of now. `tsc_offset` is the guest's
 /// TSC offset.
 pub fn clock<M: Machine>(hv: &Hypervisor<M>, tsc_offset: i64) -> VcpuTimeInfo {
-    time_info(hv.machine.time_base(), tsc_offset.cast_unsigned(), PvclockFlags::empty())
+    time_info(hv.machine.time_base(), hv.tsc_scale, tsc_offset.cast_unsigned(), PvclockFlags::empty())
 }
 
 /// Writes what the guest needs to compute the time from its time stamp counter; see [`clock`].
