@@ -15,7 +15,7 @@ use crate::bench::{Bench, Meter, Row, counter};
 use crate::timers::rest;
 
 /// How often a life is lived. The row is the mean: part of a domain's end is done after the call that ends it.
-const LIVES: u64 = 4;
+const LIVES: u32 = 4;
 /// Extents of 2 MiB.
 const LARGE_ORDER: u32 = 9;
 const LARGE_KIB: u64 = 2048;
@@ -44,10 +44,10 @@ pub fn run(b: &mut Bench<'_>) {
 fn mean(meter: Meter, life: impl Fn() -> Result<(), i64>) -> Row {
     life()?;
     let begin = counter();
-    for _ in 0..LIVES {
+    for _ in 0..meter.rounds(LIVES) {
         life()?;
     }
-    Ok((meter.since(begin) / LIVES).cast_signed())
+    Ok((meter.since(begin) / u64::from(LIVES)).cast_signed())
 }
 
 /// Returns a whole life with as many extents of 2 MiB, until nothing is to be seen of the domain; without memory it has
@@ -97,7 +97,7 @@ pub fn end(id: DomId) -> Result<(), i64> {
 /// Measures from the call that unpauses a new domain to this domain's handler of the event that its first call sends.
 fn unpause_to_event(meter: Meter, list: &'static Page) -> Row {
     let mut least = i64::MAX;
-    for _ in 0..LIVES {
+    for _ in 0..meter.rounds(LIVES) {
         let small = SmallDomain::new(list)?;
         small.load(SEND_AND_HALT, Mode::Long)?;
         let (_, theirs) = alloc_unbound(small.id, DomId::DOM0);
