@@ -156,7 +156,12 @@ impl<K> Entity<K> {
     /// Converts time on a CPU to virtual time.
     #[expect(clippy::arithmetic_side_effects, reason = "64 bits by 16 in 128, divided by 1 at least")]
     pub(crate) fn to_virtual(&self, ns: u64) -> i64 {
-        let scaled = u128::from(ns) * u128::from(WEIGHT_DEFAULT) / u128::from(self.settings.weight.max(1));
+        let weight = self.settings.weight.max(1);
+        // What a CPU runs for at a time fits in 64 bits by far; division by more is long.
+        if let Some(scaled) = ns.checked_mul(WEIGHT_DEFAULT.into()) {
+            return i64::try_from(scaled / u64::from(weight)).unwrap_or(i64::MAX);
+        }
+        let scaled = u128::from(ns) * u128::from(WEIGHT_DEFAULT) / u128::from(weight);
         i64::try_from(scaled).unwrap_or(i64::MAX)
     }
 
