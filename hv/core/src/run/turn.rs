@@ -3,7 +3,7 @@
 use super::vcpu::{Stop, run_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::hypervisor::Hypervisor;
-use crate::domains::scheduler::Do;
+use crate::domains::scheduler::{Do, Wish};
 use crate::domains::vcpu::VcpuCore;
 use crate::domains::vcpu_ref::VcpuRef;
 use crate::hypercalls::console_io;
@@ -24,6 +24,8 @@ pub(super) struct Current<M: Machine> {
 pub struct CpuLoop<M: Machine> {
     cpu: CpuId,
     current: Option<Current<M>>,
+    /// The current vCPU has yielded.
+    yields: bool,
     turns: u32,
 }
 
@@ -33,7 +35,7 @@ const HOUSEKEEPING_EVERY: u32 = 64;
 impl<M: Machine> CpuLoop<M> {
     /// Creates the loop of a CPU that has no vCPU yet.
     pub const fn new(cpu: CpuId) -> Self {
-        Self { cpu, current: None, turns: 0 }
+        Self { cpu, current: None, yields: false, turns: 0 }
     }
 
     /// Does one turn. Returns when something has happened that does not concern the running vCPU alone.
@@ -64,10 +66,7 @@ impl<M: Machine> CpuLoop<M> {
             return;
         };
         hv.machine.set_timer(deadline);
-        match run_vcpu(hv, &current.entry, &mut current.core, deadline) {
-            Stop::Interrupted => {}
-            Stop::Yielded => hv.scheduler.yield_cpu(self.cpu, hv.machine.now()),
-        }
+        self.yields = run_vcpu(hv, &current.entry, &mut current.core, deadline) == Stop::Yielded;
     }
 
     /// Fires the expired timers, of blocked vCPUs and of the one that runs.
@@ -91,13 +90,10 @@ impl<M: Machine> CpuLoop<M> {
 
     /// Keeps the current vCPU, or switches to the next. Returns when to choose again at the latest.
     fn choose(&mut self, hv: &Hypervisor<M>, now: Time) -> Time {
-        let mut can_run = self
-            .current
-            .as_ref()
-            .and_then(|current| current.entry.vcpu())
-            .is_some_and(|vcpu| vcpu.is_runnable() && vcpu.schedule.effective().allows(self.cpu));
+        let mut wish = self.wish();
+        self.yields = false;
         loop {
-            let choice = hv.scheduler.choose(self.cpu, now, can_run);
+            let choice = hv.scheduler.choose(self.cpu, now, wish);
             if matches!(choice.next, Do::Keep) {
                 return choice.deadline;
             }
@@ -112,7 +108,7 @@ impl<M: Machine> CpuLoop<M> {
                         return choice.deadline;
                     }
                     // It was stopped while it waited for the CPU.
-                    can_run = false;
+                    wish = Wish::Leave;
                 }
                 Do::Idle => {
                     if !hv.scheduler.is_asked(self.cpu) && !hv.scheduler.steal(self.cpu, now) {
@@ -120,6 +116,16 @@ impl<M: Machine> CpuLoop<M> {
                     }
                 }
             }
+        }
+    }
+
+    /// Returns what the current vCPU asks of the scheduler.
+    fn wish(&self) -> Wish {
+        let vcpu = self.current.as_ref().and_then(|current| current.entry.vcpu());
+        match vcpu.is_some_and(|vcpu| vcpu.is_runnable() && vcpu.schedule.effective().allows(self.cpu)) {
+            true if self.yields => Wish::Yield,
+            true => Wish::GoOn,
+            false => Wish::Leave,
         }
     }
 

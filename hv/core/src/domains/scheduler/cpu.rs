@@ -15,6 +15,8 @@ pub struct Cpu<M: Machine> {
     runs_guests: bool,
     pub queue: SpinLock<RunQueue<VcpuRef<M>>, rank::RunQueue>,
     pub sleepers: SpinLock<Sleepers, rank::Timers>,
+    /// The earliest deadline of the sleepers: the CPU itself reads it without the lock, and nobody else changes it.
+    next_wake_up: AtomicU64,
     /// A reschedule is requested: the policy is asked before the CPU enters a guest again.
     asked: AtomicBool,
     /// The time of the next scheduled choice.
@@ -34,6 +36,7 @@ impl<M: Machine> Cpu<M> {
             runs_guests,
             queue: SpinLock::new(RunQueue::new(id)),
             sleepers: SpinLock::new(Sleepers::new()),
+            next_wake_up: AtomicU64::new(Time::NEVER.0),
             asked: AtomicBool::new(false),
             asks_at: AtomicU64::new(u64::MAX),
             weight: AtomicU64::new(0),
@@ -50,6 +53,19 @@ impl<M: Machine> Cpu<M> {
     /// Returns false for a CPU that is kept free of guests.
     pub const fn runs_guests(&self) -> bool {
         self.runs_guests
+    }
+
+    /// Changes the list of sleepers; called by this CPU itself.
+    pub fn change_sleepers<T>(&self, change: impl FnOnce(&mut Sleepers) -> T) -> T {
+        let mut sleepers = self.sleepers.lock();
+        let result = change(&mut sleepers);
+        self.next_wake_up.store(sleepers.next().0, Ordering::Relaxed);
+        result
+    }
+
+    /// Returns the earliest deadline of the sleepers; called by this CPU itself.
+    pub fn next_wake_up(&self) -> Time {
+        Time(self.next_wake_up.load(Ordering::Relaxed))
     }
 
     /// Publishes the queue's load; called with its lock held, after each change.

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use cpu::Cpu;
-use sleepers::Sleeper;
+use sleepers::{Sleeper, Sleepers};
 use xen_abi::Errno;
 use xenolith_hal::{CpuId, Machine, Time};
 use xenolith_sched::{CpuSet, Entity, Next, Settings, Wake, busiest, place};
@@ -41,6 +41,17 @@ pub enum Do<M: Machine> {
     Switch(VcpuRef<M>),
     /// Nothing: it idles.
     Idle,
+}
+
+/// What the current vCPU of a CPU asks of the scheduler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// It can run on.
+    GoOn,
+    /// It can run on, behind the others that wait.
+    Yield,
+    /// It cannot run on; the same where there is none.
+    Leave,
 }
 
 /// The scheduler: which vCPU runs where.
@@ -199,12 +210,15 @@ impl<M: Machine> Scheduler<M> {
         self.cpu(cpu).map_or(0, |cpu| cpu.idle_time.total_ns(now))
     }
 
-    /// Chooses what the calling CPU runs next. `can_run` says whether its current vCPU can run on.
-    pub fn choose(&self, cpu: CpuId, now: Time, can_run: bool) -> Choice<M> {
+    /// Chooses what the calling CPU runs next.
+    pub fn choose(&self, cpu: CpuId, now: Time, wish: Wish) -> Choice<M> {
         let Some(own) = self.cpu(cpu) else { return Choice { next: Do::Idle, deadline: Time::NEVER, left: None } };
         own.begin_choice();
         let mut queue = own.queue.lock();
-        let decision = queue.choose(now, can_run);
+        if wish == Wish::Yield {
+            queue.yield_current(now);
+        }
+        let decision = queue.choose(now, wish != Wish::Leave);
         let next = match (decision.next, queue.current()) {
             (Next::Keep, _) => Do::Keep,
             (Next::Switch, Some(entity)) => Do::Switch(entity.key().clone()),
@@ -222,13 +236,6 @@ impl<M: Machine> Scheduler<M> {
         let Some(vcpu) = entry.vcpu() else { return };
         vcpu.schedule.put(entity.with_key(()));
         self.wake(machine, &entry.domain, vcpu);
-    }
-
-    /// Makes the current vCPU yield to others.
-    pub fn yield_cpu(&self, cpu: CpuId, now: Time) {
-        if let Some(own) = self.cpu(cpu) {
-            own.queue.lock().yield_current(now);
-        }
     }
 
     /// Steals work from an overloaded CPU for an idle one; returns true if there was some.
@@ -322,15 +329,16 @@ impl<M: Machine> Scheduler<M> {
         // The calling CPU looks after it: nobody else touches its list, and it is about to set its timer anew.
         let Some(cpu) = self.cpu(machine.this_cpu()) else { return };
         if cpu.sleepers.lock().is_full() {
-            let mut all = cpu.sleepers.lock().take_all();
+            let mut all = cpu.change_sleepers(Sleepers::take_all);
             all.retain(|Reverse(sleeper)| {
                 let domain = domains.get(sleeper.domain);
                 let vcpu = domain.as_ref().and_then(|domain| domain.vcpu(sleeper.vcpu));
                 vcpu.is_some_and(|vcpu| vcpu.schedule.sleeps_by(sleeper.until))
             });
-            cpu.sleepers.lock().put_all(all);
+            cpu.change_sleepers(|sleepers| sleepers.put_all(all));
         }
-        cpu.sleepers.lock().add(Sleeper { until, domain: domain.id, vcpu: vcpu.id });
+        let sleeper = Sleeper { until, domain: domain.id, vcpu: vcpu.id };
+        cpu.change_sleepers(|sleepers| sleepers.add(sleeper));
     }
 
     /// Updates a blocked vCPU's wake-up after another vCPU has set one of its timers.
@@ -345,18 +353,20 @@ impl<M: Machine> Scheduler<M> {
 
     /// Takes out a sleeping vCPU of this CPU whose timer has expired; to be called until there is none.
     pub fn take_due(&self, domains: &DomainTable<M>, cpu: CpuId, now: Time) -> Option<VcpuRef<M>> {
-        loop {
-            let sleeper = self.cpu(cpu)?.sleepers.lock().take_due(now)?;
+        let own = self.cpu(cpu)?;
+        while own.next_wake_up() <= now {
+            let sleeper = own.change_sleepers(|sleepers| sleepers.take_due(now))?;
             let entry = domains.get(sleeper.domain).and_then(|domain| VcpuRef::of(&domain, sleeper.vcpu));
             let Some(entry) = entry else { continue };
             if entry.vcpu().is_some_and(|vcpu| vcpu.schedule.end_sleep(sleeper.until)) {
                 return Some(entry);
             }
         }
+        None
     }
 
-    /// Returns the earliest wake-up of the vCPUs that sleep on this CPU.
+    /// Returns the earliest wake-up of the vCPUs that sleep on the calling CPU.
     pub fn next_deadline(&self, cpu: CpuId) -> Time {
-        self.cpu(cpu).map_or(Time::NEVER, |cpu| cpu.sleepers.lock().next())
+        self.cpu(cpu).map_or(Time::NEVER, Cpu::next_wake_up)
     }
 }

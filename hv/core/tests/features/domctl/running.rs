@@ -6,7 +6,7 @@ use xen_abi::guest_context::{GuestContextFlags, VcpuGuestContext};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_SUSPEND};
 use xen_abi::{DomId, Errno, GuestHandle, VcpuId};
 use xenolith_core::domains::domain::Shutdown;
-use xenolith_core::domains::scheduler::Do;
+use xenolith_core::domains::scheduler::{Do, Wish};
 use xenolith_core::domains::vcpu::Vcpu;
 use xenolith_core::lifecycle::power::domain_shutdown;
 use xenolith_core::lifecycle::waking;
@@ -46,7 +46,7 @@ fn a_domain_is_paused_so_often_and_no_more() {
 
 /// The vCPU that a CPU would run next.
 fn next(world: &World) -> Option<VcpuId> {
-    match world.hv.scheduler.choose(CpuId(0), world.hv.machine.now(), false).next {
+    match world.hv.scheduler.choose(CpuId(0), world.hv.machine.now(), Wish::Leave).next {
         Do::Switch(entry) => entry.vcpu().filter(|vcpu| vcpu.is_runnable()).map(|vcpu| vcpu.id),
         Do::Keep | Do::Idle => None,
     }
