@@ -54,6 +54,8 @@ pub struct Limbo {
     open: Chain,
     pub sealed: Option<Sealed>,
     due: DueChain,
+    /// The time before which a CPU that has guests to run frees no more of what is due.
+    rests_until: Time,
     /// Somebody has what is due, frees a part of it, and puts the rest back.
     taken: bool,
 }
@@ -61,7 +63,7 @@ pub struct Limbo {
 impl Limbo {
     pub const fn new() -> Self {
         let due = DueChain { chain: Chain::EMPTY, flushed: false };
-        Self { open: Chain::EMPTY, sealed: None, due, taken: false }
+        Self { open: Chain::EMPTY, sealed: None, due, rests_until: Time(0), taken: false }
     }
 
     /// Appends a frame for which [`note`] returned true.
@@ -98,10 +100,17 @@ impl Limbo {
         Some(due)
     }
 
-    /// Puts back what is left of what [`Limbo::take_due`] returned.
-    pub fn put_due_back(&mut self, rest: DueChain) {
+    /// Puts back what is left of what [`Limbo::take_due`] returned. Only memory that is short is freed before
+    /// `rests_until`.
+    pub fn put_due_back(&mut self, rest: DueChain, rests_until: Time) {
         self.due = rest;
+        self.rests_until = rests_until;
         self.taken = false;
+    }
+
+    /// Returns the time from which on more of what is due may be freed, if that is later than `now`.
+    pub fn rests_at(&self, now: Time) -> Option<Time> {
+        Some(self.rests_until).filter(|until| !self.due.chain.is_empty() && *until > now)
     }
 }
 

@@ -16,15 +16,16 @@ pub const PATIENCE_NS: u64 = 1_000_000;
 /// The most deferral slots: enough that CPUs seldom share one, few enough to scan all of them quickly.
 pub const MOST_SLOTS: usize = 8;
 
-/// How much of what is due is freed at a time: 256 single frames, or 29 blocks of 2 MiB. A domain that
-/// ends may leave any number of them.
-const WORK_A_PART: u64 = 256;
+/// How much of what is due is freed at a time: 64 single frames, or 8 blocks of 2 MiB. A domain that ends may leave any
+/// number of them.
+const WORK_A_PART: u64 = 64;
 /// Frames of a block that take as long as the rest of freeing it.
 const FRAMES_A_WORK: u64 = 64;
-/// How soon the next part is freed, in nanoseconds: guests run meanwhile.
-const NEXT_PART_NS: u64 = 100_000;
+/// How long after the end of a part the next is freed, in nanoseconds: guests run meanwhile, also where a part takes
+/// longer than this.
+const NEXT_PART_NS: u64 = 25_000;
 /// How many parts at most are freed for somebody who finds no memory.
-pub const PARTS_FOR_ONE: u32 = 16;
+pub const PARTS_FOR_ONE: u32 = 64;
 
 /// How far freeing what is due has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,27 +153,33 @@ impl Frames {
         if self.waiting() == 0 {
             return None;
         }
-        self.poll_with(machine, machine.now(), |cpu| machine.kick(cpu))
+        self.poll_with(machine, || machine.now(), |cpu| machine.kick(cpu))
     }
 
-    /// Does the same as [`Frames::poll`], with the time and the way to kick a CPU given.
-    pub fn poll_with(&self, pages: &impl Pages, now: Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
+    /// Does the same as [`Frames::poll`], with the clock and the way to kick a CPU given.
+    pub fn poll_with(&self, pages: &impl Pages, now: impl Fn() -> Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
         let mut again = None;
+        let mut call_by = |time: Time| again = Some(again.map_or(time, |before: Time| before.min(time)));
         for slot in &*self.limbo {
             if self.waiting() == 0 {
-                return None;
+                break;
             }
             let Some(mut limbo) = slot.0.try_lock() else { continue };
-            let due = self.advance(&mut limbo, now);
+            let time = now();
+            let rests = limbo.rests_at(time);
+            let due = if rests.is_none() { limbo.take_due(|epoch| self.epochs.passed(epoch)) } else { None };
+            limbo.seal(time, || self.epochs.next());
             if let Some(sealed) = &mut limbo.sealed {
-                self.kick_laggards(sealed, now, PATIENCE_NS, &mut kick);
-                again = Some(now.after_ns(PATIENCE_NS));
+                self.kick_laggards(sealed, time, PATIENCE_NS, &mut kick);
+                call_by(time.after_ns(PATIENCE_NS));
             }
             drop(limbo);
+            rests.into_iter().for_each(&mut call_by);
+            let rests_until = || now().after_ns(NEXT_PART_NS);
             if let Some(due) = due
-                && !self.free_part(pages, &slot.0, due).is_done()
+                && !self.free_part(pages, &slot.0, due, rests_until).is_done()
             {
-                again = Some(now.after_ns(NEXT_PART_NS));
+                call_by(rests_until());
             }
         }
         again
@@ -199,17 +206,10 @@ impl Frames {
             }
             let due = slot.0.lock().take_due(|epoch| self.epochs.passed(epoch));
             if let Some(due) = due {
-                freed |= self.free_part(pages, &slot.0, due) != Part::Refused;
+                freed |= self.free_part(pages, &slot.0, due, || Time(0)) != Part::Refused;
             }
         }
         freed
-    }
-
-    /// Takes out what is due, and seals what has been deferred since.
-    fn advance(&self, limbo: &mut Limbo, now: Time) -> Option<DueChain> {
-        let due = limbo.take_due(|epoch| self.epochs.passed(epoch));
-        limbo.seal(now, || self.epochs.next());
-        due
     }
 
     fn kick_laggards(&self, sealed: &mut Sealed, now: Time, patience_ns: u64, kick: &mut impl FnMut(CpuId)) {
@@ -222,8 +222,14 @@ impl Frames {
         }
     }
 
-    /// Frees a bounded part of what is due, and puts the rest back.
-    fn free_part(&self, pages: &impl Pages, slot: &SpinLock<Limbo, rank::Frames>, due: DueChain) -> Part {
+    /// Frees a bounded part of what is due, and puts the rest back. `rests_until` is asked afterwards.
+    fn free_part(
+        &self,
+        pages: &impl Pages,
+        slot: &SpinLock<Limbo, rank::Frames>,
+        due: DueChain,
+        rests_until: impl FnOnce() -> Time,
+    ) -> Part {
         let DueChain { mut chain, flushed } = due;
         let flushed = flushed || pages.flush_devices();
         let (mut work, mut dropped) = (0_u64, 0_u64);
@@ -233,7 +239,8 @@ impl Frames {
             work = work.saturating_add(1).saturating_add(frames / FRAMES_A_WORK);
         }
         self.waiting.fetch_sub(dropped, Ordering::AcqRel);
-        slot.lock().put_due_back(DueChain { chain, flushed });
+        let rests_until = rests_until();
+        slot.lock().put_due_back(DueChain { chain, flushed }, rests_until);
         match (flushed, chain.is_empty()) {
             (false, _) => Part::Refused,
             (true, false) => Part::MoreIsDue,

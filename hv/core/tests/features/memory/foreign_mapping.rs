@@ -206,7 +206,7 @@ fn a_page_of_a_domain_that_is_gone_stays_until_it_is_unmapped() {
     let settle = || {
         for _ in 0..3 {
             hv.frames.quiet(CpuId(0));
-            hv.frames.poll_with(&hv.machine, Time(0), |_| ());
+            hv.frames.poll_with(&hv.machine, || Time(0), |_| ());
         }
     };
     settle();
