@@ -45,6 +45,8 @@ pub struct FakeMachine {
 #[derive(Default)]
 struct Console {
     written: Vec<u8>,
+    /// The length of each part that was written.
+    parts: Vec<usize>,
     log: Vec<String>,
     pressed: Vec<u8>,
 }
@@ -124,6 +126,12 @@ impl FakeMachine {
         locked(&self.console).written.clone()
     }
 
+    /// Returns how many bytes were written to the console at a time.
+    #[must_use]
+    pub fn console_parts(&self) -> Vec<usize> {
+        locked(&self.console).parts.clone()
+    }
+
     /// Returns the lines of the log.
     #[must_use]
     pub fn logged(&self) -> Vec<String> {
@@ -140,6 +148,7 @@ impl FakeMachine {
     pub fn forget_output(&self) {
         let mut console = locked(&self.console);
         console.written.clear();
+        console.parts.clear();
         console.log.clear();
         console.pressed.clear();
     }
@@ -248,7 +257,9 @@ impl Machine for FakeMachine {
     }
 
     fn console_write(&self, bytes: &[u8]) {
-        locked(&self.console).written.extend_from_slice(bytes);
+        let mut console = locked(&self.console);
+        console.written.extend_from_slice(bytes);
+        console.parts.push(bytes.len());
     }
 
     /// Reads nothing: nothing is typed on this console.

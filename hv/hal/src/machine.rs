@@ -260,7 +260,8 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     /// Executes CPUID on this CPU.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters;
 
-    /// Writes bytes to the console unchanged, on behalf of a guest that may.
+    /// Writes bytes to the console unchanged, on behalf of a guest that may. They are kept together: at most a line, and
+    /// few enough that others can wait for them.
     fn console_write(&self, bytes: &[u8]);
     /// Reads console input that is for dom0, at most `into.len()` bytes, and returns how many.
     fn console_read(&self, into: &mut [u8]) -> usize;

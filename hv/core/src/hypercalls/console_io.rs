@@ -1,5 +1,6 @@
 //! `console_io`: the hypervisor's console, for the control domain. **Source:** `xen.h`, `CONSOLEIO_*`.
 
+use crate::budget::Budget;
 use crate::components::access::Action;
 use crate::domains::hypervisor::Hypervisor;
 use crate::hypercalls::{Call, Handler, Operation, permitted};
@@ -10,10 +11,9 @@ use xen_abi::virq::VIRQ_CONSOLE;
 use xen_abi::{Errno, GuestHandle};
 use xenolith_hal::Machine;
 
-/// The number of bytes copied at a time.
+/// The number of bytes copied at a time; the most of a line that is written under one hold of the console's lock. At
+/// 115,200 baud they take 11 ms to leave the port.
 const CHUNK: usize = 128;
-/// The number of bytes after which the call is preempted.
-const PREEMPT_AFTER: u32 = 2048;
 
 /// Returns the operations: first argument the operation, second a count of bytes, third a buffer.
 pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
@@ -25,25 +25,25 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
     }
 }
 
-/// Implements `CONSOLEIO_write`: writes bytes unchanged. A long text is written in parts.
+/// Implements `CONSOLEIO_write`: writes bytes unchanged, a line at a time. Where the port is slow, the caller gets its
+/// interrupts between two lines.
 ///
 /// **Errors:** `EFAULT`; what came before was written.
 fn write<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let (mut at, mut left) = (call.arg(2), call.arg_u32(1));
-    let mut written: u32 = 0;
+    let budget = Budget::start(&call.hv.machine);
     while left > 0 {
-        if written >= PREEMPT_AFTER {
+        let mut buffer = [0; CHUNK];
+        let bytes = buffer.get_mut(..CHUNK.min(left as usize)).ok_or(Errno::EFAULT)?;
+        call.memory().read_bytes(at, bytes)?;
+        let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        call.hv.machine.console_write(line);
+        at = at.checked_add(line.len() as u64).ok_or(Errno::EFAULT)?;
+        left = left.saturating_sub(line.len() as u32);
+        if left > 0 && budget.is_over(&call.hv.machine) {
             let [op, _, _, d, e, f] = call.args;
             return Ok(Outcome::Again([op, u64::from(left), at, d, e, f]));
         }
-        let mut buffer = [0; CHUNK];
-        let part = (left as usize).min(CHUNK);
-        let bytes = buffer.get_mut(..part).ok_or(Errno::EFAULT)?;
-        call.memory().read_bytes(at, bytes)?;
-        call.hv.machine.console_write(bytes);
-        at = at.checked_add(part as u64).ok_or(Errno::EFAULT)?;
-        left = left.saturating_sub(part as u32);
-        written = written.saturating_add(part as u32);
     }
     Ok(Outcome::OK)
 }

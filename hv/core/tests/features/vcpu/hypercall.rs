@@ -1,5 +1,6 @@
 //! `vcpu_op` and other small hypercalls, from the caller's registers to what it finds afterwards.
 
+use crate::call_lists::{LIST, SLOW, address, looks, write_list};
 use xen_abi::console_io::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use xen_abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
 use xen_abi::hvm_op::{HVMMEM_MMIO_DM, HVMMEM_RAM_RW, HVMOP_GET_MEM_TYPE, HVMOP_XENTRACE, HvmGetMemType, HvmXentrace};
@@ -232,6 +233,23 @@ fn a_console_text_longer_than_memory_is_written_up_to_its_end() {
     assert_eq!(io(CONSOLEIO_WRITE, 0xffff_ffff, nowhere), Err(Errno::EFAULT));
     assert_eq!(io(CONSOLEIO_READ, 0xffff_ffff, nowhere), Err(Errno::E2BIG));
     assert_eq!(io(CONSOLEIO_READ, 0x7fff_ffff, nowhere), Ok(0));
+}
+
+#[test]
+fn a_console_text_is_written_by_lines_with_interrupts_between_them_where_the_port_is_slow() {
+    let lines = [vec![b'a'; 79], vec![b'b'; 300], Vec::new(), vec![b'c'; 7]].map(|line| [line, vec![b'\n']].concat());
+    let text = lines.concat();
+    for pace in [1, SLOW] {
+        let world = World::new(&[1]);
+        write_list(&world, 0, LIST, &text);
+        world.hv.machine.set_pace(pace);
+        let args = [CONSOLEIO_WRITE.into(), text.len() as u64, address(LIST), 0, 0, 0];
+        assert_eq!(world.call(0, CONSOLE_IO, args), Ok(0));
+        assert_eq!(world.hv.machine.console(), text);
+        assert_eq!(world.hv.machine.console_parts(), [80, 128, 128, 45, 1, 8]);
+        // The clock is looked at when the call begins or goes on, and after each part but the last.
+        assert!(pace == 1 || looks(&world) == 6 + 5, "a new start for each part");
+    }
 }
 
 #[test]

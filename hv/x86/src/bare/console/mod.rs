@@ -139,28 +139,20 @@ pub fn print(text: fmt::Arguments<'_>) {
         let mut writer = LineWriter { at_start };
         let _ = writer.write_fmt(text);
         let _ = writer.write_str("\n");
+        drain_if_synchronous();
     });
 }
 
-/// Writes a guest's bytes unchanged. They do not go into the ring, which is the hypervisor's, unless `console_to_ring`
-/// says so.
+/// Writes a guest's bytes unchanged, under one hold of the console's lock: at most a line. They do not go into the ring,
+/// which is the hypervisor's, unless `console_to_ring` says so.
 pub fn write_raw(bytes: &[u8]) {
     with_console(|at_start| {
         if GUESTS_TO_RING.load(Ordering::Relaxed) {
             ring::append(bytes);
         }
-        for byte in bytes {
-            for port in ports() {
-                if *byte == b'\n' {
-                    port.send(b'\r');
-                }
-                port.send(*byte);
-            }
-            *at_start = *byte == b'\n';
-        }
-        if SYNCHRONOUS.load(Ordering::Relaxed) {
-            ports().iter().for_each(|port| port.drain());
-        }
+        ports().iter().for_each(|port| port.send(bytes));
+        *at_start = bytes.last().map_or(*at_start, |last| *last == b'\n');
+        drain_if_synchronous();
     });
 }
 
@@ -172,6 +164,12 @@ pub fn force() {
 /// Waits until everything written has left the ports.
 pub fn drain() {
     ports().iter().for_each(|port| port.drain());
+}
+
+fn drain_if_synchronous() {
+    if SYNCHRONOUS.load(Ordering::Relaxed) {
+        drain();
+    }
 }
 
 fn with_console(write: impl FnOnce(&mut bool)) {
@@ -208,10 +206,7 @@ struct LineWriter<'a> {
 
 impl LineWriter<'_> {
     fn put(&mut self, text: &str) {
-        for port in ports() {
-            let mut port = *port;
-            let _ = port.write_str(text);
-        }
+        ports().iter().for_each(|port| port.send(text.as_bytes()));
         debug_port::write(text);
         ring::append(text.as_bytes());
     }
@@ -236,9 +231,6 @@ impl Write for LineWriter<'_> {
             }
             self.put(piece);
             *self.at_start = piece.ends_with('\n');
-        }
-        if SYNCHRONOUS.load(Ordering::Relaxed) {
-            drain();
         }
         Ok(())
     }

@@ -2,8 +2,6 @@
 //!
 //! **Source:** the PC16550D data sheet.
 
-use core::fmt;
-
 use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 
 /// The clock of the divisor latch, in baud.
@@ -85,10 +83,22 @@ impl SerialPort {
         self.write(Register::InterruptEnable, 1);
     }
 
-    /// Sends one byte as soon as the port has room; drops it when the port never has.
-    pub fn send(self, byte: u8) {
-        self.wait_for(LINE_STATUS_ROOM);
-        self.write(Register::Data, byte);
+    /// Sends bytes, each as soon as the port has room, and a carriage return before each newline. When the port never
+    /// has room, the rest is dropped: others wait for the console meanwhile.
+    pub fn send(self, bytes: &[u8]) {
+        for byte in bytes {
+            if (*byte == b'\n' && !self.send_byte(b'\r')) || !self.send_byte(*byte) {
+                return;
+            }
+        }
+    }
+
+    fn send_byte(self, byte: u8) -> bool {
+        let has_room = self.wait_for(LINE_STATUS_ROOM);
+        if has_room {
+            self.write(Register::Data, byte);
+        }
+        has_room
     }
 
     /// Returns the next byte that has come in, if there is one.
@@ -101,27 +111,17 @@ impl SerialPort {
 
     /// Waits until the last byte has been sent, so that powering off loses nothing.
     pub fn drain(self) {
-        self.wait_for(LINE_STATUS_IDLE);
+        let _ = self.wait_for(LINE_STATUS_IDLE);
     }
 
-    fn wait_for(self, bits: u8) {
+    /// Waits until the line status has one of these bits; false if it does not get it.
+    fn wait_for(self, bits: u8) -> bool {
         for _ in 0..PATIENCE {
             if self.read(Register::LineStatus) & bits != 0 {
-                return;
+                return true;
             }
             core::hint::spin_loop();
         }
-    }
-}
-
-impl fmt::Write for SerialPort {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.send(b'\r');
-            }
-            self.send(byte);
-        }
-        Ok(())
+        false
     }
 }
