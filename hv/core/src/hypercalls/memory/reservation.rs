@@ -12,6 +12,7 @@ use crate::hypercalls::memory::list::{again, extents_done, permitted};
 use crate::memory::frames::{ANYWHERE, AllocationError};
 use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
 use crate::outcome::{Answer, Outcome};
+use core::ops::Range;
 use xen_abi::memory::{MemFlags, MemoryExchange, MemoryReservation};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Machine, Mfn, PageOrder};
@@ -45,21 +46,35 @@ fn each_extent<M: Machine>(
     call: &Call<'_, M>,
     step: impl Fn(&DomainHandle<'_, M>, &MemoryReservation, u64) -> Step,
 ) -> Answer {
-    let mut done = extents_done(call);
+    let done = extents_done(call);
     let Some((target, reservation)) = prepare(call, done) else { return Ok(Outcome::Done(done)) };
-    let mut budget = Budget::start(&call.hv.machine);
     let pages = 1 << reservation.extent_order;
-    while done < reservation.nr_extents {
-        if budget.is_spent_by(&call.hv.machine, pages) {
-            return Ok(again(call, done));
-        }
-        match step(&target, &reservation, done) {
+    each_step(call, done..reservation.nr_extents, pages, 0, |extent| step(&target, &reservation, extent))
+}
+
+/// Calls `step` for each of these steps, which are `pages` long, until one fails or the call's time is up. An extent is
+/// 2 to the power of `steps_shift` steps.
+fn each_step<M: Machine>(
+    call: &Call<'_, M>,
+    steps: Range<u64>,
+    pages: u32,
+    steps_shift: u32,
+    step: impl Fn(u64) -> Step,
+) -> Answer {
+    let mut budget = Budget::start(&call.hv.machine);
+    let Range { start: mut done, end } = steps;
+    while done < end {
+        match step(done) {
             Step::Done => done = done.wrapping_add(1),
             Step::Wait => return Ok(again(call, done)),
             Step::Stop => break,
         }
+        // Afterwards, so that each call makes progress.
+        if done < end && budget.is_spent_by(&call.hv.machine, pages) {
+            return Ok(again(call, done));
+        }
     }
-    Ok(Outcome::Done(done))
+    Ok(Outcome::Done(done >> steps_shift))
 }
 
 /// Returns the target and the arguments, if they are valid and the caller has permission.
@@ -142,10 +157,22 @@ pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 /// Implements `XENMEM_decrease_reservation`: releases pages. The pages before the first frame that is not the domain's
 /// own are gone.
+///
+/// A large extent is done in pieces of 2 MiB, and progress counts those: what is gone of it is a hole, which a second
+/// start from its beginning would stop at. No more pieces are done than progress can count, which are 128 TiB.
 pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    each_extent(call, |target, reservation, index| {
-        let Some(extent) = extent_of(call, reservation, index) else { return Step::Stop };
-        if remove_extent(&call.hv.memory(target), extent).is_ok() { Step::Done } else { Step::Stop }
+    let done = extents_done(call);
+    let Some((target, reservation)) = prepare(call, 0) else { return Ok(Outcome::Done(done)) };
+    let order = reservation.extent_order.min(MAX_ORDER);
+    let pieces_shift = reservation.extent_order.saturating_sub(order);
+    let pieces = reservation.nr_extents.saturating_mul(1 << pieces_shift).min(MOST_EXTENTS);
+    let size = PageOrder(order as u8);
+    each_step(call, done..pieces, 1 << order, pieces_shift, |piece| {
+        let Some(extent) = extent_of(call, &reservation, piece >> pieces_shift) else { return Step::Stop };
+        let before = (piece & !(u64::MAX << pieces_shift)).saturating_mul(size.pages());
+        let Some(gfn) = extent.gfn.checked_add(before) else { return Step::Stop };
+        let removed = remove_extent(&call.hv.memory(&target), Extent { gfn, order: size });
+        if removed.is_ok() { Step::Done } else { Step::Stop }
     })
 }
 

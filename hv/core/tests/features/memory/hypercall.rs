@@ -10,7 +10,7 @@ use xen_abi::physmap::*;
 use xen_abi::{DomId, Errno, Gfn, GuestHandle};
 use xenolith_core::components::grant::Part;
 use xenolith_hal::{Machine, NestedSpace, PageKind};
-use xenolith_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
+use xenolith_world::{Answer, GUEST_PAGES, Plan, SHARED_INFO, World};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const THIRD_LIST: Gfn = Gfn(18);
@@ -52,6 +52,30 @@ fn a_long_list_is_given_up_and_populated_in_parts() {
     assert_eq!(memory(&world, 1, XENMEM_POPULATE_PHYSMAP, &mut reservation(DomId::SELF, count, 0)), Ok(count));
     assert_eq!(total(&world, 1), GUEST_PAGES);
     assert!(frames.iter().all(|gfn| kind_at(&world, 1, *gfn) == Some(PageKind::Ram)));
+}
+
+#[test]
+fn an_extent_of_the_control_domain_is_given_up_in_pieces_of_2_mib() {
+    let world = World::planned(Plan { machine_pages: 4096, guest_pages: 3072, ..Plan::TESTS }, &[1]);
+    world.hv.machine.set_pace(SLOW);
+    write_list(&world, 0, LIST, &[1024_u64, 2048]);
+    assert_eq!(memory(&world, 0, XENMEM_DECREASE_RESERVATION, &mut reservation(DomId::SELF, 2, 10)), Ok(2));
+    assert_eq!(looks(&world), 4 + 3, "in four parts");
+    assert_eq!(total(&world, 0), 1024);
+    assert!((1024..3072).all(|gfn| kind_at(&world, 0, gfn).is_none()));
+}
+
+#[test]
+fn a_large_extent_is_given_up_as_far_as_it_is_there_and_does_not_count() {
+    let world = World::planned(Plan { machine_pages: 4096, guest_pages: 3072, ..Plan::TESTS }, &[1]);
+    world.hv.machine.set_pace(SLOW);
+    write_list(&world, 0, LIST, &[2200_u64]);
+    assert_eq!(memory(&world, 0, XENMEM_DECREASE_RESERVATION, &mut reservation(DomId::SELF, 1, 0)), Ok(1));
+    write_list(&world, 0, LIST, &[100_u64, 1500]);
+    assert_eq!(memory(&world, 0, XENMEM_DECREASE_RESERVATION, &mut reservation(DomId::SELF, 2, 10)), Ok(1));
+    let there: Vec<u64> = (0..3072).filter(|gfn| kind_at(&world, 0, *gfn).is_some()).collect();
+    let expected: Vec<u64> = (0..100).chain(1124..1500).chain(2201..3072).collect();
+    assert_eq!(there, expected);
 }
 
 #[test]
