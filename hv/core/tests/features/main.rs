@@ -7,6 +7,7 @@ mod compat;
 mod cpu_policy;
 mod debug_keys;
 mod domctl;
+mod domu;
 mod event_channel;
 mod grant;
 mod machine_end;
