@@ -33,6 +33,8 @@ pub struct FakeMachine {
     now: AtomicU64,
     /// Nanoseconds that pass with each read of the clock.
     pace_ns: AtomicU64,
+    /// How often the caches were written back.
+    cache_flushes: AtomicU64,
     /// No IOMMU answers.
     deaf_iommu: AtomicBool,
     console: Mutex<Console>,
@@ -66,6 +68,7 @@ impl FakeMachine {
             this_cpu: AtomicU32::new(0),
             now: AtomicU64::new(1),
             pace_ns: AtomicU64::new(0),
+            cache_flushes: AtomicU64::new(0),
             deaf_iommu: AtomicBool::new(false),
             console: Mutex::default(),
             power: Mutex::new(None),
@@ -118,6 +121,12 @@ impl FakeMachine {
     #[must_use]
     pub fn timer(&self, cpu: CpuId) -> Time {
         Time(self.cpus.get(cpu.index()).map_or(u64::MAX, |cpu| cpu.timer.load(Ordering::SeqCst)))
+    }
+
+    /// Returns how often the caches were written back.
+    #[must_use]
+    pub fn cache_flushes(&self) -> u64 {
+        self.cache_flushes.load(Ordering::SeqCst)
     }
 
     /// Returns what guests wrote to the console.
@@ -254,6 +263,10 @@ impl Machine for FakeMachine {
 
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
         crate::cpuid::read(leaf, subleaf)
+    }
+
+    fn write_back_caches(&self) {
+        self.cache_flushes.fetch_add(1, Ordering::SeqCst);
     }
 
     fn console_write(&self, bytes: &[u8]) {

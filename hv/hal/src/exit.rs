@@ -114,7 +114,7 @@ pub enum Exit {
     },
     /// A host interrupt or a kick. Nothing is to be done for the guest.
     Interrupted,
-    /// WBINVD or INVD.
+    /// WBINVD, or INVD, which is never done as it is: what it would throw away is not the guest's alone.
     CacheFlush,
     /// An instruction of a feature that the guest does not have: inject an invalid-opcode exception (#UD).
     UndefinedInstruction,

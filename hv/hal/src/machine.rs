@@ -221,6 +221,10 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     /// Sets this CPU's one-shot timer; [`Time::NEVER`] stops it.
     fn set_timer(&self, deadline: Time);
 
+    /// Writes what the caches of all CPUs have modified back to memory, and invalidates them (WBINVD). Waits for the other
+    /// CPUs, so it is called where no lock is held.
+    fn write_back_caches(&self) {}
+
     /// Returns a page of RAM; None if it is not RAM, or is the machine's own (image, heap, page tables).
     fn page(&self, mfn: Mfn) -> Option<&PageWords>;
     /// Returns the machine frame number one past the highest frame of RAM.

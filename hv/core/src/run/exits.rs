@@ -26,7 +26,7 @@ pub(super) fn answer_exit<M: Machine>(running: &mut Running<'_, M>, exit: Exit) 
         Exit::Io(access) => return guest_ports::access(running, access),
         Exit::Halt { interrupts_enabled } => return halt(running, interrupts_enabled),
         Exit::NestedFault { gpa, access } => return mmio::access(running, gpa, access),
-        Exit::CacheFlush => running.core.hardware.skip_instruction(),
+        Exit::CacheFlush => flush_caches(running),
         Exit::UndefinedInstruction => running.core.hardware.inject(Exception::INVALID_OPCODE),
         Exit::SetXcr0 { .. } => running.core.hardware.inject(Exception::GENERAL_PROTECTION),
         Exit::Interrupted => {}
@@ -36,6 +36,15 @@ pub(super) fn answer_exit<M: Machine>(running: &mut Running<'_, M>, exit: Exit) 
         Exit::Unknown { code } => return After::Crash(CrashReason::UnknownExit(code)),
     }
     After::Resume
+}
+
+/// Flushes the caches for the domain that has the machine's devices: they may read memory past the caches. For others
+/// memory and caches are one, and a flush would only slow the whole machine.
+fn flush_caches<M: Machine>(running: &mut Running<'_, M>) {
+    if running.domain.privileged {
+        running.hv.machine.write_back_caches();
+    }
+    running.core.hardware.skip_instruction();
 }
 
 fn state_lost<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) -> After {

@@ -14,7 +14,8 @@ use xenolith_hal::{
 use crate::bare::base::{clock, cpu_area};
 use crate::bare::console;
 use crate::bare::crash::{self, reboot};
-use crate::bare::interrupts::{calls, idle, timer};
+use crate::bare::interrupts::calls::{self, Work};
+use crate::bare::interrupts::{idle, timer};
 use crate::bare::memory::{heap, ram};
 use crate::bare::platform::{amd_vi, keys, pci_config, power, spare_cpu, wall_clock};
 use crate::bare::svm;
@@ -35,6 +36,12 @@ const PCI_ADDRESS: core::ops::RangeInclusive<u16> = 0xcf8..=0xcfb;
 fn is_own_port(port: u16) -> bool {
     matches!(port, 0x20 | 0x21 | 0xa0 | 0xa1 | 0x40..=0x43)
         || console::ports().iter().any(|serial| port.wrapping_sub(serial.base()) < UART_PORTS)
+}
+
+/// Writes back and invalidates this CPU's caches; the argument says nothing.
+fn write_back_own_caches(_: u64) {
+    // SAFETY: memory holds afterwards what the caches held.
+    unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
 impl Machine for X86Machine {
@@ -64,6 +71,11 @@ impl Machine for X86Machine {
 
     fn idle(&self) {
         idle::wait();
+    }
+
+    fn write_back_caches(&self) {
+        write_back_own_caches(0);
+        calls::on_all_others(Work::Call(write_back_own_caches, 0));
     }
 
     fn open_interrupt_window(&self) {
