@@ -4,6 +4,7 @@ mod budgets;
 mod chart;
 mod columns;
 mod debian;
+mod growth;
 mod json;
 mod page;
 mod profile;
@@ -120,10 +121,13 @@ fn compare(arguments: &BenchArguments) -> Result<()> {
         budgets.lower(&table)?;
         budgets.write(&place)?;
     }
-    let broken = budgets.broken(&table);
+    let (broken, grown) = (budgets.broken(&table), growth::grown(&table));
     println!("{}", table.summary());
     if !broken.is_empty() {
         bail!("rows above their ceilings in bench/budgets.toml:\n{}", broken.join("\n"));
+    }
+    if !grown.is_empty() {
+        bail!("locks that are held for longer the more there is:\n{}", grown.join("\n"));
     }
     Ok(())
 }

@@ -118,6 +118,13 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Prints the row of something that is met by chance: it may differ a little by how the code around it falls.
+    pub fn sampled(&mut self, name: &str, take: impl FnOnce(Meter) -> Row) {
+        let before = core::mem::replace(&mut self.about, true);
+        self.row(name, take);
+        self.about = before;
+    }
+
     /// Prints the row of an operation that is simply repeated.
     pub fn repeated(&mut self, name: &str, rounds: u32, operation: impl FnMut()) {
         self.row(name, |meter| Ok(meter.least(rounds, operation).cast_signed()));

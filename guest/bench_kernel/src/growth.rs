@@ -36,7 +36,7 @@ pub fn run(b: &mut Bench<'_>) {
 }
 
 /// Returns a row's name with its size.
-fn named(what: &str, size: u32) -> Line {
+pub fn named(what: &str, size: u32) -> Line {
     let mut name = Line::new();
     // A name that is too long is cut, which is no error.
     let _ = write!(name, "growth/{what}-{size}");

@@ -1,5 +1,7 @@
 //! Domains made and ended by control calls alone.
 
+use core::ops::Range;
+
 use xen_abi::domctl::*;
 use xen_abi::hypercall::SCHED_OP;
 use xen_abi::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
@@ -17,8 +19,10 @@ use crate::timers::rest;
 /// How often a life is lived. The row is the mean: part of a domain's end is done after the call that ends it.
 const LIVES: u32 = 4;
 /// Extents of 2 MiB.
-const LARGE_ORDER: u32 = 9;
+pub const LARGE_ORDER: u32 = 9;
 const LARGE_KIB: u64 = 2048;
+/// How many extents a page names.
+const LISTED: u64 = 512;
 
 /// Sends by the port that stands at 0x5100, and halts with interrupts off.
 const SEND_AND_HALT: &[u8] = &[
@@ -68,19 +72,27 @@ pub fn create() -> Result<DomId, i64> {
     checked(domctl(&mut op)).map(|()| op.domain)
 }
 
-fn furnish(list: &'static Page, id: DomId, extents: u64) -> Result<(), i64> {
+/// Gives a domain a vCPU and extents of 2 MiB, from its frame 0 on. `list` holds what is asked for.
+///
+/// **Errors:** what the call gave.
+pub fn furnish(list: &'static Page, id: DomId, extents: u64) -> Result<(), i64> {
     set(id, XEN_DOMCTL_MAX_VCPUS, |op| op.set_max_vcpus(DomctlMaxVcpus { max: 1 }))?;
     set(id, XEN_DOMCTL_MAX_MEM, |op| op.set_max_mem(DomctlMaxMem { max_memkb: extents * LARGE_KIB + 1024 }))?;
-    (0..extents).for_each(|index| list.write(index as usize * 8, index << LARGE_ORDER));
+    (0..extents).step_by(LISTED as usize).try_for_each(|first| populate(list, id, first..extents.min(first + LISTED)))
+}
+
+fn populate(list: &'static Page, id: DomId, extents: Range<u64>) -> Result<(), i64> {
+    let count = extents.end - extents.start;
+    extents.zip(0..).for_each(|(extent, at)| list.write(at * 8, extent << LARGE_ORDER));
     let mut wanted = MemoryReservation {
         extent_start: GuestHandle::new(list.address()),
-        nr_extents: extents,
+        nr_extents: count,
         extent_order: LARGE_ORDER,
         domid: id,
         ..MemoryReservation::default()
     };
     let done = memory(XENMEM_POPULATE_PHYSMAP, &mut wanted);
-    if done == extents.cast_signed() { Ok(()) } else { Err(done) }
+    if done == count.cast_signed() { Ok(()) } else { Err(done) }
 }
 
 /// Ends a domain, and waits until nothing is to be seen of it.

@@ -17,6 +17,7 @@ mod growth;
 mod heap;
 mod hypercalls;
 mod life;
+mod locks;
 mod memory;
 mod pairs;
 mod peer;
@@ -60,6 +61,7 @@ fn main() -> ! {
     memory::run(&mut bench, &at_boot);
     pairs::run(&mut bench);
     life::run(&mut bench);
+    locks::run(&mut bench);
     growth::run(&mut bench);
     line(format_args!("BENCH END {}", bench.count()));
     finish()

@@ -97,7 +97,7 @@ fn least_wake_up(page: &'static Page, rounds: u32, step: u64) -> Row {
 }
 
 /// Returns what the time-stamp counter shows at a system time, by vCPU 0's own information.
-fn counter_at(system_time: u64) -> u64 {
+pub fn counter_at(system_time: u64) -> u64 {
     let Some(info) = time_info(vcpu_info(0) + VCPU_INFO_TIME as u64) else { return 0 };
     // The information may be younger than the moment.
     let passed = i128::from(system_time.wrapping_sub(info.system_time).cast_signed()) << 32;

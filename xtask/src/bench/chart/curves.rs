@@ -17,7 +17,7 @@ const CURVES: i32 = 90;
 /// The room for figures at the end of a curve.
 const FIGURES: i32 = 48;
 
-/// The largest of the counts on the axis below, which goes by powers of ten.
+/// The largest of the counts on the axis below, which goes by powers of ten, where no point lies beyond it.
 const MOST: f64 = 1000.0;
 
 /// One operation: how many others there are, what Xen takes beside them, and what Xenolith does.
@@ -87,13 +87,14 @@ fn panel(page: &Area, curve: &Curve, (left, top): (i32, i32), width: i32) -> Dra
     let greatest = curve.points.iter().map(|(_, xen, own)| xen.max(*own)).fold(1.0, f64::max);
     let bottom = top + TITLE + CURVES;
     let reach = f64::from(width - FIGURES);
-    let x = |count: f64| left + (count.log10() / MOST.log10() * reach) as i32;
+    let most = curve.points.iter().map(|(count, ..)| *count).fold(MOST, f64::max);
+    let x = |count: f64| left + (count.log10() / most.log10() * reach) as i32;
     let y = |cost: f64| bottom - (cost / greatest * f64::from(CURVES - 8)) as i32;
     for count in [1.0, 10.0, 100.0, MOST] {
         page.draw(&PathElement::new(vec![(x(count), top + TITLE), (x(count), bottom)], LINE))?;
         text(page, &count.to_string(), (x(count), bottom + 9), 10, FAINT, HPos::Center)?;
     }
-    page.draw(&PathElement::new(vec![(left, bottom), (x(MOST), bottom)], FAINT))?;
+    page.draw(&PathElement::new(vec![(left, bottom), (x(most), bottom)], FAINT))?;
     let of_xen: Vec<_> = curve.points.iter().map(|(count, xen, _)| (*count, *xen)).collect();
     let own: Vec<_> = curve.points.iter().map(|(count, _, own)| (*count, *own)).collect();
     for (points, colour) in [(of_xen, XEN), (own, COLOURS[0].1)] {
