@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use xen_abi::Errno;
-use xen_abi::grant_entry::GTF_PERMIT_ACCESS;
+use xen_abi::grant_entry::{GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING};
 use xen_abi::grant_table::GrantMapFlags;
 use xenolith_core::components::access::Subject;
 use xenolith_core::components::grant::{
-    Failure, GrantTable, Limits, MapRequest, Part, Party, Source, Unmapping, World, begin_unmap, finish_unmap, map,
-    set_version,
+    End, Failure, GrantTable, Limits, MapRequest, Named, Part, Party, Source, Unmapping, World, begin_unmap, copy,
+    finish_unmap, map, set_version,
 };
 use xenolith_core::memory::frames::epoch::Epoch;
 use xenolith_core::memory::frames::{ANYWHERE, FrameUse, Frames, Pages, PagingPool};
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_hal::{
-    DomId, FrameSource, Gfn, Gpa, GrantHandle, GrantRef, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder,
-    PageWords, Rights, Time,
+    CpuId, DomId, FrameSource, Gfn, Gpa, GrantHandle, GrantRef, MapError, Mapping, Mfn, NestedSpace, PageKind,
+    PageOrder, PageWords, Rights, Time,
 };
 
 const GRANTER: DomId = DomId(1);
@@ -132,7 +132,12 @@ impl World for Machine {
 impl Machine {
     /// Domain 1 grants domain 0 its only page, for reading and writing.
     fn granting() -> Arc<Self> {
-        let frames = Frames::for_domains(Mfn(MACHINE), &[Mfn(1)..Mfn(MACHINE)], 1, 2).unwrap();
+        Self::granting_on(1)
+    }
+
+    /// The same on a machine with this many CPUs, none of which holds anything that it looked up.
+    fn granting_on(cpus: usize) -> Arc<Self> {
+        let frames = Frames::for_domains(Mfn(MACHINE), &[Mfn(1)..Mfn(MACHINE)], cpus, 2).unwrap();
         let heap = Heap((0..MACHINE).map(|_| PageWords::new()).collect());
         let mut machine = Self { frames, heap, domains: Vec::new() };
         let limits = Limits { frames: 1, maptrack_frames: 1, version: 2 };
@@ -244,6 +249,89 @@ fn a_page_that_its_owner_gives_back_is_free_only_when_nobody_maps_it() {
         assert!(machine.is_free(given_back), "and once only, or the frames would have stopped");
     });
     SEEN.expect_both();
+}
+
+/// A page of the mapper's own, for what it copies.
+const TARGETS: [Gfn; 2] = [Gfn(1), Gfn(2)];
+/// The CPU that copies.
+const COPIER: CpuId = CpuId(0);
+/// The marks of a use for reading and for writing.
+const MARKS: u64 = (GTF_READING | GTF_WRITING) as u64;
+const GRANTED: u64 = 0x600d;
+const NEVER_GRANTED: u64 = 0xbad;
+
+impl Machine {
+    /// The same with pages for the mapper's copies, and no frame left over.
+    fn granting_to_a_copier() -> Arc<Self> {
+        let machine = Self::granting_on(2);
+        let page = machine.memory(machine.granter()).lookup(PAGE).unwrap().mfn;
+        machine.heap.page(page).unwrap().store_u64(0, GRANTED).unwrap();
+        for gfn in TARGETS {
+            let page = machine.frames.allocate(&machine.heap, MAPPER, PageOrder::SIZE_4K, ANYWHERE).unwrap();
+            let (mfn, order) = (page.into_mapping(), PageOrder::SIZE_4K);
+            let mapping = Mapping { mfn, order, rights: Rights::ALL, kind: PageKind::Ram };
+            machine.memory(machine.mapper()).edit(|editor| editor.map(gfn, mapping)).unwrap();
+        }
+        while let Some(rest) = machine.frames.take(&machine.heap, PageOrder::SIZE_4K, ANYWHERE) {
+            let _never_given_back = rest;
+        }
+        machine
+    }
+
+    fn copy_to(&self, gfn: Gfn) -> Result<u64, Failure> {
+        let from = End { named: Named::Grant(REFERENCE), domain: GRANTER, offset: 0 };
+        let to = End { named: Named::Frame(gfn), domain: DomId::SELF, offset: 0 };
+        copy(self, self.mapper(), from, to, 8)?;
+        let target = self.memory(self.mapper()).lookup(gfn).unwrap().mfn;
+        Ok(self.heap.page(target).unwrap().load_u64(0).unwrap())
+    }
+}
+
+#[test]
+fn a_copy_reads_the_page_that_was_granted_and_no_other_that_its_owner_got_since() {
+    static SEEN: Seen = Seen([const { AtomicU32::new(0) }; 2]);
+    model(|| {
+        let machine = Machine::granting_to_a_copier();
+        let other = Arc::clone(&machine);
+        // One CPU copies, and another one waits for it before a page is free.
+        machine.frames.quiet(COPIER);
+        // The granter loses the page and gets it again, empty, for something else; and the mapper copies once more.
+        let granter = thread::spawn(move || {
+            other.give_back();
+            other.wait();
+            let again = other.frames.allocate(&other.heap, GRANTER, PageOrder::SIZE_4K, ANYWHERE);
+            SEEN.note(usize::from(again.is_ok()));
+            if let Ok(page) = again {
+                other.heap.page(page.into_mapping()).unwrap().store_u64(0, NEVER_GRANTED).unwrap();
+            }
+            other.copy_to(TARGETS[1])
+        });
+        // It goes first where nothing else is tried: a search for other orders sees then what both of them touch.
+        let copied = machine.copy_to(TARGETS[0]);
+        machine.frames.idle(COPIER);
+        for copied in [copied, granter.join().unwrap()] {
+            assert!(matches!(copied, Ok(GRANTED) | Err(Failure::BadPage)), "{copied:?}");
+        }
+    });
+    SEEN.expect_both();
+}
+
+#[test]
+fn a_grant_that_is_copied_and_mapped_at_once_stays_in_use_as_long_as_it_is_mapped() {
+    model(|| {
+        let machine = Machine::granting_to_a_copier();
+        let other = Arc::clone(&machine);
+        let copier = thread::spawn(move || other.copy_to(TARGETS[0]));
+        let (handle, _) = machine.map().unwrap();
+        assert_eq!(copier.join().unwrap(), Ok(GRANTED));
+        let in_use = || machine.table_of_granter().load_u64(REFERENCE.0 as usize * 8).unwrap() & MARKS;
+        assert_eq!(in_use(), MARKS, "for reading and for writing, since it is mapped");
+        machine.unmap(handle);
+        assert_eq!(in_use(), 0);
+        let page = machine.give_back();
+        machine.wait();
+        assert!(machine.is_free(page), "no reference is left");
+    });
 }
 
 #[test]

@@ -93,10 +93,11 @@ fn hold<'a, W: World>(
 }
 
 fn let_go<W: World>(world: &W, held: Held<'_, W>) {
-    world.frames().put(held.page);
+    // In this order: who finds the grant in use takes the page that it names.
     if let Some(reference) = held.grant {
         unpin(world, &held.whose, reference, held.write);
     }
+    world.frames().put(held.page);
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "16 bits and 16 bits in 32")]

@@ -67,8 +67,8 @@ fn place<W: World>(
     let fits = request.flags.difference(GrantMapFlags::READONLY) == GrantMapFlags::HOST_MAP;
     let placed = fits && world.memory(caller).edit(|editor| editor.place(gfn, mfn, rights, PageKind::Grant)).is_ok();
     if !placed {
-        world.frames().put(pinned.page);
         unpin(world, granter, request.reference, write);
+        world.frames().put(pinned.page);
         return Err(Failure::General);
     }
     // The translation holds the reference now.

@@ -119,8 +119,8 @@ fn pin_via<W: World>(
     };
     let result = attach(world, granter, reference, wish, origin, &pinned);
     if result.is_err() {
-        world.frames().put(pinned.page);
         unpin_one(world, source.grants(), origin.reference, wish.write);
+        world.frames().put(pinned.page);
         return Err(Failure::General);
     }
     Ok(pinned)
@@ -155,7 +155,8 @@ fn attach<W: World>(
     Ok(())
 }
 
-/// Unpins a grant, and the one behind it. The caller drops the reference to the page.
+/// Unpins a grant, and the one behind it. The caller drops the reference to the page, afterwards: while the grant is in
+/// use, others take another reference to the page that it names, which must not have become another page by then.
 pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) {
     if let Some(origin) = unpin_one(world, granter.grants(), reference, write)
         && let Some(source) = world.party(origin.domain)
