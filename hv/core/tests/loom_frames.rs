@@ -26,7 +26,7 @@ fn machine() -> (Arc<Frames>, Mfn) {
 }
 
 fn poll(frames: &Frames) {
-    frames.poll_with(&NoContents, || Time(0), |_| {});
+    frames.poll_with(&NoContents, false, || Time(0), |_| {});
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl<M: Machine> CpuLoop<M> {
             hv.do_housekeeping();
         }
         hv.frames.quiet(self.cpu);
-        let frames_due = hv.frames.poll(&hv.machine).unwrap_or(Time::NEVER);
+        let frames_due = hv.frames.poll(&hv.machine, || self.yields).unwrap_or(Time::NEVER);
         let frames_due = destruction::reap(hv).map_or(frames_due, |again| again.min(frames_due));
         let events = hv.machine.take_events();
         if events.contains(HostEvents::CONSOLE) {

@@ -110,10 +110,11 @@ fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, in
 }
 
 /// Does a step for which memory may be short: while some waits for a grace period, expedites it and tries again, for a few
-/// milliseconds. Never by another call: on a busy machine something always waits, and the caller's vCPU
-/// would do nothing else any more.
+/// milliseconds; by another call only while what waits becomes less. On a busy machine something always waits, and the
+/// caller's vCPU would do nothing else any more.
 fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: impl Fn() -> Result<(), Errno>) -> Step {
     let (hv, started) = (call.hv, call.hv.machine.now());
+    let waited = hv.frames.waiting();
     for _ in 0..MOST_TRIES {
         match step() {
             Ok(()) => return Step::Done,
@@ -126,10 +127,10 @@ fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: impl Fn() -> Res
         hv.frames.expedite(&hv.machine);
         // Nothing that was looked up in a translation is held here.
         hv.frames.quiet(hv.machine.this_cpu());
-        hv.frames.poll(&hv.machine);
+        hv.frames.poll(&hv.machine, || true);
         hv.machine.open_interrupt_window();
     }
-    Step::Stop
+    if hv.frames.waiting() < waited { Step::Wait } else { Step::Stop }
 }
 
 /// Scrubs part of the free memory before a block larger than 2 MiB is allocated: scrubbing such a block at once would

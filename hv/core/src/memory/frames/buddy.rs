@@ -41,17 +41,33 @@ impl Buddy {
 
     /// Takes a block whose end is at or below `below`.
     pub fn take(&mut self, order: PageOrder, below: Mfn) -> Option<Mfn> {
+        self.take_preferring(order, below, |_| true)
+    }
+
+    /// Takes a block whose end is at or below `below`, of several one whose start `suits`: the highest of each size is
+    /// looked at. Of those that do not suit, the smallest that is large enough is split.
+    pub fn take_preferring(&mut self, order: PageOrder, below: Mfn, suits: impl Fn(Mfn) -> bool) -> Option<Mfn> {
+        let bound = below.0.min(self.limit);
+        // A block that is larger than asked may stick out above the bound as long as its lowest part does not.
+        let last = bound.checked_sub(order_pages(order.0))?;
+        let mut found = None;
         for larger in order.0..=MAX_ORDER {
-            let bound = below.0.min(self.limit);
-            // A block that is larger than asked may stick out above the bound as long as its lowest part does not.
-            let end = (bound.checked_sub(order_pages(order.0))? >> larger).saturating_add(1);
+            let end = (last >> larger).saturating_add(1);
             let Some(index) = self.orders.get(usize::from(larger))?.highest_below(end as usize) else { continue };
-            self.orders.get_mut(usize::from(larger))?.remove(index);
             let start = (index as u64) << larger;
-            self.free = self.free.saturating_sub(order_pages(order.0));
-            return Some(Mfn(self.split(start, larger, order.0, bound)));
+            let part = start.saturating_add(order_pages(larger)).saturating_sub(order_pages(order.0)).min(last);
+            let suits = suits(Mfn(part >> order.0 << order.0));
+            if suits || found.is_none() {
+                found = Some((start, larger));
+            }
+            if suits {
+                break;
+            }
         }
-        None
+        let (start, larger) = found?;
+        self.remove(larger, start);
+        self.free = self.free.saturating_sub(order_pages(order.0));
+        Some(Mfn(self.split(start, larger, order.0, bound)))
     }
 
     /// Splits a block: frees the parts that are not wanted and returns the start of the wanted one, the highest below
@@ -208,6 +224,18 @@ mod tests {
         buddy.give(Mfn(700), PageOrder::SIZE_4K);
         buddy.give(Mfn(0), PageOrder::SIZE_2M);
         assert_eq!(buddy.take(PageOrder(10), ANYWHERE), Some(Mfn(0)));
+    }
+
+    #[test]
+    fn a_block_that_suits_comes_before_a_smaller_one_that_does_not() {
+        let mut buddy = Buddy::new(Mfn(1 << 12)).unwrap();
+        buddy.give(Mfn(0), PageOrder(10));
+        buddy.give(Mfn(3 << 9), PageOrder::SIZE_2M);
+        buddy.give(Mfn(7 << 9), PageOrder::SIZE_2M);
+        // The larger block is clean, and the two others are not.
+        let clean = |start: Mfn| start.0 < 3 << 9;
+        let mut taken = || buddy.take_preferring(PageOrder::SIZE_2M, ANYWHERE, clean).map(|start| start.0 >> 9);
+        assert_eq!([taken(), taken(), taken(), taken()], [Some(1), Some(7), Some(3), Some(0)]);
     }
 
     proptest! {

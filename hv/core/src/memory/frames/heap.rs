@@ -43,13 +43,23 @@ impl Heap {
         if self.unclaimed() < count && claimed < count {
             return None;
         }
-        let mfn = self.buddy.take(order, below)?;
+        let mfn = self.take_block(order, below)?;
         if let Some(account) = claimant {
             let used = claimed.min(count);
             account.set_claimed(claimed.saturating_sub(used) as u32);
             self.claims = self.claims.saturating_sub(used);
         }
         Some(mfn)
+    }
+
+    /// Takes a block; a large one where nothing is to be cleared, if that is found at once.
+    fn take_block(&mut self, order: PageOrder, below: Mfn) -> Option<Mfn> {
+        if order < PageOrder::SIZE_2M {
+            return self.buddy.take(order, below);
+        }
+        let Self { buddy, dirty_regions, .. } = self;
+        let is_clean = |start: Mfn| !dirty_regions.contains((start.0 >> PageOrder::SIZE_2M.0) as usize);
+        buddy.take_preferring(order, below, is_clean)
     }
 
     fn claim(&mut self, account: &Account, pages: u64) -> Result<(), ClaimError> {
@@ -67,6 +77,12 @@ impl Heap {
         self.claims = self.claims.saturating_add(u64::from(more));
         account.set_claimed(more);
         Ok(())
+    }
+
+    /// Takes in a frame that is dirty.
+    pub(super) fn give_single(&mut self, mfn: Mfn) {
+        self.dirty_regions.insert((mfn.0 >> PageOrder::SIZE_2M.0) as usize);
+        self.buddy.give(mfn, PageOrder::SIZE_4K);
     }
 
     pub(super) fn note_dirty(&mut self, frames: Range<u64>) {

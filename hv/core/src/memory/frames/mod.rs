@@ -26,6 +26,7 @@ use account::Accounts;
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use buddy::{Buddy, MAX_ORDER, blocks};
 use core::ops::Range;
 use epoch::Epochs;
@@ -362,14 +363,26 @@ impl Frames {
 
     /// Frees a frame whose last reference is gone; `last` is its state before.
     fn free_unreferenced(&self, mfn: Mfn, frame: &Frame, last: FrameState) {
+        self.make_free(frame, last);
+        self.heap.lock().give_single(mfn);
+    }
+
+    /// Marks a frame whose last reference is gone as free; [`Heap::give_single`] follows.
+    fn make_free(&self, frame: &Frame, last: FrameState) {
         self.uncount(last);
         frame.replace(FrameState::unowned(FrameUse::Free, true));
         if !last.dirty {
             self.dirty.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Gives single frames to the allocator that are marked as free.
+    fn give_singles(&self, single: &mut ArrayVec<Mfn, 8>) {
+        if single.is_empty() {
+            return;
+        }
         let mut heap = self.heap.lock();
-        heap.note_dirty(mfn.0..mfn.0.saturating_add(1));
-        heap.buddy.give(mfn, PageOrder::SIZE_4K);
+        single.drain(..).for_each(|mfn| heap.give_single(mfn));
     }
 
     /// Subtracts a frame from its owner's account.

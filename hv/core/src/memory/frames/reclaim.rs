@@ -5,6 +5,7 @@ use super::limbo::{self, Chain, Due, DueChain, Limbo, Sealed};
 use super::state::{FrameState, FrameUse};
 use super::table::Frame;
 use super::{Frames, Pages};
+use arrayvec::ArrayVec;
 use core::ops::ControlFlow;
 use xenolith_hal::{CpuId, DomId, Machine, Mfn, PageOrder, Time};
 use xenolith_sync::atomic::Ordering;
@@ -16,16 +17,19 @@ pub const PATIENCE_NS: u64 = 1_000_000;
 /// The most deferral slots: enough that CPUs seldom share one, few enough to scan all of them quickly.
 pub const MOST_SLOTS: usize = 8;
 
-/// How much of what is due is freed at a time: 64 single frames, or 8 blocks of 2 MiB. A domain that ends may leave any
+/// How much of what is due is freed at a time: 48 single frames, or 6 blocks of 2 MiB. A domain that ends may leave any
 /// number of them.
-const WORK_A_PART: u64 = 64;
+const WORK_A_PART: u64 = 48;
 /// Frames of a block that take as long as the rest of freeing it.
 const FRAMES_A_WORK: u64 = 64;
 /// How long after the end of a part the next is freed, in nanoseconds: guests run meanwhile, also where a part takes
 /// longer than this.
 const NEXT_PART_NS: u64 = 25_000;
 /// How many parts at most are freed for somebody who finds no memory.
-pub const PARTS_FOR_ONE: u32 = 64;
+pub const PARTS_FOR_ONE: u32 = 96;
+
+/// Single frames that go to the allocator at once, under one hold of its lock.
+type Singles = ArrayVec<Mfn, 8>;
 
 /// How far freeing what is due has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,16 +152,25 @@ impl Frames {
     ///
     /// Returns the time by which to call again, if anything waits; a CPU that delays something for more than
     /// `PATIENCE_NS` is kicked once.
+    ///
+    /// A part is freed no sooner than `NEXT_PART_NS` after the one before, unless `at_leisure` says that the guest gave the
+    /// CPU up.
     #[inline]
-    pub fn poll<M: Machine>(&self, machine: &M) -> Option<Time> {
+    pub fn poll<M: Machine>(&self, machine: &M, at_leisure: impl FnOnce() -> bool) -> Option<Time> {
         if self.waiting() == 0 {
             return None;
         }
-        self.poll_with(machine, || machine.now(), |cpu| machine.kick(cpu))
+        self.poll_with(machine, at_leisure(), || machine.now(), |cpu| machine.kick(cpu))
     }
 
     /// Does the same as [`Frames::poll`], with the clock and the way to kick a CPU given.
-    pub fn poll_with(&self, pages: &impl Pages, now: impl Fn() -> Time, mut kick: impl FnMut(CpuId)) -> Option<Time> {
+    pub fn poll_with(
+        &self,
+        pages: &impl Pages,
+        at_leisure: bool,
+        now: impl Fn() -> Time,
+        mut kick: impl FnMut(CpuId),
+    ) -> Option<Time> {
         let mut again = None;
         let mut call_by = |time: Time| again = Some(again.map_or(time, |before: Time| before.min(time)));
         for slot in &*self.limbo {
@@ -166,7 +179,7 @@ impl Frames {
             }
             let Some(mut limbo) = slot.0.try_lock() else { continue };
             let time = now();
-            let rests = limbo.rests_at(time);
+            let rests = limbo.rests_at(time).filter(|_| !at_leisure);
             let due = if rests.is_none() { limbo.take_due(|epoch| self.epochs.passed(epoch)) } else { None };
             limbo.seal(time, || self.epochs.next());
             if let Some(sealed) = &mut limbo.sealed {
@@ -222,7 +235,8 @@ impl Frames {
         }
     }
 
-    /// Frees a bounded part of what is due, and puts the rest back. `rests_until` is asked afterwards.
+    /// Frees a bounded part of what is due, and puts the rest back. `rests_until` is asked afterwards, if
+    /// something is left.
     fn free_part(
         &self,
         pages: &impl Pages,
@@ -233,13 +247,18 @@ impl Frames {
         let DueChain { mut chain, flushed } = due;
         let flushed = flushed || pages.flush_devices();
         let (mut work, mut dropped) = (0_u64, 0_u64);
+        let mut single = ArrayVec::new();
         while flushed && work < WORK_A_PART {
-            let ControlFlow::Continue(frames) = self.drop_first(&mut chain) else { break };
+            let ControlFlow::Continue(frames) = self.drop_first(&mut chain, &mut single) else { break };
             dropped = dropped.saturating_add(frames);
             work = work.saturating_add(1).saturating_add(frames / FRAMES_A_WORK);
+            if single.is_full() {
+                self.give_singles(&mut single);
+            }
         }
+        self.give_singles(&mut single);
         self.waiting.fetch_sub(dropped, Ordering::AcqRel);
-        let rests_until = rests_until();
+        let rests_until = if chain.is_empty() { Time(0) } else { rests_until() };
         slot.lock().put_due_back(DueChain { chain, flushed }, rests_until);
         match (flushed, chain.is_empty()) {
             (false, _) => Part::Refused,
@@ -248,8 +267,8 @@ impl Frames {
         }
     }
 
-    /// Frees the first entry of a chain; returns how many frames wait no longer.
-    fn drop_first(&self, chain: &mut Chain) -> ControlFlow<(), u64> {
+    /// Frees the first entry of a chain, or adds it to `single`, which has room; returns how many frames wait no longer.
+    fn drop_first(&self, chain: &mut Chain, single: &mut Singles) -> ControlFlow<(), u64> {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
         match due {
             Due::Again => {
@@ -262,7 +281,8 @@ impl Frames {
             }
             Due::Drop(count) => {
                 if let Some(last) = frame.unreference(count) {
-                    self.free_unreferenced(mfn, frame, FrameState { references: 0, ..last });
+                    self.make_free(frame, FrameState { references: 0, ..last });
+                    let _ = single.try_push(mfn);
                 }
                 ControlFlow::Continue(1)
             }

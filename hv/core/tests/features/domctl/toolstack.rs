@@ -121,7 +121,7 @@ pub fn settle(world: &World) -> u64 {
     for _ in 0..32 {
         world.hv.frames.quiet(CpuId(0));
         world.hv.machine.pass_ns(10_000_000);
-        let _ = world.hv.frames.poll(&world.hv.machine);
+        let _ = world.hv.frames.poll(&world.hv.machine, || false);
         let _ = reap(&world.hv);
     }
     assert_eq!(world.hv.frames.waiting(), 0);

@@ -128,7 +128,7 @@ fn a_thousand_foreign_pages_are_unmapped_without_interrupting_any_cpu() {
     // Memory is to come back at some time, so after a while the other CPU is asked once to look around.
     for _ in 0..5 {
         busy.world.hv.machine.pass_ns(2_000_000);
-        busy.world.hv.frames.poll(&busy.world.hv.machine);
+        busy.world.hv.frames.poll(&busy.world.hv.machine, || false);
     }
     assert!(busy.kicks() <= 4, "each CPU once for each place where references wait: {}", busy.kicks());
 }
@@ -206,7 +206,7 @@ fn a_page_of_a_domain_that_is_gone_stays_until_it_is_unmapped() {
     let settle = || {
         for _ in 0..3 {
             hv.frames.quiet(CpuId(0));
-            hv.frames.poll_with(&hv.machine, || Time(0), |_| ());
+            hv.frames.poll_with(&hv.machine, false, || Time(0), |_| ());
         }
     };
     settle();

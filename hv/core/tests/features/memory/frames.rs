@@ -50,7 +50,7 @@ fn page(frames: &Frames, heap: &Heap, owner: u16) -> Mfn {
 }
 
 fn poll(frames: &Frames) {
-    frames.poll_with(&Heap::full_of_secrets(0), || Time(0), |_| {});
+    frames.poll_with(&Heap::full_of_secrets(0), false, || Time(0), |_| {});
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn cpus_that_lag_are_kicked_once_and_only_after_a_while() {
     frames.release(page(&frames, &heap, 1), DomId(1));
     let kicked = |now| {
         let mut kicked = Vec::new();
-        let again = frames.poll_with(&heap, || Time(now), |cpu| kicked.push(cpu));
+        let again = frames.poll_with(&heap, false, || Time(now), |cpu| kicked.push(cpu));
         (kicked, again.is_some())
     };
     assert_eq!(kicked(0), (vec![], true));

@@ -33,7 +33,7 @@ fn moving_the_shared_page_takes_nothing_else_away() {
     }
     while world.hv.frames.waiting() > 0 {
         world.hv.frames.quiet(CpuId(0));
-        let _ = world.hv.frames.poll(&world.hv.machine);
+        let _ = world.hv.frames.poll(&world.hv.machine, || false);
     }
     assert_eq!(world.hv.frames.state(lent).unwrap().references, 1, "the other domain would never be buried");
 }
