@@ -5,6 +5,7 @@
 use loom::sync::Arc;
 use loom::thread;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use xen_abi::Errno;
@@ -20,7 +21,7 @@ use xenolith_core::memory::frames::{ANYWHERE, FrameUse, Frames, Pages, PagingPoo
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_hal::{
     CpuId, DomId, FrameSource, Gfn, Gpa, GrantHandle, GrantRef, MapError, Mapping, Mfn, NestedSpace, PageKind,
-    PageOrder, PageWords, Rights, Time,
+    PageOrder, PageWords, Rights, Time, WRITTEN_WORDS,
 };
 
 const GRANTER: DomId = DomId(1);
@@ -69,6 +70,22 @@ impl NestedSpace for Space {
     }
 
     fn flush(&self) {}
+
+    fn set_tracked(&self, _: Range<u64>) {}
+
+    fn retrack(&self, _: Gfn, _: &mut dyn FrameSource) -> Option<Gfn> {
+        None
+    }
+
+    fn written(&self, _: Gfn, _: bool, _: &mut dyn FrameSource) -> [u64; WRITTEN_WORDS] {
+        [0; WRITTEN_WORDS]
+    }
+
+    fn note_written(&self, _: Gfn) {}
+
+    fn permit_write(&self, _: Gfn, _: &mut dyn FrameSource) -> bool {
+        false
+    }
 
     fn tear_down(&self, _: &mut dyn FrameSource) {}
 }

@@ -1,11 +1,12 @@
 //! Nested page tables kept in a map.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageOrder};
+use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights, WRITTEN_WORDS};
 
 /// Guest frames there can be: 48 bits of address.
 const LIMIT: u64 = 1 << 36;
@@ -26,6 +27,9 @@ struct Inner {
     /// A frame for each GiB with a mapping in it, as real page tables take frames.
     tables: BTreeMap<u64, Mfn>,
     torn_down: bool,
+    /// The frames whose writes are tracked, and the ones that were written.
+    tracked: Range<u64>,
+    written: BTreeSet<u64>,
 }
 
 impl Inner {
@@ -37,6 +41,18 @@ impl Inner {
 
     fn is_free(&self, first: u64, pages: u64) -> bool {
         self.holder(first).is_none() && self.pages.range(first..first.saturating_add(pages)).next().is_none()
+    }
+
+    /// Notes writes to tracked frames of RAM that the guest may write.
+    fn note(&mut self, frames: Vec<u64>) {
+        let own = |inner: &Self, frame| {
+            inner
+                .holder(frame)
+                .is_some_and(|(_, mapping)| mapping.kind == PageKind::Ram && mapping.rights.contains(Rights::WRITE))
+        };
+        let tracked: Vec<u64> =
+            frames.into_iter().filter(|frame| self.tracked.contains(frame) && own(self, *frame)).collect();
+        self.written.extend(tracked);
     }
 
     /// Splits a superpage into 512 pages of the next smaller order.
@@ -52,6 +68,11 @@ impl Inner {
 }
 
 impl FakeSpace {
+    /// Does what the processor does when the guest writes.
+    pub fn guest_writes(&self, gfn: Gfn) {
+        self.note_written(gfn);
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,6 +104,7 @@ impl NestedSpace for FakeSpace {
             place.insert(frames.take().ok_or(MapError::NoMemory)?);
         }
         inner.pages.insert(gfn.0, mapping);
+        inner.note((gfn.0..gfn.0 + pages).collect());
         Ok(())
     }
 
@@ -116,6 +138,41 @@ impl NestedSpace for FakeSpace {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn set_tracked(&self, frames: Range<u64>) {
+        let mut inner = self.inner();
+        inner.written.retain(|frame| frames.contains(frame));
+        inner.tracked = frames;
+    }
+
+    fn retrack(&self, from: Gfn, _frames: &mut dyn FrameSource) -> Option<Gfn> {
+        self.inner().pages.range(from.0..).next().map(|(first, mapping)| Gfn(first + mapping.order.pages()))
+    }
+
+    fn written(&self, first: Gfn, clean: bool, _frames: &mut dyn FrameSource) -> [u64; WRITTEN_WORDS] {
+        let mut inner = self.inner();
+        let mut bits = [0; WRITTEN_WORDS];
+        let found: Vec<u64> = inner.written.range(first.0..first.0 + 512).copied().collect();
+        for frame in found {
+            let bit = (frame - first.0) as usize;
+            if inner.holder(frame).is_some() {
+                bits[bit / 64] |= 1 << (bit % 64);
+            }
+            if clean {
+                inner.written.remove(&frame);
+            }
+        }
+        bits
+    }
+
+    fn note_written(&self, gfn: Gfn) {
+        self.inner().note(vec![gfn.0]);
+    }
+
+    /// Nothing is ever protected here.
+    fn permit_write(&self, _gfn: Gfn, _frames: &mut dyn FrameSource) -> bool {
+        false
+    }
+
     fn tear_down(&self, frames: &mut dyn FrameSource) {
         let mut inner = self.inner();
         inner.torn_down = true;
@@ -130,7 +187,6 @@ impl NestedSpace for FakeSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xenolith_hal::{PageKind, Rights};
 
     struct Pool(Vec<Mfn>);
 

@@ -3,6 +3,7 @@
 
 use crate::PageOrder;
 use bitflags::bitflags;
+use core::ops::Range;
 use xen_abi::{Gfn, Mfn};
 
 bitflags! {
@@ -86,6 +87,9 @@ pub trait FrameSource {
     fn give_back(&mut self, frame: Mfn);
 }
 
+/// Words of the answer of [`NestedSpace::written`].
+pub const WRITTEN_WORDS: usize = 8;
+
 /// The nested page tables (p2m) of one domain. Lookups take no lock; changes are made under the domain's p2m lock.
 pub trait NestedSpace: Send + Sync {
     /// Looks up a guest frame.
@@ -113,6 +117,28 @@ pub trait NestedSpace: Send + Sync {
     /// Raises [`NestedSpace::generation`], though nothing was unmapped: every vCPU flushes its cached translations, the
     /// guest's own among them, before it next runs guest code.
     fn flush(&self);
+
+    /// Sets the range of frames whose pages are tracked (dirty logging): the domain's own memory that the guest may write.
+    /// What is mapped in it from now on counts as written; [`NestedSpace::retrack`] makes the rest follow. An empty range
+    /// tracks nothing.
+    fn set_tracked(&self, frames: Range<u64>);
+
+    /// Makes pages that are mapped already follow [`NestedSpace::set_tracked`], from a frame on and for about a table of
+    /// them: a page that becomes tracked counts as not written. Returns where to go on; None if that was all. Writes are
+    /// seen once the caller has flushed ([`NestedSpace::flush`]).
+    fn retrack(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<Gfn>;
+
+    /// Returns a bit for each of the 512 frames from `first` on, a multiple of 512: set if the frame is tracked and was
+    /// written. With `clean` they count as not written from the next flush on.
+    fn written(&self, first: Gfn, clean: bool, frames: &mut dyn FrameSource) -> [u64; WRITTEN_WORDS];
+
+    /// Notes a write to a frame that the guest did not do itself. Takes no lock.
+    fn note_written(&self, gfn: Gfn);
+
+    /// Lets the guest write to a superpage that is write-protected because it is tracked: it is split, or counts as written
+    /// as a whole if no frame is left for a table. Returns false if no such page is there; true also if it is writable by
+    /// now, and the guest may try again.
+    fn permit_write(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> bool;
 
     /// Frees every page table; nothing is mapped afterwards. No vCPU may run in the space any more.
     fn tear_down(&self, frames: &mut dyn FrameSource);

@@ -1,7 +1,8 @@
 //! A few domains with memory on the heap.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use xenolith_core::memory::frames::{ANYWHERE, Frames, OwnedFrame, Pages, PagingP
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_hal::{
     DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, PageWords, Rights, Time,
+    WRITTEN_WORDS,
 };
 
 pub struct Heap(Vec<PageWords>);
@@ -27,6 +29,8 @@ impl Pages for Heap {
 pub struct Space {
     map: Mutex<BTreeMap<u64, Mapping>>,
     generation: AtomicU64,
+    /// The frames to which a write was noted.
+    pub noted: Mutex<BTreeSet<u64>>,
 }
 
 /// One past the highest frame that a domain can address.
@@ -71,6 +75,24 @@ impl NestedSpace for Space {
 
     fn flush(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn set_tracked(&self, _: Range<u64>) {}
+
+    fn retrack(&self, _: Gfn, _: &mut dyn FrameSource) -> Option<Gfn> {
+        None
+    }
+
+    fn written(&self, _: Gfn, _: bool, _: &mut dyn FrameSource) -> [u64; WRITTEN_WORDS] {
+        [0; WRITTEN_WORDS]
+    }
+
+    fn note_written(&self, gfn: Gfn) {
+        self.noted.lock().unwrap().insert(gfn.0);
+    }
+
+    fn permit_write(&self, _: Gfn, _: &mut dyn FrameSource) -> bool {
+        false
     }
 
     fn tear_down(&self, _: &mut dyn FrameSource) {

@@ -18,6 +18,8 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Bits 52 to 62 are left to software too; a reference to a table keeps there how many entries the table uses.
 const COUNT_SHIFT: u32 = 52;
 const COUNT_MASK: u64 = 0x3ff << COUNT_SHIFT;
+/// The page's writes are tracked: by the dirty bit where the page is writable. A superpage is write-protected meanwhile.
+const TRACKED: u64 = 1 << 62;
 const NO_EXECUTE: u64 = 1 << 63;
 
 /// Entries of one table.
@@ -47,8 +49,8 @@ pub(super) enum Meaning {
     Page,
 }
 
-/// One word of a table. Accessed and dirty are always set, so the hardware never writes to a table; and since a page
-/// always has them, an entry that maps something is never 0, even with no rights at all.
+/// One word of a table. Accessed is always set, and dirty except in a page that is tracked, so the hardware writes to no
+/// other entry; and since a page always has the former, an entry that maps something is never 0, even with no rights at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry(pub(super) u64);
 
@@ -104,7 +106,44 @@ impl Entry {
     /// Returns the page of the next lower level that lies `index` pages into this page of `level`.
     pub(super) const fn part(self, level: Level, index: u64) -> Self {
         let moved = self.0.wrapping_add((index << (9 * (level - 2))) << 12);
-        Self(if level == 2 { moved & !LARGE } else { moved })
+        let part = Self(if level == 2 { moved & !LARGE } else { moved });
+        if level == 2 && part.is_tracked() { part.writable() } else { part }
+    }
+
+    /// Returns the page at `level` as one that is tracked and was not written; itself if it is not the domain's own
+    /// memory or may not be written.
+    pub(super) const fn tracked(self, level: Level) -> Self {
+        let own = (self.0 & KIND_MASK) >> KIND_SHIFT == PageKind::Ram as u64;
+        if !own || self.0 & (WRITE | TRACKED) == 0 {
+            return self;
+        }
+        let marked = (self.0 | TRACKED) & !DIRTY;
+        Self(if level == 1 { marked | WRITE } else { marked & !WRITE })
+    }
+
+    /// Returns the page as one that is not tracked.
+    pub(super) const fn untracked(self) -> Self {
+        if self.is_tracked() { Self((self.0 & !TRACKED) | WRITE | DIRTY) } else { self }
+    }
+
+    pub(super) const fn is_tracked(self) -> bool {
+        self.0 & TRACKED != 0
+    }
+
+    pub(super) const fn is_written(self) -> bool {
+        self.0 & DIRTY != 0
+    }
+
+    pub(super) const fn is_writable(self) -> bool {
+        self.0 & WRITE != 0
+    }
+
+    pub(super) const fn written(self) -> Self {
+        Self(self.0 | DIRTY)
+    }
+
+    pub(super) const fn writable(self) -> Self {
+        Self(self.0 | WRITE)
     }
 
     /// Returns the page of `level` that 512 pages starting with this one (of the next lower level) make up, if it is
@@ -117,7 +156,7 @@ impl Entry {
     pub(super) fn mapping(self, level: Level, offset: u64) -> Option<Mapping> {
         let mut rights = Rights::empty();
         rights.set(Rights::READ, self.0 & PRESENT != 0);
-        rights.set(Rights::WRITE, self.0 & WRITE != 0);
+        rights.set(Rights::WRITE, self.0 & (WRITE | TRACKED) != 0);
         rights.set(Rights::EXECUTE, self.0 & NO_EXECUTE == 0);
         Some(Mapping {
             mfn: self.frame().checked_add(offset)?,

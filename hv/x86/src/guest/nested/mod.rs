@@ -9,6 +9,7 @@ mod entry;
 mod residency;
 mod retired;
 mod tables;
+mod tracking;
 
 pub use residency::Residency;
 pub use tables::{NestedTables, TableLimits};

@@ -3,14 +3,16 @@
 use super::Residency;
 use super::entry::{ENTRIES, Entry, Level, Meaning, order_at};
 use super::retired::Retired;
+use super::tracking::Tracked;
 use crate::guest::amd_vi::tables::IoTables;
 use crate::guest::frame_access::FrameAccess;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
-use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords};
+use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords, WRITTEN_WORDS};
 use xenolith_sync::Once;
 
 /// The level of the root table.
-const ROOT: Level = 4;
+pub(super) const ROOT: Level = 4;
 /// Frames that four levels can name.
 const GFN_LIMIT: u64 = 1 << 36;
 /// No root: the tables were torn down.
@@ -47,6 +49,7 @@ pub struct NestedTables<A> {
     limits: TableLimits,
     residency: Residency,
     retired: Retired,
+    pub(super) tracked: Tracked,
     /// What devices reach, for a domain that has any.
     devices: Once<IoTables<A>>,
 }
@@ -56,41 +59,41 @@ struct Stale;
 
 /// An entry's place.
 #[derive(Clone, Copy)]
-struct Slot<'a>(&'a AtomicU64);
+pub(super) struct Slot<'a>(pub(super) &'a AtomicU64);
 
 impl Slot<'_> {
-    fn get(self) -> Entry {
+    pub(super) fn get(self) -> Entry {
         Entry(self.0.load(Ordering::Acquire))
     }
 
-    fn set(self, entry: Entry) {
+    pub(super) fn set(self, entry: Entry) {
         self.0.store(entry.0, Ordering::Release);
     }
 }
 
 /// The way down to one entry: its slot, and those of all tables above it.
-struct Path<'a> {
+pub(super) struct Path<'a> {
     /// Of level 1 to 4; only those from `level` up are there.
     slots: [Option<Slot<'a>>; ROOT as usize],
-    level: Level,
-    entry: Entry,
+    pub(super) level: Level,
+    pub(super) entry: Entry,
 }
 
 impl<'a> Path<'a> {
-    fn slot(&self, level: Level) -> Option<Slot<'a>> {
+    pub(super) fn slot(&self, level: Level) -> Option<Slot<'a>> {
         *self.slots.get(level.checked_sub(1)? as usize)?
     }
 }
 
 /// New tables that are not linked yet.
-struct Fresh<'f> {
+pub(super) struct Fresh<'f> {
     frames: [Option<Mfn>; ROOT as usize],
     source: &'f mut dyn FrameSource,
 }
 
 impl<'f> Fresh<'f> {
     /// Takes `count` frames (at most 4), or none at all.
-    fn take(count: u32, source: &'f mut dyn FrameSource) -> Result<Self, MapError> {
+    pub(super) fn take(count: u32, source: &'f mut dyn FrameSource) -> Result<Self, MapError> {
         let mut fresh = Self { frames: [None; ROOT as usize], source };
         for place in fresh.frames.iter_mut().take(count as usize) {
             *place = fresh.source.take();
@@ -102,18 +105,18 @@ impl<'f> Fresh<'f> {
         Ok(fresh)
     }
 
-    fn next(&mut self) -> Result<Mfn, MapError> {
+    pub(super) fn next(&mut self) -> Result<Mfn, MapError> {
         self.frames.iter_mut().find_map(Option::take).ok_or(MapError::NoMemory)
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         for frame in self.frames.iter_mut().filter_map(Option::take) {
             self.source.give_back(frame);
         }
     }
 }
 
-const fn index(gfn: u64, level: Level) -> usize {
+pub(super) const fn index(gfn: u64, level: Level) -> usize {
     ((gfn >> (9 * (level - 1))) & (ENTRIES - 1)) as usize
 }
 
@@ -129,6 +132,7 @@ impl<A: FrameAccess> NestedTables<A> {
             limits,
             residency,
             retired: Retired::new(),
+            tracked: Tracked::default(),
             devices: Once::new(),
         })
     }
@@ -177,7 +181,7 @@ impl<A: FrameAccess> NestedTables<A> {
         self.access.frame(table)?.words().get(index).map(Slot)
     }
 
-    fn root_frame(&self) -> Option<Mfn> {
+    pub(super) fn root_frame(&self) -> Option<Mfn> {
         self.root().map(Mpa::mfn)
     }
 
@@ -205,7 +209,7 @@ impl<A: FrameAccess> NestedTables<A> {
     }
 
     /// Walks down until `lowest` or until there is no table below.
-    fn descend(&self, gfn: u64, lowest: Level) -> Option<Path<'_>> {
+    pub(super) fn descend(&self, gfn: u64, lowest: Level) -> Option<Path<'_>> {
         let mut table = self.root_frame()?;
         let mut level = ROOT;
         let mut slots = [None; ROOT as usize];
@@ -270,7 +274,7 @@ impl<A: FrameAccess> NestedTables<A> {
     }
 
     /// Fills a table that nobody sees yet with the parts of a page of `level`.
-    fn split_into(&self, table: Mfn, page: Entry, level: Level) -> Option<&PageWords> {
+    pub(super) fn split_into(&self, table: Mfn, page: Entry, level: Level) -> Option<&PageWords> {
         let words = self.access.frame(table)?;
         for (index, word) in (0..).zip(words.words()) {
             word.store(page.part(level, index).0, Ordering::Relaxed);
@@ -313,14 +317,16 @@ impl<A: FrameAccess> NestedTables<A> {
     }
 
     /// Merges the table behind an entry of `level` into one page, if its entries make one.
-    fn join(&self, slot: Slot<'_>, level: Level, frames: &mut dyn FrameSource) -> bool {
+    pub(super) fn join(&self, slot: Slot<'_>, level: Level, frames: &mut dyn FrameSource) -> bool {
         let Meaning::Table { frame, used: ENTRIES } = slot.get().meaning(level) else { return false };
         if !self.page_allowed(level) {
             return false;
         }
         let Some(table) = self.access.frame(frame) else { return false };
         let mut words = table.words().iter().map(|word| Entry(word.load(Ordering::Acquire)));
-        let Some(first) = words.next().filter(|first| first.meaning(level - 1) == Meaning::Page) else { return false };
+        // What is tracked stays apart, so that writes are told apart.
+        let may_join = |first: &Entry| first.meaning(level - 1) == Meaning::Page && !first.is_tracked();
+        let Some(first) = words.next().filter(may_join) else { return false };
         let Some(whole) = first.joined(level) else { return false };
         (1..).zip(words).all(|(index, entry)| entry == whole.part(level, index))
             && self.detach(slot, frame, whole, frames)
@@ -348,7 +354,9 @@ impl<A: FrameAccess> NestedTables<A> {
     /// place.
     fn carve(&self, gfn: u64, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
         let target = path.slot(path.level)?;
-        let (mut page, mut level) = (path.entry, path.level);
+        // A write that is noted at this moment would be lost, so a tracked page counts as written.
+        let entry = if path.entry.is_tracked() { path.entry.written() } else { path.entry };
+        let (mut page, mut level) = (entry, path.level);
         let top = fresh.next().ok()?;
         let mut table = top;
         loop {
@@ -383,7 +391,7 @@ impl<A: FrameAccess> NestedTables<A> {
 
     /// Returns the first frame and the level of the first page at or above `from` in a table of `level` whose first
     /// frame is `base`. A page that begins below `from` and reaches it counts.
-    fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
+    pub(super) fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
         let pages = 1 << (9 * (level - 1));
         let begin = from.saturating_sub(base) / pages;
         let words = self.access.frame(table)?.words();
@@ -467,6 +475,29 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         self.residency.advance();
     }
 
+    fn set_tracked(&self, frames: Range<u64>) {
+        self.tracked.set(frames);
+    }
+
+    fn retrack(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<Gfn> {
+        self.make_follow(from.0, frames)
+    }
+
+    fn written(&self, first: Gfn, clean: bool, frames: &mut dyn FrameSource) -> [u64; WRITTEN_WORDS] {
+        self.take_written(first.0, clean, frames)
+    }
+
+    #[inline]
+    fn note_written(&self, gfn: Gfn) {
+        if !self.tracked.is_off() {
+            self.mark_written(gfn.0);
+        }
+    }
+
+    fn permit_write(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> bool {
+        self.open_for_write(gfn.0, frames)
+    }
+
     fn tear_down(&self, frames: &mut dyn FrameSource) {
         let Some(root) = self.root_frame() else { return };
         self.root.store(NO_ROOT, Ordering::Release);
@@ -492,6 +523,7 @@ impl<A: FrameAccess> NestedTables<A> {
         let tables = (path.level - level) + u32::from(new_entry && !self.page_allowed(level));
         let mut fresh = Fresh::take(tables, frames)?;
         let page = Entry::page(mapping.mfn, level, mapping.rights, mapping.kind);
+        let page = self.page_to_map(gfn.0, page, level);
         let placed = self.insert(gfn.0, page, level, &path, &mut fresh);
         fresh.give_back();
         placed.ok_or(MapError::NoMemory)?;

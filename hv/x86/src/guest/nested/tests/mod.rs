@@ -1,6 +1,7 @@
 //! The tables against a naive model, and against readers that look on while they change.
 
 mod devices;
+mod tracking;
 
 use super::{NestedTables, TableLimits};
 use crate::guest::frame_pool::Pool;
