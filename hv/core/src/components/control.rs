@@ -49,8 +49,23 @@ pub struct ControlState {
     pub pauses: u32,
     /// It was unpaused once, so its CPU policy can no longer change.
     pub started: bool,
-    /// Dirty logging is on. Holds how many pages a call that is continued has reported so far.
-    pub dirty_reported: Option<u64>,
+    pub dirty_log: DirtyLog,
+}
+
+/// The state of dirty logging.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DirtyLog {
+    Off,
+    /// A call that turns it on or off is preempted: the pages from this frame on do not follow yet.
+    Turning {
+        on: bool,
+        from: u64,
+    },
+    /// It is on. A query that is preempted goes on with the frame `next`, and has counted as many written ones.
+    On {
+        next: u64,
+        counted: u32,
+    },
 }
 
 /// The toolstack's settings of a domain, under its lock.
@@ -72,7 +87,7 @@ impl DomainControl {
             debugged: false,
             pauses,
             started: pauses == 0,
-            dirty_reported: None,
+            dirty_log: DirtyLog::Off,
         };
         Self { options, state: SpinLock::new(state) }
     }

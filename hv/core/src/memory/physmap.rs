@@ -3,9 +3,11 @@
 use crate::memory::frames::epoch::Epoch;
 use crate::memory::frames::{Frames, PageRef, Pages, PagingPool};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xen_abi::memory_map::MemmapEntry;
-use xenolith_hal::{DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
+use xenolith_hal::{
+    DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights, WRITTEN_WORDS,
+};
 use xenolith_sync::{SpinLock, rank};
 
 /// When pages were last unmapped, as moments by which every CPU has flushed them from its TLB.
@@ -27,6 +29,8 @@ pub struct Physmap {
     removals: Removals,
     /// The guest frame at which the domain last mapped its shared_info page; all ones for none.
     shared_info: AtomicU64,
+    /// Exits of writes to pages that are tracked, since they were last asked for.
+    write_faults: AtomicU32,
     /// The memory map that the toolstack gave it.
     map: SpinLock<Vec<MemmapEntry>, rank::DomainPages>,
 }
@@ -40,6 +44,7 @@ impl Physmap {
             highest: AtomicU64::new(0),
             removals: Removals::default(),
             shared_info: AtomicU64::new(Gfn::INVALID.0),
+            write_faults: AtomicU32::new(0),
             map: SpinLock::new(Vec::new()),
         }
     }
@@ -79,6 +84,11 @@ impl Physmap {
     /// Sets the guest frame of the domain's shared_info page.
     pub fn note_shared_info(&self, gfn: Gfn) {
         self.shared_info.store(gfn.0, Ordering::Release);
+    }
+
+    /// Returns how many writes to tracked pages have exited since this was last called with `reset`.
+    pub fn write_faults(&self, reset: bool) -> u32 {
+        if reset { self.write_faults.swap(0, Ordering::Relaxed) } else { self.write_faults.load(Ordering::Relaxed) }
     }
 
     /// Returns a copy of the domain's memory map (E820); None if memory is short.
@@ -233,6 +243,29 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
             memory.frames.put_later(PageRef::of_mapping(taken.mfn));
         }
         Some((gfn, taken))
+    }
+
+    /// Makes pages follow what is tracked; see [`NestedSpace::retrack`].
+    pub fn retrack(&mut self, from: Gfn) -> Option<Gfn> {
+        let memory = self.memory;
+        memory.space.retrack(from, &mut self.pool.source(memory.frames, memory.pages, memory.owner))
+    }
+
+    /// Returns which of 512 frames were written; see [`NestedSpace::written`].
+    pub fn written(&mut self, first: Gfn, clean: bool) -> [u64; WRITTEN_WORDS] {
+        let memory = self.memory;
+        memory.space.written(first, clean, &mut self.pool.source(memory.frames, memory.pages, memory.owner))
+    }
+
+    /// Lets the guest write to a page that is write-protected to be tracked; see [`NestedSpace::permit_write`].
+    pub fn permit_write(&mut self, gfn: Gfn) -> bool {
+        let memory = self.memory;
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        let permitted = memory.space.permit_write(gfn, &mut source);
+        if permitted {
+            memory.physmap.write_faults.fetch_add(1, Ordering::Relaxed);
+        }
+        permitted
     }
 
     /// Frees the page tables; nothing can be mapped any more. Nothing may be mapped, and no vCPU may run.

@@ -2,6 +2,7 @@
 //! machine that the hypervisor emulates for the domain. Where nothing responds, reads return all ones and writes are
 //! dropped, as on a bus.
 
+use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
@@ -20,6 +21,13 @@ use xenolith_hal::{
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
+    // Only superpages are ever write-protected to see their writes.
+    if (access.write || access.page_walk)
+        && there.is_some_and(|there| there.order != PageOrder::SIZE_4K)
+        && hv.memory(domain).edit(|editor| editor.permit_write(at.gfn()))
+    {
+        return After::Resume;
+    }
     // Somebody may have mapped it since the guest was left: a balloon, the toolstack, another vCPU that touched the same
     // device. Then the guest simply tries again.
     if there.is_some_and(|there| permits(there.rights, access)) || (there.is_none() && show(hv, domain, at)) {

@@ -5,7 +5,7 @@ use super::pin::{Use, pin, unpin};
 use super::status::Failure;
 use crate::components::reference::Reference;
 use crate::memory::frames::{PageRef, Pages};
-use xenolith_hal::{DomId, Gfn, GrantRef, PAGE_SIZE, PageWords};
+use xenolith_hal::{DomId, Gfn, GrantRef, NestedSpace, PAGE_SIZE, PageWords};
 
 /// A page that is copied from or to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,9 @@ pub fn copy<W: World>(world: &W, caller: &W::Party, from: End, to: End, length: 
         }
     };
     let outcome = transfer(world, &source, from.offset, &target, to.offset, length);
+    if let Named::Frame(gfn) = to.named {
+        target.whose.space().note_written(gfn);
+    }
     let_go(world, source);
     let_go(world, target);
     outcome

@@ -182,6 +182,14 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Returns the frame that the entry names now, whatever its permission; nothing of use for a transitive one.
+    pub fn frame(&self) -> Gfn {
+        match self {
+            Self::V1 { word } => Gfn(u64::from(Header::of(word.load(Ordering::SeqCst)).rest)),
+            Self::V2 { second, .. } => Gfn(second.load(Ordering::SeqCst)),
+        }
+    }
+
     /// Sets the in-use flags and returns what the entry grants; each word of it is read once after that.
     ///
     /// **Errors:** [`Refused`].

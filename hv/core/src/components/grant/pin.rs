@@ -1,12 +1,11 @@
 //! Pinning and unpinning another domain's grant.
 
-use super::GrantTable;
 use super::active::{Active, Origin};
 use super::entry::{Entry, Granted, Wish};
 use super::party::{Party, World};
 use super::status::Failure;
 use crate::memory::frames::PageRef;
-use xenolith_hal::{DomId, GrantRef};
+use xenolith_hal::{DomId, GrantRef, NestedSpace};
 
 /// A grant in use, with a reference to its page.
 #[must_use = "the grant stays in use until it is unpinned"]
@@ -119,7 +118,7 @@ fn pin_via<W: World>(
     };
     let result = attach(world, granter, reference, wish, origin, &pinned);
     if result.is_err() {
-        unpin_one(world, source.grants(), origin.reference, wish.write);
+        unpin_one(world, &source, origin.reference, wish.write);
         world.frames().put(pinned.page);
         return Err(Failure::General);
     }
@@ -158,17 +157,21 @@ fn attach<W: World>(
 /// Unpins a grant, and the one behind it. The caller drops the reference to the page, afterwards: while the grant is in
 /// use, others take another reference to the page that it names, which must not have become another page by then.
 pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) {
-    if let Some(origin) = unpin_one(world, granter.grants(), reference, write)
+    if let Some(origin) = unpin_one(world, granter, reference, write)
         && let Some(source) = world.party(origin.domain)
     {
-        unpin_one(world, source.grants(), origin.reference, origin.write);
+        unpin_one(world, &source, origin.reference, origin.write);
     }
 }
 
-/// Unpins one grant; returns the grant behind it, if this was the last use.
-fn unpin_one<W: World>(world: &W, table: &GrantTable, reference: GrantRef, write: bool) -> Option<Origin> {
-    let shape = table.shape.read();
+/// Unpins one grant; returns the grant behind it, if this was the last use. What was written through it counts as written
+/// by then.
+fn unpin_one<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) -> Option<Origin> {
+    let shape = granter.grants().shape.read();
     let entry = shape.entry(reference, world.pages())?;
+    if write {
+        granter.space().note_written(entry.frame());
+    }
     let mut active = shape.active(reference)?.lock();
     let marks = shape.end_use(reference, &mut active, write);
     entry.unpin(marks);

@@ -69,8 +69,8 @@ pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer 
         return Err(Errno::EINVAL);
     }
     match op.op {
-        XEN_DOMCTL_SHADOW_OP_OFF => dirty_logging::end(domain),
-        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => dirty_logging::begin(domain)?,
+        XEN_DOMCTL_SHADOW_OP_OFF => return dirty_logging::end(request),
+        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY => return dirty_logging::begin(request),
         XEN_DOMCTL_SHADOW_OP_CLEAN | XEN_DOMCTL_SHADOW_OP_PEEK => return dirty_logging::report(request),
         XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION => {}
         XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION => {
@@ -80,10 +80,8 @@ pub(super) fn shadow_op<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer 
         XEN_DOMCTL_SHADOW_OP_ENABLE => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     }
-    if !matches!(op.op, XEN_DOMCTL_SHADOW_OP_OFF | XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY) {
-        let pages = domain.physmap.with_pool(|pool| pool.size());
-        op.mb = pages.div_ceil(1 << PAGES_A_MIB_SHIFT);
-        request.op.set_shadow_op(op);
-    }
+    let pages = domain.physmap.with_pool(|pool| pool.size());
+    op.mb = pages.div_ceil(1 << PAGES_A_MIB_SHIFT);
+    request.op.set_shadow_op(op);
     request.copy_back()
 }

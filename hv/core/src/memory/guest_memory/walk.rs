@@ -49,9 +49,13 @@ impl Fault {
     const FORBIDDEN: Self = Self { present: true };
 }
 
-/// Finds a page of RAM behind a guest frame.
+/// Finds a page of RAM behind a guest frame; with `write` the caller is about to write to it.
 pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write: bool) -> Option<&'m PageWords> {
-    page_of(machine, space.lookup(at.gfn())?, write)
+    let page = page_of(machine, space.lookup(at.gfn())?, write);
+    if write {
+        space.note_written(at.gfn());
+    }
+    page
 }
 
 /// Returns the page of a p2m entry, if it is RAM and, where that is needed, writable.
@@ -89,9 +93,12 @@ impl<'a, M: Machine> Lookups<'a, M> {
         Self { machine, space, last: None }
     }
 
-    /// Finds a page of RAM behind a guest frame.
+    /// Finds a page of RAM behind a guest frame; with `write` the caller is about to write to it.
     pub fn ram_page(&mut self, at: Gpa, write: bool) -> Option<&'a PageWords> {
         let mapping = self.mapping(at.gfn())?;
+        if write {
+            self.space.note_written(at.gfn());
+        }
         page_of(self.machine, mapping, write)
     }
 

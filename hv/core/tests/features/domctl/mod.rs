@@ -3,6 +3,7 @@
 mod affinity;
 mod creating;
 mod dead;
+mod dirty_logging;
 mod ending;
 mod entry;
 mod policy;

@@ -68,69 +68,6 @@ fn the_old_way_to_the_pool_counts_in_mebibytes() {
     assert_eq!(plain(&world, XEN_DOMCTL_SHADOW_OP, DomId(0)), Err(Errno::EINVAL));
 }
 
-/// Asks which of the first `pages` frames were written.
-fn written_to(world: &World, id: DomId, op: u32, pages: u64, at: u64) -> Result<DomctlShadowOp, Errno> {
-    let mut domctl = domctl(XEN_DOMCTL_SHADOW_OP, id);
-    let dirty_bitmap = GuestHandle::new(at);
-    domctl.set_shadow_op(DomctlShadowOp { op, pages, dirty_bitmap, ..DomctlShadowOp::default() });
-    call(world, &mut domctl).map(|_| domctl.shadow_op())
-}
-
-/// The same into the second buffer.
-fn written(world: &World, id: DomId, op: u32, pages: u64) -> Result<DomctlShadowOp, Errno> {
-    written_to(world, id, op, pages, address(SECOND_BUFFER))
-}
-
-#[test]
-fn every_page_up_to_the_highest_counts_as_written_between_the_begin_and_the_end() {
-    let world = World::new(&[1]);
-    let id = create(&world);
-    give_vcpus(&world, id, 2).unwrap();
-    give_memory(&world, id, 4).unwrap();
-    populate(&world, id, 10, 3);
-    for op in [XEN_DOMCTL_SHADOW_OP_CLEAN, XEN_DOMCTL_SHADOW_OP_PEEK] {
-        assert_eq!(written(&world, id, op, 64), Err(Errno::EINVAL), "before");
-    }
-    assert_eq!(written(&world, id, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, 0).map(drop), Ok(()));
-    assert_eq!(written(&world, id, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, 0), Err(Errno::EINVAL), "twice");
-    let mut bits = [7; 16];
-    let page = world.page(0, SECOND_BUFFER);
-    for _ in 0..2 {
-        assert!(page.write_bytes(0, &[7; 16]));
-        let told = written(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, 64).unwrap();
-        assert_eq!((told.pages, told.stats.dirty_count), (64, 0), "another round would leave as many");
-        assert!(page.read_bytes(0, &mut bits));
-        assert_eq!(bits, [0xff, 0x1f, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
-    }
-    assert_eq!(written(&world, id, XEN_DOMCTL_SHADOW_OP_PEEK, 3).unwrap().pages, 3);
-    assert!(page.read_bytes(0, &mut bits));
-    assert_eq!(bits[..2], [7, 0x1f]);
-    assert_eq!(written(&world, id, XEN_DOMCTL_SHADOW_OP_OFF, 0).map(drop), Ok(()));
-    assert_eq!(written(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, 64), Err(Errno::EINVAL), "after");
-}
-
-#[test]
-fn a_long_bitmap_is_written_in_parts_and_wholly() {
-    let world = World::new(&[1]);
-    let id = create(&world);
-    give_vcpus(&world, id, 2).unwrap();
-    give_memory(&world, id, 4).unwrap();
-    populate(&world, id, 20_000, 1);
-    written(&world, id, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, 0).unwrap();
-    // The clock moves at each look, so that every look finds the time used up.
-    world.hv.machine.set_pace(10_000_000);
-    let told = written(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, 32_768).unwrap();
-    assert_eq!(told.pages, 32_768);
-    let mut bits = [0; 4096];
-    assert!(world.page(0, SECOND_BUFFER).read_bytes(0, &mut bits));
-    assert!(bits[..2500].iter().all(|byte| *byte == 0xff));
-    assert_eq!((bits[2500], bits[2501..].iter().max()), (1, Some(&0)));
-    assert_eq!(written_to(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, 8, NOWHERE), Err(Errno::EFAULT));
-    assert_eq!(written_to(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, 8, u64::MAX - 1), Err(Errno::EFAULT));
-    let counted = written_to(&world, id, XEN_DOMCTL_SHADOW_OP_CLEAN, u64::MAX, 0).unwrap();
-    assert_eq!(counted.pages, u64::MAX, "without a bitmap");
-}
-
 #[test]
 fn the_uuid_can_be_changed() {
     let world = World::new(&[1]);

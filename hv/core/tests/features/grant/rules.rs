@@ -263,6 +263,30 @@ fn bytes_are_copied_out_of_a_grant_and_into_one() {
     assert_eq!((flags_v1(&machine, REFERENCE), references(&machine, GRANTER, 3)), (GTF_PERMIT_ACCESS, 1));
 }
 
+/// Returns the frames of a domain to which writes were noted, and forgets them.
+fn noted(machine: &Machine, dom: u16) -> Vec<u64> {
+    std::mem::take(&mut *machine.dom(dom).space.noted.lock().unwrap()).into_iter().collect()
+}
+
+#[test]
+fn what_was_written_through_a_grant_counts_as_written_by_the_guest() {
+    let machine = granted(0);
+    let handle = map_rw(&machine).unwrap();
+    unmap(&machine, handle, HOLE).unwrap();
+    assert_eq!(noted(&machine, GRANTER), [3], "mapped writable");
+    let handle = map_at(&machine, HOLE, READONLY).unwrap();
+    unmap(&machine, handle, HOLE).unwrap();
+    copy_as_mapper(&machine, grant_end(REFERENCE, 0), own_end(1, 0), 1).unwrap();
+    assert_eq!((noted(&machine, GRANTER), noted(&machine, MAPPER)), (vec![], vec![1]), "read, copied from");
+    copy_as_mapper(&machine, own_end(1, 0), grant_end(REFERENCE, 0), 1).unwrap();
+    assert_eq!((noted(&machine, GRANTER), noted(&machine, MAPPER)), (vec![3], vec![]), "copied to");
+    set_version(&machine, machine.dom(GRANTER), 2).unwrap();
+    write_v2(&machine, GRANTER, REFERENCE.0, entry_v1(GTF_PERMIT_ACCESS, MAPPER, 0), 4);
+    let handle = map_rw(&machine).unwrap();
+    unmap(&machine, handle, HOLE).unwrap();
+    assert_eq!(noted(&machine, GRANTER), [4], "in the second form");
+}
+
 #[test]
 fn copies_are_refused_with_xens_status() {
     let machine = granted(GTF_READONLY);
