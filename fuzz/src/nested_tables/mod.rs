@@ -1,6 +1,6 @@
 //! The nested page tables and those of devices that follow them: pages of all sizes are mapped, unmapped and taken
-//! away, CPUs are inside meanwhile, and memory for tables is refused at random. A plain map of ranges says what must be
-//! there, and walks by the formats of the CPU and of the IOMMU see nothing else.
+//! away, CPUs are inside meanwhile, writes are tracked and told, and memory for tables is refused at random. A plain map of
+//! ranges says what must be there, and walks by the formats of the CPU and of the IOMMU see nothing else.
 
 mod model;
 mod stage;
@@ -20,7 +20,7 @@ pub fn run(dice: &mut Rng) -> u64 {
     let mut stage = Stage::new(dice);
     let steps = stage.dice.u32(STEPS);
     for _ in 0..steps {
-        match stage.dice.u8(..32) {
+        match stage.dice.u8(..48) {
             0..=9 => stage.map_anything(),
             10..=13 => stage.map_back(),
             14..=22 => stage.unmap(),
@@ -29,7 +29,10 @@ pub fn run(dice: &mut Rng) -> u64 {
             27 | 28 => stage.enter(CpuId(0)),
             29 => stage.enter(CpuId(1)),
             30 => stage.leave(CpuId(0)),
-            _ => stage.leave(CpuId(1)),
+            31 => stage.leave(CpuId(1)),
+            32 => stage.track(),
+            33..=43 => stage.write(),
+            _ => stage.tell(),
         }
         stage.check();
     }

@@ -32,6 +32,9 @@ pub struct Stage<'d> {
     touched: Vec<u64>,
     /// For want of a table, devices may have lost more than was taken away.
     devices_lack: bool,
+    /// Writes are tracked; these frames were written since they were last told.
+    tracked: bool,
+    written: HashSet<u64>,
     pub joined: u32,
     pub split: u32,
     pub refused: u32,
@@ -57,6 +60,8 @@ impl<'d> Stage<'d> {
             taken: Vec::new(),
             touched: Vec::new(),
             devices_lack: false,
+            tracked: false,
+            written: HashSet::new(),
             joined: 0,
             split: 0,
             refused: 0,
@@ -227,6 +232,71 @@ impl<'d> Stage<'d> {
         true
     }
 
+    /// Begins or ends the tracking of writes.
+    pub fn track(&mut self) {
+        self.tracked = !self.tracked;
+        self.written.clear();
+        self.supply();
+        self.tables.set_tracked(if self.tracked { 0..u64::MAX } else { 0..0 });
+        let mut next = Some(Gfn(0));
+        while let Some(from) = next {
+            next = self.tables.retrack(from, &mut self.supply);
+            assert!(next.is_none_or(|next| next > from), "it goes on");
+        }
+        self.tables.flush();
+        let edges: Vec<u64> = self.model.edges().take(64).collect();
+        self.touched.extend(edges);
+    }
+
+    fn may_be_written(&self, gfn: u64) -> bool {
+        let page = self.model.page(gfn);
+        page.is_some_and(|page| page.kind == PageKind::Ram && page.rights.contains(Rights::DATA))
+    }
+
+    /// The guest, or the hypervisor for it, writes somewhere.
+    pub fn write(&mut self) {
+        let gfn = self.gfn();
+        if !self.may_be_written(gfn) {
+            return;
+        }
+        let root = self.tables.root().expect("it is not torn down").mfn();
+        if self.dice.u8(..4) == 0 {
+            self.tables.note_written(Gfn(gfn));
+        } else if !walk::write(&self.supply.pool, self.cpu, root, gfn) {
+            assert!(self.tracked, "{gfn:#x} is write-protected, though nothing is tracked");
+            self.supply();
+            assert!(self.tables.permit_write(Gfn(gfn), &mut self.supply), "{gfn:#x} stays write-protected");
+            assert!(walk::write(&self.supply.pool, self.cpu, root, gfn), "{gfn:#x} was not made writable");
+        }
+        if self.tracked {
+            self.written.insert(gfn);
+        }
+        self.touched.extend([gfn, gfn ^ 1, gfn ^ 511]);
+    }
+
+    /// Asks what was written: no write may be missing.
+    pub fn tell(&mut self) {
+        let clean = self.dice.bool();
+        let blocks: HashSet<u64> = self.written.iter().map(|gfn| gfn & !511).collect();
+        for first in blocks {
+            self.supply();
+            let bits = self.tables.written(Gfn(first), clean, &mut self.supply);
+            let told = |gfn: u64| bits[(gfn & 511) as usize / 64] & (1 << (gfn % 64)) != 0;
+            for gfn in self.written.iter().copied().filter(|gfn| gfn & !511 == first) {
+                assert!(told(gfn) || !self.may_be_written(gfn), "{gfn:#x} was written, and is not told");
+            }
+            for gfn in (first..first + 512).filter(|gfn| told(*gfn)) {
+                let page = self.model.page(gfn);
+                let own = page.is_some_and(|page| page.kind == PageKind::Ram && page.rights.contains(Rights::WRITE));
+                assert!(own, "{gfn:#x} is told, and cannot be written");
+            }
+        }
+        if clean {
+            self.written.clear();
+            self.tables.flush();
+        }
+    }
+
     /// A CPU enters the guest, and may cache every table from now on.
     pub fn enter(&mut self, cpu: CpuId) {
         let root = self.tables.root().expect("it is not torn down").mfn();
@@ -256,7 +326,13 @@ impl<'d> Stage<'d> {
             }
             let readable = expected.filter(|page| page.rights.contains(Rights::READ));
             let by_cpu = walk::walk(&self.supply.pool, self.cpu, root, gfn);
-            assert_eq!(by_cpu, readable.map(|page| (page.mfn, page.rights)), "{gfn:#x}: what the CPU finds");
+            let finds = by_cpu.map(|(mfn, rights)| {
+                // What is tracked may be write-protected meanwhile.
+                let protected = self.tracked && expected.is_some_and(|page| page.kind == PageKind::Ram);
+                let hidden = readable.map_or(Rights::empty(), |page| page.rights & Rights::WRITE);
+                (mfn, if protected { rights | hidden } else { rights })
+            });
+            assert_eq!(finds, readable.map(|page| (page.mfn, page.rights)), "{gfn:#x}: what the CPU finds");
             let Some(devices) = self.tables.devices() else { continue };
             let by_device = devices.walk(Gfn(gfn)).filter(|(_, rights)| !rights.is_empty());
             let for_devices = expected.filter(|page| is_for_devices(page.kind) && page.rights.intersects(Rights::DATA));

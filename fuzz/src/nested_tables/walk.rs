@@ -11,6 +11,7 @@ use xenolith_x86::guest::frame_pool::Pool;
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
+const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -49,6 +50,25 @@ pub fn walk(pool: &Pool, cpu: Cpu, root: Mfn, gfn: u64) -> Option<(Mfn, Rights)>
         table = Mfn(frame);
     }
     None
+}
+
+/// Lets the guest write to a frame: the CPU sets the dirty bit of the page. Returns false for a nested fault.
+pub fn write(pool: &Pool, cpu: Cpu, root: Mfn, gfn: u64) -> bool {
+    if !walk(pool, cpu, root, gfn).is_some_and(|(_, rights)| rights.contains(Rights::WRITE)) {
+        return false;
+    }
+    let mut table = root;
+    for level in (1..=ROOT).rev() {
+        let index = (gfn >> (9 * (level - 1))) as usize & 511;
+        let page = pool.frame(table).expect("a table");
+        let word = page.load_u64(index * 8).expect("it lies in the page");
+        if level == 1 || word & LARGE != 0 {
+            page.store_u64(index * 8, word | DIRTY).expect("it lies in the page");
+            return true;
+        }
+        table = Mfn((word & ADDRESS) >> 12);
+    }
+    false
 }
 
 /// Collects every table that a walk can reach.
