@@ -36,7 +36,7 @@ constants! {
     pub const HVM_SAVE_CODE_PIT: u16 = 10 => "HVM_SAVE_CODE(PIT)";
     /// [`HvmHwRtc`].
     pub const HVM_SAVE_CODE_RTC: u16 = 11 => "HVM_SAVE_CODE(RTC)";
-    /// The HPET.
+    /// [`HvmHwHpet`].
     pub const HVM_SAVE_CODE_HPET: u16 = 12 => "HVM_SAVE_CODE(HPET)";
     /// [`HvmHwPmtimer`].
     pub const HVM_SAVE_CODE_PMTIMER: u16 = 13 => "HVM_SAVE_CODE(PMTIMER)";
@@ -58,6 +58,8 @@ constants! {
     pub const HVM_SAVE_CODE_MAX: u16 = 20;
     /// How many pins the I/O APIC has.
     pub const VIOAPIC_NUM_PINS: usize = 48;
+    /// How many timers the HPET has.
+    pub const HPET_TIMER_NUM: usize = 3;
     /// How many variable ranges the MTRRs have.
     pub const MTRR_VCNT: usize = 8;
     /// How many fixed MTRRs there are.
@@ -209,6 +211,32 @@ wire! {
         pub pad0: u8,
         /// Seconds that it is ahead of UTC.
         pub rtc_offset: i64,
+    }
+
+    /// The high-precision event timer: its registers as they lie in its page, and what is hidden behind them.
+    pub struct HvmHwHpet: "struct hvm_hw_hpet" {
+        /// What it can do; the high half is the counter's period in femtoseconds.
+        pub capability: u64,
+        /// Zero.
+        pub res0: u64,
+        /// Bit 0: it counts; bit 1: its interrupts stand for those of the older timers.
+        pub config: u64,
+        /// Zero.
+        pub res1: u64,
+        /// Level interrupts that are asserted, a bit for each timer.
+        pub isr: u64,
+        /// Zero.
+        pub res2: [u64; 25],
+        /// The main counter.
+        pub mc64: u64,
+        /// Zero.
+        pub res3: u64,
+        /// Of each timer: configuration, comparator, route of messages (not supported), zero.
+        pub timers: [[u64; 4]; HPET_TIMER_NUM],
+        /// Zero.
+        pub res5: [u64; 4 * (24 - HPET_TIMER_NUM)],
+        /// What each periodic timer adds to its comparator.
+        pub period: [u64; HPET_TIMER_NUM],
     }
 
     /// The ACPI timer and event registers.

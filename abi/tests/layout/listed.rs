@@ -125,7 +125,7 @@ pub fn structures() -> Vec<Structure> {
         }
         hvm_save {
             HvmSaveDescriptor, HvmSaveHeader, HvmHwVpic, HvmHwVioapic, HvmHwLapic, HvmHwLapicRegs, HvmHwPciIrqs,
-            HvmHwIsaIrqs, HvmHwPciLink, HvmHwPitChannel, HvmHwPit, HvmHwRtc, HvmHwPmtimer, HvmHwMtrr, HvmHwCpuXsave,
+            HvmHwIsaIrqs, HvmHwPciLink, HvmHwPitChannel, HvmHwPit, HvmHwRtc, HvmHwHpet, HvmHwPmtimer, HvmHwMtrr, HvmHwCpuXsave,
             HvmViridianDomainContext, HvmViridianVcpuContext, HvmVmceVcpu, HvmTscAdjust, HvmMsrs, HvmOneMsr,
         }
         hvm_save_cpu { HvmHwCpu }
