@@ -2,8 +2,11 @@
 //!
 //! **Source:** Intel 82093AA data sheet; the end-of-interrupt register is that of its version 0x20.
 
+mod saved;
+
 use alloc::vec::Vec;
 
+use xen_abi::hvm_save::VIOAPIC_NUM_PINS;
 use xenolith_hal::Gpa;
 
 use crate::interrupt::{Delivery, Destination, Message, Trigger};
@@ -33,9 +36,9 @@ const MASKED: u32 = 1 << 16;
 /// The writable bits of a redirection entry: vector, modes, polarity, trigger, mask. The rest is read-only or reserved.
 const WRITABLE: u32 = 0xfff | ACTIVE_LOW | LEVEL | MASKED;
 
-/// One pin.
+/// One pin: its redirection entry and the state of its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Pin {
+pub struct Pin {
     /// Low half of the redirection entry.
     low: u32,
     /// High half: the destination in its highest byte.
@@ -65,16 +68,21 @@ pub struct WriteEffect {
     pub ended: Option<u8>,
 }
 
-/// One I/O APIC.
+/// One I/O APIC. `P` holds the pins: a vector where the machine says how many, an array where the number is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct IoApic {
+pub struct IoApic<P = Vec<Pin>> {
     id: u8,
     index: u8,
     has_end_register: bool,
-    pins: Vec<Pin>,
+    pins: P,
 }
 
+/// The pins of an ordinary guest's only I/O APIC.
+pub type GuestPins = [Pin; VIOAPIC_NUM_PINS];
+
 impl Pin {
+    const AT_RESET: Self = Self { low: MASKED, high: 0, active: false };
+
     const fn is_level(&self) -> bool {
         self.low & LEVEL != 0
     }
@@ -99,25 +107,41 @@ impl Pin {
     }
 }
 
-impl IoApic {
+impl IoApic<Vec<Pin>> {
     /// Creates an I/O APIC after reset, all pins masked. More than [`MAX_PINS`] pins count as that many.
     #[must_use]
     #[expect(clippy::disallowed_macros, reason = "only at boot, for dom0")]
     pub fn new(id: u8, pins: usize, has_end_register: bool) -> Self {
-        let pin = Pin { low: MASKED, high: 0, active: false };
-        Self { id, index: 0, has_end_register, pins: alloc::vec![pin; pins.clamp(1, MAX_PINS)] }
+        Self { id, index: 0, has_end_register, pins: alloc::vec![Pin::AT_RESET; pins.clamp(1, MAX_PINS)] }
+    }
+}
+
+impl Default for IoApic<GuestPins> {
+    /// Creates the I/O APIC of an ordinary guest after reset. It has no end-of-interrupt register, as Xen's has none.
+    fn default() -> Self {
+        Self { id: 0, index: 0, has_end_register: false, pins: [Pin::AT_RESET; VIOAPIC_NUM_PINS] }
+    }
+}
+
+impl<P: AsRef<[Pin]> + AsMut<[Pin]>> IoApic<P> {
+    fn pin(&self, number: usize) -> Option<&Pin> {
+        self.pins.as_ref().get(number)
+    }
+
+    fn pin_mut(&mut self, number: usize) -> Option<&mut Pin> {
+        self.pins.as_mut().get_mut(number)
     }
 
     /// Returns the number of pins.
     #[must_use]
     pub fn pin_count(&self) -> usize {
-        self.pins.len()
+        self.pins.as_ref().len()
     }
 
     /// Returns the decoded redirection entry of a pin.
     #[must_use]
     pub fn route(&self, pin: usize) -> Option<Route> {
-        self.pins.get(pin).map(|pin| Route {
+        self.pin(pin).map(|pin| Route {
             masked: pin.is_masked(),
             trigger: if pin.is_level() { Trigger::Level } else { Trigger::Edge },
             active_low: pin.low & ACTIVE_LOW != 0,
@@ -136,14 +160,14 @@ impl IoApic {
     }
 
     fn read_register(&self) -> u32 {
-        let last_pin = self.pins.len().saturating_sub(1) as u32;
+        let last_pin = self.pin_count().saturating_sub(1) as u32;
         let version = if self.has_end_register { VERSION_WITH_END } else { VERSION };
         match self.index {
             REGISTER_ID | REGISTER_ARBITRATION => u32::from(self.id & 0xf) << 24,
             REGISTER_VERSION => last_pin << 16 | version,
             _ => match self.selected() {
-                Some((pin, false)) => self.pins.get(pin).map_or(0, |pin| pin.low),
-                Some((pin, true)) => self.pins.get(pin).map_or(0, |pin| pin.high),
+                Some((pin, false)) => self.pin(pin).map_or(0, |pin| pin.low),
+                Some((pin, true)) => self.pin(pin).map_or(0, |pin| pin.high),
                 None => 0,
             },
         }
@@ -174,7 +198,7 @@ impl IoApic {
             return WriteEffect::default();
         }
         let Some((number, is_high)) = self.selected() else { return WriteEffect::default() };
-        let Some(pin) = self.pins.get_mut(number) else { return WriteEffect::default() };
+        let Some(pin) = self.pin_mut(number) else { return WriteEffect::default() };
         if is_high {
             pin.high = value & 0xff00_0000;
         } else {
@@ -188,7 +212,7 @@ impl IoApic {
     /// Asserts or deasserts a line. An edge while masked is lost, as in the chip.
     #[must_use]
     pub fn set_line(&mut self, pin: usize, active: bool) -> Option<Message> {
-        let pin = self.pins.get_mut(pin)?;
+        let pin = self.pin_mut(pin)?;
         let rises = active && !pin.active;
         pin.active = active;
         if pin.is_level() {
@@ -200,7 +224,7 @@ impl IoApic {
     /// Handles the EOI of a level interrupt by a local APIC. `ended` is called for each pin that had requested this
     /// vector, with the message to send if its line is still asserted.
     pub fn end_of_interrupt(&mut self, vector: u8, mut ended: impl FnMut(usize, Option<Message>)) {
-        for (number, pin) in self.pins.iter_mut().enumerate() {
+        for (number, pin) in self.pins.as_mut().iter_mut().enumerate() {
             if pin.is_level() && pin.low & REMOTE_REQUEST != 0 && (pin.low & 0xff) as u8 == vector {
                 pin.low &= !REMOTE_REQUEST;
                 ended(number, pin.request_level());
