@@ -4,10 +4,11 @@
 //! Counts are binary; the decimal mode is taken as binary too. **Source:** Intel 8254 data sheet; the gate and the
 //! output of channel 2 are bits 0 and 5 of port 0x61.
 
+mod channel;
+
+use channel::{Bytes, Channel};
 use xenolith_hal::Time;
 
-/// The rate of the counters in Hz.
-const RATE: u128 = 1_193_182;
 /// The period of the refresh request, bit 4 of port 0x61: it toggles every 15.085 us.
 const REFRESH_NS: u64 = 15_085;
 
@@ -15,175 +16,6 @@ const GATE: u8 = 1;
 const SPEAKER: u8 = 2;
 const REFRESH: u8 = 0x10;
 const OUTPUT: u8 = 0x20;
-
-/// Which bytes of the count an access carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Bytes {
-    Low,
-    High,
-    Both,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Channel {
-    /// The mode, 0 to 5.
-    mode: u8,
-    bytes: Bytes,
-    /// What to count from, 1 to 65536.
-    reload: u32,
-    /// The low byte of a count whose high byte is still to come.
-    written_low: Option<u8>,
-    /// The next read of a two-byte count returns the high byte.
-    read_high: bool,
-    /// A count that was latched for reading.
-    latched: Option<u16>,
-    /// A status byte that was latched for reading.
-    latched_status: Option<u8>,
-    gate: bool,
-    /// A count was written since the mode was set.
-    loaded: bool,
-    /// When it last began to count; None while it does not count.
-    since: Option<Time>,
-    /// Ticks that it had counted before that.
-    counted: u64,
-}
-
-impl Channel {
-    const fn new(gate: bool) -> Self {
-        Self {
-            mode: 3,
-            bytes: Bytes::Both,
-            reload: 0x1_0000,
-            written_low: None,
-            read_high: false,
-            latched: None,
-            latched_status: None,
-            gate,
-            loaded: false,
-            since: None,
-            counted: 0,
-        }
-    }
-
-    fn ticks(&self, now: Time) -> u64 {
-        let running = self.since.map_or(0, |since| u128::from(now.since_ns(since)) * RATE / 1_000_000_000);
-        // Below 2^64 ns times 2^21 / 2^29: it fits.
-        self.counted.saturating_add(running as u64)
-    }
-
-    fn is_periodic(&self) -> bool {
-        matches!(self.mode, 2 | 3)
-    }
-
-    /// Returns the 16-bit value of the counter.
-    #[expect(clippy::arithmetic_side_effects, reason = "a reload value is no 0; ticks of nanoseconds are below 2^55")]
-    fn count(&self, now: Time) -> u16 {
-        let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
-        let count = match self.mode {
-            2 => reload - ticks % reload,
-            // Counts by two; each half of the output's period takes the whole count.
-            3 => reload - (ticks * 2 % reload) / 2 * 2,
-            _ => reload.wrapping_sub(ticks),
-        };
-        count as u16
-    }
-
-    #[expect(clippy::arithmetic_side_effects, reason = "a reload value is no 0")]
-    fn output(&self, now: Time) -> bool {
-        let (ticks, reload) = (self.ticks(now), u64::from(self.reload));
-        match self.mode {
-            0 | 1 => self.loaded && ticks >= reload,
-            2 => !self.loaded || !self.gate || ticks % reload != reload - 1,
-            3 => !self.loaded || !self.gate || ticks % reload < reload.div_ceil(2),
-            _ => !self.loaded || ticks != reload,
-        }
-    }
-
-    fn set_mode(&mut self, mode: u8, bytes: Bytes) {
-        *self = Self { mode, bytes, ..Self::new(self.gate) };
-    }
-
-    fn load(&mut self, count: u16, now: Time) {
-        self.reload = if count == 0 { 0x1_0000 } else { u32::from(count) };
-        self.loaded = true;
-        self.counted = 0;
-        self.since = self.gate.then_some(now);
-    }
-
-    fn write(&mut self, value: u8, now: Time) {
-        match (self.bytes, self.written_low) {
-            (Bytes::Low, _) => self.load(u16::from(value), now),
-            (Bytes::High, _) => self.load(u16::from(value) << 8, now),
-            (Bytes::Both, None) => {
-                self.written_low = Some(value);
-                // Counting stops between the two bytes.
-                if self.mode == 0 {
-                    (self.loaded, self.since, self.counted) = (false, None, 0);
-                }
-            }
-            (Bytes::Both, Some(low)) => {
-                self.written_low = None;
-                self.load(u16::from_le_bytes([low, value]), now);
-            }
-        }
-    }
-
-    fn read(&mut self, now: Time) -> u8 {
-        if let Some(status) = self.latched_status.take() {
-            return status;
-        }
-        let [low, high] = self.latched.unwrap_or_else(|| self.count(now)).to_le_bytes();
-        let last = match self.bytes {
-            Bytes::Both => {
-                self.read_high = !self.read_high;
-                !self.read_high
-            }
-            Bytes::Low | Bytes::High => true,
-        };
-        if last {
-            self.latched = None;
-        }
-        match self.bytes {
-            Bytes::High => high,
-            Bytes::Both if last => high,
-            _ => low,
-        }
-    }
-
-    fn latch_count(&mut self, now: Time) {
-        if self.latched.is_none() {
-            self.latched = Some(self.count(now));
-        }
-    }
-
-    fn latch_status(&mut self, now: Time) {
-        let bytes = match self.bytes {
-            Bytes::Low => 1,
-            Bytes::High => 2,
-            Bytes::Both => 3,
-        };
-        let flags = u8::from(self.output(now)) << 7 | u8::from(!self.loaded) << 6;
-        self.latched_status.get_or_insert(flags | bytes << 4 | self.mode << 1);
-    }
-
-    fn set_gate(&mut self, gate: bool, now: Time) {
-        if gate == self.gate {
-            return;
-        }
-        self.gate = gate;
-        if !self.loaded {
-            return;
-        }
-        match (gate, self.is_periodic() || self.mode == 1 || self.mode == 5) {
-            // A rising gate starts these from the top.
-            (true, true) => (self.counted, self.since) = (0, Some(now)),
-            (true, false) => self.since = Some(now),
-            // One-shots started by the gate go on without it.
-            (false, true) if !self.is_periodic() => {}
-            (false, _) => (self.counted, self.since) = (self.ticks(now), None),
-        }
-    }
-}
 
 /// Ports 0x40 to 0x43 and 0x61.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
