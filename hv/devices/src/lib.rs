@@ -50,6 +50,7 @@ pub mod lapic;
 pub mod mmio_decode;
 pub mod msr;
 pub mod pci;
+pub mod platform;
 pub mod ports;
 pub mod pvclock;
 pub mod string_io;

@@ -1,0 +1,5 @@
+//! The chipset of an HVM guest.
+
+mod pic;
+
+pub use pic::Acknowledged;
