@@ -53,6 +53,7 @@ pub mod pci;
 pub mod platform;
 pub mod ports;
 pub mod pvclock;
+mod rate;
 pub mod string_io;
 
 pub use fault::GeneralProtection;

@@ -3,7 +3,7 @@
 use xenolith_hal::Time;
 
 /// The rate of the counters in Hz.
-const RATE: u128 = 1_193_182;
+pub(super) const RATE: u128 = 1_193_182;
 
 /// Which bytes of the count an access carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,25 +16,25 @@ pub(super) enum Bytes {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Channel {
     /// The mode, 0 to 5.
-    mode: u8,
-    bytes: Bytes,
+    pub(super) mode: u8,
+    pub(super) bytes: Bytes,
     /// What to count from, 1 to 65536.
-    reload: u32,
+    pub(super) reload: u32,
     /// The low byte of a count whose high byte is still to come.
-    written_low: Option<u8>,
+    pub(super) written_low: Option<u8>,
     /// The next read of a two-byte count returns the high byte.
-    read_high: bool,
+    pub(super) read_high: bool,
     /// A count that was latched for reading.
-    latched: Option<u16>,
+    pub(super) latched: Option<u16>,
     /// A status byte that was latched for reading.
-    latched_status: Option<u8>,
+    pub(super) latched_status: Option<u8>,
     pub(super) gate: bool,
     /// A count was written since the mode was set.
-    loaded: bool,
+    pub(super) loaded: bool,
     /// When it last began to count; None while it does not count.
-    since: Option<Time>,
+    pub(super) since: Option<Time>,
     /// Ticks that it had counted before that.
-    counted: u64,
+    pub(super) counted: u64,
 }
 
 impl Channel {
@@ -54,13 +54,13 @@ impl Channel {
         }
     }
 
-    fn ticks(&self, now: Time) -> u64 {
+    pub(super) fn ticks(&self, now: Time) -> u64 {
         let running = self.since.map_or(0, |since| u128::from(now.since_ns(since)) * RATE / 1_000_000_000);
         // Below 2^64 ns times 2^21 / 2^29: it fits.
         self.counted.saturating_add(running as u64)
     }
 
-    fn is_periodic(&self) -> bool {
+    pub(super) fn is_periodic(&self) -> bool {
         matches!(self.mode, 2 | 3)
     }
 
@@ -92,7 +92,7 @@ impl Channel {
         *self = Self { mode, bytes, ..Self::new(self.gate) };
     }
 
-    fn load(&mut self, count: u16, now: Time) {
+    pub(super) fn load(&mut self, count: u16, now: Time) {
         self.reload = if count == 0 { 0x1_0000 } else { u32::from(count) };
         self.loaded = true;
         self.counted = 0;

@@ -1,10 +1,12 @@
-//! The programmable interval timer (PIT, 8254) without its interrupt: enough for a kernel to calibrate other clocks by
-//! channel 2.
+//! The programmable interval timer (PIT, 8254). PVH guests have it without its interrupt: enough for a kernel to
+//! calibrate other clocks by channel 2. When the output of channel 0 rises is in `interrupts`.
 //!
 //! Counts are binary; the decimal mode is taken as binary too. **Source:** Intel 8254 data sheet; the gate and the
 //! output of channel 2 are bits 0 and 5 of port 0x61.
 
 mod channel;
+mod interrupts;
+mod saved;
 
 use channel::{Bytes, Channel};
 use xenolith_hal::Time;
