@@ -5,7 +5,7 @@
 mod debug_console;
 mod pit;
 pub mod pm_timer;
-mod rtc;
+pub(crate) mod rtc;
 
 use xenolith_hal::{IoSize, Time, WallClock};
 

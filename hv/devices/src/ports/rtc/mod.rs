@@ -3,87 +3,33 @@
 //! The clock's only state is its offset from the wall clock that is passed in, so it never drifts from it. **Source:**
 //! Motorola MC146818A data sheet; the century is byte 0x32, as the FADT says.
 
+mod date;
+mod format;
+
 use xenolith_hal::WallClock;
 
-const SECONDS: u8 = 0;
-const MINUTES: u8 = 2;
-const HOURS: u8 = 4;
-const WEEKDAY: u8 = 6;
-const DAY: u8 = 7;
-const MONTH: u8 = 8;
-const YEAR: u8 = 9;
-const STATUS_A: u8 = 10;
-const STATUS_B: u8 = 11;
-const STATUS_C: u8 = 12;
-const STATUS_D: u8 = 13;
+pub(crate) use date::Date;
+pub(crate) use format::{B_24_HOURS, B_BINARY, Format};
+
+pub(crate) const SECONDS: u8 = 0;
+pub(crate) const MINUTES: u8 = 2;
+pub(crate) const HOURS: u8 = 4;
+pub(crate) const WEEKDAY: u8 = 6;
+pub(crate) const DAY: u8 = 7;
+pub(crate) const MONTH: u8 = 8;
+pub(crate) const YEAR: u8 = 9;
+pub(crate) const STATUS_A: u8 = 10;
+pub(crate) const STATUS_B: u8 = 11;
+pub(crate) const STATUS_C: u8 = 12;
+pub(crate) const STATUS_D: u8 = 13;
 const CENTURY: u8 = 0x32;
 
 /// The usual divider and rate.
-const STATUS_A_AT_RESET: u8 = 0x26;
+pub(crate) const STATUS_A_AT_RESET: u8 = 0x26;
 /// Updates stop while the date is set.
-const B_SET: u8 = 0x80;
+pub(crate) const B_SET: u8 = 0x80;
 const B_INTERRUPTS: u8 = 0x70;
-const B_BINARY: u8 = 4;
-const B_24_HOURS: u8 = 2;
-const D_VALID: u8 = 0x80;
-const PM: u8 = 0x80;
-
-const SECONDS_PER_DAY: i64 = 86_400;
-
-/// A date and time of day.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Date {
-    year: i64,
-    month: u8,
-    day: u8,
-    hour: u8,
-    minute: u8,
-    second: u8,
-}
-
-impl Date {
-    /// Converts from seconds since 1970. Years run from March here, which puts the leap day at a year's end.
-    #[expect(clippy::arithmetic_side_effects, reason = "no more days than 64 bits of seconds have")]
-    fn from_seconds(seconds: i64) -> Self {
-        let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
-        // Days since 0000-03-01, in cycles of 400 years.
-        let days = days.saturating_add(719_468);
-        let (cycle, day_of_cycle) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let leaps = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
-        let year_of_cycle = (day_of_cycle - leaps) / 365;
-        let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        Self {
-            year: cycle * 400 + year_of_cycle + i64::from(month <= 2),
-            month: month as u8,
-            day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u8,
-            hour: (rest / 3600) as u8,
-            minute: (rest / 60 % 60) as u8,
-            second: (rest % 60) as u8,
-        }
-    }
-
-    /// Converts to seconds since 1970. Fields out of range carry into the next larger one.
-    #[expect(clippy::arithmetic_side_effects, reason = "a year of four digits is set, or one of 64 bits of seconds")]
-    fn to_seconds(self) -> i64 {
-        let month = i64::from(self.month);
-        let year = self.year - i64::from(month <= 2);
-        let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-        let (cycle, year_of_cycle) = (year.div_euclid(400), year.rem_euclid(400));
-        let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(self.day) - 1;
-        let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
-        let days = cycle * 146_097 + day_of_cycle - 719_468;
-        let time = i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
-        days * SECONDS_PER_DAY + time
-    }
-
-    /// Returns the day of the week, 1 for Sunday.
-    fn weekday(self) -> u8 {
-        // 1970-01-01 was a Thursday.
-        (self.to_seconds().div_euclid(SECONDS_PER_DAY).saturating_add(4).rem_euclid(7) as u8).saturating_add(1)
-    }
-}
+pub(crate) const D_VALID: u8 = 0x80;
 
 /// Ports 0x70 (index) and 0x71 (data).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,14 +65,14 @@ impl Rtc {
         }
         let date = self.date(now);
         match self.index {
-            SECONDS => self.code(date.second),
-            MINUTES => self.code(date.minute),
-            HOURS => self.code_hour(date.hour),
-            WEEKDAY => self.code(date.weekday()),
-            DAY => self.code(date.day),
-            MONTH => self.code(date.month),
-            YEAR => self.code(date.year.rem_euclid(100) as u8),
-            CENTURY => self.code(date.year.div_euclid(100).rem_euclid(100) as u8),
+            SECONDS => self.format().code(date.second),
+            MINUTES => self.format().code(date.minute),
+            HOURS => self.format().code_hour(date.hour),
+            WEEKDAY => self.format().code(date.weekday()),
+            DAY => self.format().code(date.day),
+            MONTH => self.format().code(date.month),
+            YEAR => self.format().code(date.year.rem_euclid(100) as u8),
+            CENTURY => self.format().code(date.year.div_euclid(100).rem_euclid(100) as u8),
             STATUS_A => self.status_a,
             STATUS_B => self.status_b,
             STATUS_C => 0,
@@ -180,11 +126,11 @@ impl Rtc {
 
     #[expect(clippy::arithmetic_side_effects, reason = "a hundred times a hundredth, and two digits")]
     fn set_field(&self, date: &mut Date, value: u8) {
-        let decoded = self.decode(value);
+        let decoded = self.format().decode(value);
         match self.index {
             SECONDS => date.second = decoded.min(59),
             MINUTES => date.minute = decoded.min(59),
-            HOURS => date.hour = self.decode_hour(value).min(23),
+            HOURS => date.hour = self.format().decode_hour(value).min(23),
             DAY => date.day = decoded.clamp(1, 31),
             MONTH => date.month = decoded.clamp(1, 12),
             YEAR => date.year = date.year.div_euclid(100) * 100 + i64::from(decoded.min(99)),
@@ -200,37 +146,17 @@ impl Rtc {
         }
     }
 
+    const fn format(&self) -> Format {
+        Format(self.status_b)
+    }
+
     fn date(&self, now: WallClock) -> Date {
         self.setting.unwrap_or_else(|| Date::from_seconds(seconds(now).saturating_add(self.offset)))
-    }
-
-    fn code(&self, value: u8) -> u8 {
-        if self.status_b & B_BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
-    }
-
-    #[expect(clippy::arithmetic_side_effects, reason = "at most 15 times 10 and 15")]
-    fn decode(&self, value: u8) -> u8 {
-        if self.status_b & B_BINARY != 0 { value } else { (value >> 4) * 10 + (value & 0xf) }
-    }
-
-    fn code_hour(&self, hour: u8) -> u8 {
-        if self.status_b & B_24_HOURS != 0 {
-            return self.code(hour);
-        }
-        let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
-        self.code(twelve) | if hour >= 12 { PM } else { 0 }
-    }
-
-    fn decode_hour(&self, value: u8) -> u8 {
-        if self.status_b & B_24_HOURS != 0 {
-            return self.decode(value);
-        }
-        (self.decode(value & !PM) % 12).saturating_add(if value & PM != 0 { 12 } else { 0 })
     }
 }
 
 /// Returns seconds since 1970, at most 2^40 of them.
-fn seconds(clock: WallClock) -> i64 {
+pub(crate) fn seconds(clock: WallClock) -> i64 {
     i64::try_from(clock.seconds).unwrap_or(0).min(1 << 40)
 }
 
@@ -325,13 +251,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn seconds_and_dates_are_each_others_inverse(seconds in -100_000_000_000i64..100_000_000_000) {
-            let date = Date::from_seconds(seconds);
-            prop_assert_eq!(date.to_seconds(), seconds);
-            prop_assert!((1..=12).contains(&date.month) && (1..=31).contains(&date.day));
-        }
-
         #[test]
         fn odd_accesses_do_no_harm(
             steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 0..50),
