@@ -10,6 +10,7 @@ pub(crate) struct Rate(pub(crate) u32);
 
 impl Rate {
     /// Returns the whole ticks in a number of nanoseconds.
+    #[expect(clippy::arithmetic_side_effects, reason = "64 bits times 32 in 128")]
     pub(crate) fn ticks(self, ns: u64) -> u64 {
         // Fewer ticks than nanoseconds: it fits.
         (u128::from(ns) * u128::from(self.0) / NS_PER_SECOND) as u64

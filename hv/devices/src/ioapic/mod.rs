@@ -221,6 +221,21 @@ impl<P: AsRef<[Pin]> + AsMut<[Pin]>> IoApic<P> {
         if rises && !pin.is_masked() { pin.message() } else { None }
     }
 
+    /// Sets a line without an edge, for a domain that is restored.
+    #[must_use]
+    pub fn restore_line(&mut self, pin: usize, active: bool) -> Option<Message> {
+        let pin = self.pin_mut(pin)?;
+        pin.active = active;
+        pin.request_level()
+    }
+
+    /// Returns the local APICs to which pin 0 passes on the interrupts of an 8259; None if it does not.
+    #[must_use]
+    pub fn external_destination(&self) -> Option<Destination> {
+        let message = self.pin(0).filter(|pin| !pin.is_masked())?.message()?;
+        (message.delivery == Delivery::External).then_some(message.destination)
+    }
+
     /// Handles the EOI of a level interrupt by a local APIC. `ended` is called for each pin that had requested this
     /// vector, with the message to send if its line is still asserted.
     pub fn end_of_interrupt(&mut self, vector: u8, mut ended: impl FnMut(usize, Option<Message>)) {
@@ -321,6 +336,30 @@ mod tests {
         // Turning it into an edge forgets that it was being handled.
         let _ = set(&mut io_apic, PIN_9_LOW, 0x31);
         assert_eq!(register(&mut io_apic, PIN_9_LOW), 0x31);
+    }
+
+    #[test]
+    fn pin_0_passes_on_the_8259s_interrupts_when_it_is_unmasked_for_them() {
+        let mut io_apic = IoApic::new(0, 24, false);
+        let _ = set(&mut io_apic, 0x11, 0x0200_0000);
+        for (low, destination) in [(0x1_0700, None), (0x31, None), (0x700, Some(Destination::Physical(2)))] {
+            let _ = set(&mut io_apic, 0x10, low);
+            assert_eq!(io_apic.external_destination(), destination, "{low:#x}");
+        }
+    }
+
+    #[test]
+    fn a_restored_line_is_no_edge_but_a_level() {
+        let mut io_apic = IoApic::new(0, 24, false);
+        let _ = set(&mut io_apic, PIN_9_HIGH, 0x0200_0000);
+        let _ = set(&mut io_apic, PIN_9_LOW, 0x31);
+        assert_eq!(io_apic.restore_line(9, true), None);
+        assert_eq!(io_apic.set_line(9, true), None);
+        let _ = set(&mut io_apic, PIN_9_LOW, 0x1_8031);
+        assert_eq!(io_apic.restore_line(9, true), None);
+        let _ = io_apic.restore_line(9, false);
+        let _ = set(&mut io_apic, PIN_9_LOW, 0x8031);
+        assert_eq!(io_apic.restore_line(9, true), Some(message(Trigger::Level)));
     }
 
     #[test]

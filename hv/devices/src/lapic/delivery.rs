@@ -1,6 +1,8 @@
 //! Sending and receiving interrupts.
 
-use super::register::{COMMAND_ASSERT, COMMAND_LEVEL, COMMAND_LOGICAL, COMMAND_PENDING, COMMAND_SHORTHAND};
+use super::register::{
+    COMMAND_ASSERT, COMMAND_LEVEL, COMMAND_LOGICAL, COMMAND_PENDING, COMMAND_SHORTHAND, LVT_MASKED, Lvt,
+};
 use super::{ERROR_SENT_ILLEGAL, Effect, Identity, Lapic, Receipt};
 use crate::interrupt::{Delivery, Destination, FIRST_VECTOR, Message, Trigger};
 
@@ -26,6 +28,15 @@ impl Lapic {
     /// Returns the logical identifier in x2APIC mode.
     pub(super) const fn x2apic_logical_id(&self) -> u32 {
         self.identity().x2apic_logical_id()
+    }
+
+    /// Returns whether interrupts of an 8259 reach the CPU through pin LINT0: as its entry says, and always while this local
+    /// APIC is disabled by its base MSR. **Source:** AMD manual volume 2, 16.4; Intel manual volume 3, 11.4.3 and 11.5.1.
+    #[must_use]
+    pub fn accepts_external(&self) -> bool {
+        let entry = self.lvt(Lvt::Lint0);
+        let passes = entry & LVT_MASKED == 0 && Delivery::from_bits(entry) == Some(Delivery::External);
+        passes || !self.is_hardware_enabled()
     }
 
     /// Receives a message that addresses this local APIC.

@@ -26,10 +26,15 @@ impl IntervalTimer {
         self.pit.read(port, now)
     }
 
-    /// Writes a byte. [`IntervalTimer::advance`] comes first: a new count begins without what the old one had to do.
+    /// Writes a byte, after [`IntervalTimer::advance`]. When channel 0 is programmed anew, the ticks that the guest missed
+    /// before are forgotten.
     pub(super) fn write(&mut self, port: u16, value: u8, now: Time) {
+        let before = self.deadline();
         self.pit.write(port, value, now);
         self.handled = self.pit.interrupts(now);
+        if self.deadline() != before {
+            self.ticks = Ticks::default();
+        }
     }
 
     /// Handles the interrupts that are due; returns whether the line is to be pulsed.
@@ -121,6 +126,16 @@ mod tests {
         timer.write(0x40, 0x10, now);
         timer.write(0x40, 0, now);
         assert!(timer.deadline().since_ns(now) < 15_000);
+    }
+
+    #[test]
+    fn ticks_that_were_missed_are_forgotten_with_their_count() {
+        let mut timer = at_18_hz();
+        assert!(timer.advance(Time(SECOND), MissedTicks::NoDelay));
+        timer.write(0x43, 0, Time(SECOND));
+        assert!(timer.take(), "a latch command programs nothing");
+        timer.write(0x43, 0x30, Time(SECOND));
+        assert!(!timer.take() && !timer.waits());
     }
 
     #[test]

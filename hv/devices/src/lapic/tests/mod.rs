@@ -1,3 +1,4 @@
+mod external;
 mod timers;
 
 use alloc::vec::Vec;

@@ -44,6 +44,8 @@ const C_INTERRUPT: u8 = 0x80;
 
 const CRYSTAL: Rate = Rate(32_768);
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The most seconds by which it can be ahead or behind: more than 30,000 years.
+const FARTHEST: i64 = 1 << 40;
 /// Registers hold two digits of the year.
 const CENTURY: i64 = 2000;
 
@@ -185,9 +187,13 @@ impl Clock {
         change
     }
 
-    /// Sets the seconds by which the clock is ahead of UTC. No alarm is missed or made up for.
+    pub(super) const fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Sets the seconds by which the clock is ahead of UTC, at most [`FARTHEST`]. No alarm is missed or made up for.
     pub(super) fn set_offset(&mut self, offset: i64, wall: WallClock) {
-        self.offset = offset;
+        self.offset = offset.clamp(-FARTHEST, FARTHEST);
         self.updated = self.second(wall);
     }
 
@@ -231,7 +237,7 @@ impl Clock {
     fn write_a(&mut self, value: u8, now: Time) {
         if value != self.get(STATUS_A) {
             self.set(STATUS_A, value);
-            (self.since, self.handled) = (now, 0);
+            (self.since, self.handled, self.ticks) = (now, 0, Ticks::default());
         }
     }
 

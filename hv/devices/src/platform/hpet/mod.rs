@@ -79,7 +79,10 @@ impl Access {
 
 /// Returns a value of this many bytes with all bits set.
 const fn ones(bytes: u32) -> u64 {
-    if bytes >= 8 { u64::MAX } else { (1 << (bytes << 3)) - 1 }
+    match u64::MAX.checked_shr(64_u32.saturating_sub(bytes.saturating_mul(8))) {
+        Some(ones) => ones,
+        None => 0,
+    }
 }
 
 /// Returns the timer of a register, and its place among the timer's.

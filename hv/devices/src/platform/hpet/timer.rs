@@ -102,8 +102,9 @@ impl Timer {
         self.narrow();
     }
 
-    /// Decides when it fires. `counter` is the main counter, and `elapsed` the ticks since that was started.
-    pub(super) const fn start(&mut self, why: Start, counter: u64, elapsed: u64) {
+    /// Decides when it fires; ticks that the guest missed before are forgotten. `counter` is the main counter, and `elapsed` the ticks since that was started.
+    pub(super) fn start(&mut self, why: Start, counter: u64, elapsed: u64) {
+        self.ticks = Ticks::default();
         let ahead = self.comparator.wrapping_sub(counter) & self.mask();
         let is_late = if self.has(IS_32_BITS) { ahead > WRAP.saturating_sub(LATE) } else { self.comparator < counter };
         self.due = match why {
@@ -118,13 +119,9 @@ impl Timer {
         if self.has(IS_32_BITS) { elapsed.checked_add(WRAP) } else { None }
     }
 
-    const fn step(&self) -> Option<u64> {
-        match self.period {
-            0 => None,
-            _ if !self.has(PERIODIC) => None,
-            ..SHORTEST_PERIOD => Some(SHORTEST_PERIOD),
-            period => Some(period),
-        }
+    /// Returns the period; None for a timer that fires once.
+    fn step(&self) -> Option<u64> {
+        (self.has(PERIODIC) && self.period != 0).then(|| self.period.max(SHORTEST_PERIOD))
     }
 
     /// Returns how often it fired until now, and goes on to the next time.

@@ -33,7 +33,7 @@ impl Bytes {
 }
 
 impl Channel {
-    fn to_record(&self) -> HvmHwPitChannel {
+    fn to_record(self) -> HvmHwPitChannel {
         let rest = if self.bytes == Bytes::Both && self.read_high { HIGH } else { self.bytes.code() };
         HvmHwPitChannel {
             // Xen takes 0 for 65536; here it also says that none was written.

@@ -9,7 +9,9 @@ mod format;
 use xenolith_hal::WallClock;
 
 pub(crate) use date::Date;
-pub(crate) use format::{B_24_HOURS, B_BINARY, Format};
+#[cfg(test)]
+pub(crate) use format::B_BINARY;
+pub(crate) use format::{B_24_HOURS, Format};
 
 pub(crate) const SECONDS: u8 = 0;
 pub(crate) const MINUTES: u8 = 2;
