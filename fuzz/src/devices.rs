@@ -1,5 +1,7 @@
 //! The virtual devices: random accesses at random times, as a guest can make them.
 
+mod platform;
+
 use fastrand::Rng;
 use xen_abi::VcpuId;
 use xenolith_devices::interrupt::{Delivery, Trigger};
@@ -17,6 +19,7 @@ pub fn run(dice: &mut Rng) {
     io_apic(dice);
     ports(dice);
     pci(dice);
+    platform::run(dice);
 }
 
 /// Moves the clock on: often a small step, now and then a leap.
