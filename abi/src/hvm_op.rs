@@ -42,6 +42,13 @@ constants! {
     /// [`HvmGetMemType::mem_type`]: writes are seen to by an I/O request server.
     pub const HVMMEM_IOREQ_SERVER: u16 = 4;
 
+    /// How a device model's server takes requests that nobody waits for: not at all.
+    pub const HVM_IOREQSRV_BUFIOREQ_OFF: u8 = 0;
+    /// By a ring whose pointers grow for ever.
+    pub const HVM_IOREQSRV_BUFIOREQ_LEGACY: u8 = 1;
+    /// By a ring whose pointers the hypervisor folds back, both at once.
+    pub const HVM_IOREQSRV_BUFIOREQ_ATOMIC: u8 = 2;
+
     /// [`HvmAltp2mOp::version`].
     pub const HVMOP_ALTP2M_INTERFACE_VERSION: u32 = 1;
     /// [`HvmAltp2mOp::cmd`]: asks whether the domain has views; [`HvmAltp2mOp::state`].

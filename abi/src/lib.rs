@@ -47,6 +47,7 @@ pub mod cpu_policy;
 pub mod cpuid;
 #[doc(hidden)]
 pub mod describe;
+pub mod dm_op;
 pub mod domctl;
 pub mod elfnote;
 pub mod errno;
@@ -64,6 +65,7 @@ pub mod hvm_vcpu;
 pub mod hypercall;
 pub mod ids;
 pub mod io;
+pub mod ioreq;
 pub mod memory;
 pub mod memory_access;
 pub mod memory_map;

@@ -26,6 +26,8 @@ const INCLUDED: &[&str] = &[
     "pmu.h",
     "xsm/flask_op.h",
     "hvm/hvm_op.h",
+    "hvm/dm_op.h",
+    "hvm/ioreq.h",
     "hvm/params.h",
     "hvm/hvm_vcpu.h",
     "arch-x86/xen.h",

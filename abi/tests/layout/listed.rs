@@ -21,10 +21,10 @@ use xen_abi::sysctl::policy as sysctl_policy;
 use xen_abi::sysctl::power as sysctl_power;
 use xen_abi::sysctl::scheduler as sysctl_scheduler;
 use xen_abi::{
-    callback, console_io, cpu_features, cpu_policy, cpuid, domctl, elfnote, event_channel, event_fifo, grant_entry,
-    grant_table, guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, memory, memory_access,
-    memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, shared_info_compat, start_info, sysctl, vcpu,
-    version, virq, vm_assist, xsm,
+    callback, console_io, cpu_features, cpu_policy, cpuid, dm_op, domctl, elfnote, event_channel, event_fifo,
+    grant_entry, grant_table, guest_context, hvm_op, hvm_param, hvm_save, hvm_save_cpu, hvm_vcpu, hypercall, ioreq,
+    memory, memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, shared_info_compat,
+    start_info, sysctl, vcpu, version, virq, vm_assist, xsm,
 };
 
 /// A structure as Rust has it.
@@ -81,6 +81,13 @@ pub fn structures() -> Vec<Structure> {
     list_structures! {
         callback { CallbackRegister, CallbackUnregister }
         cpu_policy { CpuidLeaf, MsrEntry }
+        dm_op {
+            DmOp, DmOpBuf, DmOpCreateIoreqServer, DmOpGetIoreqServerInfo, DmOpIoreqServerRange,
+            DmOpSetIoreqServerState, DmOpDestroyIoreqServer, DmOpTrackDirtyVram, DmOpSetPciIntxLevel,
+            DmOpSetIsaIrqLevel, DmOpSetPciLinkRoute, DmOpModifiedMemory, DmOpModifiedMemoryExtent, DmOpSetMemType,
+            DmOpInjectEvent, DmOpInjectMsi, DmOpMapMemTypeToIoreqServer, DmOpRemoteShutdown, DmOpRelocateMemory,
+            DmOpPinMemoryCacheattr, DmOpSetIrqLevel, DmOpNrVcpus,
+        }
         domctl { Domctl }
         domctl_cpu {
             DomctlVcpucontext, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlVcpuaffinity, DomctlExtVcpucontext,
@@ -135,6 +142,7 @@ pub fn structures() -> Vec<Structure> {
         io_console { XenconsInterface }
         io_netif { NetifTxRequest, NetifExtraInfo, NetifGso, NetifTxResponse, NetifRxRequest, NetifRxResponse }
         io_xenstore { XsdSockmsg, XenstoreDomainInterface }
+        ioreq { Ioreq, BufIoreq }
         memory { MemoryReservation, MemoryExchange, MemoryDomain, MachphysMfnList, MachphysMapping, PodTarget }
         memory_access { MemPagingOp, MemAccessOp }
         memory_map {
@@ -212,9 +220,9 @@ pub fn flag_words() -> Vec<Flags> {
 
 pub fn tables() -> Vec<Table> {
     list_tables! {
-        callback, console_io, cpu_features, cpu_policy, cpuid, domctl, domctl_cpu, domctl_device, domctl_domain,
+        callback, console_io, cpu_features, cpu_policy, cpuid, dm_op, domctl, domctl_cpu, domctl_device, domctl_domain,
         domctl_memory, domctl_scheduler, elfnote, event_channel, event_fifo, grant_entry, grant_table, hvm_op,
-        hvm_param, hvm_save, hvm_vcpu, hypercall, io_blkif, io_netif, io_ring, io_xenbus, io_xenstore, memory,
+        hvm_param, hvm_save, hvm_vcpu, hypercall, io_blkif, io_netif, io_ring, io_xenbus, io_xenstore, ioreq, memory,
         memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl,
         sysctl_machine, sysctl_policy, sysctl_power, sysctl_scheduler, vcpu, version, virq, vm_assist, xsm,
     }
