@@ -17,12 +17,14 @@ mod tests;
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use xenolith_hal::Registers;
 
+use crate::string_io::StringOperand;
 use arithmetic::{Operation, apply};
 use operand::Source;
 
 /// The most bytes of an instruction.
 pub const MAX_LENGTH: usize = 15;
 
+const PAGE_BYTES: u64 = 0x1000;
 const FLAG_DIRECTION: u64 = 1 << 10;
 
 /// Builds the decoder's tables, which takes some heap memory: once, before the first guest runs.
@@ -89,8 +91,8 @@ enum Kind {
     Exchange { register: Register, adds: bool },
     /// Store the register if the device holds the same value as the accumulator (CMPXCHG).
     CompareExchange { register: Register },
-    /// One iteration of a string instruction.
-    String { copies: bool, repeats: bool, address_bits: u32 },
+    /// One iteration of a string instruction; `source` is the segment of what MOVS reads.
+    String { copies: bool, repeats: bool, address_bits: u32, source: Register },
 }
 
 /// An instruction that accesses a device.
@@ -208,15 +210,52 @@ impl MmioInstruction {
     }
 
     fn finish_string(&self, registers: &mut Registers) {
-        let Kind::String { copies, repeats, address_bits } = self.kind else { return self.step(registers) };
-        let forward = registers.rflags & FLAG_DIRECTION == 0;
-        let by = if forward { u64::from(self.bytes) } else { u64::from(self.bytes).wrapping_neg() };
+        self.finish_elements(1, registers);
+    }
+
+    /// Returns how many elements of a string instruction (STOS, MOVS) can be done at once, from the one whose device
+    /// address is `at` to the end of the device's page: 1 for any other instruction, and for an element that crosses
+    /// into the next page.
+    #[must_use]
+    pub fn elements(&self, at: u64, registers: &Registers) -> u32 {
+        let Kind::String { repeats: true, address_bits, .. } = self.kind else { return 1 };
+        let (offset, shift) = (at % PAGE_BYTES, self.bytes.trailing_zeros());
+        let room = if self.falls(registers) {
+            (offset >> shift).saturating_add(1)
+        } else {
+            PAGE_BYTES.saturating_sub(offset) >> shift
+        };
+        let crosses = offset.saturating_add(u64::from(self.bytes)) > PAGE_BYTES;
+        let room = if crosses { 1 } else { room };
+        operand::address_part(registers.rcx, address_bits).min(room).max(1) as u32
+    }
+
+    /// Returns true if each element of a string instruction lies below the one before.
+    #[must_use]
+    pub const fn falls(&self, registers: &Registers) -> bool {
+        matches!(self.kind, Kind::String { .. }) && registers.rflags & FLAG_DIRECTION != 0
+    }
+
+    /// Returns one side of MOVS as memory, the source or the destination; None for any other instruction.
+    #[must_use]
+    pub const fn memory_operand(&self, is_source: bool) -> Option<StringOperand> {
+        let Kind::String { copies: true, address_bits, source, .. } = self.kind else { return None };
+        let segment = if is_source { source } else { Register::ES };
+        Some(StringOperand { code: self.code, bytes: self.bytes, is_source, address_bits, segment })
+    }
+
+    /// Completes `count` elements of a string instruction.
+    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 4 in 64")]
+    pub fn finish_elements(&self, count: u32, registers: &mut Registers) {
+        let Kind::String { copies, repeats, address_bits, .. } = self.kind else { return self.step(registers) };
+        let length = u64::from(count) * u64::from(self.bytes);
+        let by = if self.falls(registers) { length.wrapping_neg() } else { length };
         registers.rdi = operand::advance(registers.rdi, by, address_bits);
         if copies {
             registers.rsi = operand::advance(registers.rsi, by, address_bits);
         }
         if repeats {
-            registers.rcx = operand::advance(registers.rcx, u64::MAX, address_bits);
+            registers.rcx = operand::advance(registers.rcx, u64::from(count).wrapping_neg(), address_bits);
             // With turns left the guest comes to the same instruction again.
             if operand::address_part(registers.rcx, address_bits) != 0 {
                 return;
@@ -302,7 +341,8 @@ fn string(instruction: &Instruction, copies: bool) -> Kind {
         _ => 64,
     };
     let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-    Kind::String { copies, repeats, address_bits }
+    let source = if copies { instruction.memory_segment() } else { Register::None };
+    Kind::String { copies, repeats, address_bits, source }
 }
 
 /// Returns operand `index` as a general register; segment and control registers are not supported together with

@@ -187,6 +187,39 @@ fn a_copy_names_both_ends_and_may_go_backwards() {
 }
 
 #[test]
+fn elements_are_done_together_to_the_end_of_the_devices_page() {
+    let many = |rflags| Registers { rcx: 5000, rflags, ..registers() };
+    // rep stosl
+    let store = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &many(2)).unwrap();
+    assert_eq!(store.elements(0xb_8000, &many(2)), 1024);
+    assert_eq!(store.elements(0xb_8ff9, &many(2)), 1, "the second crosses");
+    assert_eq!(store.elements(0xb_8ffe, &many(2)), 1, "it crosses itself");
+    assert_eq!(store.elements(0xb_8010, &many(FLAG_DIRECTION)), 5);
+    assert_eq!(store.elements(0xb_8000, &Registers { rcx: 7, ..many(2) }), 7);
+    // stosl
+    assert_eq!(decode(&[0xab]).elements(0xb_8000, &many(2)), 1);
+    let mut after = many(2);
+    store.finish_elements(1024, &mut after);
+    assert_eq!((after.rcx, after.rdi, after.rip), (5000 - 1024, registers().rdi + 4096, registers().rip));
+    let mut last = many(FLAG_DIRECTION);
+    store.finish_elements(5000, &mut last);
+    assert_eq!((last.rcx, last.rdi, last.rip), (0, registers().rdi - 20000, registers().rip + 2));
+}
+
+#[test]
+fn a_copy_has_memory_at_its_other_side() {
+    // fs rep movsw
+    let copy = decode(&[0x64, 0xf3, 0x66, 0xa5]);
+    let (source, destination) = (copy.memory_operand(true).unwrap(), copy.memory_operand(false).unwrap());
+    assert_eq!((source.segment, source.bytes, source.is_source), (Register::FS, 2, true));
+    assert_eq!((destination.segment, destination.is_source), (Register::ES, false), "it is always ES");
+    let mut after = registers();
+    copy.finish_elements(3, &mut after);
+    assert_eq!((after.rsi, after.rdi, after.rcx), (0x2006, registers().rdi + 6, 0));
+    assert_eq!(decode(&[0xf3, 0xab]).memory_operand(false), None, "STOS");
+}
+
+#[test]
 fn addresses_of_other_widths_wrap_in_theirs() {
     // In 32-bit code, with the upper halves of registers out of reach.
     let start = Registers { rdi: 0xffff_fffc, rip: 0xffff_ffff, ..registers() };

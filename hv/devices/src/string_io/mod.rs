@@ -31,13 +31,20 @@ const FLAG_VIRTUAL_8086: u64 = 1 << 17;
 /// INS or OUTS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StringIo {
-    code: CodeSize,
-    bytes: u32,
-    /// It is OUTS.
-    writes: bool,
+    memory: StringOperand,
     repeats: bool,
-    address_bits: u32,
-    segment: Register,
+}
+
+/// The memory operand of a string instruction whose other side is a port or a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StringOperand {
+    pub(crate) code: CodeSize,
+    /// Bytes of an element: 1, 2, 4 or 8.
+    pub(crate) bytes: u32,
+    /// The memory is read: it is the source, at rSI. Otherwise it is the destination, at rDI.
+    pub(crate) is_source: bool,
+    pub(crate) address_bits: u32,
+    pub(crate) segment: Register,
 }
 
 /// Elements that are moved together. They lie side by side.
@@ -47,7 +54,7 @@ pub struct Batch {
     pub start: u64,
     /// How many elements, at least 1.
     pub elements: u32,
-    /// Bytes of an element: 1, 2 or 4.
+    /// Bytes of an element: 1, 2, 4 or 8.
     pub bytes: u32,
     /// The first element is the highest one.
     pub backwards: bool,
@@ -55,8 +62,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Returns the number of bytes, at most [`MOST_BYTES`].
-    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 3 in 64")]
+    /// Returns the number of bytes, at most as many as were asked for.
+    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 4 in 64")]
     #[must_use]
     pub const fn length(&self) -> usize {
         self.elements as usize * self.bytes as usize
@@ -74,7 +81,7 @@ impl Batch {
     }
 
     /// Returns the offset in the batch of the element that is moved as number `index`.
-    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 3 in 64")]
+    #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 4 in 64")]
     #[must_use]
     pub const fn offset(&self, index: u32) -> usize {
         let place = if self.backwards { self.elements.saturating_sub(1).saturating_sub(index) } else { index };
@@ -112,28 +119,61 @@ impl StringIo {
         // INS always stores by ES.
         let segment = if writes { instruction.memory_segment() } else { Register::ES };
         let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-        Ok(Self { code: size, bytes, writes, repeats, address_bits, segment })
+        Ok(Self { memory: StringOperand { code: size, bytes, is_source: writes, address_bits, segment }, repeats })
     }
 
     /// Returns true if this is the instruction that made the access.
     #[must_use]
     pub const fn is(&self, access: IoAccess) -> bool {
-        access.string && access.write == self.writes && access.size.bytes() == self.bytes
+        access.string && access.write == self.memory.is_source && access.size.bytes() == self.memory.bytes
     }
 
-    /// Returns the elements that are moved next; None if there are none: a repetition with a count of 0.
+    /// Returns the elements that are moved next, of at most [`MOST_BYTES`] bytes; None if there are none: a repetition
+    /// with a count of 0.
     ///
     /// **Errors:** the exception for an element that the segment does not allow; nothing was moved.
-    #[expect(clippy::arithmetic_side_effects, reason = "an element has 1, 2 or 4 bytes, and there is one at least")]
     pub fn plan(&self, state: &CpuState) -> Result<Option<Batch>, Exception> {
-        let registers = &state.registers;
-        let count = if self.repeats { address_part(registers.rcx, self.address_bits) } else { 1 };
+        self.plan_at_most(state, MOST_BYTES as u64)
+    }
+
+    /// Returns the elements that are moved next, of at most `bytes` bytes and one at least; see [`StringIo::plan`].
+    ///
+    /// **Errors:** as [`StringIo::plan`].
+    pub fn plan_at_most(&self, state: &CpuState, bytes: u64) -> Result<Option<Batch>, Exception> {
+        let count = if self.repeats { address_part(state.registers.rcx, self.memory.address_bits) } else { 1 };
         if count == 0 {
             return Ok(None);
         }
+        self.memory.batch(state, count, bytes).map(Some)
+    }
+
+    /// Advances the registers over elements that were moved. Returns true if the instruction is done, and the guest goes on
+    /// behind it.
+    #[must_use]
+    pub fn finish(&self, batch: &Batch, registers: &mut Registers) -> bool {
+        let length = batch.length() as u64;
+        let by = if batch.backwards { length.wrapping_neg() } else { length };
+        let bits = self.memory.address_bits;
+        let index = if self.memory.is_source { &mut registers.rsi } else { &mut registers.rdi };
+        *index = advance(*index, by, bits);
+        if !self.repeats {
+            return true;
+        }
+        registers.rcx = advance(registers.rcx, u64::from(batch.elements).wrapping_neg(), bits);
+        address_part(registers.rcx, bits) == 0
+    }
+}
+
+impl StringOperand {
+    /// Returns the next elements, at most `count` (which is not 0) and at most `bytes` bytes, but one at least.
+    ///
+    /// **Errors:** the exception for an element that the segment does not allow.
+    #[expect(clippy::arithmetic_side_effects, reason = "an element has 1, 2, 4 or 8 bytes, and there is one at least")]
+    pub fn batch(&self, state: &CpuState, count: u64, bytes: u64) -> Result<Batch, Exception> {
+        let registers = &state.registers;
         let backwards = registers.rflags & FLAG_DIRECTION != 0;
         let size = u64::from(self.bytes);
-        let index = if self.writes { registers.rsi } else { registers.rdi };
+        let index = if self.is_source { registers.rsi } else { registers.rdi };
         let distance = |element: u64| {
             let forward = element.wrapping_mul(size);
             if backwards { forward.wrapping_neg() } else { forward }
@@ -141,7 +181,7 @@ impl StringIo {
         let linear =
             |element| self.linear(address_part(index.wrapping_add(distance(element)), self.address_bits), state);
         let first = linear(0).ok_or_else(|| self.refusal())?;
-        let most = count.min(MOST_BYTES as u64 / size);
+        let most = count.min(bytes / size);
         let is_inside = |at: u64| at / PAGE_BYTES == first / PAGE_BYTES && at % PAGE_BYTES + size <= PAGE_BYTES;
         let follows =
             |element| linear(element).is_some_and(|at| at == first.wrapping_add(distance(element)) && is_inside(at));
@@ -151,22 +191,7 @@ impl StringIo {
         }
         let start = if backwards { first.wrapping_add(distance(elements - 1)) } else { first };
         let wraps_at_4_gib = self.code != CodeSize::Bits64;
-        Ok(Some(Batch { start, elements: elements as u32, bytes: self.bytes, backwards, wraps_at_4_gib }))
-    }
-
-    /// Advances the registers over elements that were moved. Returns true if the instruction is done, and the guest goes on
-    /// behind it.
-    #[must_use]
-    pub fn finish(&self, batch: &Batch, registers: &mut Registers) -> bool {
-        let length = batch.length() as u64;
-        let by = if batch.backwards { length.wrapping_neg() } else { length };
-        let index = if self.writes { &mut registers.rsi } else { &mut registers.rdi };
-        *index = advance(*index, by, self.address_bits);
-        if !self.repeats {
-            return true;
-        }
-        registers.rcx = advance(registers.rcx, u64::from(batch.elements).wrapping_neg(), self.address_bits);
-        address_part(registers.rcx, self.address_bits) == 0
+        Ok(Batch { start, elements: elements as u32, bytes: self.bytes, backwards, wraps_at_4_gib })
     }
 
     /// Returns the linear address of an element at this offset of the segment; None if the segment does not allow it.
@@ -189,7 +214,7 @@ impl StringIo {
     const fn allows(&self, attributes: SegmentAttributes) -> bool {
         let is_code = attributes.contains(SegmentAttributes::CODE);
         let flag = attributes.contains(SegmentAttributes::WRITABLE_OR_READABLE);
-        let type_fits = if self.writes { !is_code || flag } else { !is_code && flag };
+        let type_fits = if self.is_source { !is_code || flag } else { !is_code && flag };
         type_fits && attributes.contains(SegmentAttributes::PRESENT.union(SegmentAttributes::NOT_SYSTEM))
     }
 

@@ -30,6 +30,19 @@ fn refusal(code: &[u8], size: CodeSize, state: &CpuState) -> Exception {
 }
 
 #[test]
+fn a_batch_is_as_long_as_was_asked_for_and_no_longer_than_its_page() {
+    let state = |rdi| CpuState { registers: Registers { rcx: 9000, rdi, ..flat().registers }, ..flat() };
+    let batch = |at, most| {
+        let batch = decode(&[0xf3, 0x6d], CodeSize::Bits32).plan_at_most(&state(at), most).unwrap().unwrap();
+        (batch.start, batch.elements)
+    };
+    assert_eq!(batch(0x3000, 4096), (0x3000, 1024));
+    assert_eq!(batch(0x3ff0, 4096), (0x3ff0, 4));
+    assert_eq!(batch(0x3ffe, 4096), (0x3ffe, 1), "it crosses");
+    assert_eq!(batch(0x3000, 1), (0x3000, 1), "one at least");
+}
+
+#[test]
 fn the_instruction_is_known_by_direction_and_width() {
     let access = |size, write| IoAccess { port: 0xe9, size, write, string: true, repeat: false };
     for (code, size, write) in [
