@@ -42,6 +42,8 @@ ranks! {
     VcpuControl,
     /// A virtual device that the vCPUs of a domain share (I/O APIC, PCI configuration). Its work raises interrupts.
     Device,
+    /// One I/O request server: its pages, or its ring. Its pages are frames, which may leave the guest's p2m.
+    IoreqServer,
     /// A grant table: its shape and its mappings. Looking up a granted frame takes [`P2m`] below it.
     GrantTable,
     /// One mapping handle of a grant table.

@@ -12,6 +12,7 @@ pub mod event_channel;
 pub mod grant;
 pub mod hvm_params;
 pub mod idle_time;
+pub mod ioreq;
 pub mod placing;
 pub mod port_rights;
 pub mod reference;
