@@ -15,6 +15,8 @@ pub enum CrashReason {
     UnknownExit(u64),
     /// An access to memory or to a device that cannot be completed.
     BadAccess,
+    /// Its device model wrote what has no meaning to the page of its requests.
+    BadAnswer,
     /// The domain's paging pool is empty.
     NoMemory,
 }

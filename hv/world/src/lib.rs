@@ -53,6 +53,8 @@ pub struct Plan {
     pub machine_ports: bool,
     /// vCPUs are up and in long mode without paging: an address is where it points.
     pub long_mode: bool,
+    /// Domains but for the first are HVM guests: they have a platform, and may have device models.
+    pub hvm: bool,
 }
 
 impl Plan {
@@ -66,6 +68,7 @@ impl Plan {
         domains: if cfg!(loom) { 1 } else { 16 },
         machine_ports: false,
         long_mode: false,
+        hvm: false,
     };
 }
 
@@ -101,6 +104,8 @@ impl FrameSource for NoTables {
 fn ports(plan: Plan, id: DomId) -> PortRights {
     if plan.machine_ports && id == DomId::DOM0 {
         PortRights::control(Dom0Ports { pm_timer: Some(0x608), console: Some(0x3f8) })
+    } else if plan.hvm && id != DomId::DOM0 {
+        PortRights::hvm()
     } else {
         PortRights::none()
     }
@@ -173,7 +178,11 @@ impl World {
             cpuid: hv.default_policy().clone(),
             ports: ports(plan, id),
         };
-        hv.domains.insert(Domain::new(Room::try_new().unwrap(), parts)).unwrap();
+        let domain = Domain::new(Room::try_new().unwrap(), parts);
+        if plan.hvm && id != DomId::DOM0 {
+            assert!(domain.device_model.set(Box::default()).is_ok());
+        }
+        hv.domains.insert(domain).unwrap();
     }
 
     fn vcpu(&self, plan: Plan, id: VcpuId, shared_info: Mfn) -> Vcpu<FakeMachine> {

@@ -1,14 +1,30 @@
 //! Which ports of the machine a domain reaches.
 
-use xenolith_devices::ports::{Dom0Ports, PCI_CONFIG_END, PortOwner, guest_owner};
+use xenolith_devices::ports::{Dom0Ports, PCI_CONFIG_END, PortOwner, guest_owner, hvm_owner};
 use xenolith_hal::IoSize;
 
-/// Which ports of the machine a domain reaches.
+/// Which ports of the machine a domain reaches. An ordinary guest is told from the others by one comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PortRights(Option<Dom0Ports>);
+pub struct PortRights(Option<Special>);
+
+/// A domain that is no ordinary PVH guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Special {
+    Control(Dom0Ports),
+    Hvm,
+}
+
+impl Special {
+    fn owner(&self, port: u16) -> PortOwner {
+        match self {
+            Self::Control(ports) => ports.owner(port),
+            Self::Hvm => hvm_owner(port),
+        }
+    }
+}
 
 impl PortRights {
-    /// Returns no rights.
+    /// Returns no rights: those of a PVH guest.
     #[must_use]
     pub const fn none() -> Self {
         Self(None)
@@ -17,11 +33,17 @@ impl PortRights {
     /// Returns the rights of the control domain.
     #[must_use]
     pub const fn control(ports: Dom0Ports) -> Self {
-        Self(Some(ports))
+        Self(Some(Special::Control(ports)))
+    }
+
+    /// Returns those of an HVM guest, which has a platform.
+    #[must_use]
+    pub const fn hvm() -> Self {
+        Self(Some(Special::Hvm))
     }
 
     /// Returns the device that responds to an access. An access across the ports of two devices has none, and so has
-    /// one past the last port.
+    /// one past the last port; an HVM guest's is its device model's.
     #[inline]
     #[must_use]
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
@@ -30,7 +52,7 @@ impl PortRights {
     }
 
     fn owner_of_byte(&self, port: u16) -> PortOwner {
-        self.0.map_or_else(|| guest_owner(port), |ports| ports.owner(port))
+        self.0.as_ref().map_or_else(|| guest_owner(port), |special| special.owner(port))
     }
 
     /// Returns the device that responds to an access of several bytes, the first of which is `first`'s. Kept apart so
@@ -43,7 +65,11 @@ impl PortRights {
             return first;
         }
         let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| self.owner_of_byte(port) == first);
-        if (1..size.bytes()).all(alike) { first } else { PortOwner::Nobody }
+        match self.0 {
+            _ if (1..size.bytes()).all(alike) => first,
+            Some(Special::Hvm) => PortOwner::Platform,
+            _ => PortOwner::Nobody,
+        }
     }
 }
 
@@ -69,6 +95,16 @@ mod tests {
     fn nothing_wraps_around_the_last_port() {
         assert_eq!(CONTROL.owner(0xffff, IoSize::Byte), PortOwner::Machine);
         assert_eq!(CONTROL.owner(0xffff, IoSize::Word), PortOwner::Nobody);
+    }
+
+    #[test]
+    fn an_hvm_guest_has_a_platform_where_an_ordinary_one_has_nothing() {
+        let hvm = PortRights::hvm();
+        assert_eq!(hvm.owner(0x60, IoSize::Byte), PortOwner::Platform);
+        assert_eq!(hvm.owner(0xcfc, IoSize::Dword), PortOwner::Platform);
+        assert_eq!(hvm.owner(0xe9, IoSize::Byte), PortOwner::DebugConsole);
+        assert_eq!(hvm.owner(0x43, IoSize::Word), PortOwner::Platform, "across two devices");
+        assert_eq!(hvm.owner(0xffff, IoSize::Word), PortOwner::Platform);
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl Requests {
         self.any.store(true, Ordering::SeqCst);
     }
 
+    /// Notes that a device model may have answered.
+    pub fn post_answer(&self) {
+        self.any.store(true, Ordering::SeqCst);
+    }
+
     /// Requests a reset to the state after INIT.
     pub fn post_init(&self) {
         self.start.store(START_INIT, Ordering::SeqCst);

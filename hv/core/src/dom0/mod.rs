@@ -228,7 +228,7 @@ fn open_ports<M: Machine>(hv: &Hypervisor<M>, vcpus: &[Vcpu<M>], ports: Dom0Port
     let is_harmless = |port| match ports.owner(port) {
         PortOwner::Machine | PortOwner::PmTimer => true,
         PortOwner::PciConfig => ADDRESS_PORT.contains(&port),
-        PortOwner::Nobody | PortOwner::Pit | PortOwner::Rtc | PortOwner::DebugConsole => false,
+        PortOwner::Nobody | PortOwner::Pit | PortOwner::Rtc | PortOwner::DebugConsole | PortOwner::Platform => false,
     };
     hv.machine.open_ports(&is_harmless);
     for vcpu in vcpus {

@@ -8,6 +8,7 @@ use crate::components::devices::HostDevices;
 use crate::components::event_channel::EventChannels;
 use crate::components::grant::GrantTable;
 use crate::components::hvm_params::HvmParams;
+use crate::components::ioreq::DeviceModel;
 use crate::components::port_rights::PortRights;
 use crate::components::stage::Stage;
 use crate::components::watchdog::Watchdogs;
@@ -15,6 +16,7 @@ use crate::domains::vcpu::Vcpu;
 use crate::domains::vcpus::Vcpus;
 use crate::memory::frames::{PageRef, SharedFrame};
 use crate::memory::physmap::Physmap;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno, VcpuId};
@@ -64,6 +66,8 @@ pub struct Domain<M: Machine> {
     pub device_space: Once<DeviceSpace>,
     /// The machine's devices, if they are passed through to it.
     pub devices: Once<HostDevices>,
+    /// Who answers its accesses to devices that the hypervisor does not emulate: HVM guests have it, PVH guests do not.
+    pub device_model: Once<Box<DeviceModel>>,
     pub watchdogs: Watchdogs,
     /// The reason that the guest gave before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for none.
     pub shutdown_code: AtomicU32,
@@ -141,6 +145,7 @@ impl<M: Machine> Domain<M> {
             port_devices: SpinLock::new(PortDevices::default()),
             device_space: Once::new(),
             devices: Once::new(),
+            device_model: Once::new(),
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! A virtual CPU: the part that other CPUs may access while it runs, and the part of the CPU that runs it.
 
+use crate::components::ioreq::Unfinished;
 use crate::components::requests::Requests;
 use crate::components::runstate::Runstate;
 use crate::components::slot as schedule;
@@ -19,6 +20,8 @@ const BLOCKED: u32 = 1;
 const DOWN: u32 = 1 << 1;
 /// It has a state to run in: it was brought up since it was created or since the last INIT, or was given a state.
 const INITIALISED: u32 = 1 << 2;
+/// Waits for a device model's answer, whatever else happens.
+const WAITING: u32 = 1 << 3;
 
 /// The part of a vCPU that moves to the CPU that runs it, and is in its slot otherwise. The CPU that has it has
 /// exclusive access: one vCPU cannot run in two places.
@@ -32,6 +35,8 @@ pub struct VcpuCore<M: Machine> {
     pub nmi_pending: bool,
     /// In the state after INIT: only a start-up IPI starts it (wait-for-SIPI).
     pub waits_for_startup: bool,
+    /// The access that a device model has not answered yet. The vCPU enters its guest again when it is finished.
+    pub unfinished: Option<Unfinished>,
 }
 
 impl<M: Machine> VcpuCore<M> {
@@ -44,6 +49,7 @@ impl<M: Machine> VcpuCore<M> {
             tsc_offset: 0,
             nmi_pending: false,
             waits_for_startup: true,
+            unfinished: None,
         }
     }
 
@@ -219,9 +225,10 @@ impl<M: Machine> Vcpu<M> {
         self.running.load(Ordering::SeqCst)
     }
 
-    /// Returns true if it is neither down nor blocked nor paused.
+    /// Returns true if it is neither down nor blocked nor paused, and does not wait for a device model.
     pub fn is_runnable(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & (BLOCKED | DOWN) == 0 && self.pause_count.load(Ordering::SeqCst) == 0
+        self.flags.load(Ordering::SeqCst) & (BLOCKED | DOWN | WAITING) == 0
+            && self.pause_count.load(Ordering::SeqCst) == 0
     }
 
     /// Returns true if it was brought up.
@@ -253,6 +260,22 @@ impl<M: Machine> Vcpu<M> {
     /// Marks it as not blocked; returns true if it was blocked.
     pub fn unblock(&self) -> bool {
         self.flags.fetch_and(!BLOCKED, Ordering::SeqCst) & BLOCKED != 0
+    }
+
+    /// Marks it as waiting for a device model, before that is asked. Events do not end the wait.
+    pub fn begin_wait(&self) {
+        self.flags.fetch_or(WAITING, Ordering::SeqCst);
+    }
+
+    /// Makes it look at the answer of its device model; returns true if it waited for one.
+    pub fn end_wait(&self) -> bool {
+        self.requests.post_answer();
+        self.flags.fetch_and(!WAITING, Ordering::SeqCst) & WAITING != 0
+    }
+
+    /// Returns true if it waits for a device model.
+    pub fn is_waiting(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & WAITING != 0
     }
 
     /// Brings it up, in whatever state it was given; returns true if it was down.

@@ -15,6 +15,7 @@ use crate::components::stage::Stage;
 use crate::domains::domain::{Domain, Life};
 use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::event_domain::HostedDomain;
+use crate::lifecycle::ioreq_servers;
 use crate::lifecycle::making;
 use crate::lifecycle::power::notify_control_domain;
 use crate::lifecycle::stopped::wait_until_stopped;
@@ -65,6 +66,7 @@ fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget
     match stage {
         Stage::Stop => {
             stop(hv, domain);
+            ioreq_servers::end_all(hv, domain);
             wait_until_stopped(hv, &domain.vcpus).then_some(Stage::Events)
         }
         Stage::Events => {

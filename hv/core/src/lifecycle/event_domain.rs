@@ -4,7 +4,7 @@ use crate::components::event_channel::{EventChannels, EventDomain, raise_global}
 use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainHandle, DomainRef, Hypervisor};
-use crate::lifecycle::waking::notify_number;
+use crate::lifecycle::waking::{answer_came, notify_number};
 use crate::memory::frames::PageRef;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
@@ -91,8 +91,12 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
         notify_number(self.hv, self, vcpu);
     }
 
-    /// Does nothing: the hypervisor does not listen on any port yet.
-    fn hypervisor_event(&self, _vcpu: VcpuId, _port: Port) {}
+    /// Makes the vCPU look at the answer of a device model: the hypervisor listens for nothing else.
+    fn hypervisor_event(&self, vcpu: VcpuId, _port: Port) {
+        if let Some(vcpu) = self.vcpu(vcpu) {
+            answer_came(self.hv, self, vcpu);
+        }
+    }
 
     fn charge_heap(&self, bytes: u64) -> bool {
         self.hv.frames.account(self.id).is_some_and(|account| account.charge_heap(bytes))

@@ -4,6 +4,7 @@ pub mod debug_keys;
 pub mod destruction;
 pub mod event_domain;
 pub mod grant_world;
+pub mod ioreq_servers;
 pub mod making;
 pub mod power;
 pub mod stopped;

@@ -39,6 +39,8 @@ pub fn switch_out<M: Machine>(hv: &Hypervisor<M>, entry: &VcpuRef<M>, core: &mut
         RUNSTATE_BLOCKED
     } else if vcpu.is_runnable() {
         RUNSTATE_RUNNABLE
+    } else if vcpu.is_waiting() {
+        RUNSTATE_BLOCKED
     } else {
         RUNSTATE_OFFLINE
     };

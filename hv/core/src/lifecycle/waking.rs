@@ -15,7 +15,14 @@ pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>
     }
 }
 
-/// Does the same for a vCPU by its number.
+/// Makes a vCPU look at the answer of its device model.
+pub fn answer_came<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
+    if vcpu.end_wait() {
+        hv.scheduler.wake(&hv.machine, domain, vcpu);
+    }
+}
+
+/// Does the same as [`notify`] for a vCPU by its number.
 pub fn notify_number<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, id: VcpuId) {
     if let Some(vcpu) = domain.vcpu(id) {
         notify(hv, domain, vcpu);

@@ -11,6 +11,7 @@ use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::lifecycle::time::fire_due;
 use crate::outcome::{After, CrashReason};
+use crate::x86::completion;
 use crate::x86::guest_ports;
 use crate::x86::interrupts::take_requests;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_REBOOT};
@@ -42,6 +43,11 @@ pub(super) fn run_vcpu<M: Machine>(
     poll::end(&HostedDomain::new(hv, domain), vcpu.id);
     loop {
         if vcpu.requests.pending() {
+            if domain.device_model.get().is_some()
+                && let Some(stop) = go_on(&mut Running { hv, domain, vcpu, core })
+            {
+                return stop;
+            }
             take_requests(vcpu, core);
         }
         if !may_run(hv, vcpu, cpu) {
@@ -71,6 +77,19 @@ pub(super) fn run_vcpu<M: Machine>(
         if vcpu.timers.deadline() < armed || core.lapic.deadline() < armed {
             return Stop::Interrupted;
         }
+    }
+}
+
+/// Goes on with an access that waits for a device model. Returns why the vCPU stops, if it does.
+#[cold]
+fn go_on<M: Machine>(running: &mut Running<'_, M>) -> Option<Stop> {
+    match completion::resume(running) {
+        After::Resume => None,
+        After::Crash(reason) => {
+            crash(running, reason);
+            Some(Stop::Interrupted)
+        }
+        After::Yield | After::Block | After::Stop => Some(Stop::Interrupted),
     }
 }
 

@@ -1,11 +1,12 @@
 //! IN and OUT. The control domain reaches the machine's own ports, except the ones that the hypervisor keeps; an
-//! ordinary guest has an interval timer to calibrate its clocks, and a debug console. Where no device responds, reads
-//! return all ones and writes are dropped.
+//! ordinary guest has an interval timer to calibrate its clocks, and a debug console; an HVM guest has a platform and a
+//! device model besides. Where no device responds, reads return all ones and writes are dropped.
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::outcome::After;
+use crate::x86::device_model;
 use crate::x86::interrupts::with_owner;
 use crate::x86::string_io;
 use xenolith_devices::ports::PortOwner;
@@ -20,6 +21,8 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> Aft
     let rax = running.core.hardware.registers().rax;
     if let Some(rax) = short_answer(hv, domain, access, rax) {
         running.core.hardware.registers_mut().rax = rax;
+    } else if is_platform(domain, access) {
+        return device_model::port(running, access);
     } else {
         output(hv, domain, access, rax as u32 & access.size.mask());
     }
@@ -38,22 +41,33 @@ pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: 
         let owner = domain.ports.owner(access.port, access.size);
         return matches!(owner, PortOwner::Nobody | PortOwner::PmTimer).then_some(rax);
     }
-    let value = u64::from(input(hv, domain, access));
-    Some(match access.size {
+    input(hv, domain, access).map(|value| with_input(rax, access.size, value))
+}
+
+/// Returns RAX after an access of this width has read `value`, which has no more bits.
+pub(super) fn with_input(rax: u64, size: IoSize, value: u32) -> u64 {
+    let value = u64::from(value);
+    match size {
         IoSize::Byte => (rax & !0xff) | value,
         IoSize::Word => (rax & !0xffff) | value,
         IoSize::Dword => value,
-    })
+    }
 }
 
-/// Reads a port; no more bits are set than the access is wide.
+/// Returns true if the access is for an HVM guest's platform or its device model.
+pub(super) fn is_platform<M: Machine>(domain: &Domain<M>, access: IoAccess) -> bool {
+    domain.ports.owner(access.port, access.size) == PortOwner::Platform
+}
+
+/// Reads a port; no more bits are set than the access is wide. None for the platform's, which may have to wait.
 #[inline]
-pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> u32 {
+pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> Option<u32> {
     let value = match domain.ports.owner(access.port, access.size) {
         PortOwner::Nobody => u32::MAX,
+        PortOwner::Platform => return None,
         owner => read(hv, domain, owner, access),
     };
-    value & access.size.mask()
+    Some(value & access.size.mask())
 }
 
 /// Writes a port.
@@ -68,7 +82,7 @@ pub(super) fn output<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access:
 
 fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess) -> u32 {
     match owner {
-        PortOwner::Nobody | PortOwner::DebugConsole => u32::MAX,
+        PortOwner::Nobody | PortOwner::DebugConsole | PortOwner::Platform => u32::MAX,
         PortOwner::Pit => {
             let now = hv.machine.now();
             domain.port_devices.lock().read(owner, access.port, access.size, now, hv.wall_clock())
@@ -84,7 +98,7 @@ fn read<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, ac
 fn write<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess, value: u32) {
     match owner {
         // The timer counts for the hypervisor as well.
-        PortOwner::Nobody | PortOwner::PmTimer => {}
+        PortOwner::Nobody | PortOwner::PmTimer | PortOwner::Platform => {}
         PortOwner::DebugConsole => {
             let line = domain.port_devices.lock().debug_console.write(value as u8);
             if let Some(line) = line {

@@ -8,6 +8,7 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::memory::physmap::Memory;
 use crate::outcome::{After, CrashReason};
+use crate::x86::device_model;
 use crate::x86::guest_code::fetch;
 use crate::x86::interrupts::{apic_effect, with_owner, write_device};
 use xenolith_devices::lapic::XAPIC_PAGE;
@@ -57,6 +58,11 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         running.core.hardware.inject(Exception::INVALID_OPCODE);
         return After::Resume;
     };
+    // Memory that may only be read drops what is written to it.
+    let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
+    if domain.device_model.get().is_some() && !is_memory && !is_apic_page(at) {
+        return device_model::memory(running, &instruction, at, access.write);
+    }
     match instruction.access() {
         MmioAccess::Read { bytes } => {
             let value = read(running, at, bytes);

@@ -1,5 +1,7 @@
 //! Exit handlers of x86 guests.
 
+pub mod completion;
+pub mod device_model;
 pub mod guest_code;
 pub mod guest_cpuid;
 pub mod guest_msr;

@@ -6,11 +6,12 @@
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{Lookups, Wanted, translate};
 use crate::outcome::After;
+use crate::x86::device_model;
 use crate::x86::guest_code::fetch;
-use crate::x86::guest_ports::{input, output};
+use crate::x86::guest_ports::{input, is_platform, output};
 use xenolith_devices::string_io::{Batch, MOST_BYTES, StringIo};
 use xenolith_hal::{
-    Exception, Gpa, GuestCpu, Gva, IoAccess, LogLevel, Machine, NestedSpace, PageKind, PageWords, vector,
+    Exception, Gpa, GuestCpu, Gva, IoAccess, LogLevel, Machine, NestedSpace, PageKind, PageWords, Rights, vector,
 };
 
 const ERROR_PRESENT: u32 = 1;
@@ -29,6 +30,9 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> Aft
         running.core.hardware.inject(Exception::INVALID_OPCODE);
         return After::Resume;
     };
+    if is_platform(running.domain, access) {
+        return device_model::string_port(running, access, instruction);
+    }
     let moved = match instruction.plan(&running.core.hardware.state()) {
         Ok(Some(batch)) => transfer(running, access, &batch)
             .map(|()| instruction.finish(&batch, running.core.hardware.registers_mut())),
@@ -49,6 +53,74 @@ struct Place<'a> {
     page: Option<&'a PageWords>,
     offset: usize,
     length: usize,
+}
+
+/// Reads a batch from the guest's memory; ones where there is none.
+///
+/// **Errors:** the exception that the memory raises.
+pub(super) fn read_memory<M: Machine>(running: &Running<'_, M>, batch: &Batch) -> Result<u64, Exception> {
+    let places = places(running, true, batch)?;
+    let mut bytes = [0; size_of::<u64>()];
+    each_part(&places, bytes.get_mut(..batch.length()).unwrap_or_default(), |place, part| {
+        if !place.page.is_some_and(|page| page.read_bytes(place.offset, part)) {
+            part.fill(0xff);
+        }
+    });
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Writes a batch of one element to the guest's memory; it is dropped where there is none.
+///
+/// **Errors:** the exception that the memory raises.
+pub(super) fn write_memory<M: Machine>(running: &Running<'_, M>, batch: &Batch, value: u64) -> Result<(), Exception> {
+    let places = places(running, false, batch)?;
+    let mut bytes = value.to_le_bytes();
+    each_part(&places, bytes.get_mut(..batch.length()).unwrap_or_default(), |place, part| {
+        let _ = place.page.is_none_or(|page| page.write_bytes(place.offset, part));
+    });
+    Ok(())
+}
+
+/// What stands behind a batch, for one that hands it out whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Behind {
+    /// The guest's own memory, from this address on.
+    Ram(Gpa),
+    /// No memory at this address: perhaps a device.
+    Device(Gpa),
+    /// Parts of two pages, or a page that is not the guest's own.
+    Other,
+}
+
+/// Finds what stands behind a batch, by the guest's page tables and with its rights. The address is that of the element
+/// that comes first. `read` says that the memory is read.
+///
+/// **Errors:** a page fault, as the processor would raise it.
+pub(super) fn behind<M: Machine>(running: &Running<'_, M>, read: bool, batch: &Batch) -> Result<Behind, Exception> {
+    let Running { hv, domain, .. } = *running;
+    let paging = running.core.hardware.paging();
+    let wanted = wanted(read, paging.cpl);
+    let [(start, _), (_, next)] = batch.parts();
+    let mut lookups = Lookups::new(&hv.machine, &domain.space);
+    let gpa = translate(&mut lookups, &paging, Gva(start), wanted)
+        .map_err(|fault| page_fault(start, fault.present, wanted))?;
+    if next != 0 {
+        return Ok(Behind::Other);
+    }
+    let first = gpa.checked_add(batch.offset(0) as u64).unwrap_or(gpa);
+    Ok(match domain.space.lookup(gpa.gfn()) {
+        None => Behind::Device(first),
+        Some(there) if there.kind != PageKind::Ram => Behind::Other,
+        Some(there) if !there.rights.contains(if read { Rights::READ } else { Rights::DATA }) => Behind::Other,
+        Some(_) => Behind::Ram(first),
+    })
+}
+
+/// Returns the rights that an access of code at this privilege level needs.
+fn wanted(read: bool, cpl: u8) -> Wanted {
+    let mut wanted = if read { Wanted::empty() } else { Wanted::WRITE };
+    wanted.set(Wanted::USER, cpl == 3);
+    wanted
 }
 
 /// Moves the elements of a batch.
@@ -75,7 +147,7 @@ fn transfer<M: Machine>(running: &mut Running<'_, M>, access: IoAccess, batch: &
             value.iter_mut().zip(element.iter()).for_each(|(to, from)| *to = *from);
             output(hv, domain, access, u32::from_le_bytes(value));
         } else {
-            let value = input(hv, domain, access).to_le_bytes();
+            let value = input(hv, domain, access).unwrap_or(u32::MAX).to_le_bytes();
             element.iter_mut().zip(value).for_each(|(to, from)| *to = from);
         }
     }
@@ -105,8 +177,7 @@ fn each_part(places: &[Place<'_>; 2], bytes: &mut [u8], mut work: impl FnMut(&Pl
 fn places<'a, M: Machine>(running: &Running<'a, M>, outs: bool, batch: &Batch) -> Result<[Place<'a>; 2], Exception> {
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();
-    let mut wanted = if outs { Wanted::empty() } else { Wanted::WRITE };
-    wanted.set(Wanted::USER, paging.cpl == 3);
+    let wanted = wanted(outs, paging.cpl);
     let mut lookups = Lookups::new(&hv.machine, &domain.space);
     let mut places = [Place { page: None, offset: 0, length: 0 }; 2];
     for (place, (at, length)) in places.iter_mut().zip(batch.parts()) {

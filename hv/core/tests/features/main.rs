@@ -10,6 +10,7 @@ mod domctl;
 mod domu;
 mod event_channel;
 mod grant;
+mod hvm;
 mod machine_end;
 mod memory;
 mod passthrough;

@@ -26,6 +26,8 @@ pub enum PortOwner {
     PmTimer,
     /// The debug console, port 0xe9, which takes single bytes.
     DebugConsole,
+    /// The chipset of an HVM guest, or its device model.
+    Platform,
     /// PCI configuration by address and data port.
     PciConfig,
     /// The machine's own device, for dom0.
@@ -73,6 +75,15 @@ pub const fn guest_owner(port: u16) -> PortOwner {
         DebugConsole::PORT => PortOwner::DebugConsole,
         _ if Pit::has(port) => PortOwner::Pit,
         _ => PortOwner::Nobody,
+    }
+}
+
+/// Returns the device that responds to an HVM guest. All but the interval timer and the debug console is the platform's.
+#[must_use]
+pub const fn hvm_owner(port: u16) -> PortOwner {
+    match guest_owner(port) {
+        PortOwner::Nobody => PortOwner::Platform,
+        owner => owner,
     }
 }
 

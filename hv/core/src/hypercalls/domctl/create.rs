@@ -5,9 +5,11 @@ use super::{Request, chosen};
 use crate::components::control::{CreateOptions, DomainControl};
 use crate::components::event_channel::{BUCKET_BYTES, EventChannels, PORTS_PER_BUCKET};
 use crate::components::grant::{FRAME_BYTES, GrantTable, Limits, MAPTRACK_FRAME_BYTES};
+use crate::components::ioreq::{DeviceModel, MOST_SERVERS};
 use crate::components::port_rights::PortRights;
 use crate::domains::domain::{Domain, DomainParts};
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
+use crate::lifecycle::ioreq_servers;
 use crate::lifecycle::making;
 use crate::lifecycle::making::VcpuPlan;
 use crate::lifecycle::time::update_wall_clock;
@@ -20,7 +22,7 @@ use xen_abi::domctl::{
 use xen_abi::{DomId, Errno};
 use xenolith_devices::msr::Mtrr;
 use xenolith_hal::{GuestCpu, LogLevel, Machine, NestedSpace};
-use xenolith_sync::Room;
+use xenolith_sync::{Room, try_box};
 
 /// The most vCPUs of a domain. **Source:** Xen's `HVM_MAX_VCPUS`.
 const MOST_VCPUS: u32 = 128;
@@ -30,14 +32,16 @@ const FIRST_POOL_PAGES: u32 = 256;
 /// defaults and for 50,000 mappings of others' grants; xl allows five times as many, and asks no memory of the domain for
 /// them.
 const MOST_HEAP_BYTES: u64 = 4 << 20;
+/// What an HVM guest has. **Source:** observed of Xen 4.17: this, or a local APIC alone.
+const HVM_PLATFORM: EmulationFlags = EmulationFlags::all().difference(EmulationFlags::VPCI);
 /// The only cpupool, and none at all.
 const POOLS: [u32; 2] = [0, u32::MAX];
 
 /// Implements `XEN_DOMCTL_createdomain`: creates a domain without memory, without vCPUs, and paused once.
 ///
 /// **Errors:** `EEXIST` for a number that is taken; `EINVAL` for options that Xen refuses, and for features that are
-/// missing: PV, shadow page tables, devices, a PC's chipset, nested virtualisation, performance counters; `ESRCH` for
-/// another cpupool; `ENOMEM`.
+/// missing: PV, shadow page tables, devices, nested virtualisation, performance counters; `EOPNOTSUPP` for a part of a PC's
+/// chipset; `ESRCH` for another cpupool; `ENOMEM`.
 pub(super) fn create<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     let hv = request.call.hv;
     let wanted = request.op.createdomain();
@@ -79,8 +83,6 @@ fn missing(wanted: &DomctlCreatedomain) -> Option<&'static str> {
         Some("devices of the machine cannot be passed to guests in this build; leave pci=[...] away")
     } else if wanted.flags.contains(CreateFlags::VPMU) {
         Some("performance counters for guests are not in this build; leave vpmu=1 away")
-    } else if wanted.arch.emulation_flags != EmulationFlags::LAPIC {
-        Some("HVM guests are not in this build; type=\"pvh\" starts the kernels of most of them")
     } else {
         None
     }
@@ -94,7 +96,10 @@ fn check(wanted: &DomctlCreatedomain, most: Limits) -> Result<Limits, Errno> {
     require((1..=MOST_VCPUS).contains(&wanted.max_vcpus))?;
     require(wanted.iommu_opts == IommuOptions(0) && wanted.vmtrace_size == 0)?;
     require(wanted.arch.misc_flags.difference(MiscFlags::MSR_RELAXED).is_empty())?;
-    require(wanted.arch.emulation_flags == EmulationFlags::LAPIC)?;
+    require(EmulationFlags::all().contains(wanted.arch.emulation_flags))?;
+    if ![EmulationFlags::LAPIC, HVM_PLATFORM].contains(&wanted.arch.emulation_flags) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     require(wanted.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK == 0)?;
     require((1..=most.version).contains(&wanted.grant_opts))?;
     if !POOLS.contains(&wanted.cpupool_id) {
@@ -130,7 +135,11 @@ fn make<M: Machine>(
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
     account.keep_on_demand(u32::MAX);
-    account.begin_heap(heap_budget(limits, wanted.max_evtchn_port));
+    let is_hvm = wanted.arch.emulation_flags == HVM_PLATFORM;
+    let servers =
+        if is_hvm { ioreq_servers::heap_bytes(wanted.max_vcpus).saturating_mul(MOST_SERVERS as u64) } else { 0 };
+    account.begin_heap(heap_budget(limits, wanted.max_evtchn_port).saturating_add(servers));
+    let model = if is_hvm { Some(try_box(DeviceModel::default()).map_err(|_| Errno::ENOMEM)?) } else { None };
     let room = Room::try_new().ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = hv.default_policy().clone();
@@ -158,9 +167,12 @@ fn make<M: Machine>(
         space,
         shared_info: shared.mfn(),
         cpuid,
-        ports: PortRights::none(),
+        ports: if is_hvm { PortRights::hvm() } else { PortRights::none() },
     };
     let domain = Domain::controlled(room, parts, DomainControl::new(options, 1));
+    if let Some(model) = model {
+        let _first = domain.device_model.set(model);
+    }
     domain.own_shared_page(shared);
     Ok(domain)
 }

@@ -7,6 +7,7 @@ use crate::components::placing::place::{Item, place, unplace};
 use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, named, no_progress, permitted};
+use crate::hypercalls::memory::reservation::note_stale_mappings;
 use crate::outcome::{Answer, Outcome};
 use xen_abi::compat::Ulong;
 use xen_abi::physmap::*;
@@ -114,5 +115,6 @@ pub(super) fn remove_from_physmap<M: Machine>(call: &mut Call<'_, M>) -> Answer 
     let op: RemoveFromPhysmap = call.read_arg(1)?;
     let target = permitted(call, op.domid)?;
     unplace(call.hv, &target, op.gpfn)?;
+    note_stale_mappings(call, &target);
     Ok(Outcome::OK)
 }

@@ -6,6 +6,7 @@ use crate::budget::Budget;
 use crate::components::access::{Action, Object};
 use crate::components::grant::World;
 use crate::components::placing::flushed::is_flushed;
+use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, permitted};
@@ -156,6 +157,15 @@ pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
+/// Notes that a domain gives pages of its own back, of which its device model may have mappings: that is told before the
+/// caller's guest goes on.
+pub(super) fn note_stale_mappings<M: Machine>(call: &Call<'_, M>, target: &Domain<M>) {
+    if let Some(model) = target.device_model.get().filter(|_| target.id == call.domain.id) {
+        model.note_stale_mappings();
+        call.vcpu.requests.post_answer();
+    }
+}
+
 /// Implements `XENMEM_decrease_reservation`: releases pages. The pages before the first frame that is not the domain's
 /// own are gone.
 ///
@@ -172,6 +182,7 @@ pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         let Some(extent) = extent_of(call, &reservation, piece >> pieces_shift) else { return Step::Stop };
         let before = (piece & !(u64::MAX << pieces_shift)).saturating_mul(size.pages());
         let Some(gfn) = extent.gfn.checked_add(before) else { return Step::Stop };
+        note_stale_mappings(call, &target);
         let removed = remove_extent(&call.hv.memory(&target), Extent { gfn, order: size });
         if removed.is_ok() { Step::Done } else { Step::Stop }
     })

@@ -92,7 +92,6 @@ fn what_is_refused_for_want_of_a_feature_is_said_in_the_log() {
         (said(|options| options.flags |= CreateFlags::NESTED_VIRT), "nested virtualisation"),
         (said(|options| options.flags |= CreateFlags::IOMMU), "devices of the machine"),
         (said(|options| options.flags |= CreateFlags::VPMU), "performance counters"),
-        (said(|options| options.arch.emulation_flags = EmulationFlags(0x3ff)), "HVM guests"),
     ] {
         assert!(line.starts_with("createdomain is refused: ") && line.contains(word), "{line}");
     }
@@ -106,7 +105,21 @@ fn what_is_not_to_be_had_is_refused() {
     for flag in [CreateFlags::IOMMU, CreateFlags::NESTED_VIRT, CreateFlags::VPMU, CreateFlags::S3_INTEGRITY] {
         assert_eq!(refused(|options| options.flags |= flag), Some(Errno::EINVAL));
     }
-    assert_eq!(refused(|options| options.arch.emulation_flags = EmulationFlags(0x1ff)), Some(Errno::EINVAL));
+    for flags in [0x1ff, 0x7ff, 0, 0x3fe] {
+        assert_eq!(refused(|options| options.arch.emulation_flags = EmulationFlags(flags)), Some(Errno::EOPNOTSUPP));
+    }
+    assert_eq!(refused(|options| options.arch.emulation_flags = EmulationFlags(0x800)), Some(Errno::EINVAL));
+}
+
+#[test]
+fn an_hvm_guest_has_a_platform_and_a_pvh_guest_has_none() {
+    let world = World::new(&[1]);
+    let hvm = ArchDomainconfig { emulation_flags: EmulationFlags(0x3ff), ..ArchDomainconfig::default() };
+    let id = create_with(&world, DomId(0), DomctlCreatedomain { arch: hvm, ..options() }).unwrap();
+    assert_eq!(info(&world, id).unwrap().arch_config.emulation_flags, EmulationFlags(0x3ff));
+    let other = create(&world);
+    let has_platform = |id| domain(&world, id).device_model.get().is_some();
+    assert!(has_platform(id) && !has_platform(other));
 }
 
 #[test]
