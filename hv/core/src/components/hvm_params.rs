@@ -1,6 +1,6 @@
 //! The HVM parameters of a domain. **Source:** `hvm/params.h`.
 
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use xen_abi::Errno;
 use xen_abi::hvm_param::{
     HVM_NR_PARAMS, HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_ALTP2M, HVM_PARAM_BUFIOREQ_EVTCHN,
@@ -71,11 +71,17 @@ pub struct HvmParams {
     values: [AtomicU64; HVM_NR_PARAMS as usize],
     /// 0 for none.
     callback_vector: AtomicU8,
+    /// The domain has a PC's chipset, with a power management block.
+    has_platform: AtomicBool,
 }
 
 impl Default for HvmParams {
     fn default() -> Self {
-        Self { values: [const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize], callback_vector: AtomicU8::new(0) }
+        Self {
+            values: [const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize],
+            callback_vector: AtomicU8::new(0),
+            has_platform: AtomicBool::new(false),
+        }
     }
 }
 
@@ -102,13 +108,13 @@ impl HvmParams {
     ///
     /// **Errors:** `EINVAL` for a number that does not exist or a value that it cannot have, `EPERM` for one that the
     /// domain may not set, `EEXIST` for another value of one that can be set once only, `ENODEV` for the place of the
-    /// power management block, which no guest has.
+    /// power management block of a guest that has none.
     pub fn set(&self, index: u32, value: u64, own: bool) -> Result<(), Errno> {
         let slot = self.slot(index)?;
         if own && !OWN_TO_SET.contains(&index) {
             return Err(Errno::EPERM);
         }
-        if index == HVM_PARAM_ACPI_IOPORTS_LOCATION {
+        if index == HVM_PARAM_ACPI_IOPORTS_LOCATION && !self.has_platform.load(Ordering::Relaxed) {
             return Err(Errno::ENODEV);
         }
         let before = slot.load(Ordering::SeqCst);
@@ -118,6 +124,7 @@ impl HvmParams {
         let possible = match index {
             HVM_PARAM_TIMER_MODE => value <= HVMPTM_ONE_MISSED_TICK_PENDING,
             HVM_PARAM_X87_FIP_WIDTH => matches!(value, 0 | 4 | 8),
+            HVM_PARAM_ACPI_IOPORTS_LOCATION => value <= 1,
             HVM_PARAM_NR_IOREQ_SERVER_PAGES => (1..=MOST_SERVER_PAGES).contains(&value),
             _ => true,
         };
@@ -130,6 +137,11 @@ impl HvmParams {
             self.callback_vector.store(value as u8, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// Gives the parameters those of a domain with a PC's chipset, before it runs.
+    pub fn give_platform(&self) {
+        self.has_platform.store(true, Ordering::Relaxed);
     }
 
     /// Returns the vector that events raise on every vCPU, if the guest asked for one. A guest without the legacy
@@ -200,6 +212,15 @@ mod tests {
     fn there_are_1_to_64_frames_for_servers() {
         let set = |count| HvmParams::default().set(HVM_PARAM_NR_IOREQ_SERVER_PAGES, count, false);
         assert_eq!([0, 1, 64, 65].map(set), [Err(Errno::EINVAL), Ok(()), Ok(()), Err(Errno::EINVAL)]);
+    }
+
+    #[test]
+    fn the_power_management_block_of_a_platform_has_two_places() {
+        let params = HvmParams::default();
+        params.give_platform();
+        assert_eq!(params.set(HVM_PARAM_ACPI_IOPORTS_LOCATION, 1, true), Ok(()));
+        assert_eq!(params.get(HVM_PARAM_ACPI_IOPORTS_LOCATION, true), Ok(1));
+        assert_eq!(params.set(HVM_PARAM_ACPI_IOPORTS_LOCATION, 2, true), Err(Errno::EINVAL));
     }
 
     #[test]

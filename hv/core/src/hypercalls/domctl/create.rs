@@ -171,6 +171,7 @@ fn make<M: Machine>(
     };
     let domain = Domain::controlled(room, parts, DomainControl::new(options, 1));
     if let Some(model) = model {
+        domain.params.give_platform();
         let _first = domain.device_model.set(model);
     }
     domain.own_shared_page(shared);

@@ -44,7 +44,8 @@ pub fn domain_info<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Domctl
         info.cpu_time = info.cpu_time.saturating_add(vcpu.runstate.lock().ran_ns(now));
         info.max_vcpu_id = vcpu.id.0;
         if vcpu.is_up() {
-            flags.set(DomainFlags::BLOCKED, flags.contains(DomainFlags::BLOCKED) && vcpu.is_blocked());
+            let blocked = vcpu.is_blocked() || vcpu.is_waiting();
+            flags.set(DomainFlags::BLOCKED, flags.contains(DomainFlags::BLOCKED) && blocked);
             flags.set(DomainFlags::RUNNING, flags.contains(DomainFlags::RUNNING) || vcpu.is_running());
             info.nr_online_vcpus = info.nr_online_vcpus.saturating_add(1);
         }
@@ -85,7 +86,7 @@ pub(super) fn get_vcpu_info<M: Machine>(request: &mut Request<'_, '_, M>) -> Ans
     require_possible(domain, info.vcpu)?;
     let vcpu = domain.vcpu(info.vcpu).ok_or(Errno::ESRCH)?;
     info.online = u8::from(vcpu.is_up());
-    info.blocked = u8::from(vcpu.is_blocked());
+    info.blocked = u8::from(vcpu.is_blocked() || vcpu.is_waiting());
     info.running = u8::from(vcpu.is_running());
     info.cpu_time = vcpu.runstate.lock().ran_ns(request.call.hv.machine.now());
     info.cpu = vcpu.processor().0;

@@ -123,7 +123,11 @@ impl<M: Machine> fmt::Display for State<'_, M> {
         if vcpu.is_runnable() {
             f.write_str(if vcpu.is_running() { "running" } else { "runnable" })?;
         } else {
-            let separated = [(!vcpu.is_up(), "down "), (vcpu.is_blocked(), "blocked ")];
+            let separated = [
+                (!vcpu.is_up(), "down "),
+                (vcpu.is_blocked(), "blocked "),
+                (vcpu.is_waiting(), "waits for its device model "),
+            ];
             separated.iter().filter(|(holds, _)| *holds).try_for_each(|(_, word)| f.write_str(word))?;
             write!(f, "pause_count={pauses}")?;
         }
