@@ -19,6 +19,7 @@ const PLAN: Plan = Plan {
     spare_pages: 16,
     domains: 32,
     long_mode: true,
+    hvm: true,
     ..Plan::TESTS
 };
 

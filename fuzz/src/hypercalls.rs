@@ -4,7 +4,7 @@ use xenolith_sync::Arc;
 
 use fastrand::Rng;
 use xen_abi::domctl::XEN_DOMCTL_INTERFACE_VERSION;
-use xen_abi::hypercall::DOMCTL;
+use xen_abi::hypercall::{DM_OP, DOMCTL};
 use xen_abi::{DomId, Gfn, VcpuId};
 use xenolith_core::hypercalls::domctl::commands;
 use xenolith_core::hypercalls::{Body, answer};
@@ -95,6 +95,19 @@ fn write_domctl(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest) {
     let _ = page.store_u64(8, if dice.u8(..8) > 0 { dice.u64(..3) } else { u64::from(word(dice) as u16) });
 }
 
+/// Puts the buffers of a `dm_op` at address 0 and the head of its request into the next page, mostly one that exists; the
+/// arguments are what lies there.
+fn write_dm_op(dice: &mut Rng, hv: &Hypervisor<FakeMachine>, guest: &Guest) {
+    let [Some((_, list)), Some((_, request))] = [Gfn(0), Gfn(1)].map(|gfn| guests::page(hv, guest, gfn)) else {
+        return;
+    };
+    for (at, value) in [(0, 1 << 12), (8, dice.u64(..40)), (16, 2 << 12), (24, dice.u64(..0x1000))] {
+        let _ = list.store_u64(at, value);
+    }
+    let _ = request.store_u32(0, dice.u32(..22));
+    let _ = request.store_u32(4, u32::from(dice.u8(..16) == 0));
+}
+
 /// Makes one call to its end. False when the domain runs no more.
 fn make(
     dice: &mut Rng,
@@ -108,6 +121,10 @@ fn make(
     if number == u64::from(DOMCTL) && dice.u8(..16) > 0 {
         args[0] = 0;
         write_domctl(dice, hv, guest);
+    }
+    if number == u64::from(DM_OP) && dice.u8(..16) > 0 {
+        args = [1, dice.u64(1..3), 0, 0, 0, 0];
+        write_dm_op(dice, hv, guest);
     }
     let registers = core.hardware.registers_mut();
     registers.rax = number;

@@ -26,6 +26,7 @@ impl Stage<'_> {
     fn make(&mut self, guest: &Guest, mut wanted: Domctl) -> Option<()> {
         (wanted.cmd, wanted.domain) = (XEN_DOMCTL_CREATEDOMAIN, DomId(0));
         let max_vcpus = self.dice.u32(1..3);
+        let emulation_flags = if self.dice.bool() { EmulationFlags::LAPIC } else { EmulationFlags(0x3ff) };
         wanted.set_createdomain(DomctlCreatedomain {
             flags: CreateFlags::HVM | CreateFlags::HAP,
             max_vcpus,
@@ -33,7 +34,7 @@ impl Stage<'_> {
             max_grant_frames: -1,
             max_maptrack_frames: -1,
             grant_opts: 2,
-            arch: ArchDomainconfig { emulation_flags: EmulationFlags::LAPIC, ..ArchDomainconfig::default() },
+            arch: ArchDomainconfig { emulation_flags, ..ArchDomainconfig::default() },
             ..DomctlCreatedomain::default()
         });
         let (result, told) = self.domctl(guest, &wanted)?;

@@ -1,5 +1,5 @@
-//! Sequences of valid calls: grants are made, mapped and copied, FIFO events set up, domains made and ended, while the
-//! clock moves, CPUs pass quiescent states, memory is refused at random and other vCPUs write to arguments. Every so
+//! Sequences of valid calls: grants are made, mapped and copied, FIFO events set up, domains made and ended, a device
+//! model serves the HVM guest and leaves, while the clock moves, CPUs pass quiescent states, memory is refused at random and other vCPUs write to arguments. Every so
 //! often each frame that a domain can reach is checked against the frame table.
 
 pub mod audit;
@@ -7,6 +7,7 @@ mod control;
 mod events;
 mod grants;
 mod memory;
+mod models;
 pub mod stage;
 
 use fastrand::Rng;
@@ -37,13 +38,14 @@ pub fn run(dice: &mut Rng) -> u64 {
             continue;
         }
         stage.unsettle(guest);
-        let went_on = match stage.dice.u8(..16) {
+        let went_on = match stage.dice.u8(..20) {
             0..=5 => stage.use_grants(guest),
             6..=9 => stage.use_events(guest),
             10..=12 => stage.use_memory(guest),
             13 => stage.use_anything(guest),
-            _ if guest.privileged => stage.use_control(guest),
-            _ => Some(()),
+            14 | 15 if guest.privileged => stage.use_control(guest),
+            _ if guest.privileged => stage.use_device_model(guest),
+            _ => stage.use_devices(guest),
         };
         hv.machine.set_pace(0);
         hv.machine.disturbance.set(0, &[]);
@@ -81,6 +83,13 @@ mod tests {
             stage.use_memory(&guest).unwrap();
             stage.pass_quiescent_states();
         }
+        let device = hv.domains.get(DomId(1)).unwrap();
+        for _ in 0..3_000 {
+            stage.use_device_model(&guest).unwrap();
+            stage.use_devices(&device).unwrap();
+        }
+        let went_on = 3_000 - stage.waits;
+        assert!(stage.waits > 20 && went_on > 20, "it waited after {} steps, and went on after {went_on}", stage.waits);
         assert!(stage.mapped > 20, "only {} grants were mapped", stage.mapped);
         assert!(stage.good * 4 > stage.calls, "only {} of {} calls succeeded", stage.good, stage.calls);
     }

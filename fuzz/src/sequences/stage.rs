@@ -48,6 +48,8 @@ pub struct Stage<'a> {
     pub good: u64,
     /// Grants that were mapped.
     pub mapped: u64,
+    /// Steps of the guest after which it waited for a device model.
+    pub waits: u32,
 }
 
 impl<'a> Stage<'a> {
@@ -62,6 +64,7 @@ impl<'a> Stage<'a> {
             calls: 0,
             good: 0,
             mapped: 0,
+            waits: 0,
         }
     }
 
