@@ -1,0 +1,77 @@
+//! The device model of HVM guests in dom0: Debian's QEMU for Xen, firmware for guests, and hvmloader.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::{Debian, kernels, packages, root};
+
+/// QEMU with the libraries that it loads, which only depend on a graphics system, and what it gives to a guest.
+const PACKAGES: &[&str] = &[
+    "ipxe-qemu",
+    "libcap-ng0",
+    "libdb5.3",
+    "libdw1",
+    "libffi8",
+    "libglib2.0-0",
+    "libgstreamer-plugins-base1.0-0",
+    "libgstreamer1.0-0",
+    "libjpeg62-turbo",
+    "liblz4-1",
+    "libmount1",
+    "libopus0",
+    "liborc-0.4-0",
+    "libpcre2-8-0",
+    "libsasl2-2",
+    "libselinux1",
+    "libspice-server1",
+    "libssl3",
+    "libstdc++6",
+    "libsystemd0",
+    "libudev1",
+    "libunwind8",
+    "libusb-1.0-0",
+    "qemu-system-data",
+    "qemu-system-xen",
+    "seabios",
+];
+
+/// What no guest of the jobs has.
+const TRIMMED: &[&str] = &[
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/bug",
+    "usr/share/icons",
+    "usr/share/applications",
+    "usr/lib/ipxe/qemu/efi-e1000.rom",
+    "usr/lib/x86_64-linux-gnu/gstreamer1.0",
+    "usr/lib/x86_64-linux-gnu/engines-3",
+    "usr/share/qemu/edk2-aarch64-code.fd",
+    "usr/share/qemu/skiboot.lid",
+    "usr/share/qemu/u-boot.e500",
+    "usr/share/qemu/openbios-ppc",
+    "usr/share/qemu/openbios-sparc32",
+    "usr/share/qemu/openbios-sparc64",
+    "usr/share/qemu/hppa-firmware.img",
+];
+
+/// What runs first in an HVM guest, in its package.
+const HVMLOADER: &str = "usr/lib/xen-4.17/boot/hvmloader";
+
+/// Makes dom0's initial RAM disc in `target/debian/dom0-hvm/`, with a device model besides what it holds already.
+///
+/// **Errors:** a package cannot be had, or holds no hvmloader; a file cannot be read or written.
+pub fn with_one(debian: &Debian) -> Result<Debian> {
+    let model = packages::unpacked("device-model", PACKAGES, TRIMMED)?;
+    let tools = packages::unpacked("xen-utils", &["xen-utils-4.17"], &["usr/share"])?;
+    let loader = tools.directory.join("root").join(HVMLOADER);
+    let made = model.directory.join("made-from");
+    kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &[&loader, &made], |system| {
+        root::overlay(system, &model.directory.join("root"))?;
+        let to = system.join(HVMLOADER);
+        fs::create_dir_all(to.parent().context("hvmloader lies nowhere")?).context("cannot make its directory")?;
+        fs::copy(&loader, &to).map(drop).context("xen-utils holds no hvmloader")
+    })
+}
