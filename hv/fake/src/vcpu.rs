@@ -104,7 +104,8 @@ impl GuestCpu for FakeVcpu {
 
     fn interrupt_taken(&self) -> bool {
         // Its flags always allow it; its priority class must be above the task's.
-        self.offered.interrupt.is_some_and(|vector| vector >> 4 > self.offered.task_priority)
+        let is_above = |vector: u8| vector >> 4 > self.offered.task_priority;
+        self.offered.interrupt.is_some_and(|vector| self.offered.from_8259 || is_above(vector))
     }
 
     fn nmi_taken(&self) -> bool {
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn an_interrupt_is_taken_only_above_the_task_priority() {
         let (mut vcpu, space) = (FakeVcpu::new(), FakeSpace::default());
-        let control = RunControl { interrupt: Some(0x35), task_priority: 3, nmi: false };
+        let control = RunControl { interrupt: Some(0x35), task_priority: 3, ..RunControl::default() };
         vcpu.run(&space, control, &mut ());
         assert!(!vcpu.interrupt_taken());
         vcpu.run(&space, RunControl { task_priority: 2, ..control }, &mut ());

@@ -54,6 +54,8 @@ pub struct InvalidState;
 pub struct RunControl {
     /// The highest pending external interrupt; delivered as soon as the guest's RFLAGS.IF and task priority allow it.
     pub interrupt: Option<u8>,
+    /// The interrupt comes from an 8259, which knows no priorities: the task priority does not hold it back.
+    pub from_8259: bool,
     /// The guest's task priority (CR8), 0 to 15.
     pub task_priority: u8,
     /// An NMI is pending.

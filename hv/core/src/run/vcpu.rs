@@ -138,6 +138,7 @@ fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
     let interrupt = vector_callback.or_else(|| running.core.lapic.highest_pending());
     let control = RunControl {
         interrupt,
+        from_8259: false,
         task_priority: running.core.lapic.task_priority_class(),
         nmi: running.core.nmi_pending,
     };

@@ -151,10 +151,27 @@ impl Platform {
     /// Acknowledges the 8259A pair's interrupt, which is delivered to the CPU.
     pub fn acknowledge(&mut self) -> Acknowledged {
         let acknowledged = self.pics.acknowledge();
+        self.line_acknowledged(acknowledged);
+        acknowledged
+    }
+
+    /// Returns the 8259A pair's interrupt to offer to a CPU, if it asks for one. Nothing changes until
+    /// [`Platform::external_taken`].
+    #[must_use]
+    pub fn offered_external(&self) -> Option<Acknowledged> {
+        self.pics.offered()
+    }
+
+    /// Acknowledges an interrupt that was offered and that a CPU took: it came before whatever happened at the pair since.
+    pub fn external_taken(&mut self, offered: Acknowledged) {
+        self.pics.take(offered);
+        self.line_acknowledged(offered);
+    }
+
+    fn line_acknowledged(&mut self, acknowledged: Acknowledged) {
         if let Some(line) = acknowledged.line {
             self.tick_taken(1 << (line & 15));
         }
-        acknowledged
     }
 
     /// Returns whether a timer waits for its tick to be taken, so that [`Platform::interrupt_taken`] matters.

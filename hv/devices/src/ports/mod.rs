@@ -78,12 +78,12 @@ pub const fn guest_owner(port: u16) -> PortOwner {
     }
 }
 
-/// Returns the device that responds to an HVM guest. All but the interval timer and the debug console is the platform's.
+/// Returns the device that responds to an HVM guest. All but the debug console is the platform's.
 #[must_use]
 pub const fn hvm_owner(port: u16) -> PortOwner {
-    match guest_owner(port) {
-        PortOwner::Nobody => PortOwner::Platform,
-        owner => owner,
+    match port {
+        DebugConsole::PORT => PortOwner::DebugConsole,
+        _ => PortOwner::Platform,
     }
 }
 

@@ -130,13 +130,18 @@ impl Chip {
     /// Acknowledges the most urgent request (INTA): it is in service from here on. None for a spurious interrupt.
     pub(super) fn acknowledge(&mut self) -> Option<u8> {
         let line = self.pending()?;
+        self.take(line);
+        Some(line)
+    }
+
+    /// Puts a line in service whose request was passed on before, whatever became of that since.
+    pub(super) fn take(&mut self, line: u8) {
         self.request &= !bit(line) | self.levels;
         if !self.has(AUTO_END) {
             self.in_service |= bit(line);
         } else if self.has(ROTATES) {
             self.make_lowest(line);
         }
-        Some(line)
     }
 
     fn make_lowest(&mut self, line: u8) {

@@ -91,6 +91,26 @@ impl Pics {
         Acknowledged { vector: self.slave.vector(line.unwrap_or(7)), line: line.map(|line| line | 8) }
     }
 
+    /// Returns what acknowledging would give, if the pair asks for an interrupt.
+    pub(super) fn offered(&self) -> Option<Acknowledged> {
+        let mut tried = *self;
+        self.output().then(|| tried.acknowledge())
+    }
+
+    /// Acknowledges what was offered, as if before anything that happened since.
+    pub(super) fn take(&mut self, offered: Acknowledged) {
+        match offered.line {
+            Some(line) if line < 8 => self.master.take(line),
+            line => {
+                self.master.take(CASCADE);
+                if let Some(line) = line {
+                    self.slave.take(line & 7);
+                }
+            }
+        }
+        self.cascade();
+    }
+
     /// Reads a port; also returns the line that was acknowledged by a poll.
     pub(super) fn read(&mut self, port: u16) -> (u8, Option<u8>) {
         let second = port & 1 != 0;

@@ -261,3 +261,17 @@ proptest! {
         prop_assert!(acknowledged.line.is_none_or(|line| line < 16 && line & 7 == acknowledged.vector & 7));
     }
 }
+
+#[test]
+fn what_was_offered_can_be_taken_after_others_came() {
+    let mut pics = started();
+    pics.set_line(8, true);
+    let offered = pics.offered().unwrap();
+    assert_eq!(offered, Acknowledged { vector: 0x70, line: Some(8) });
+    assert!(pics.output(), "an offer changes nothing");
+    pics.set_line(1, true);
+    pics.take(offered);
+    assert_eq!(pics.offered(), Some(Acknowledged { vector: 9, line: Some(1) }), "it may interrupt the other");
+    pics.take(pics.offered().unwrap());
+    assert_eq!(pics.offered(), None, "both are in service");
+}

@@ -42,7 +42,7 @@ impl Tracked {
 }
 
 impl Slot<'_> {
-    /// Changes the entry as `next` says, whoever else changes it meanwhile; returns what it was.
+    /// Changes the entry as `next` says, whatever others change there meanwhile; returns what it was.
     fn update(self, next: impl Fn(Entry) -> Entry) -> Entry {
         let changed = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(next(Entry(word)).0));
         Entry(changed.unwrap_or_else(|word| word))

@@ -28,12 +28,12 @@ const BY_INSTRUCTION: [u8; 2] = [3, 4];
 
 /// Returns the virtual interrupt word for an entry. The CPU compares the vector's upper half with V_TPR, so an
 /// interrupt that the task priority forbids waits inside the guest until it lowers it, with no exit. Vectors below 16
-/// come from an 8259, which knows no priorities.
+/// come from an 8259 always.
 pub(super) fn virtual_interrupt(control: RunControl) -> u64 {
     let word = V_INTR_MASKING | (u64::from(control.task_priority) & V_TPR);
     let Some(vector) = control.interrupt else { return word };
     let priority = u64::from(vector >> 4);
-    let ignore = if priority == 0 { V_IGNORE_TPR } else { 0 };
+    let ignore = if priority == 0 || control.from_8259 { V_IGNORE_TPR } else { 0 };
     word | V_IRQ | ignore | (priority << V_PRIORITY_SHIFT) | (u64::from(vector) << V_VECTOR_SHIFT)
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_interrupt_is_offered_with_the_priority_of_its_vector() {
-        let word = virtual_interrupt(RunControl { interrupt: Some(0xf3), task_priority: 5, nmi: false });
+        let word = virtual_interrupt(RunControl { interrupt: Some(0xf3), task_priority: 5, ..RunControl::default() });
         assert_eq!(word, 0xf3_010f_0105);
         assert!(still_offered(word));
         assert_eq!(task_priority(word), 5);
@@ -141,6 +141,13 @@ mod tests {
         let word = virtual_interrupt(RunControl { task_priority: 0xff, ..RunControl::default() });
         assert_eq!(word, V_INTR_MASKING | 0xf);
         assert!(!still_offered(word));
+    }
+
+    #[test]
+    fn what_comes_from_an_8259_ignores_the_task_priority() {
+        let control = RunControl { interrupt: Some(0x30), task_priority: 5, ..RunControl::default() };
+        assert_eq!(virtual_interrupt(control) & V_IGNORE_TPR, 0);
+        assert_ne!(virtual_interrupt(RunControl { from_8259: true, ..control }) & V_IGNORE_TPR, 0);
     }
 
     #[test]
