@@ -12,6 +12,7 @@
 
 use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::{DomId, Errno, Gfn, VcpuId};
+use xenolith_core::components::chipset::Chipset;
 use xenolith_core::components::event_channel::EventChannels;
 use xenolith_core::components::grant::{GrantTable, Limits, Source};
 use xenolith_core::components::port_rights::PortRights;
@@ -24,6 +25,7 @@ use xenolith_core::memory::guest_memory::Layout;
 use xenolith_core::memory::physmap::Physmap;
 use xenolith_core::outcome::Outcome;
 use xenolith_core::settings::Settings;
+use xenolith_core::x86::chipset;
 use xenolith_devices::cpuid::Capabilities;
 use xenolith_devices::msr::Mtrr;
 use xenolith_devices::ports::Dom0Ports;
@@ -181,6 +183,8 @@ impl World {
         let domain = Domain::new(Room::try_new().unwrap(), parts);
         if plan.hvm && id != DomId::DOM0 {
             assert!(domain.device_model.set(Box::default()).is_ok());
+            domain.params.give_platform();
+            assert!(domain.chipset.set(Box::new(Chipset::new(chipset::moment(hv)))).is_ok());
         }
         hv.domains.insert(domain).unwrap();
     }

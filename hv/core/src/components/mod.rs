@@ -4,6 +4,7 @@
 //! done goes back as a value.
 
 pub mod access;
+pub mod chipset;
 pub mod control;
 pub mod cpu_policy;
 pub mod device_space;

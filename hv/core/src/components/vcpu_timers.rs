@@ -17,9 +17,11 @@ pub enum Timer {
     Watchdog,
     /// The local APIC's, as of the moment the vCPU was last descheduled.
     Lapic,
+    /// The chipset's of an HVM guest, which vCPU 0 keeps.
+    Chipset,
 }
 
-const COUNT: usize = 5;
+const COUNT: usize = 6;
 
 /// Deadlines in nanoseconds of system time; the largest number for none.
 pub struct VcpuTimers {

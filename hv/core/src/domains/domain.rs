@@ -1,6 +1,7 @@
 //! A domain: its vCPUs, its p2m and everything that it owns.
 
 use crate::components::access::Subject;
+use crate::components::chipset::Chipset;
 use crate::components::control::{CreateOptions, DomainControl};
 use crate::components::cpu_policy::KeptCpuid;
 use crate::components::device_space::DeviceSpace;
@@ -68,6 +69,8 @@ pub struct Domain<M: Machine> {
     pub devices: Once<HostDevices>,
     /// Who answers its accesses to devices that the hypervisor does not emulate: HVM guests have it, PVH guests do not.
     pub device_model: Once<Box<DeviceModel>>,
+    /// The chipset of an HVM guest.
+    pub chipset: Once<Box<Chipset>>,
     pub watchdogs: Watchdogs,
     /// The reason that the guest gave before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for none.
     pub shutdown_code: AtomicU32,
@@ -146,6 +149,7 @@ impl<M: Machine> Domain<M> {
             device_space: Once::new(),
             devices: Once::new(),
             device_model: Once::new(),
+            chipset: Once::new(),
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),

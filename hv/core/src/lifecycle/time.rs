@@ -133,7 +133,7 @@ fn write_wall_clock<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, page: &P
     page.store_u32(places.wc_version, version.wrapping_add(1))
 }
 
-/// Fires the expired timers of a vCPU.
+/// Fires the expired timers of a vCPU, except its chipset's.
 pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
     let timers = &vcpu.timers;
     if timers.deadline() > now {

@@ -10,6 +10,7 @@ use crate::hypercalls::console_io;
 use crate::hypercalls::sysctl;
 use crate::lifecycle::destruction;
 use crate::lifecycle::time;
+use crate::x86::chipset;
 use crate::x86::interrupts::interrupts_arrived;
 use alloc::boxed::Box;
 use xenolith_hal::{CpuId, GuestCpu, HostEvents, LogLevel, Machine, Time};
@@ -76,6 +77,7 @@ impl<M: Machine> CpuLoop<M> {
             // One that does not wait looks at its timers itself.
             if vcpu.is_blocked() {
                 time::fire_due(hv, &entry.domain, vcpu, now);
+                chipset::fire_due(hv, &entry.domain, vcpu, now);
             }
             if vcpu.is_blocked() {
                 hv.scheduler.sleep(&hv.machine, &hv.domains, &entry.domain, vcpu);
@@ -85,6 +87,7 @@ impl<M: Machine> CpuLoop<M> {
             && let Some(vcpu) = current.entry.vcpu()
         {
             time::fire_due(hv, &current.entry.domain, vcpu, now);
+            chipset::fire_due(hv, &current.entry.domain, vcpu, now);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::domain_shutdown;
 use crate::lifecycle::time::fire_due;
 use crate::outcome::{After, CrashReason};
+use crate::x86::chipset;
 use crate::x86::completion;
 use crate::x86::guest_ports;
 use crate::x86::interrupts::take_requests;
@@ -135,10 +136,12 @@ fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
         running.core.lapic.advance(hv.machine.now());
     }
     let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
-    let interrupt = vector_callback.or_else(|| running.core.lapic.highest_pending());
+    let external = if vector_callback.is_none() { chipset::offered(running) } else { None };
+    let by_8259 = external.map(|offered| offered.vector);
+    let interrupt = vector_callback.or(by_8259).or_else(|| running.core.lapic.highest_pending());
     let control = RunControl {
         interrupt,
-        from_8259: false,
+        from_8259: external.is_some(),
         task_priority: running.core.lapic.task_priority_class(),
         nmi: running.core.nmi_pending,
     };
@@ -149,7 +152,13 @@ fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
         && vector_callback.is_none()
         && let Some(vector) = interrupt
     {
-        running.core.lapic.accept(vector);
+        match external {
+            Some(offered) => chipset::external_taken(running, offered),
+            None => {
+                running.core.lapic.accept(vector);
+                chipset::interrupt_taken(running, vector);
+            }
+        }
     }
     if running.core.nmi_pending && running.core.hardware.nmi_taken() {
         running.core.nmi_pending = false;
@@ -172,6 +181,7 @@ fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     let now = hv.machine.now();
     let polled = poll::is_polling(&events, vcpu.id);
     fire_due(hv, domain, vcpu, now);
+    chipset::fire_due(hv, domain, vcpu, now);
     let poll_is_over = polled && !poll::is_polling(&events, vcpu.id);
     vcpu.block();
     take_requests(vcpu, running.core);
@@ -180,7 +190,8 @@ fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     let takes_interrupts = running.core.hardware.registers().rflags & RFLAGS_IF != 0;
     let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
     let something = running.core.nmi_pending
-        || (takes_interrupts && (running.core.lapic.highest_deliverable().is_some() || upcall()))
+        || (takes_interrupts
+            && (running.core.lapic.highest_deliverable().is_some() || upcall() || chipset::offered(running).is_some()))
         || poll_is_over
         || poll::was_woken(&events, vcpu.id);
     if something {

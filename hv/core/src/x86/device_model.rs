@@ -6,10 +6,11 @@
 //! answer is in [`completion`](super::completion).
 
 use crate::components::event_channel::send_from_hypervisor;
-use crate::components::ioreq::{Kind, Request, Scribbled, Server, State, Then, Unfinished};
+use crate::components::ioreq::{Kind, MOST_SERVERS, Request, Scribbled, Server, State, Then, Unfinished};
 use crate::domains::running::Running;
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::outcome::{After, CrashReason};
+use crate::x86::chipset;
 use crate::x86::completion::finish;
 use crate::x86::string_io::{Behind, behind, read_memory};
 use core::ops::Range;
@@ -32,9 +33,12 @@ enum Sent {
     Waiting(Arc<Server>),
 }
 
-/// Handles IN and OUT.
+/// Handles IN and OUT: the chipset's own, or else the device model's.
 pub fn port<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> After {
     let value = running.core.hardware.registers().rax as u32 & access.size.mask();
+    if let Some(answer) = chipset_port(running, access, value) {
+        return finish(running, Then::Port(access), &port_request(access), answer.into());
+    }
     if let Some(model) = running.domain.device_model.get()
         && access.write
         && (access.port, access.size) == (PCI_ADDRESS, IoSize::Dword)
@@ -43,6 +47,35 @@ pub fn port<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> After
     }
     let data = if access.write { u64::from(value) } else { 0 };
     issue(running, Request { data, ..port_request(access) }, Then::Port(access))
+}
+
+/// Lets the chipset answer an access of `value`; returns what was read. None if none of its chips responds.
+fn chipset_port<M: Machine>(running: &Running<'_, M>, access: IoAccess, value: u32) -> Option<u32> {
+    let Running { hv, domain, .. } = *running;
+    if !access.write {
+        return chipset::read_port(hv, domain, access);
+    }
+    let moved = chipset::write_port(hv, domain, access, value)?.clock_moved;
+    if moved != 0 {
+        tell_time_offset(running, moved);
+    }
+    Some(0)
+}
+
+/// Tells every server that the guest has set its clock forward by some seconds. A server that has no room for it misses
+/// it, as with real Xen.
+fn tell_time_offset<M: Machine>(running: &Running<'_, M>, seconds: i64) {
+    let Running { hv, domain, .. } = *running;
+    let Some(model) = domain.device_model.get() else { return };
+    let data = seconds.cast_unsigned();
+    let request = Request { data, ..Request::access(Kind::TimeOffset, 0, 8, false) };
+    let mut below = MOST_SERVERS;
+    while let Some((id, server)) = model.enabled_below(below) {
+        if let Some(port) = server.post_buffered(&hv.machine, &request) {
+            send_from_hypervisor(&HostedDomain::new(hv, domain), port);
+        }
+        below = id;
+    }
 }
 
 fn port_request(access: IoAccess) -> Request {

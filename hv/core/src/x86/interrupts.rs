@@ -7,6 +7,7 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
 use crate::lifecycle::waking::notify;
+use crate::x86::chipset;
 use core::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xenolith_devices::interrupt::{Delivery, Message, Trigger};
@@ -148,4 +149,5 @@ pub fn write_device<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa,
 pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
     let messages = with_owner(hv, domain, |devices, owner| devices.end_of_interrupt(owner, vector));
     messages.into_iter().flatten().for_each(|message| send_message(hv, domain, None, message));
+    chipset::end_of_interrupt(hv, domain, vector);
 }

@@ -8,6 +8,7 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::memory::physmap::Memory;
 use crate::outcome::{After, CrashReason};
+use crate::x86::chipset;
 use crate::x86::device_model;
 use crate::x86::guest_code::fetch;
 use crate::x86::interrupts::{apic_effect, with_owner, write_device};
@@ -60,7 +61,7 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     };
     // Memory that may only be read drops what is written to it.
     let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
-    if domain.device_model.get().is_some() && !is_memory && !is_apic_page(at) {
+    if domain.device_model.get().is_some() && !is_memory && !is_apic_page(at) && !chipset::has(domain, at) {
         return device_model::memory(running, &instruction, at, access.write);
     }
     match instruction.access() {
@@ -134,6 +135,9 @@ fn read<M: Machine>(running: &Running<'_, M>, at: Gpa, bytes: u32) -> u64 {
         let low = running.core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
         return u64::from(low);
     }
+    if chipset::has(domain, at) {
+        return chipset::read_memory(hv, domain, at, bytes);
+    }
     domain.devices.get().and_then(|devices| devices.read(&hv.machine, at, bytes)).unwrap_or(u64::MAX)
 }
 
@@ -144,6 +148,8 @@ fn write<M: Machine>(running: &mut Running<'_, M>, at: Gpa, bytes: u32, value: u
         let was_on = running.core.lapic.is_enabled();
         let effect = running.core.lapic.write_page(at.page_offset() as u32, bytes.min(4), value as u32, now);
         apic_effect(running, effect, was_on);
+    } else if chipset::has(domain, at) {
+        chipset::write_memory(hv, domain, at, bytes, value);
     } else {
         write_device(hv, domain, at, bytes, value);
     }

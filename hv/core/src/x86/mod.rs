@@ -1,5 +1,6 @@
 //! Exit handlers of x86 guests.
 
+pub mod chipset;
 pub mod completion;
 pub mod device_model;
 pub mod guest_code;

@@ -1,45 +1,28 @@
 //! Interrupts that a device model raises, and the guest's end.
-//!
-//! The levels of lines belong to the guest's interrupt controllers. [`set_line`] and [`set_link_route`] are the one place
-//! where they meet: until an HVM guest has such controllers, they refuse.
 
 use super::{Done, Request};
-use crate::domains::domain::Domain;
-use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::power::domain_shutdown;
 use crate::lifecycle::waking::notify;
+use crate::x86::chipset;
 use crate::x86::interrupts::send_message;
 use xen_abi::dm_op::XEN_DMOP_EVENT_NMI;
 use xen_abi::{Errno, VcpuId};
 use xenolith_devices::interrupt::Message;
+use xenolith_devices::platform::{IntxPin, Platform};
 use xenolith_hal::Machine;
 
-const DEVICES: u8 = 32;
-const PINS: u8 = 4;
 const LINKS: u8 = 4;
 const ISA_LINES: u8 = 16;
 
-/// A line of a device to the guest's interrupt controllers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Line {
-    /// Pin 0 to 3 of PCI device 0 to 31 on bus 0.
-    Pci { device: u8, pin: u8 },
-    /// 0 to 15.
-    Isa(u8),
-}
-
-/// Sets the level of a line.
+/// Works with the guest's interrupt controllers.
 ///
-/// **Errors:** `EOPNOTSUPP`: no guest has the controllers yet.
-fn set_line<M: Machine>(_: &Hypervisor<M>, _: &Domain<M>, _: Line, _asserted: bool) -> Result<(), Errno> {
-    Err(Errno::EOPNOTSUPP)
-}
-
-/// Routes PCI link 0 to 3 to ISA line 1 to 15, or to none for 0.
-///
-/// **Errors:** `EOPNOTSUPP`: no guest has the controllers yet.
-fn set_link_route<M: Machine>(_: &Hypervisor<M>, _: &Domain<M>, _link: u8, _line: u8) -> Result<(), Errno> {
-    Err(Errno::EOPNOTSUPP)
+/// **Errors:** `EOPNOTSUPP` for a guest that has none, `EINVAL` if `work` returns false: what it names does not exist.
+fn change<M: Machine>(request: &Request<'_, '_, M>, work: impl FnOnce(&mut Platform) -> bool) -> Result<Done, Errno> {
+    match chipset::with(request.call.hv, &request.domain, |platform, _| work(platform)) {
+        None => Err(Errno::EOPNOTSUPP),
+        Some(false) => Err(Errno::EINVAL),
+        Some(true) => Ok(Done::Quietly),
+    }
 }
 
 /// Returns the level that a number means.
@@ -58,12 +41,12 @@ const fn level(number: u8) -> Result<bool, Errno> {
 /// **Errors:** `EINVAL` for a segment or bus other than 0, a device, pin or level that does not exist.
 pub(super) fn set_pci_intx_level<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
     let wanted = request.op.pci_intx_level();
-    if wanted.domain != 0 || wanted.bus != 0 || wanted.device >= DEVICES || wanted.intx >= PINS {
-        return Err(Errno::EINVAL);
-    }
-    let line = Line::Pci { device: wanted.device, pin: wanted.intx };
-    set_line(request.call.hv, &request.domain, line, level(wanted.level)?)?;
-    Ok(Done::Quietly)
+    let pin = IntxPin::new(wanted.device, wanted.intx).filter(|_| wanted.domain == 0 && wanted.bus == 0);
+    let (pin, active) = (pin.ok_or(Errno::EINVAL)?, level(wanted.level)?);
+    change(request, |platform| {
+        platform.set_intx(pin, active);
+        true
+    })
 }
 
 /// Implements `XEN_DMOP_set_isa_irq_level`.
@@ -74,8 +57,8 @@ pub(super) fn set_isa_irq_level<M: Machine>(request: &mut Request<'_, '_, M>) ->
     if wanted.isa_irq >= ISA_LINES {
         return Err(Errno::EINVAL);
     }
-    set_line(request.call.hv, &request.domain, Line::Isa(wanted.isa_irq), level(wanted.level)?)?;
-    Ok(Done::Quietly)
+    let active = level(wanted.level)?;
+    change(request, |platform| platform.set_isa_line(wanted.isa_irq, active))
 }
 
 /// Implements `XEN_DMOP_set_pci_link_route`.
@@ -86,8 +69,7 @@ pub(super) fn set_pci_link_route<M: Machine>(request: &mut Request<'_, '_, M>) -
     if wanted.link >= LINKS || wanted.isa_irq >= ISA_LINES {
         return Err(Errno::EINVAL);
     }
-    set_link_route(request.call.hv, &request.domain, wanted.link, wanted.isa_irq)?;
-    Ok(Done::Quietly)
+    change(request, |platform| platform.set_link_route(wanted.link, wanted.isa_irq))
 }
 
 /// Implements `XEN_DMOP_inject_event` for non-maskable interrupts.

@@ -2,6 +2,7 @@
 
 use super::scheduling::apply_share;
 use super::{Request, chosen};
+use crate::components::chipset::Chipset;
 use crate::components::control::{CreateOptions, DomainControl};
 use crate::components::event_channel::{BUCKET_BYTES, EventChannels, PORTS_PER_BUCKET};
 use crate::components::grant::{FRAME_BYTES, GrantTable, Limits, MAPTRACK_FRAME_BYTES};
@@ -16,6 +17,8 @@ use crate::lifecycle::time::update_wall_clock;
 use crate::memory::frames::PagingPool;
 use crate::memory::physmap::Physmap;
 use crate::outcome::{Answer, Outcome};
+use crate::x86::chipset;
+use alloc::boxed::Box;
 use xen_abi::domctl::{
     CreateFlags, DomctlCreatedomain, EmulationFlags, IommuOptions, MiscFlags, XEN_DOMCTL_GRANT_VERSION_MASK,
 };
@@ -139,7 +142,7 @@ fn make<M: Machine>(
     let servers =
         if is_hvm { ioreq_servers::heap_bytes(wanted.max_vcpus).saturating_mul(MOST_SERVERS as u64) } else { 0 };
     account.begin_heap(heap_budget(limits, wanted.max_evtchn_port).saturating_add(servers));
-    let model = if is_hvm { Some(try_box(DeviceModel::default()).map_err(|_| Errno::ENOMEM)?) } else { None };
+    let model = if is_hvm { Some(hvm_parts(hv)?) } else { None };
     let room = Room::try_new().ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(id, wanted.max_vcpus, wanted.max_evtchn_port.min(i32::MAX as u32))?;
     let cpuid = hv.default_policy().clone();
@@ -170,12 +173,21 @@ fn make<M: Machine>(
         ports: if is_hvm { PortRights::hvm() } else { PortRights::none() },
     };
     let domain = Domain::controlled(room, parts, DomainControl::new(options, 1));
-    if let Some(model) = model {
+    if let Some((model, chipset)) = model {
         domain.params.give_platform();
-        let _first = domain.device_model.set(model);
+        let _first = (domain.device_model.set(model), domain.chipset.set(chipset));
     }
     domain.own_shared_page(shared);
     Ok(domain)
+}
+
+/// Makes what an HVM guest has beside a PVH guest.
+///
+/// **Errors:** `ENOMEM`.
+fn hvm_parts<M: Machine>(hv: &Hypervisor<M>) -> Result<(Box<DeviceModel>, Box<Chipset>), Errno> {
+    let model = try_box(DeviceModel::default()).map_err(|_| Errno::ENOMEM)?;
+    let chipset = try_box(Chipset::new(chipset::moment(hv))).map_err(|_| Errno::ENOMEM)?;
+    Ok((model, chipset))
 }
 
 /// Frees what was allocated for a domain that no one has seen.

@@ -1,12 +1,16 @@
 //! Pausing, unpausing and destroying domains.
 
 use super::Request;
+use crate::domains::domain::Domain;
+use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::destruction;
 use crate::lifecycle::stopped::wait_until_stopped;
 use crate::lifecycle::waking;
 use crate::outcome::{Answer, Outcome};
+use crate::x86::chipset;
 use xen_abi::Errno;
 use xen_abi::domctl::{XEN_DOMCTL_SENDTRIGGER_NMI, XEN_DOMCTL_SENDTRIGGER_POWER, XEN_DOMCTL_SENDTRIGGER_SLEEP};
+use xenolith_devices::platform::PowerEvent;
 use xenolith_hal::Machine;
 
 /// How often the toolstack may pause a domain. **Source:** Xen's `domain_pause_by_systemcontroller`.
@@ -72,8 +76,7 @@ pub(super) fn destroy<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     }
 }
 
-/// Implements `XEN_DOMCTL_sendtrigger`: presses a button. The buttons for power and sleep do nothing: a PVH domain has
-/// none.
+/// Implements `XEN_DOMCTL_sendtrigger`: presses a button. A PVH domain has none for power and sleep: they do nothing.
 ///
 /// **Errors:** `ESRCH` for a vCPU that does not exist; `ENOSYS` for reset, INIT and triggers that do not exist.
 pub(super) fn send_trigger<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
@@ -86,7 +89,13 @@ pub(super) fn send_trigger<M: Machine>(request: &mut Request<'_, '_, M>) -> Answ
             waking::notify_number(request.call.hv, domain, vcpu.id);
             Ok(Outcome::OK)
         }
-        XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Ok(Outcome::OK),
+        XEN_DOMCTL_SENDTRIGGER_POWER => Ok(press(request.call.hv, domain, PowerEvent::PowerButton)),
+        XEN_DOMCTL_SENDTRIGGER_SLEEP => Ok(press(request.call.hv, domain, PowerEvent::SleepButton)),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+fn press<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, button: PowerEvent) -> Outcome {
+    let _ = chipset::with(hv, domain, |platform, _| platform.note_power_event(button));
+    Outcome::OK
 }

@@ -3,6 +3,7 @@
 use super::Request;
 use crate::lifecycle::time::update_wall_clock;
 use crate::outcome::{Answer, Outcome};
+use crate::x86::chipset;
 use core::sync::atomic::Ordering;
 use xen_abi::Errno;
 use xen_abi::domctl::DomctlTscInfo;
@@ -33,6 +34,7 @@ pub(super) fn set_time_offset<M: Machine>(request: &mut Request<'_, '_, M>) -> A
     let domain = request.domain()?;
     domain.time_offset_seconds.store(seconds.cast_unsigned(), Ordering::SeqCst);
     update_wall_clock(request.call.hv, domain);
+    let _ = chipset::with(request.call.hv, domain, |platform, now| platform.set_clock_offset(seconds, now));
     Ok(Outcome::OK)
 }
 

@@ -1,6 +1,7 @@
 //! HVM guests and their device models.
 
 mod accesses;
+mod chipset;
 mod emulator;
 mod loops;
 mod operations;
