@@ -1,42 +1,57 @@
 //! The HVM context of a domain: the state of its vCPUs and devices as records, which the toolstack reads to save a
 //! domain, and writes to restore one or to start a new one.
 //!
-//! The records, their order and the errors are those of Xen 4.17 for a PVH domain. Nothing in a record is trusted.
+//! The records, their order and the errors are those of Xen 4.17 for a PVH or an HVM domain. Nothing in a record is trusted.
 //! **Source:** `hvm/save.h`, `arch-x86/hvm/save.h`.
 
+mod device_records;
 mod registers;
 mod stream;
 mod vcpu_records;
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
+use crate::x86::interrupts::take_requests;
 use alloc::vec::Vec;
-use stream::{Reader, Record, Writer};
-use vcpu_records::{AFTER_DEVICES, BEFORE_DEVICES, BODY_BYTES};
+use device_records::{CHIPS, CHIPS_BYTES, LINES, LINES_BYTES};
+use stream::{Reader, Writer};
+use vcpu_records::{BODY_BYTES, TYPES};
 use xen_abi::hvm_save::{
-    HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_HPET,
-    HVM_SAVE_CODE_IOAPIC, HVM_SAVE_CODE_ISA_IRQ, HVM_SAVE_CODE_MAX, HVM_SAVE_CODE_PCI_IRQ, HVM_SAVE_CODE_PCI_LINK,
-    HVM_SAVE_CODE_PIC, HVM_SAVE_CODE_PIT, HVM_SAVE_CODE_PMTIMER, HVM_SAVE_CODE_RTC, HvmHwIsaIrqs, HvmHwPciIrqs,
-    HvmHwPciLink, HvmSaveDescriptor, HvmSaveHeader,
+    HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_MAX,
+    HvmSaveDescriptor, HvmSaveHeader,
 };
 use xen_abi::{Errno, VcpuId};
 use xenolith_hal::Machine;
 
-/// The records of the domain as a whole: interrupt lines to which no device is connected.
-const DEVICES: [u16; 3] = [HVM_SAVE_CODE_PCI_IRQ, HVM_SAVE_CODE_ISA_IRQ, HVM_SAVE_CODE_PCI_LINK];
+/// The number past the types that Xen counts on, among them the MSRs, which come last.
+const TYPECODES: core::ops::RangeInclusive<u16> = HVM_SAVE_CODE_HEADER..=HVM_SAVE_CODE_MAX;
 
-/// Returns whether a record of this type can be read.
-fn is_saved(typecode: u16) -> bool {
-    [BEFORE_DEVICES.as_slice(), &DEVICES, &AFTER_DEVICES].iter().any(|codes| codes.contains(&typecode))
+/// Whose records those of a type are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whose {
+    Vcpus,
+    Devices,
+}
+
+/// Returns whose records those of a type are; None for a type that a domain does not have.
+fn whose<M: Machine>(domain: &Domain<M>, typecode: u16) -> Option<Whose> {
+    let has_chipset = domain.chipset.get().is_some();
+    if TYPES.contains(&typecode) {
+        Some(Whose::Vcpus)
+    } else if LINES.contains(&typecode) || has_chipset && CHIPS.contains(&typecode) {
+        Some(Whose::Devices)
+    } else {
+        None
+    }
 }
 
 /// Returns the longest context that the domain can have, in bytes.
 pub fn size<M: Machine>(domain: &Domain<M>) -> usize {
     const DESCRIPTOR: usize = size_of::<HvmSaveDescriptor>();
-    const EACH: usize = BODY_BYTES + (BEFORE_DEVICES.len() + AFTER_DEVICES.len()) * DESCRIPTOR;
-    const LINES: usize = size_of::<HvmHwPciIrqs>() + size_of::<HvmHwIsaIrqs>() + size_of::<HvmHwPciLink>();
-    const WHOLE: usize = size_of::<HvmSaveHeader>() + LINES + (DEVICES.len() + 2) * DESCRIPTOR;
-    domain.vcpus.len().saturating_mul(EACH).saturating_add(WHOLE)
+    const EACH: usize = BODY_BYTES + TYPES.len() * DESCRIPTOR;
+    const WHOLE: usize = size_of::<HvmSaveHeader>() + LINES_BYTES + 2 * DESCRIPTOR;
+    let chips = if domain.chipset.get().is_some() { CHIPS_BYTES } else { 0 };
+    domain.vcpus.len().saturating_mul(EACH).saturating_add(WHOLE).saturating_add(chips)
 }
 
 /// Saves the whole context of a paused domain.
@@ -52,17 +67,25 @@ pub fn save<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Result<Vec<u8
         gtsc_khz: hv.settings.tsc_khz,
     };
     writer.record(HVM_SAVE_CODE_HEADER, 0, &header)?;
-    for typecode in BEFORE_DEVICES {
-        save_of_each(hv, domain, typecode, &mut writer)?;
-    }
-    for typecode in DEVICES {
-        save_device(typecode, &mut writer)?;
-    }
-    for typecode in AFTER_DEVICES {
-        save_of_each(hv, domain, typecode, &mut writer)?;
+    let chips = device_records::of_chipset(hv, domain);
+    take_in(domain)?;
+    for typecode in TYPECODES {
+        match whose(domain, typecode) {
+            Some(Whose::Vcpus) => save_of_each(hv, domain, typecode, &mut writer)?,
+            Some(Whose::Devices) => device_records::save(chips.as_ref(), typecode, &mut writer)?,
+            None => {}
+        }
     }
     writer.record(HVM_SAVE_CODE_END, 0, &())?;
     Ok(writer.into_bytes())
+}
+
+/// Brings interrupts that were sent into the local APICs, whose records have them then.
+fn take_in<M: Machine>(domain: &Domain<M>) -> Result<(), Errno> {
+    for vcpu in &domain.vcpus {
+        vcpu.with_core_apart(|core| take_requests(vcpu, core))?;
+    }
+    Ok(())
 }
 
 fn save_of_each<M: Machine>(
@@ -77,15 +100,6 @@ fn save_of_each<M: Machine>(
     Ok(())
 }
 
-fn save_device(typecode: u16, writer: &mut Writer) -> Result<(), Errno> {
-    match typecode {
-        HVM_SAVE_CODE_PCI_IRQ => writer.record(typecode, 0, &HvmHwPciIrqs::default()),
-        HVM_SAVE_CODE_ISA_IRQ => writer.record(typecode, 0, &HvmHwIsaIrqs::default()),
-        HVM_SAVE_CODE_PCI_LINK => writer.record(typecode, 0, &HvmHwPciLink::default()),
-        _ => Ok(()),
-    }
-}
-
 /// Saves the body of one record of a paused domain.
 ///
 /// **Errors:** `EINVAL` for a type that is not saved; `ENOENT` for a vCPU or a device that does not exist; `ENODATA`
@@ -97,18 +111,20 @@ pub fn save_one<M: Machine>(
     typecode: u32,
     instance: u32,
 ) -> Result<Vec<u8>, Errno> {
-    let typecode = u16::try_from(typecode).ok().filter(|typecode| is_saved(*typecode)).ok_or(Errno::EINVAL)?;
+    let typecode = u16::try_from(typecode).map_err(|_| Errno::EINVAL)?;
     let mut writer = Writer::default();
-    if DEVICES.contains(&typecode) {
-        save_device(typecode, &mut writer)?;
-    } else {
-        let vcpu = domain.vcpu(VcpuId(instance)).ok_or(Errno::ENOENT)?;
-        vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer))??;
+    match whose(domain, typecode).ok_or(Errno::EINVAL)? {
+        Whose::Devices => device_records::save(device_records::of_chipset(hv, domain).as_ref(), typecode, &mut writer)?,
+        Whose::Vcpus => {
+            let vcpu = domain.vcpu(VcpuId(instance)).ok_or(Errno::ENOENT)?;
+            vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer))??;
+        }
     }
     let bytes = writer.into_bytes();
-    let record = Reader(&bytes).next()?;
-    if u32::from(record.instance) != instance {
-        return Err(Errno::ENOENT);
+    let mut reader = Reader(&bytes);
+    let mut record = reader.next()?;
+    while u32::from(record.instance) != instance {
+        record = reader.next().map_err(|_| Errno::ENOENT)?;
     }
     let mut body = Vec::new();
     body.try_reserve_exact(record.body.len()).map_err(|_| Errno::ENOMEM)?;
@@ -141,13 +157,9 @@ pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) ->
         let record = reader.next()?;
         match record.typecode {
             HVM_SAVE_CODE_END => break,
-            typecode if DEVICES.contains(&typecode) => load_device(&record)?,
-            HVM_SAVE_CODE_PIC
-            | HVM_SAVE_CODE_IOAPIC
-            | HVM_SAVE_CODE_PIT
-            | HVM_SAVE_CODE_RTC
-            | HVM_SAVE_CODE_HPET
-            | HVM_SAVE_CODE_PMTIMER => return Err(Errno::ENODEV),
+            typecode if LINES.contains(&typecode) || CHIPS.contains(&typecode) => {
+                device_records::load(hv, domain, &record)?;
+            }
             HVM_SAVE_CODE_HEADER | HVM_SAVE_CODE_MAX.. if record.typecode != HVM_SAVE_CODE_MAX => {
                 return Err(Errno::EINVAL);
             }
@@ -160,15 +172,6 @@ pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) ->
         }
     }
     Ok(())
-}
-
-/// Checks the interrupt lines of a domain that has no devices: their values are ignored.
-fn load_device(record: &Record<'_>) -> Result<(), Errno> {
-    match record.typecode {
-        HVM_SAVE_CODE_PCI_IRQ => record.read::<HvmHwPciIrqs>().map(|_| ()),
-        HVM_SAVE_CODE_ISA_IRQ => record.read::<HvmHwIsaIrqs>().map(|_| ()),
-        _ => record.read::<HvmHwPciLink>().map(|_| ()),
-    }
 }
 
 /// Sets the time stamp counter of vCPUs that are not started yet to the first one's.

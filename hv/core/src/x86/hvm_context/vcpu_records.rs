@@ -25,10 +25,16 @@ const MACHINE_CHECK_BANK_COUNT: u64 = 0xff;
 /// The most memory type ranges that a record may claim.
 const MOST_RANGES: u64 = xen_abi::hvm_save::MTRR_VCNT as u64;
 
-/// The types of vCPU records before those of the domain's devices, and after them.
-pub const BEFORE_DEVICES: [u16; 3] = [HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_LAPIC, HVM_SAVE_CODE_LAPIC_REGS];
-pub const AFTER_DEVICES: [u16; 4] =
-    [HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_VMCE_VCPU, HVM_SAVE_CODE_TSC_ADJUST, CPU_MSR_CODE];
+/// The types of a vCPU's records.
+pub const TYPES: [u16; 7] = [
+    HVM_SAVE_CODE_CPU,
+    HVM_SAVE_CODE_LAPIC,
+    HVM_SAVE_CODE_LAPIC_REGS,
+    HVM_SAVE_CODE_MTRR,
+    HVM_SAVE_CODE_VMCE_VCPU,
+    HVM_SAVE_CODE_TSC_ADJUST,
+    CPU_MSR_CODE,
+];
 
 /// The size of the bodies of all records of one vCPU, in bytes.
 pub const BODY_BYTES: usize = size_of::<HvmHwCpu>()

@@ -6,8 +6,9 @@ use xen_abi::domctl::*;
 use xen_abi::hvm_save::*;
 use xen_abi::hvm_save_cpu::{HvmCpuFlags, HvmHwCpu};
 use xen_abi::{DomId, Errno, Gfn, GuestHandle, VcpuId};
-use xenolith_core::x86::hvm_context;
-use xenolith_hal::{CpuState, GuestCpu, HardwareMsr, PAGE_SIZE};
+use xenolith_core::x86::{chipset, hvm_context};
+use xenolith_devices::platform::{Moment, Platform};
+use xenolith_hal::{CpuState, GuestCpu, HardwareMsr, IoSize, PAGE_SIZE};
 use xenolith_world::World;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -354,4 +355,59 @@ proptest! {
             prop_assert_eq!(get(&world, id), saved);
         }
     }
+}
+
+fn hvm_world() -> (World, DomId) {
+    let world = World::new(&[1]);
+    let mut wanted = DomctlCreatedomain { max_vcpus: 1, ..options() };
+    wanted.arch.emulation_flags = EmulationFlags::all().difference(EmulationFlags::VPCI);
+    let id = create_with(&world, DomId(0), wanted).unwrap();
+    give_vcpus(&world, id, 1).unwrap();
+    (world, id)
+}
+
+#[test]
+fn an_hvm_guests_state_has_the_records_and_the_length_that_real_xen_gives() {
+    let (world, id) = hvm_world();
+    set(&world, id, &one(HVM_SAVE_CODE_CPU, 0, &start_at(0, 0))).unwrap();
+    let bytes = get(&world, id);
+    assert_eq!(bytes.len(), 4112);
+    let types: Vec<(u16, u16)> = records(&bytes).iter().map(|record| (record.0, record.1)).collect();
+    let once = |code: u16| (code, 0);
+    let expected = [1, 2, 3].map(once).into_iter().chain([(3, 1)]).chain((4..15).map(once));
+    assert!(types.iter().copied().eq(expected.chain([18, 19, 0].map(once))), "{types:?}");
+}
+
+#[test]
+fn a_chipset_is_the_same_after_it_was_loaded() {
+    let (world, id) = hvm_world();
+    let change = |work: &dyn Fn(&mut Platform, Moment)| {
+        chipset::with(&world.hv, &domain(&world, id), |platform, now| work(platform, now)).unwrap();
+    };
+    change(&|platform, now| {
+        let writes = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x43, 0x36), (0x40, 0), (0x40, 0), (0x70, 0x0b)];
+        writes.iter().for_each(|(port, value)| assert!(platform.write(*port, IoSize::Byte, *value, now).is_some()));
+        assert!(platform.set_isa_line(4, true) && platform.set_link_route(2, 11));
+        platform.write_io_apic(0, 0x14);
+        platform.write_io_apic(0x10, 0x41);
+    });
+    let saved = get(&world, id);
+    let (other, copy) = hvm_world();
+    set(&other, copy, &saved).unwrap();
+    assert_eq!(records(&get(&other, copy)), records(&saved));
+    let asks = domain(&other, copy).chipset.get().unwrap().requests();
+    assert!(asks, "the line that asked before");
+    let pic = partial(&world, id, HVM_SAVE_CODE_PIC, 1, 4096);
+    assert!(pic.is_ok());
+    assert_eq!(partial(&world, id, HVM_SAVE_CODE_PIC, 2, 4096), Err(Errno::ENOENT));
+}
+
+#[test]
+fn records_of_chips_that_make_no_sense_are_refused() {
+    let (world, id) = hvm_world();
+    let refused = |bytes: &[u8]| assert_eq!(set(&world, id, bytes), Err(Errno::EINVAL));
+    refused(&one(HVM_SAVE_CODE_PIC, 2, &HvmHwVpic::new_zeroed()));
+    refused(&one(HVM_SAVE_CODE_PCI_LINK, 0, &HvmHwPciLink { route: [0, 0, 16, 0], pad0: [0; 4] }));
+    refused(&one(HVM_SAVE_CODE_IOAPIC, 0, &0_u64));
+    assert_eq!(set(&world, id, &one(HVM_SAVE_CODE_RTC, 0, &[0_u8; 16])), Ok(0), "an older one is shorter");
 }
