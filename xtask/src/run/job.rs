@@ -59,8 +59,8 @@ const SERVED: Stage = stage("page fetched by this machine", "", 1, 120);
 /// The jobs of dom0 that make the main job.
 pub const MAIN_JOBS: &str = "daemons+network+disk+web";
 
-/// The job of dom0 that wants a device model, which is large.
-const HVM_JOB: &str = "hvm";
+/// How the names of dom0's jobs begin that want a device model, which is large.
+const HVM_JOBS: &str = "hvm";
 
 /// A step that failed, and why.
 pub struct Failure {
@@ -362,7 +362,7 @@ pub fn with_console(arguments: &RunArguments) -> Result<()> {
 /// **Errors:** a step failed, or the jobs did not come to their end.
 pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> {
     let mut debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
-    if jobs.split('+').any(|job| job == HVM_JOB) {
+    if jobs.split('+').any(|job| job.starts_with(HVM_JOBS)) {
         debian = debian::device_model::with_one(&debian)?;
     }
     let mut run = Run::start_with(arguments, &debian, jobs, "off", words)?;
