@@ -50,6 +50,38 @@ pub struct ControlState {
     /// It was unpaused once, so its CPU policy can no longer change.
     pub started: bool,
     pub dirty_log: DirtyLog,
+    pub vram: Vram,
+}
+
+/// The frame buffer of which a device model asks what was written: its frames, none of them while it asks of none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vram {
+    pub first: u64,
+    /// One past the last.
+    pub end: u64,
+    pub step: VramStep,
+}
+
+/// What the next call does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VramStep {
+    /// Pages from this frame on do not follow the range yet.
+    Follow { from: u64, until: u64 },
+    /// It tells what was written, from this frame on.
+    Answer { next: u64 },
+    /// All was told; it waits until no CPU has an old translation.
+    Flush,
+}
+
+impl Vram {
+    /// No frame buffer.
+    pub const NONE: Self = Self { first: 0, end: 0, step: VramStep::Answer { next: 0 } };
+
+    /// Returns whether nothing is tracked.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.first >= self.end
+    }
 }
 
 /// The state of dirty logging.
@@ -88,6 +120,7 @@ impl DomainControl {
             pauses,
             started: pauses == 0,
             dirty_log: DirtyLog::Off,
+            vram: Vram::NONE,
         };
         Self { options, state: SpinLock::new(state) }
     }

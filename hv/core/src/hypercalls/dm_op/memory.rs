@@ -1,6 +1,6 @@
 //! The guest's memory as a device model changes it.
 
-use super::{Done, Request};
+use super::{Done, Request, require};
 use crate::budget::Budget;
 use crate::components::control::DirtyLog;
 use crate::components::grant::World;
@@ -14,36 +14,11 @@ use xen_abi::physmap::XENMAPSPACE_GMFN;
 use xen_abi::{DomId, Errno, GuestHandle};
 use xenolith_hal::{Gfn, Machine, Mapping, NestedSpace, PageKind, PageOrder, Rights};
 
-/// The most pages of a frame buffer: 1 GiB. **Source:** Xen's `track_dirty_vram`.
-const MOST_VRAM_PAGES: u32 = 1 << 18;
 /// Pages between two looks at the clock.
 const NOTED_AT_ONCE: u64 = 64;
 const EXTENT_BYTES: u64 = size_of::<DmOpModifiedMemoryExtent>() as u64;
 /// One past the highest frame that a guest can have. **Source:** AMD manual volume 2, 5.1 (52 bits of address).
 const FRAMES: u64 = 1 << 40;
-
-fn require(condition: bool) -> Result<(), Errno> {
-    if condition { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
-/// Implements `XEN_DMOP_track_dirty_vram`. Writes are not tracked, which is said by the errno upon which a device model
-/// takes all of its frame buffer for written.
-///
-/// **Errors:** `EINVAL` for padding, without a second buffer, for more than 1 GiB, without vCPUs, for a bitmap that is too
-/// short; `ESRCH` for a guest that is being destroyed; else `ENODATA`.
-pub(super) fn track_dirty_vram<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
-    let wanted = request.op.track_dirty_vram();
-    require(wanted.pad == 0)?;
-    let bitmap = request.extra.ok_or(Errno::EINVAL)?;
-    require(wanted.nr <= MOST_VRAM_PAGES)?;
-    if request.domain.is_dying() {
-        return Err(Errno::ESRCH);
-    }
-    require(!request.domain.vcpus.is_empty())?;
-    require(u64::from(wanted.nr.div_ceil(u8::BITS)) <= bitmap.size)?;
-    request.model()?;
-    if wanted.nr == 0 { Ok(Done::Quietly) } else { Err(Errno::ENODATA) }
-}
 
 /// Implements `XEN_DMOP_modified_memory`: pages that the device model wrote count as written. The last extent comes first.
 ///

@@ -3,6 +3,7 @@
 mod lines;
 mod memory;
 mod servers;
+mod vram;
 
 use crate::components::access::{Action, Object};
 use crate::components::ioreq::DeviceModel;
@@ -65,7 +66,7 @@ const fn operation<M: Machine>(op: u32) -> Option<(usize, Handler<M>)> {
         XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER => (size_of::<DmOpIoreqServerRange>(), servers::unmap_range),
         XEN_DMOP_SET_IOREQ_SERVER_STATE => (size_of::<DmOpSetIoreqServerState>(), servers::set_state),
         XEN_DMOP_DESTROY_IOREQ_SERVER => (size_of::<DmOpDestroyIoreqServer>(), servers::destroy),
-        XEN_DMOP_TRACK_DIRTY_VRAM => (size_of::<DmOpTrackDirtyVram>(), memory::track_dirty_vram),
+        XEN_DMOP_TRACK_DIRTY_VRAM => (size_of::<DmOpTrackDirtyVram>(), vram::track_dirty_vram),
         XEN_DMOP_SET_PCI_INTX_LEVEL => (size_of::<DmOpSetPciIntxLevel>(), lines::set_pci_intx_level),
         XEN_DMOP_SET_ISA_IRQ_LEVEL => (size_of::<DmOpSetIsaIrqLevel>(), lines::set_isa_irq_level),
         XEN_DMOP_SET_PCI_LINK_ROUTE => (size_of::<DmOpSetPciLinkRoute>(), lines::set_pci_link_route),
@@ -82,6 +83,10 @@ const fn operation<M: Machine>(op: u32) -> Option<(usize, Handler<M>)> {
         0 | XEN_DMOP_SET_IRQ_LEVEL => (0, refuse),
         _ => return None,
     })
+}
+
+fn require(condition: bool) -> Result<(), Errno> {
+    if condition { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn refuse<M: Machine>(_: &mut Request<'_, '_, M>) -> Result<Done, Errno> {

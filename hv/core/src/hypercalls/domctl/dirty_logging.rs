@@ -6,7 +6,7 @@
 
 use super::Request;
 use crate::budget::Budget;
-use crate::components::control::DirtyLog;
+use crate::components::control::{DirtyLog, Vram};
 use crate::components::grant::World;
 use crate::components::placing::flushed::is_flushed;
 use crate::domains::domain::Domain;
@@ -64,7 +64,8 @@ pub(super) fn end<M: Machine>(request: &Request<'_, '_, M>) -> Answer {
     if !turn(hv, domain, false, from) {
         return request.again();
     }
-    domain.control.change(|state| state.dirty_log = DirtyLog::Off);
+    // A frame buffer is no longer tracked either: its device model's next call begins anew.
+    domain.control.change(|state| (state.dirty_log, state.vram) = (DirtyLog::Off, Vram::NONE));
     Ok(Outcome::OK)
 }
 

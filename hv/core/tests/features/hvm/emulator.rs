@@ -58,6 +58,14 @@ pub fn request_of(world: &World, target: u16, op: &mut DmOp, size: u64, extra: O
     answer
 }
 
+/// Makes a whole request about the guest with this second buffer.
+pub fn request_with(world: &World, op: &DmOp, extra: DmOpBuf) -> Answer {
+    assert!(world.page(0, REQUEST).write_bytes(0, op.as_bytes()));
+    let buffers = [DmOpBuf { address: GuestHandle::new(at(REQUEST)), size: 32 }, extra];
+    assert!(world.page(0, BUFFERS).write_bytes(0, buffers.as_bytes()));
+    world.call(0, DM_OP, [GUEST.into(), 2, at(BUFFERS), 0, 0, 0])
+}
+
 /// Makes a whole request about the guest.
 pub fn request(world: &World, op: &mut DmOp) -> Answer {
     request_of(world, GUEST, op, 32, None)

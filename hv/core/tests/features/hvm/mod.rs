@@ -6,3 +6,4 @@ mod emulator;
 mod loops;
 mod operations;
 mod strings;
+mod vram;

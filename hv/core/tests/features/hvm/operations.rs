@@ -215,21 +215,6 @@ fn pages_that_a_device_model_wrote_count_as_written_while_dirty_logging_is_on() 
 }
 
 #[test]
-fn dirty_vram_is_all_of_it() {
-    let world = world();
-    let track = |nr, bytes: Option<u64>| {
-        let wanted = DmOpTrackDirtyVram { nr, pad: 0, first_pfn: Gfn(4) };
-        let mut op = dm_op(XEN_DMOP_TRACK_DIRTY_VRAM, |op| op.set_track_dirty_vram(wanted));
-        request_of(&world, GUEST, &mut op, 32, bytes)
-    };
-    assert_eq!(track(8, None), Err(Errno::EINVAL));
-    assert_eq!(track(9, Some(1)), Err(Errno::EINVAL));
-    assert_eq!(track(0x4_0001, Some(u64::MAX)), Err(Errno::EINVAL));
-    assert_eq!(track(8, Some(1)), Err(Errno::ENODATA), "all counts as written");
-    assert_eq!(track(0, Some(0)), Ok(0));
-}
-
-#[test]
 fn lines_are_checked() {
     let world = world();
     let pci = |domain, bus, device, intx, level| {
