@@ -30,7 +30,7 @@ impl RangeSet {
 
     /// Adds a range of which no number is in the set.
     ///
-    /// **Errors:** `ENOMEM` for more than [`MOST_RANGES`] ranges, or if memory is short.
+    /// **Errors:** `ENOMEM` for more than 256 ranges, or if memory is short.
     #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn insert(&mut self, range: &RangeInclusive<u64>) -> Result<(), Errno> {
         let (first, last) = (*range.start(), *range.end());
@@ -55,7 +55,7 @@ impl RangeSet {
 
     /// Removes a range that lies in the set.
     ///
-    /// **Errors:** `ENOMEM` if more than [`MOST_RANGES`] ranges would be left, or if memory is short.
+    /// **Errors:** `ENOMEM` if more than 256 ranges would be left, or if memory is short.
     #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn remove(&mut self, range: &RangeInclusive<u64>) -> Result<(), Errno> {
         let at = self.first_from(*range.start());
