@@ -3,10 +3,14 @@
 //! What CPUs ask for at each entry of the guest is kept beside the lock: whether the 8259A pair asks for an interrupt, and
 //! whether a timer waits for its tick to be taken.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xen_abi::VcpuId;
+use xen_abi::hvm_param::{
+    HVM_PARAM_CALLBACK_IRQ_TYPE_MASK, HVM_PARAM_CALLBACK_TYPE_GSI, HVM_PARAM_CALLBACK_TYPE_PCI_INTX,
+};
+use xen_abi::hvm_save::VIOAPIC_NUM_PINS;
 use xenolith_devices::interrupt::{Destination, Message};
-use xenolith_devices::platform::{Moment, Platform};
+use xenolith_devices::platform::{IntxPin, Moment, Platform};
 use xenolith_hal::Time;
 use xenolith_sync::{SpinLock, rank};
 
@@ -17,8 +21,43 @@ pub struct Chipset {
     requests: AtomicBool,
     /// A timer waits for its tick to be taken.
     awaits: AtomicBool,
+    /// The parameter that says by which line event channels interrupt vCPU 0; 0 for none.
+    callback: AtomicU64,
+    /// That line is asserted.
+    has_event: AtomicBool,
     /// The vCPU whose local APIC was last seen to take interrupts of the 8259A pair.
     target: AtomicU32,
+}
+
+/// A line by which event channels interrupt vCPU 0 (HVM_PARAM_CALLBACK_IRQ). **Source:** `hvm/params.h`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Callback {
+    /// A pin of the I/O APIC other than 0, and below 16 the ISA line.
+    Gsi(u8),
+    /// An interrupt pin of a PCI device.
+    Pin(IntxPin),
+}
+
+impl Callback {
+    /// Decodes the parameter's value; None for a vector, for no callback, and for a line that does not exist.
+    #[must_use]
+    pub fn from_param(value: u64) -> Option<Self> {
+        match value >> HVM_PARAM_CALLBACK_IRQ_TYPE_MASK.trailing_zeros() {
+            HVM_PARAM_CALLBACK_TYPE_GSI => {
+                let gsi = value as u8;
+                (gsi != 0 && usize::from(gsi) < VIOAPIC_NUM_PINS).then_some(Self::Gsi(gsi))
+            }
+            HVM_PARAM_CALLBACK_TYPE_PCI_INTX => IntxPin::new((value >> 11) as u8 & 31, value as u8 & 3).map(Self::Pin),
+            _ => None,
+        }
+    }
+
+    fn drive(self, platform: &mut Platform, active: bool) {
+        match self {
+            Self::Gsi(gsi) => platform.set_event_line(active.then_some(gsi)),
+            Self::Pin(pin) => platform.set_intx(pin, active),
+        }
+    }
 }
 
 /// What is to be done after work at the chipset, without its lock.
@@ -43,6 +82,8 @@ impl Chipset {
             platform: SpinLock::new(Platform::new(now)),
             requests: AtomicBool::new(false),
             awaits: AtomicBool::new(false),
+            callback: AtomicU64::new(0),
+            has_event: AtomicBool::new(false),
             target: AtomicU32::new(0),
         }
     }
@@ -83,6 +124,39 @@ impl Chipset {
     #[inline]
     pub fn awaits(&self) -> bool {
         self.awaits.load(Ordering::SeqCst)
+    }
+
+    /// Returns the line by which event channels interrupt, if the guest asked for one.
+    #[inline]
+    pub fn callback(&self) -> Option<Callback> {
+        match self.callback.load(Ordering::SeqCst) {
+            0 => None,
+            value => Callback::from_param(value),
+        }
+    }
+
+    /// Makes event channels interrupt by a line, or by none. `platform` is this chipset's; the line before is deasserted.
+    pub fn set_callback(&self, platform: &mut Platform, value: u64) {
+        if let Some(before) = self.callback() {
+            before.drive(platform, false);
+        }
+        let is_line = Callback::from_param(value).is_some();
+        self.callback.store(if is_line { value } else { 0 }, Ordering::SeqCst);
+        self.has_event.store(false, Ordering::SeqCst);
+    }
+
+    /// Returns whether the line of event channels is asserted.
+    #[inline]
+    pub fn has_event(&self) -> bool {
+        self.has_event.load(Ordering::SeqCst)
+    }
+
+    /// Asserts or deasserts the line of event channels. `platform` is this chipset's.
+    pub fn set_event(&self, platform: &mut Platform, active: bool) {
+        self.has_event.store(active, Ordering::SeqCst);
+        if let Some(callback) = self.callback() {
+            callback.drive(platform, active);
+        }
     }
 
     /// Returns the vCPU whose local APIC takes interrupts of the 8259A pair.

@@ -133,8 +133,12 @@ impl HvmParams {
         }
         slot.store(value, Ordering::SeqCst);
         let kind = (value & HVM_PARAM_CALLBACK_IRQ_TYPE_MASK) >> HVM_PARAM_CALLBACK_IRQ_TYPE_MASK.trailing_zeros();
-        if index == HVM_PARAM_CALLBACK_IRQ && kind == HVM_PARAM_CALLBACK_TYPE_VECTOR {
-            self.callback_vector.store(value as u8, Ordering::SeqCst);
+        if index == HVM_PARAM_CALLBACK_IRQ {
+            if kind == HVM_PARAM_CALLBACK_TYPE_VECTOR {
+                self.callback_vector.store(value as u8, Ordering::SeqCst);
+            } else if self.has_platform.load(Ordering::Relaxed) {
+                self.callback_vector.store(0, Ordering::SeqCst);
+            }
         }
         Ok(())
     }
@@ -145,8 +149,8 @@ impl HvmParams {
     }
 
     /// Returns the vector that events raise on every vCPU, if the guest asked for one. A guest without the legacy
-    /// chipset, as all are, cannot ask for another kind of callback, nor take the vector back: real Xen stores the
-    /// value, and goes on as before.
+    /// chipset cannot ask for another kind of callback, nor take the vector back: real Xen stores the value, and goes on
+    /// as before.
     pub fn callback_vector(&self) -> Option<u8> {
         match self.callback_vector.load(Ordering::SeqCst) {
             0 => None,

@@ -42,7 +42,11 @@ pub(super) fn run_vcpu<M: Machine>(
     let cpu = vcpu.processor();
     // Whatever woke it, it polls no longer.
     poll::end(&HostedDomain::new(hv, domain), vcpu.id);
+    let has_chipset = domain.chipset.get().is_some();
     loop {
+        if has_chipset {
+            chipset::follow_events(hv, domain);
+        }
         if vcpu.requests.pending() {
             if domain.device_model.get().is_some()
                 && let Some(stop) = go_on(&mut Running { hv, domain, vcpu, core })
@@ -56,7 +60,7 @@ pub(super) fn run_vcpu<M: Machine>(
         }
         hv.frames.quiet(cpu);
         let running = &mut Running { hv, domain, vcpu, core };
-        let exit = enter(running, cpu);
+        let exit = if has_chipset { enter::<M, true>(running, cpu) } else { enter::<M, false>(running, cpu) };
         if matches!(exit, Exit::Interrupted) {
             return Stop::Interrupted;
         }
@@ -129,14 +133,15 @@ impl<M: Machine> ShortAnswers for Short<'_, M> {
     }
 }
 
-/// Enters the guest once, and updates its local APIC with what it took.
-fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
+/// Enters the guest once, and updates its local APIC, and the chipset of one that has it, with what it took. Guests without
+/// a chipset have a copy of their own.
+fn enter<M: Machine, const CHIPSET: bool>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
     let Running { hv, domain, vcpu, .. } = *running;
     if running.core.lapic.deadline() != Time::NEVER {
         running.core.lapic.advance(hv.machine.now());
     }
     let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
-    let external = if vector_callback.is_none() { chipset::offered(running) } else { None };
+    let external = if CHIPSET && vector_callback.is_none() { chipset::offered(running) } else { None };
     let by_8259 = external.map(|offered| offered.vector);
     let interrupt = vector_callback.or(by_8259).or_else(|| running.core.lapic.highest_pending());
     let control = RunControl {
@@ -156,7 +161,9 @@ fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
             Some(offered) => chipset::external_taken(running, offered),
             None => {
                 running.core.lapic.accept(vector);
-                chipset::interrupt_taken(running, vector);
+                if CHIPSET {
+                    chipset::interrupt_taken(running, vector);
+                }
             }
         }
     }
@@ -184,6 +191,7 @@ fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     chipset::fire_due(hv, domain, vcpu, now);
     let poll_is_over = polled && !poll::is_polling(&events, vcpu.id);
     vcpu.block();
+    chipset::follow_events(hv, domain);
     take_requests(vcpu, running.core);
     running.core.lapic.advance(now);
     // With interrupts off a vCPU sleeps on beside what it cannot take; only what comes anew wakes it.

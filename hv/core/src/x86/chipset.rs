@@ -11,7 +11,9 @@ use crate::lifecycle::waking::{notify, notify_number};
 use crate::x86::interrupts::send_message;
 use core::sync::atomic::Ordering;
 use xen_abi::VcpuId;
-use xen_abi::hvm_param::{HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_HPET_ENABLED, HVM_PARAM_TIMER_MODE};
+use xen_abi::hvm_param::{
+    HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED, HVM_PARAM_TIMER_MODE,
+};
 use xenolith_devices::ioapic;
 use xenolith_devices::platform::{Acknowledged, HPET_BYTES, HPET_PAGE, MissedTicks, Moment, Platform, Written};
 use xenolith_hal::{Gpa, IoAccess, Machine, Time};
@@ -80,8 +82,36 @@ pub fn param_set<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, index: u32,
         HVM_PARAM_ACPI_IOPORTS_LOCATION => with(hv, domain, |platform, _| {
             let _ = platform.set_acpi_location(value);
         }),
+        HVM_PARAM_CALLBACK_IRQ => set_callback(hv, domain, value),
         _ => None,
     };
+}
+
+fn set_callback<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, value: u64) -> Option<()> {
+    let chipset = domain.chipset.get()?;
+    with(hv, domain, |platform, _| {
+        chipset.set_callback(platform, value);
+        // The line may be asserted from before the guest was saved.
+        chipset.set_event(platform, has_event(hv, domain));
+    })
+}
+
+/// Returns whether the line of event channels is to be asserted: an event is pending on vCPU 0, which has no vector of its
+/// own for it.
+fn has_event<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
+    let first = domain.vcpu(KEEPER);
+    first.is_some_and(|vcpu| vcpu.upcall_vector.load(Ordering::SeqCst) == 0 && vcpu.upcall_pending(&hv.machine))
+}
+
+/// Brings the line of event channels to what is pending, of a guest that asked for a line.
+#[inline]
+pub fn follow_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    if let Some(chipset) = domain.chipset.get()
+        && chipset.callback().is_some()
+        && chipset.has_event() != has_event(hv, domain)
+    {
+        let _ = with(hv, domain, |platform, _| chipset.set_event(platform, has_event(hv, domain)));
+    }
 }
 
 /// Fires the chips' timers, if they are due and the vCPU keeps them.
@@ -146,6 +176,8 @@ pub fn write_memory<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa,
 
 /// Handles the EOI of a level interrupt of this vector.
 pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vector: u8) {
+    // An event that was handled does not interrupt again.
+    follow_events(hv, domain);
     let _ = with(hv, domain, |platform, _| platform.end_of_interrupt(vector));
 }
 

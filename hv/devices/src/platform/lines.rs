@@ -30,6 +30,12 @@ impl Platform {
         self.wires.set_isa(line, active).map(|changed| self.drive(changed)).is_some()
     }
 
+    /// Asserts a pin of the I/O APIC, and below 16 the ISA line, for event channels; or none.
+    pub fn set_event_line(&mut self, line: Option<u8>) {
+        let changed = self.wires.set_source(Source::Events, line.filter(|line| *line != CASCADE));
+        self.drive(changed);
+    }
+
     /// Leads a link of the PCI interrupt router to an ISA line, or to none if that is 0. Returns false, with nothing done,
     /// for a link above 3 or a line above 15.
     #[must_use]

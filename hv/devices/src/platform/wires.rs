@@ -20,16 +20,20 @@ pub(super) enum Source {
     Power,
     /// A timer of the HPET by its number.
     Hpet(usize),
+    /// Event channels, of a guest that asked for them by a line.
+    Events,
 }
 
-/// How many of them there are.
-const SOURCES: usize = HPET_TIMER_NUM + 1;
+/// How many of them there are, and how many of these are chips'.
+const SOURCES: usize = CHIPS + 1;
+const CHIPS: usize = HPET_TIMER_NUM + 1;
 
 impl Source {
     const fn index(self) -> usize {
         match self {
             Self::Power => HPET_TIMER_NUM,
             Self::Hpet(timer) => timer,
+            Self::Events => CHIPS,
         }
     }
 }
@@ -159,9 +163,9 @@ impl Wires {
         if before == line { 0 } else { before.map_or(0, bit) | line.map_or(0, bit) }
     }
 
-    /// Returns the ISA lines that sources within the hypervisor assert.
+    /// Returns the ISA lines that chips within the hypervisor assert.
     fn own_isa_lines(&self) -> u16 {
-        let own = self.sources.iter().flatten().filter(|line| **line < ISA_LINES);
+        let own = self.sources.iter().take(CHIPS).flatten().filter(|line| **line < ISA_LINES);
         own.fold(0, |lines, line| lines | 1 << (line & 15))
     }
 

@@ -4,13 +4,18 @@ use super::emulator::{Emulator, GUEST, dm_op, request};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use xen_abi::DomId;
 use xen_abi::dm_op::*;
-use xen_abi::hvm_param::HVM_PARAM_HPET_ENABLED;
+use xen_abi::hvm_op::{HVMOP_SET_PARAM, HvmParam};
+use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED};
+use xen_abi::hypercall::HVM_OP;
 use xen_abi::ioreq::IOREQ_TYPE_TIMEOFFSET;
+use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xenolith_core::components::chipset::Callback;
 use xenolith_core::outcome::After;
 use xenolith_core::run::CpuLoop;
 use xenolith_devices::ioapic;
-use xenolith_devices::platform::{HPET_PAGE, Platform};
+use xenolith_devices::platform::{HPET_PAGE, IntxPin, Platform};
 use xenolith_fake::{FakeEntry, FakeGuest, FakeMachine};
 use xenolith_hal::{CpuId, CpuState, Exit, GuestCpu, IoAccess, IoSize};
 
@@ -226,4 +231,66 @@ fn a_guest_that_sets_its_clock_moves_its_time_and_tells_the_device_model() {
     assert!(emulator.was_notified(emulator.ports[2]));
     let kind = |slot: usize| emulator.buffered().load_u8(8 + 8 * slot);
     assert_eq!(kind(0), Some(IOREQ_TYPE_TIMEOFFSET));
+}
+
+fn set_callback(emulator: &Emulator, value: u64) {
+    let mut op = HvmParam { domid: DomId::SELF, pad: 0, index: HVM_PARAM_CALLBACK_IRQ, value };
+    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM.into(), &mut op), Ok(0));
+}
+
+/// Makes an event pending on vCPU 0, or ends it as the guest does.
+fn set_pending(emulator: &Emulator, pending: bool) {
+    let domain = emulator.world.domain(GUEST);
+    let (page, offset) = domain.vcpus[0].info(&emulator.world.hv.machine).unwrap();
+    page.store_u8(offset + VCPU_INFO_UPCALL_PENDING, pending.into()).unwrap();
+    xenolith_core::lifecycle::waking::notify(&emulator.world.hv, &domain, &domain.vcpus[0]);
+}
+
+#[test]
+fn events_interrupt_by_a_line_while_one_is_pending() {
+    let (emulator, mut cpu, taken) = halted(&START_PICS);
+    set_callback(&emulator, 11);
+    set_pending(&emulator, true);
+    turns(&emulator, &mut cpu, 4);
+    assert_eq!(*taken.lock().unwrap(), [(0x33, true)]);
+    set_pending(&emulator, false);
+    turns(&emulator, &mut cpu, 4);
+    assert!(!emulator.world.domain(GUEST).chipset.get().unwrap().has_event());
+    assert_eq!(taken.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn events_interrupt_by_a_pin_of_a_pci_device_until_they_are_handled() {
+    let emulator = Emulator::new();
+    store(&emulator, SPURIOUS, 0x1ff);
+    route(&emulator, 28, 0xa041);
+    set_callback(&emulator, 1 << 56 | 3 << 11);
+    set_pending(&emulator, true);
+    let domain = emulator.world.domain(GUEST);
+    let follow = || xenolith_core::x86::chipset::follow_events(&emulator.world.hv, &domain);
+    follow();
+    assert_eq!(posted(&emulator), [0x41]);
+    let end = || xenolith_core::x86::interrupts::end_of_interrupt(&emulator.world.hv, &domain, 0x41);
+    end();
+    assert_eq!(posted(&emulator), [0x41], "one is pending still");
+    set_pending(&emulator, false);
+    end();
+    assert_eq!(posted(&emulator), []);
+    // A vector instead: the line is left.
+    set_pending(&emulator, true);
+    set_callback(&emulator, 2 << 56 | 0xf3);
+    follow();
+    assert_eq!(domain.callback_vector(), Some(0xf3));
+    assert_eq!(posted(&emulator), []);
+    set_callback(&emulator, 0);
+    assert_eq!(domain.callback_vector(), None, "a guest with a chipset takes it back");
+}
+
+#[test]
+fn lines_of_callbacks_that_do_not_exist_are_none() {
+    for value in [0, 48, 2 << 56 | 0x30, 3 << 56] {
+        assert_eq!(Callback::from_param(value), None, "{value:#x}");
+    }
+    assert_eq!(Callback::from_param(47), Some(Callback::Gsi(47)));
+    assert_eq!(Callback::from_param(1 << 56 | 31 << 11 | 3), IntxPin::new(31, 3).map(Callback::Pin));
 }
