@@ -3,7 +3,6 @@
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use xenolith_devices::cpuid::{Asker, TscInfo};
-use xenolith_devices::pvclock::TscScale;
 use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
@@ -30,7 +29,7 @@ pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> Cp
 
 fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {
     let khz = hv.settings.tsc_khz;
-    let scale = TscScale::from_khz(khz);
+    let scale = hv.tsc_scale;
     TscInfo {
         emulated: false,
         reliable: false,
