@@ -57,12 +57,7 @@ fn go_wild(dice: &mut Rng) {
     let space = processor::Space::new(pool.clone(), limits, 256, &mut pool).expect("the pool is full");
     let mut vcpu = scripted::vcpu();
     for _ in 0..WILD {
-        let control = RunControl {
-            interrupt: Some(dice.u8(..)),
-            from_8259: dice.bool(),
-            task_priority: dice.u8(..),
-            nmi: dice.bool(),
-        };
+        let control = RunControl { interrupt: Some(dice.u8(..)), task_priority: dice.u8(..), nmi: dice.bool() };
         let _ = vcpu.run(&space, control, &mut ());
         assert!(vcpu.instruction_bytes().1 <= 15 && vcpu.task_priority() < 16 && vcpu.paging().cpl < 4);
         vcpu.skip_instruction();

@@ -89,7 +89,7 @@ impl Processor {
     /// Checks what interrupt is offered.
     fn offered(&self, vmcb: Vmcb) {
         let word = vmcb.get(Field::VIRTUAL_INTERRUPT);
-        let RunControl { interrupt, from_8259, task_priority, .. } = self.control;
+        let RunControl { interrupt, task_priority, .. } = self.control;
         assert_ne!(word & V_INTR_MASKING, 0, "the guest would mask the host's interrupts");
         assert_eq!(word & 0xf, u64::from(task_priority & 0xf), "the task priority");
         assert_eq!(word & V_IRQ != 0, interrupt.is_some(), "an interrupt is offered");
@@ -97,7 +97,7 @@ impl Processor {
             assert_eq!((word >> 32 & 0xff, word >> 16 & 0xf), (vector.into(), u64::from(vector >> 4)), "its vector");
             assert_eq!(
                 word >> 20 & 1 != 0,
-                vector < 16 || from_8259,
+                vector < 16 || self.control.is_from_8259(),
                 "only what comes from an 8259 ignores the task priority"
             );
         }

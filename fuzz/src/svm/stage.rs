@@ -236,8 +236,7 @@ impl<'d> Stage<'d> {
         self.nmis[at] |= self.dice.u8(..32) == 0;
         let control = RunControl {
             interrupt: self.interrupts[at],
-            from_8259: self.dice.bool(),
-            task_priority: self.dice.u8(..20) & self.dice.u8(..20),
+            task_priority: self.dice.u8(..20) & self.dice.u8(..20) | self.dice.u8(..2) << 7,
             nmi: self.nmis[at],
         };
         {

@@ -105,7 +105,7 @@ impl GuestCpu for FakeVcpu {
     fn interrupt_taken(&self) -> bool {
         // Its flags always allow it; its priority class must be above the task's.
         let is_above = |vector: u8| vector >> 4 > self.offered.task_priority;
-        self.offered.interrupt.is_some_and(|vector| self.offered.from_8259 || is_above(vector))
+        self.offered.interrupt.is_some_and(|vector| self.offered.is_from_8259() || is_above(vector))
     }
 
     fn nmi_taken(&self) -> bool {
@@ -113,7 +113,7 @@ impl GuestCpu for FakeVcpu {
     }
 
     fn task_priority(&self) -> u8 {
-        self.offered.task_priority
+        self.offered.task_priority & !RunControl::FROM_8259
     }
 
     fn registers(&self) -> &Registers {

@@ -54,12 +54,23 @@ pub struct InvalidState;
 pub struct RunControl {
     /// The highest pending external interrupt; delivered as soon as the guest's RFLAGS.IF and task priority allow it.
     pub interrupt: Option<u8>,
-    /// The interrupt comes from an 8259, which knows no priorities: the task priority does not hold it back.
-    pub from_8259: bool,
-    /// The guest's task priority (CR8), 0 to 15.
+    /// The guest's task priority (CR8), 0 to 15, and perhaps [`RunControl::FROM_8259`].
     pub task_priority: u8,
     /// An NMI is pending.
     pub nmi: bool,
+}
+
+impl RunControl {
+    /// In `task_priority`: the interrupt comes from an 8259, which knows no priorities, so the task priority does not hold it
+    /// back. It stands there so that the control stays as small as a register.
+    pub const FROM_8259: u8 = 1 << 7;
+
+    /// Returns whether the interrupt comes from an 8259.
+    #[must_use]
+    #[inline]
+    pub const fn is_from_8259(self) -> bool {
+        self.task_priority & Self::FROM_8259 != 0
+    }
 }
 
 /// The fast path: answers to exits that change nothing but RAX, after which the guest is entered again at once. What

@@ -10,6 +10,7 @@ use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
 use xen_abi::{Errno, VcpuId};
 use xenolith_devices::lapic::{Identity, Lapic};
 use xenolith_devices::msr::{MsrState, Mtrr};
+use xenolith_devices::platform::Acknowledged;
 use xenolith_hal::{CpuId, GuestCpu, Machine, Mfn, PAGE_SHIFT, PAGE_SIZE, PageWords, Time};
 use xenolith_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xenolith_sync::{SpinLock, rank};
@@ -37,6 +38,8 @@ pub struct VcpuCore<M: Machine> {
     pub waits_for_startup: bool,
     /// The access that a device model has not answered yet. The vCPU enters its guest again when it is finished.
     pub unfinished: Option<Unfinished>,
+    /// The interrupt of an 8259 that is offered at this entry.
+    pub external: Option<Acknowledged>,
 }
 
 impl<M: Machine> VcpuCore<M> {
@@ -50,6 +53,7 @@ impl<M: Machine> VcpuCore<M> {
             nmi_pending: false,
             waits_for_startup: true,
             unfinished: None,
+            external: None,
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) fn run_vcpu<M: Machine>(
         }
         hv.frames.quiet(cpu);
         let running = &mut Running { hv, domain, vcpu, core };
-        let exit = if has_chipset { enter::<M, true>(running, cpu) } else { enter::<M, false>(running, cpu) };
+        let exit = enter(running, cpu, has_chipset);
         if matches!(exit, Exit::Interrupted) {
             return Stop::Interrupted;
         }
@@ -133,45 +133,40 @@ impl<M: Machine> ShortAnswers for Short<'_, M> {
     }
 }
 
-/// Enters the guest once, and updates its local APIC, and the chipset of one that has it, with what it took. Guests without
-/// a chipset have a copy of their own.
-fn enter<M: Machine, const CHIPSET: bool>(running: &mut Running<'_, M>, cpu: CpuId) -> Exit {
+/// Enters the guest once, and updates its local APIC and its chipset, if it has one, with what it took.
+fn enter<M: Machine>(running: &mut Running<'_, M>, cpu: CpuId, has_chipset: bool) -> Exit {
     let Running { hv, domain, vcpu, .. } = *running;
     if running.core.lapic.deadline() != Time::NEVER {
         running.core.lapic.advance(hv.machine.now());
     }
     let vector_callback = domain.callback_vector().filter(|_| vcpu.upcall_pending(&hv.machine));
-    let external = if CHIPSET && vector_callback.is_none() { chipset::offered(running) } else { None };
-    let by_8259 = external.map(|offered| offered.vector);
-    let interrupt = vector_callback.or(by_8259).or_else(|| running.core.lapic.highest_pending());
-    let control = RunControl {
+    let interrupt = vector_callback.or_else(|| running.core.lapic.highest_pending());
+    let mut control = RunControl {
         interrupt,
-        from_8259: external.is_some(),
         task_priority: running.core.lapic.task_priority_class(),
         nmi: running.core.nmi_pending,
     };
+    if has_chipset && vector_callback.is_none() {
+        control = chipset::offer(running, control);
+    }
     let mut short = Short { hv, domain, vcpu, cpu };
     let exit = running.core.hardware.run(&domain.space, control, &mut short);
     vcpu.note_rip(running.core.hardware.registers().rip);
     if running.core.hardware.interrupt_taken()
         && vector_callback.is_none()
-        && let Some(vector) = interrupt
+        && let Some(vector) = control.interrupt
     {
-        match external {
-            Some(offered) => chipset::external_taken(running, offered),
-            None => {
-                running.core.lapic.accept(vector);
-                if CHIPSET {
-                    chipset::interrupt_taken(running, vector);
-                }
-            }
+        if has_chipset {
+            chipset::interrupt_taken(running, vector);
+        } else {
+            running.core.lapic.accept(vector);
         }
     }
     if running.core.nmi_pending && running.core.hardware.nmi_taken() {
         running.core.nmi_pending = false;
     }
     let task_priority = running.core.hardware.task_priority();
-    if task_priority != control.task_priority {
+    if task_priority != control.task_priority & !RunControl::FROM_8259 {
         running.core.lapic.set_task_priority_class(task_priority);
     }
     exit
@@ -199,7 +194,7 @@ fn block<M: Machine>(running: &mut Running<'_, M>) -> bool {
     let upcall = || domain.callback_vector().is_some() && vcpu.upcall_pending(&hv.machine);
     let something = running.core.nmi_pending
         || (takes_interrupts
-            && (running.core.lapic.highest_deliverable().is_some() || upcall() || chipset::offered(running).is_some()))
+            && (running.core.lapic.highest_deliverable().is_some() || upcall() || chipset::is_offered(running)))
         || poll_is_over
         || poll::was_woken(&events, vcpu.id);
     if something {

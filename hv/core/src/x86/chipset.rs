@@ -16,7 +16,7 @@ use xen_abi::hvm_param::{
 };
 use xenolith_devices::ioapic;
 use xenolith_devices::platform::{Acknowledged, HPET_BYTES, HPET_PAGE, MissedTicks, Moment, Platform, Written};
-use xenolith_hal::{Gpa, IoAccess, Machine, Time};
+use xenolith_hal::{Gpa, IoAccess, Machine, RunControl, Time};
 
 /// The vCPU that keeps the chipset's timers.
 const KEEPER: VcpuId = VcpuId(0);
@@ -181,14 +181,24 @@ pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vect
     let _ = with(hv, domain, |platform, _| platform.end_of_interrupt(vector));
 }
 
-/// Returns the 8259A pair's interrupt to offer to a vCPU, if it asks for one and the vCPU's local APIC lets it pass.
+/// Returns whether the 8259A pair has an interrupt for a vCPU.
 #[inline]
-pub fn offered<M: Machine>(running: &Running<'_, M>) -> Option<Acknowledged> {
-    offered_by(running.domain.chipset.get()?, running)
+pub fn is_offered<M: Machine>(running: &Running<'_, M>) -> bool {
+    running.domain.chipset.get().is_some_and(|chipset| offered(chipset, running).is_some())
 }
 
+/// Offers a vCPU the 8259A pair's interrupt instead of its local APIC's, if there is one.
 #[cold]
-fn offered_by<M: Machine>(chipset: &Chipset, running: &Running<'_, M>) -> Option<Acknowledged> {
+pub fn offer<M: Machine>(running: &mut Running<'_, M>, control: RunControl) -> RunControl {
+    running.core.external = running.domain.chipset.get().and_then(|chipset| offered(chipset, running));
+    let Some(external) = running.core.external else { return control };
+    let task_priority = control.task_priority | RunControl::FROM_8259;
+    RunControl { interrupt: Some(external.vector), task_priority, ..control }
+}
+
+/// Returns the 8259A pair's interrupt, if it asks for one and the vCPU's local APIC lets it pass.
+#[cold]
+fn offered<M: Machine>(chipset: &Chipset, running: &Running<'_, M>) -> Option<Acknowledged> {
     let lapic = &running.core.lapic;
     let accepts = lapic.accepts_external();
     if accepts && chipset.target() != running.vcpu.id {
@@ -204,16 +214,16 @@ fn offered_by<M: Machine>(chipset: &Chipset, running: &Running<'_, M>) -> Option
     })
 }
 
-/// Acknowledges an interrupt of the 8259A pair that a vCPU took.
+/// Notes that a vCPU took an interrupt: the 8259A pair's that was offered, or its local APIC's.
 #[cold]
-pub fn external_taken<M: Machine>(running: &Running<'_, M>, offered: Acknowledged) {
-    let _ = with(running.hv, running.domain, |platform, _| platform.external_taken(offered));
-}
-
-/// Notes that a vCPU took an interrupt of its local APIC.
-#[inline]
-pub fn interrupt_taken<M: Machine>(running: &Running<'_, M>, vector: u8) {
-    if running.domain.chipset.get().is_some_and(|chipset| chipset.awaits()) {
-        let _ = with(running.hv, running.domain, |platform, _| platform.interrupt_taken(vector));
+pub fn interrupt_taken<M: Machine>(running: &mut Running<'_, M>, vector: u8) {
+    let Running { hv, domain, .. } = *running;
+    if let Some(external) = running.core.external.take() {
+        let _ = with(hv, domain, |platform, _| platform.external_taken(external));
+        return;
+    }
+    running.core.lapic.accept(vector);
+    if domain.chipset.get().is_some_and(|chipset| chipset.awaits()) {
+        let _ = with(hv, domain, |platform, _| platform.interrupt_taken(vector));
     }
 }

@@ -17,13 +17,14 @@ impl Moment {
     /// Returns the moment of this system time, where `at_zero` is what UTC was at system time 0.
     #[must_use]
     pub fn new(time: Time, at_zero: WallClock) -> Self {
-        let second = u128::from(Self::NS_PER_SECOND);
-        let ns = u128::from(at_zero.seconds)
-            .saturating_mul(second)
-            .saturating_add(at_zero.nanoseconds.into())
-            .saturating_add(time.0.into());
-        let seconds = ns.checked_div(second).unwrap_or_default() as u64;
-        let nanoseconds = ns.checked_rem(second).unwrap_or_default() as u32;
+        let parts = |ns: u64| {
+            let seconds = ns.checked_div(Self::NS_PER_SECOND).unwrap_or_default();
+            (seconds, ns.checked_rem(Self::NS_PER_SECOND).unwrap_or_default())
+        };
+        let (passed, rest) = parts(time.0);
+        let (carried, nanoseconds) = parts(rest.saturating_add(at_zero.nanoseconds.into()));
+        let seconds = at_zero.seconds.saturating_add(passed).saturating_add(carried);
+        let nanoseconds = nanoseconds as u32;
         Self { time, wall: WallClock { seconds, nanoseconds } }
     }
 

@@ -45,8 +45,8 @@ struct Legacy {
 impl FakeGuest for Legacy {
     fn play(&mut self, entry: &FakeEntry, state: &mut CpuState) -> Exit {
         if let Some(vector) = entry.control.interrupt {
-            self.taken.lock().unwrap().push((vector, entry.control.from_8259));
-            if entry.control.from_8259 {
+            self.taken.lock().unwrap().push((vector, entry.control.is_from_8259()));
+            if entry.control.is_from_8259() {
                 self.writes.push_back(END);
             }
         }

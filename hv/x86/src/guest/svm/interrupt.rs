@@ -33,7 +33,7 @@ pub(super) fn virtual_interrupt(control: RunControl) -> u64 {
     let word = V_INTR_MASKING | (u64::from(control.task_priority) & V_TPR);
     let Some(vector) = control.interrupt else { return word };
     let priority = u64::from(vector >> 4);
-    let ignore = if priority == 0 || control.from_8259 { V_IGNORE_TPR } else { 0 };
+    let ignore = if priority == 0 || control.is_from_8259() { V_IGNORE_TPR } else { 0 };
     word | V_IRQ | ignore | (priority << V_PRIORITY_SHIFT) | (u64::from(vector) << V_VECTOR_SHIFT)
 }
 
@@ -147,7 +147,10 @@ mod tests {
     fn what_comes_from_an_8259_ignores_the_task_priority() {
         let control = RunControl { interrupt: Some(0x30), task_priority: 5, ..RunControl::default() };
         assert_eq!(virtual_interrupt(control) & V_IGNORE_TPR, 0);
-        assert_ne!(virtual_interrupt(RunControl { from_8259: true, ..control }) & V_IGNORE_TPR, 0);
+        assert_ne!(
+            virtual_interrupt(RunControl { task_priority: 5 | RunControl::FROM_8259, ..control }) & V_IGNORE_TPR,
+            0
+        );
     }
 
     #[test]

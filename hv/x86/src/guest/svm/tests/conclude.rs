@@ -130,7 +130,7 @@ proptest! {
                 vmcb.set(Field::EXIT_CODE, code);
                 [general.rcx, general.rdx, general.rbx, general.rsi, general.rdi, general.rbp] = registers;
             });
-            let exit = vcpu.run(&space, RunControl { interrupt, task_priority, nmi, ..RunControl::default() }, &mut ());
+            let exit = vcpu.run(&space, RunControl { interrupt, task_priority, nmi }, &mut ());
             prop_assert_eq!(exit == Exit::Shutdown, code == 0x7f);
             prop_assert!(vcpu.instruction_bytes().1 <= 15);
             prop_assert!(vcpu.task_priority() < 16 && vcpu.paging().cpl < 4);

@@ -55,4 +55,4 @@ fn offer(vector: u8) -> RunControl {
     RunControl { interrupt: Some(vector), ..RunControl::default() }
 }
 
-const NMI: RunControl = RunControl { interrupt: None, from_8259: false, task_priority: 0, nmi: true };
+const NMI: RunControl = RunControl { interrupt: None, task_priority: 0, nmi: true };
