@@ -10,7 +10,9 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::waking::answer_came;
 use alloc::vec::Vec;
-use xen_abi::hvm_param::HVM_PARAM_IOREQ_SERVER_PFN;
+use xen_abi::hvm_param::{
+    HVM_PARAM_BUFIOREQ_PFN, HVM_PARAM_IOREQ_PFN, HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_NR_IOREQ_SERVER_PAGES,
+};
 use xen_abi::{DomId, Errno, Port, VcpuId};
 use xenolith_hal::{Gfn, Machine, Mapping, PageKind, PageOrder, Rights};
 use xenolith_sync::Arc;
@@ -139,11 +141,27 @@ pub fn set_enabled<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, server: &
     server.set_enabled(enabled, &hv.machine);
 }
 
+/// Takes a frame that the toolstack left for pages of servers: of the range first, then one of the two single ones.
+///
+/// **Errors:** `ENOMEM` if all are in use.
+pub fn take_gfn<M: Machine>(model: &DeviceModel, domain: &Domain<M>) -> Result<Gfn, Errno> {
+    let (first, count, singles) = gfns(domain)?;
+    model.take_gfn(first, count).or_else(|| model.take_single(singles)).ok_or(Errno::ENOMEM)
+}
+
 /// Gives a frame number back that served as a page of a server.
 pub fn give_back<M: Machine>(model: &DeviceModel, domain: &Domain<M>, gfn: Gfn) {
-    if let Ok(first) = domain.params.get(HVM_PARAM_IOREQ_SERVER_PFN, false) {
-        model.give_back_gfn(Gfn(first), gfn);
+    if let Ok((first, _, singles)) = gfns(domain) {
+        model.give_back_gfn(first, gfn);
+        model.give_back_single(singles, gfn);
     }
+}
+
+/// Returns the frames that the toolstack left for pages of servers: the range, and the two single ones.
+fn gfns<M: Machine>(domain: &Domain<M>) -> Result<(Gfn, u64, [Gfn; 2]), Errno> {
+    let parameter = |index| domain.params.get(index, false);
+    let singles = [Gfn(parameter(HVM_PARAM_IOREQ_PFN)?), Gfn(parameter(HVM_PARAM_BUFIOREQ_PFN)?)];
+    Ok((Gfn(parameter(HVM_PARAM_IOREQ_SERVER_PFN)?), parameter(HVM_PARAM_NR_IOREQ_SERVER_PAGES)?, singles))
 }
 
 /// Unmaps a frame from the guest, if it is still what it was.

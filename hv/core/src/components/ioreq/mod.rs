@@ -30,7 +30,7 @@ pub use server::{Answer, Buffering, GuestFrame, Page, SERVER_HEAP_BYTES, Server,
 pub use unfinished::{Then, Unfinished};
 
 use core::ops::RangeInclusive;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use xen_abi::dm_op::{XEN_DMOP_IO_RANGE_MEMORY, XEN_DMOP_IO_RANGE_PCI, XEN_DMOP_IO_RANGE_PORT};
 use xen_abi::{DomId, Errno, Gfn};
 use xenolith_sync::{Arc, SpinLock, rank};
@@ -88,6 +88,8 @@ pub struct DeviceModel {
     pci_address: AtomicU32,
     /// Frames of the guest that carry pages of servers, by their distance from the first such frame.
     gfns_in_use: AtomicU64,
+    /// Which of the two single frames carry pages of servers.
+    singles_in_use: AtomicU8,
     /// Pages have left the guest of which servers may have mappings.
     has_stale_mappings: AtomicBool,
 }
@@ -225,6 +227,21 @@ impl DeviceModel {
         };
         let before = self.gfns_in_use.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
         first.checked_add(before.trailing_ones().into())
+    }
+
+    /// Takes one of the two single frames, where it is set (not 0), for a page of a server; None if both are in use.
+    pub fn take_single(&self, frames: [Gfn; 2]) -> Option<Gfn> {
+        frames.into_iter().zip([1, 2]).filter(|(gfn, _)| gfn.0 != 0).find_map(|(gfn, bit)| {
+            let was_free = self.singles_in_use.fetch_or(bit, Ordering::AcqRel) & bit == 0;
+            was_free.then_some(gfn)
+        })
+    }
+
+    /// Gives a frame back that [`DeviceModel::take_single`] took; any other is passed over.
+    pub fn give_back_single(&self, frames: [Gfn; 2], gfn: Gfn) {
+        for (_, bit) in frames.into_iter().zip([1, 2]).filter(|(single, _)| *single == gfn) {
+            self.singles_in_use.fetch_and(!bit, Ordering::AcqRel);
+        }
     }
 
     /// Gives a frame back that [`DeviceModel::take_gfn`] took.

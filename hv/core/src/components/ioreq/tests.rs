@@ -195,6 +195,18 @@ fn a_page_is_a_resource_or_the_guests_and_not_both() {
 }
 
 #[test]
+fn single_frames_are_given_out_once_and_only_where_they_are_set() {
+    let model = DeviceModel::default();
+    let both = [Gfn(0xfeffd), Gfn(0xfeffb)];
+    assert_eq!(model.take_single([Gfn(0), Gfn(0)]), None);
+    assert_eq!([0, 1, 2].map(|_| model.take_single(both)), [Some(both[0]), Some(both[1]), None]);
+    model.give_back_single(both, Gfn(7));
+    assert_eq!(model.take_single(both), None);
+    model.give_back_single(both, both[1]);
+    assert_eq!(model.take_single(both), Some(both[1]));
+}
+
+#[test]
 fn frames_of_the_guest_are_given_out_once() {
     let model = DeviceModel::default();
     let first = Gfn(0xfeff0);

@@ -8,7 +8,6 @@ use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::ioreq_servers;
 use xen_abi::dm_op::{XEN_DMOP_IOREQ_MEM_ACCESS_WRITE, XEN_DMOP_NO_GFNS};
 use xen_abi::hvm_op::HVMMEM_IOREQ_SERVER;
-use xen_abi::hvm_param::{HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_NR_IOREQ_SERVER_PAGES};
 use xen_abi::{Errno, Gfn};
 use xenolith_hal::Machine;
 
@@ -54,19 +53,16 @@ pub(super) fn info<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done,
 /// Returns the guest's frame that serves as a page, and makes it so.
 fn guest_page<M: Machine>(request: &Request<'_, '_, M>, server: &Server, which: Which) -> Result<Gfn, Errno> {
     let (hv, domain, model) = (request.call.hv, &*request.domain, request.model()?);
-    let parameter = |index| domain.params.get(index, false);
-    let first = Gfn(parameter(HVM_PARAM_IOREQ_SERVER_PFN)?);
-    let count = parameter(HVM_PARAM_NR_IOREQ_SERVER_PAGES)?;
     server.with_page(which, &hv.machine, |page| match page {
         Page::Guest(frame) => Ok(frame.gfn),
         Page::Resource(_) => Err(Errno::EPERM),
         Page::None => {
-            let gfn = model.take_gfn(first, count).ok_or(Errno::ENOMEM)?;
+            let gfn = ioreq_servers::take_gfn(model, domain)?;
             let found = own_page(hv, domain, gfn);
             match found {
                 Some(frame) => *page = Page::Guest(frame),
                 None => {
-                    model.give_back_gfn(first, gfn);
+                    ioreq_servers::give_back(model, domain, gfn);
                     return Err(Errno::EINVAL);
                 }
             }

@@ -3,7 +3,9 @@
 use super::emulator::*;
 use xen_abi::dm_op::*;
 use xen_abi::hvm_op::*;
-use xen_abi::hvm_param::{HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_NR_IOREQ_SERVER_PAGES};
+use xen_abi::hvm_param::{
+    HVM_PARAM_BUFIOREQ_PFN, HVM_PARAM_IOREQ_PFN, HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_NR_IOREQ_SERVER_PAGES,
+};
 use xen_abi::{Errno, Gfn};
 use xenolith_core::components::control::DirtyLog;
 use xenolith_core::components::grant::World as _;
@@ -133,6 +135,12 @@ fn frames_of_the_guest_serve_as_pages_the_older_way() {
     assert!(domain.space.lookup(Gfn(21)).is_some());
     create(&world, 2).unwrap();
     assert_eq!(info(&world, 0, 0), Ok(DmOpGetIoreqServerInfo { id: 0, ..pages }), "the frames are free again");
+    let second = create(&world, 2).unwrap();
+    assert_eq!(info(&world, second, 0).err(), Some(Errno::ENOMEM));
+    domain.params.set(HVM_PARAM_IOREQ_PFN, 22, false).unwrap();
+    domain.params.set(HVM_PARAM_BUFIOREQ_PFN, 23, false).unwrap();
+    let pages = info(&world, second, 0).unwrap();
+    assert_eq!((pages.ioreq_gfn, pages.bufioreq_gfn), (Gfn(22), Gfn(23)), "the two of the oldest way");
 }
 
 #[test]
