@@ -1,16 +1,21 @@
 //! The chipset of an HVM guest: what it answers before its device model, and how its interrupts reach the vCPUs.
 
 use super::emulator::{Emulator, GUEST, dm_op, request};
+use crate::domctl::toolstack::{call, domctl};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use xen_abi::DomId;
 use xen_abi::dm_op::*;
+use xen_abi::domctl::{
+    DomctlSendtrigger, DomctlSettimeoffset, XEN_DOMCTL_SENDTRIGGER, XEN_DOMCTL_SENDTRIGGER_POWER,
+    XEN_DOMCTL_SETTIMEOFFSET,
+};
 use xen_abi::hvm_op::{HVMOP_SET_PARAM, HvmParam};
-use xen_abi::hvm_param::{HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED};
+use xen_abi::hvm_param::{HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED};
 use xen_abi::hypercall::HVM_OP;
 use xen_abi::ioreq::IOREQ_TYPE_TIMEOFFSET;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
+use xen_abi::{DomId, VcpuId};
 use xenolith_core::components::chipset::Callback;
 use xenolith_core::outcome::After;
 use xenolith_core::run::CpuLoop;
@@ -293,4 +298,21 @@ fn lines_of_callbacks_that_do_not_exist_are_none() {
     }
     assert_eq!(Callback::from_param(47), Some(Callback::Gsi(47)));
     assert_eq!(Callback::from_param(1 << 56 | 31 << 11 | 3), IntxPin::new(31, 3).map(Callback::Pin));
+}
+
+#[test]
+fn the_toolstack_presses_buttons_and_sets_the_clock() {
+    let emulator = Emulator::new();
+    let mut op = domctl(XEN_DOMCTL_SENDTRIGGER, DomId(GUEST));
+    op.set_sendtrigger(DomctlSendtrigger { trigger: XEN_DOMCTL_SENDTRIGGER_POWER, vcpu: VcpuId(0) });
+    assert_eq!(call(&emulator.world, &mut op), Ok(0));
+    let mut moved = HvmParam { domid: DomId::SELF, pad: 0, index: HVM_PARAM_ACPI_IOPORTS_LOCATION, value: 1 };
+    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM.into(), &mut moved), Ok(0));
+    assert_eq!(emulator.port(0xb000, IoSize::Word, false, 0), After::Resume);
+    assert_eq!(emulator.core(0, |core| core.hardware.registers().rax), 1 << 8);
+    let mut op = domctl(XEN_DOMCTL_SETTIMEOFFSET, DomId(GUEST));
+    op.set_settimeoffset(DomctlSettimeoffset { time_offset_seconds: -3600 });
+    assert_eq!(call(&emulator.world, &mut op), Ok(0));
+    let offset = emulator.world.domain(GUEST).chipset.get().unwrap().look(Platform::clock_offset);
+    assert_eq!(offset, -3600);
 }
