@@ -84,7 +84,7 @@ impl<'a> Stage<'a> {
         for cpu in 0..2 {
             self.hv.frames.quiet(CpuId(cpu));
         }
-        let _ = self.hv.frames.poll(&self.hv.machine);
+        let _ = self.hv.frames.poll(&self.hv.machine, || true);
         let _ = reap(self.hv);
     }
 
