@@ -144,8 +144,15 @@ fn take_interrupts(platform: &mut Platform, dice: &mut Rng) {
         platform.interrupt_taken(vector);
         platform.end_of_interrupt(vector);
     }
-    if dice.bool() {
+    let awaited = platform.awaited_vectors();
+    if let Some(vector) = (0..=255u8).find(|vector| awaited[usize::from(vector >> 6)] >> (vector & 63) & 1 != 0) {
+        platform.interrupt_taken(vector);
+    } else {
+        let before = platform.clone();
         platform.interrupt_taken(dice.u8(..));
+        assert!(*platform == before, "a tick that nobody waits for");
+    }
+    if dice.bool() {
         platform.end_of_interrupt(dice.u8(..));
     }
     let _ = platform.external_destination();

@@ -180,20 +180,33 @@ impl Platform {
         }
     }
 
-    /// Returns whether a timer waits for its tick to be taken, so that [`Platform::interrupt_taken`] matters.
+    /// Returns the lines by which a timer gave a tick that the guest has not taken.
+    pub(super) fn waiting_lines(&self) -> Lines {
+        let older = [(TIMER_LINE, self.timer.waits()), (CLOCK_LINE, self.clock.waits())];
+        let hpet = (0..TIMERS).map(|timer| (self.hpet.line(timer), self.hpet.waits(timer)));
+        older.into_iter().chain(hpet).filter(|(_, waits)| *waits).fold(0, |lines, (line, _)| lines | 1 << (line & 63))
+    }
+
+    /// Returns the vectors of the I/O APIC's pins by which a timer waits for its tick to be taken: 64 in each word.
+    /// [`Platform::interrupt_taken`] matters for these; others need not be told.
     #[must_use]
-    pub fn awaits_interrupt(&self) -> bool {
-        self.timer.waits() || self.clock.waits() || (0..TIMERS).any(|timer| self.hpet.waits(timer))
+    pub fn awaited_vectors(&self) -> [u64; 4] {
+        let mut vectors = [0; 4];
+        let lines = self.waiting_lines();
+        for line in (0..VIOAPIC_NUM_PINS as u8).filter(|line| lines >> line & 1 != 0) {
+            let vector = self.io_apic.route(pin_of(line)).map_or(0, |route| route.vector);
+            if let Some(word) = vectors.get_mut(usize::from(vector >> 6)) {
+                *word |= 1 << (vector & 63);
+            }
+        }
+        vectors
     }
 
     /// Notes that a vCPU took an interrupt of its local APIC, so that a timer's next tick can follow.
     pub fn interrupt_taken(&mut self, vector: u8) {
-        if !self.awaits_interrupt() {
-            return;
-        }
+        let waiting = self.waiting_lines();
         let has_vector = |line: &u8| self.io_apic.route(pin_of(*line)).is_some_and(|route| route.vector == vector);
-        let hpet = (0..TIMERS).map(|timer| self.hpet.line(timer));
-        let lines = [TIMER_LINE, CLOCK_LINE].into_iter().chain(hpet).filter(has_vector);
+        let lines = (0..VIOAPIC_NUM_PINS as u8).filter(|line| waiting >> line & 1 != 0).filter(has_vector);
         let lines = lines.fold(0, |lines, line| lines | 1 << (line & 63));
         self.tick_taken(lines);
     }

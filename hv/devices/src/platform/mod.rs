@@ -22,8 +22,9 @@
 //! * [`Platform::next_deadline`]: when to call [`Platform::advance`] if no access comes before. It may have passed: a
 //!   line that is unmasked may have a tick to make up for.
 //!
-//! So that missed ticks can come late, the caller also says when a vCPU took an interrupt of the I/O APIC:
-//! [`Platform::interrupt_taken`], while [`Platform::awaits_interrupt`].
+//! So that missed ticks can come late, the caller also says when a vCPU took an interrupt of the I/O APIC whose vector is
+//! among [`Platform::awaited_vectors`]: [`Platform::interrupt_taken`]. It keeps that set at hand, as it keeps the
+//! deadline, so that other interrupts need not ask.
 //!
 //! ```
 //! use xenolith_devices::platform::{IntxPin, Moment, Platform};

@@ -241,7 +241,35 @@ fn what_was_saved_goes_on_where_it_was() {
     assert_eq!(loaded, pics);
 }
 
+/// What the data sheet says of priorities, line by line from the highest.
+fn first_that_is_not_held_back(chip: &HvmHwVpic) -> Option<u8> {
+    let highest = chip.init_state_and_priority_add >> 4 & 7;
+    let (nested, special) = (chip.modes & 0x10 != 0 && chip.modes & 0x40 != 0, chip.modes & 0x20 != 0);
+    for line in (0..8).map(|rank| (highest + rank) & 7) {
+        let is_masked = chip.imr >> line & 1 != 0;
+        let holds_back = !(special && is_masked || nested && line == CASCADE);
+        if chip.isr >> line & 1 != 0 && holds_back {
+            return None;
+        }
+        if chip.irr >> line & 1 != 0 && !is_masked {
+            return Some(line);
+        }
+    }
+    None
+}
+
 proptest! {
+    #[test]
+    fn the_first_line_that_is_not_held_back_is_passed_on(irr: u8, imr: u8, isr: u8, highest in 0u8..8, modes in 0u8..0x40) {
+        for (mut chip, instance) in [(Chip::MASTER, 0), (Chip::SLAVE, 1)] {
+            let init_state_and_priority_add = highest << 4;
+            let record = HvmHwVpic { irr, imr, isr, init_state_and_priority_add, modes, ..HvmHwVpic::default() };
+            chip.load(&record);
+            let saved = chip.save();
+            prop_assert_eq!(chip.pending(), first_that_is_not_held_back(&saved), "chip {}", instance);
+        }
+    }
+
     #[test]
     fn a_record_of_anything_gives_what_a_guest_could_have_set(bytes: [u8; 8], lines: u16) {
         let [irr, imr, isr, irq_base, init_state_and_priority_add, modes, elcr, int_output] = bytes;
