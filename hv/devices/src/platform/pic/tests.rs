@@ -197,6 +197,7 @@ fn a_poll_acknowledges() {
     pics.write(0x20, 0x0c);
     assert_eq!(pics.read(0x20), (0, None));
     pulse(&mut pics, 6);
+    assert_eq!(pics.read(0x20), (0x40, None), "one command is one poll");
     pics.write(0x20, 0x0c);
     assert_eq!(pics.read(0x20), (0x86, Some(6)));
     assert_eq!(in_service(&mut pics, 0x20), 0x40);
