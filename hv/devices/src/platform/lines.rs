@@ -17,6 +17,15 @@ const fn pin_of(line: u8) -> usize {
     if line == TIMER_LINE { 2 } else { line as usize }
 }
 
+/// Returns the lines of a set, from the lowest.
+fn each(mut lines: Lines) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        let line = lines.trailing_zeros();
+        lines &= lines.wrapping_sub(1);
+        (line < Lines::BITS).then_some(line as u8)
+    })
+}
+
 impl Platform {
     /// Asserts or deasserts an interrupt pin of a PCI device.
     pub fn set_intx(&mut self, pin: IntxPin, active: bool) {
@@ -45,10 +54,7 @@ impl Platform {
 
     /// Brings lines to the controllers as the wires are now.
     fn drive(&mut self, changed: Lines) {
-        let mut left = changed;
-        while left != 0 {
-            let line = left.trailing_zeros() as u8;
-            left &= left.wrapping_sub(1);
+        for line in each(changed) {
             self.set_line(line, self.wires.is_asserted(line));
         }
     }
@@ -192,8 +198,7 @@ impl Platform {
     #[must_use]
     pub fn awaited_vectors(&self) -> [u64; 4] {
         let mut vectors = [0; 4];
-        let lines = self.waiting_lines();
-        for line in (0..VIOAPIC_NUM_PINS as u8).filter(|line| lines >> line & 1 != 0) {
+        for line in each(self.waiting_lines()) {
             let vector = self.io_apic.route(pin_of(line)).map_or(0, |route| route.vector);
             if let Some(word) = vectors.get_mut(usize::from(vector >> 6)) {
                 *word |= 1 << (vector & 63);
@@ -204,11 +209,11 @@ impl Platform {
 
     /// Notes that a vCPU took an interrupt of its local APIC, so that a timer's next tick can follow.
     pub fn interrupt_taken(&mut self, vector: u8) {
-        let waiting = self.waiting_lines();
         let has_vector = |line: &u8| self.io_apic.route(pin_of(*line)).is_some_and(|route| route.vector == vector);
-        let lines = (0..VIOAPIC_NUM_PINS as u8).filter(|line| waiting >> line & 1 != 0).filter(has_vector);
-        let lines = lines.fold(0, |lines, line| lines | 1 << (line & 63));
-        self.tick_taken(lines);
+        let lines = each(self.waiting_lines()).filter(has_vector).fold(0, |lines, line| lines | 1 << (line & 63));
+        if lines != 0 {
+            self.tick_taken(lines);
+        }
     }
 
     /// Notes that the guest took what came by some lines; pulses the ones of timers that owe it more.

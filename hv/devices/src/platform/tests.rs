@@ -118,6 +118,32 @@ fn ticks_by_the_io_apic_follow_each_other_as_they_are_taken() {
 }
 
 #[test]
+fn each_timer_waits_for_the_vector_of_its_own_pin() {
+    let mut platform = booted();
+    for (pin, low) in [(8, 0xb8), (22, 0x76)] {
+        entry(&mut platform, pin, low);
+    }
+    for (port, value) in [(0x70, 0x0b), (0x71, 0x42)] {
+        let _ = out(&mut platform, port, value, 0);
+    }
+    for (register, value) in [(0x10, 1), (0x140, 0x2c4c), (0x148, 1_000_000)] {
+        platform.write_hpet(register, 8, value, at(0));
+    }
+    platform.advance(at(33_000_000));
+    assert_eq!(vectors(&mut platform), [0xb8, 0x76]);
+    assert_eq!(platform.awaited_vectors(), [0, 1 << (0x76 - 0x40), 1 << (0xb8 - 0x80), 0]);
+    platform.interrupt_taken(0x76);
+    assert_eq!(vectors(&mut platform), [0x76], "of two periods of 16 ms");
+    platform.interrupt_taken(0x76);
+    for _ in 1..33 {
+        platform.interrupt_taken(0xb8);
+        assert_eq!(vectors(&mut platform), [0xb8]);
+    }
+    platform.interrupt_taken(0xb8);
+    assert_eq!((vectors(&mut platform), platform.awaited_vectors()), (alloc::vec![], [0; 4]));
+}
+
+#[test]
 fn a_tick_that_was_lost_in_a_masked_pin_does_not_stop_the_timer() {
     let mut platform = booted();
     let _ = out(&mut platform, 0x21, 0xff, 0);

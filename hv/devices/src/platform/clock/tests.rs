@@ -116,6 +116,9 @@ fn the_alarm_rings_once_a_day_or_each_minute() {
         assert_eq!(set(&mut clock, register, value, at(0)), Written::default());
     }
     let first = 7 * SECOND / 4;
+    let mut soon = clock;
+    let _ = set(&mut soon, ALARM_SECONDS, 0x10, at(0));
+    assert_eq!(soon.deadline(at(0)), Time(3 * SECOND / 4), "in the next second");
     assert_eq!(pulses(&mut clock, 0, 86_400 * SECOND), [first]);
     assert_eq!(get(&mut clock, STATUS_C, at(86_400 * SECOND)) & (C_INTERRUPT | ALARM), C_INTERRUPT | ALARM);
     let _ = set(&mut clock, ALARM_HOURS, 0xff, at(0));
@@ -161,12 +164,24 @@ fn missed_periodic_interrupts_are_flagged_anew_as_they_come() {
 }
 
 #[test]
+fn ticks_that_were_missed_are_forgotten_with_the_interrupt() {
+    let mut clock = with_b(PERIODIC);
+    assert!(clock.advance(at(SECOND / 128), MissedTicks::NoDelay));
+    let _ = set(&mut clock, STATUS_B, PERIODIC | UPDATE, at(SECOND / 128));
+    assert!(clock.take(), "it is still on");
+    let _ = set(&mut clock, STATUS_B, UPDATE, at(SECOND / 128));
+    assert!(!clock.take() && !clock.waits());
+    assert!(!set(&mut clock, STATUS_B, UPDATE | ALARM, at(SECOND / 128)).pulse, "nothing is flagged for it");
+}
+
+#[test]
 fn an_event_that_is_not_enabled_is_flagged_and_interrupts_when_enabled() {
     let mut clock = Clock::new(at(0));
     assert!(!clock.advance(at(SECOND), MissedTicks::NoDelay));
     assert_eq!(clock.deadline(at(SECOND)), Time::NEVER);
     let written = set(&mut clock, STATUS_B, B_24_HOURS | UPDATE, at(SECOND));
     assert!(written.pulse);
+    assert!(!set(&mut clock, STATUS_B, B_24_HOURS | UPDATE, at(SECOND)).pulse, "it was enabled before");
     assert_eq!(get(&mut clock, STATUS_C, at(SECOND)), C_INTERRUPT | PERIODIC | UPDATE);
 }
 
