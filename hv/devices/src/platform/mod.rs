@@ -191,7 +191,9 @@ impl Platform {
 
     /// Pulses the clock's line, unless the HPET has it.
     fn pulse_clock(&mut self) {
-        if !self.hpet.is_legacy() {
+        if self.hpet.is_legacy() {
+            self.clock.forget_ticks();
+        } else {
             self.pulse(CLOCK_LINE);
         }
     }

@@ -218,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn the_events_are_timer_lock_buttons_and_alarm() {
+        for event in 0..16 {
+            let mut power = late();
+            power.load(&HvmHwPmtimer { tmr_val: 0, pm1a_sts: 1 << event, pm1a_en: 1 << event }, Time(0));
+            assert_eq!(power.asserts(), [0, 5, 8, 9, 10].contains(&event), "bit {event}");
+        }
+    }
+
+    #[test]
     fn the_timer_interrupts_as_its_highest_bit_changes() {
         let mut power = late();
         assert_eq!(power.deadline(), Time::NEVER);

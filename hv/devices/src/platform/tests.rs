@@ -193,6 +193,8 @@ fn setting_the_clock_is_told_and_its_memory_is_the_device_models() {
     assert_eq!((out(&mut platform, 0x71, 0x55, 0), input(&mut platform, 0x71, 0)), (None, None));
     assert_eq!(platform.read(0x70, IoSize::Word, at(0)), None);
     assert_eq!(platform.clock_offset(), 3610);
+    assert!(out(&mut platform, 0x70, 0x0d, 0).is_some());
+    assert_eq!(input(&mut platform, 0x71, 0), Some(0x80));
 }
 
 #[test]
@@ -226,6 +228,24 @@ fn the_hpet_takes_the_lines_of_the_older_timers() {
     assert!(taken(&mut platform).iter().all(|vector| *vector == 8));
     platform.write_hpet(0x100, 8, 0, at(SECOND));
     assert!(platform.next_deadline(at(SECOND)) <= Time(SECOND + SECOND / 18), "it is again");
+}
+
+#[test]
+fn what_the_older_timers_missed_is_forgotten_while_the_hpet_has_their_lines() {
+    let mut platform = booted();
+    tick_at_18_hz(&mut platform);
+    for (port, value) in [(0x70, 0x0b), (0x71, 0x42)] {
+        let _ = out(&mut platform, port, value, 0);
+    }
+    platform.advance(at(SECOND));
+    platform.write_hpet(0x10, 8, 3, at(SECOND));
+    platform.advance(at(2 * SECOND));
+    assert_eq!(platform.waiting_lines(), 0);
+    assert_eq!(taken(&mut platform), [8, 0x70], "what had reached the controllers");
+    platform.write_hpet(0x10, 8, 0, at(2 * SECOND));
+    platform.advance(at(2 * SECOND + 60_000_000));
+    let taken = taken(&mut platform);
+    assert_eq!((taken.iter().filter(|vector| **vector == 8).count(), taken.len()), (1, 1 + 61));
 }
 
 #[test]

@@ -308,6 +308,11 @@ impl Clock {
         UPDATE | if rings { ALARM } else { 0 }
     }
 
+    /// Forgets ticks that the guest has not taken: the line is not connected.
+    pub(super) fn forget_ticks(&mut self) {
+        self.ticks = Ticks::default();
+    }
+
     /// Notes that the guest took the interrupt; returns whether the line is to be pulsed again.
     #[must_use]
     pub(super) fn take(&mut self) -> bool {
