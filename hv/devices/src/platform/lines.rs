@@ -5,12 +5,8 @@ use xen_abi::hvm_save::VIOAPIC_NUM_PINS;
 use super::Platform;
 use super::hpet::TIMERS;
 use super::pic::Acknowledged;
-use super::wires::{CASCADE, ISA_LINES, IntxPin, Lines, POWER_LINE, Source};
+use super::wires::{CASCADE, CLOCK_LINE, ISA_LINES, IntxPin, Lines, POWER_LINE, Source, TIMER_LINE};
 use crate::interrupt::{Destination, Message};
-
-/// The lines of the interval timer and of the clock.
-pub(super) const TIMER_LINE: u8 = 0;
-pub(super) const CLOCK_LINE: u8 = 8;
 
 /// Returns a line's pin of the I/O APIC: the interval timer is at pin 2, and the 8259A pair at pin 0.
 const fn pin_of(line: u8) -> usize {
@@ -33,7 +29,8 @@ impl Platform {
         self.drive(changed);
     }
 
-    /// Asserts or deasserts an ISA line, as the device model drives it; returns false for a line above 15.
+    /// Asserts or deasserts an ISA line, as the device model drives it; returns false for a line above 15. Lines 0, 2 and 8
+    /// are the hypervisor's own: the device model's word does not count.
     #[must_use]
     pub fn set_isa_line(&mut self, line: u8, active: bool) -> bool {
         self.wires.set_isa(line, active).map(|changed| self.drive(changed)).is_some()

@@ -56,6 +56,14 @@
 //! assert!(platform.take_message().is_some(), "it is asserted still");
 //! ```
 //!
+//! | call of the toolstack or the device model | function |
+//! |---|---|
+//! | `set_pci_intx_level`, `set_isa_irq_level`, `set_pci_link_route` | [`Platform::set_intx`], [`Platform::set_isa_line`], [`Platform::set_link_route`] |
+//! | HVM_PARAM_TIMER_MODE, HVM_PARAM_ACPI_IOPORTS_LOCATION | [`MissedTicks::from_param`], [`Platform::set_acpi_location`] |
+//! | `sendtrigger`: power or sleep button | [`Platform::note_power_event`] |
+//! | `settimeoffset`; the guest's own setting is in [`Written`] | [`Platform::set_clock_offset`] |
+//! | the guest wakes from S3 | [`Platform::reset`] |
+//!
 //! A saved domain's records are [`Platform::save`] and [`Platform::load`].
 
 mod clock;
@@ -85,11 +93,10 @@ pub use wires::IntxPin;
 use clock::Clock;
 use hpet::{Hpet, TIMERS};
 use interval_timer::IntervalTimer;
-use lines::{CLOCK_LINE, TIMER_LINE};
 use outbox::Outbox;
 use pic::Pics;
 use power::Power;
-use wires::Wires;
+use wires::{CLOCK_LINE, TIMER_LINE, Wires};
 use xenolith_hal::Time;
 
 use crate::ioapic::{GuestPins, IoApic};

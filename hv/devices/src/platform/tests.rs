@@ -368,12 +368,27 @@ fn a_saved_button_does_not_stay_pressed() {
 #[test]
 fn a_restored_line_0_is_at_pin_2() {
     let mut platform = booted();
-    entry(&mut platform, 2, 0x8030);
-    assert!(platform.set_isa_line(0, true) && platform.set_isa_line(2, true));
+    for (register, value) in [(0x10, 3), (0x100, 6), (0x108, 1_000)] {
+        platform.write_hpet(register, 8, value, at(0));
+    }
+    platform.advance(at(SECOND));
+    let mut records = platform.save(at(SECOND));
+    assert_eq!(records.isa_lines.lines, 1, "a level of the HPET, for the interval timer");
+    records.io_apic.redirtbl[2] = 0x8030;
+    assert_eq!(platform.load(PlatformRecord::IoApic(&records.io_apic), at(SECOND)), Ok(()));
     assert_eq!(vectors(&mut platform), [0x30]);
-    platform.reset(at(0));
-    entry(&mut platform, 2, 0x8030);
-    assert_eq!(vectors(&mut platform), [0x30]);
+}
+
+#[test]
+fn timers_go_on_after_a_record_of_xen_that_leaves_their_lines_asserted() {
+    let mut platform = booted();
+    tick_at_18_hz(&mut platform);
+    let records = platform.save(at(0));
+    let lines = xen_abi::hvm_save::HvmHwIsaIrqs { lines: 0x101 };
+    assert_eq!(platform.load(PlatformRecord::IsaLines(&lines), at(0)), Ok(()));
+    assert_eq!(platform.load(PlatformRecord::Timer(&records.timer), at(0)), Ok(()));
+    platform.advance(at(SECOND / 18));
+    assert_eq!(taken(&mut platform), [8]);
 }
 
 #[test]

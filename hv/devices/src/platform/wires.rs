@@ -13,6 +13,12 @@ pub(super) const ISA_LINES: u8 = 16;
 pub(super) const POWER_LINE: u8 = 9;
 /// The line on which the second 8259A reaches the first: no device has it.
 pub(super) const CASCADE: u8 = 2;
+/// The lines of the interval timer and of the clock.
+pub(super) const TIMER_LINE: u8 = 0;
+pub(super) const CLOCK_LINE: u8 = 8;
+/// The ISA lines that the device model cannot have. Timers make edges on theirs, which a level would hide; Xen's leave
+/// them asserted in between, so its records say so.
+const NOT_THE_MODELS: u16 = 1 << TIMER_LINE | 1 << CASCADE | 1 << CLOCK_LINE;
 
 /// A source within the hypervisor that asserts a line as a level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,15 +141,15 @@ impl Wires {
     }
 
     /// Sets an ISA line as the device model drives it; returns the lines that may have changed. None for a line that does
-    /// not exist; the one of the cascade is not connected.
+    /// not exist; the ones of the timers and of the cascade are not connected.
     pub(super) fn set_isa(&mut self, line: u8, active: bool) -> Option<Lines> {
         if line >= ISA_LINES {
             return None;
         }
-        if line == CASCADE {
+        let number = 1 << (line & 15);
+        if number & NOT_THE_MODELS != 0 {
             return Some(0);
         }
-        let number = 1 << (line & 15);
         self.isa = self.isa & !number | if active { number } else { 0 };
         Some(bit(line))
     }
@@ -189,7 +195,7 @@ impl Wires {
 
     /// Takes over the record of the ISA lines, which is not trusted.
     pub(super) const fn load_isa(&mut self, record: &HvmHwIsaIrqs) {
-        self.isa = record.lines as u16 & !(1 << CASCADE);
+        self.isa = record.lines as u16 & !NOT_THE_MODELS;
     }
 
     /// Takes the lines that a source within the hypervisor asserts from the device model: the record did not say whose
@@ -276,7 +282,10 @@ mod tests {
         assert_eq!((wires.set_isa(16, true), wires.set_isa(255, true)), (None, None));
         assert_eq!((wires.set_route(4, 5), wires.set_route(0, 16)), (None, None));
         assert!(!wires.load_links(&HvmHwPciLink { route: [5, 10, 16, 5], pad0: [0; 4] }));
-        assert_eq!(wires.set_isa(CASCADE, true), Some(0));
+        for line in [TIMER_LINE, CASCADE, CLOCK_LINE] {
+            assert_eq!(wires.set_isa(line, true), Some(0));
+        }
+        wires.load_isa(&HvmHwIsaIrqs { lines: 0xffff_0105 });
         assert_eq!(wires, Wires::default());
     }
 

@@ -166,6 +166,7 @@ fn automatic_ends_leave_nothing_in_service_and_may_rotate() {
     pulse(&mut pics, 0);
     assert_eq!(taken(&mut pics), Some(9), "line 0 was made the lowest");
     pics.write(0x20, 0);
+    assert_eq!(in_service(&mut pics, 0x20), 0);
     assert_eq!(taken(&mut pics), Some(8));
     pulse(&mut pics, 0);
     pulse(&mut pics, 3);
