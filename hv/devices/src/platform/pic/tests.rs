@@ -152,6 +152,15 @@ fn priorities_rotate() {
 }
 
 #[test]
+fn an_end_of_nothing_rotates_nothing() {
+    let mut pics = started();
+    pics.write(0x20, 0xa0);
+    pulse(&mut pics, 1);
+    pulse(&mut pics, 0);
+    assert_eq!(taken(&mut pics), Some(8));
+}
+
+#[test]
 fn automatic_ends_leave_nothing_in_service_and_may_rotate() {
     let mut pics = started();
     pics.write(0x20, 0x11);
