@@ -5,8 +5,8 @@ use xen_abi::hvm_param::{
     HVMPTM_ONE_MISSED_TICK_PENDING,
 };
 
-/// The shortest period of interrupts in nanoseconds: a guest cannot make a timer interrupt the machine more often.
-/// **Source:** Xen 4.17, observed.
+/// The shortest period of interrupts in nanoseconds: a guest cannot make a timer interrupt the machine more often. Xen has
+/// such a bound too.
 pub(super) const SHORTEST_PERIOD_NS: u64 = 100_000;
 
 /// What becomes of missed ticks (HVM_PARAM_TIMER_MODE). **Source:** `hvm/params.h`.

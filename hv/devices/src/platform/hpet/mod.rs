@@ -1,8 +1,8 @@
 //! The high-precision event timer (HPET) of an HVM guest: a main counter of 64 bits at 62.5 MHz and three timers, each of
 //! which can be periodic.
 //!
-//! **Source:** IA-PC HPET specification 1.0a; the counter's period, the routes and the answers to odd accesses are those
-//! of Xen 4.17, observed.
+//! **Source:** IA-PC HPET specification 1.0a. The counter's rate is the one that Linux reports in HVM guests of Xen; the
+//! routes and the answers to accesses that are not aligned are Xen's too.
 
 mod saved;
 #[cfg(test)]

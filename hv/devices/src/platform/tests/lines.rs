@@ -56,6 +56,18 @@ fn the_power_button_makes_a_system_control_interrupt_beside_the_device_models() 
 }
 
 #[test]
+fn the_power_management_timer_interrupts_by_itself() {
+    let mut platform = booted();
+    let _ = platform.write(0xb002, IoSize::Word, 1, at(0));
+    let deadline = platform.next_deadline(at(0));
+    assert_eq!(deadline.0 / SECOND, 599);
+    platform.advance(at(deadline.0 - 1));
+    assert!(!platform.requests_interrupt());
+    platform.advance(at(deadline.0));
+    assert_eq!(platform.acknowledge().vector, 0x71);
+}
+
+#[test]
 fn a_device_reaches_its_own_pin_and_the_isa_line_of_its_link() {
     let mut platform = booted();
     assert!(platform.set_link_route(3, 5) && !platform.set_link_route(4, 5) && !platform.set_link_route(0, 16));
