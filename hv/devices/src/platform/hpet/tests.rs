@@ -88,6 +88,8 @@ fn a_timer_of_32_bits_fires_at_each_wrap() {
     write(&mut hpet, config(0), ENABLED | IS_32_BITS, at(0));
     write(&mut hpet, comparator(0), 0xffff_0000_0000_0100, at(0));
     assert_eq!(hpet.read(comparator(0), 8, at(0)), 0x100);
+    write(&mut hpet, config(1), IS_32_BITS, at(0));
+    assert_eq!(hpet.read(comparator(1), 8, at(0)), 0xffff_ffff, "narrowed with the timer");
     assert_eq!(hpet.advance(at(0x100), NO_DELAY), 1);
     assert_eq!(hpet.deadline(0), at(0x1_0000_0100));
     assert_eq!(hpet.advance(at(0x5_0000_0000), NO_DELAY), 1);
