@@ -190,6 +190,12 @@ impl Platform {
         older.into_iter().chain(hpet).filter(|(_, waits)| *waits).fold(0, |lines, (line, _)| lines | 1 << (line & 63))
     }
 
+    /// Returns whether a timer waits for its tick to be taken.
+    #[must_use]
+    pub fn awaits_interrupt(&self) -> bool {
+        self.waiting_lines() != 0
+    }
+
     /// Returns the vectors of the I/O APIC's pins by which a timer waits for its tick to be taken: 64 in each word.
     /// [`Platform::interrupt_taken`] matters for these; others need not be told.
     #[must_use]
