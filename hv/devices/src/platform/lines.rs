@@ -190,10 +190,12 @@ impl Platform {
         older.into_iter().chain(hpet).filter(|(_, waits)| *waits).fold(0, |lines, (line, _)| lines | 1 << (line & 63))
     }
 
-    /// Returns whether a timer waits for its tick to be taken.
+    /// Returns whether a timer waits for its tick to be taken from a pin of the I/O APIC that is not masked. A tick in a
+    /// masked pin, such as the last of a timer that a kernel has left, may wait for ever.
     #[must_use]
     pub fn awaits_interrupt(&self) -> bool {
-        self.waiting_lines() != 0
+        let is_masked = |line| self.io_apic.route(pin_of(line)).is_none_or(|route| route.masked);
+        each(self.waiting_lines()).any(|line| !is_masked(line))
     }
 
     /// Returns the vectors of the I/O APIC's pins by which a timer waits for its tick to be taken: 64 in each word.
