@@ -4,7 +4,7 @@ use super::vcpu_start::initialise;
 use crate::components::event_channel::{mark_everything, raise_vcpu};
 use crate::components::vcpu_timers::Timer;
 use crate::domains::vcpu::Vcpu;
-use crate::hypercalls::{Call, Handler, Operation, operation, refused};
+use crate::hypercalls::{Call, Handler, Operation, operation};
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::power::vcpu_down;
 use crate::lifecycle::time::{show_runstate_as, update_clock};
@@ -17,12 +17,12 @@ use xen_abi::vcpu::{
     VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
     VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA,
     VCPUOP_SEND_NMI, VCPUOP_SET_PERIODIC_TIMER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER,
-    VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
+    VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP, VcpuGetPhysid, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
     VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
 };
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{Errno, Mfn, VcpuId};
-use xenolith_hal::{Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
+use xenolith_hal::{CpuId, Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
 
 /// The shortest period of the periodic timer.
 const SHORTEST_PERIOD_NS: u64 = 1_000_000;
@@ -49,8 +49,7 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
             operation(VCPUOP_STOP_SINGLESHOT_TIMER, "VCPUOP_stop_singleshot_timer", stop_singleshot_timer),
             operation(VCPUOP_REGISTER_VCPU_INFO, "VCPUOP_register_vcpu_info", register_vcpu_info),
             operation(VCPUOP_SEND_NMI, "VCPUOP_send_nmi", send_nmi),
-            // For a domain whose vCPUs are each pinned to one CPU for ever; none is.
-            refused(VCPUOP_GET_PHYSID, "VCPUOP_get_physid", Errno::EINVAL),
+            operation(VCPUOP_GET_PHYSID, "VCPUOP_get_physid", get_physical_id),
             operation(VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA, "VCPUOP_register_vcpu_time_memory_area", register_time),
         ]
     }
@@ -103,6 +102,23 @@ fn down<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 
 fn is_up<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     Ok(Outcome::Done(u64::from(target(call)?.is_up())))
+}
+
+/// Implements `VCPUOP_get_physid`: the numbers of the CPU that a vCPU of the control domain is pinned to.
+///
+/// **Errors:** `EINVAL` for another domain, and for a vCPU that may run on several CPUs; `EFAULT`.
+fn get_physical_id<M: Machine>(call: &mut Call<'_, M>) -> Answer {
+    let settings = target(call)?.schedule.effective();
+    let online = call.hv.scheduler.online();
+    let mut allowed = online.iter().filter(|cpu| settings.allows(*cpu));
+    match (allowed.next(), allowed.next()) {
+        (Some(CpuId(cpu)), None) if call.domain.subject().privileged => {
+            let cpu = u64::from(cpu);
+            call.write_arg(2, &VcpuGetPhysid { phys_id: cpu | cpu << u32::BITS })?;
+            Ok(Outcome::OK)
+        }
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn get_runstate_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {

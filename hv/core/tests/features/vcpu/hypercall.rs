@@ -84,7 +84,21 @@ fn a_vcpu_that_does_not_exist_is_looked_at_before_the_operation() {
         assert_eq!(plain(&world, op, 2), Err(Errno::ENOENT), "{op}");
     }
     assert_eq!(plain(&world, 14, 1), Err(Errno::ENOSYS));
-    assert_eq!(plain(&world, VCPUOP_GET_PHYSID, 0), Err(Errno::EINVAL));
+}
+
+#[test]
+fn the_control_domain_is_told_the_processor_of_a_vcpu_that_can_run_on_no_other() {
+    let ask = |world: &World, dom: u16| {
+        let page = world.page(dom, ARGUMENT);
+        assert!(page.write_bytes(0, &[0x55; 8]));
+        let at = ARGUMENT.0 * PAGE_SIZE as u64;
+        (world.call(dom, VCPU_OP, [VCPUOP_GET_PHYSID.into(), 0, at, 0, 0, 0]), page.load_u64(0).unwrap())
+    };
+    let refused = (Err(Errno::EINVAL), 0x5555_5555_5555_5555);
+    let world = World::new(&[1, 1]);
+    assert_eq!((ask(&world, 0), ask(&world, 1)), ((Ok(0), 0), refused));
+    assert_eq!(ask(&World::on_cpus(2, &[1]), 0), refused);
+    assert_eq!(ask(&World::sparing_cpu0(2, &[1]), 0), (Ok(0), 0x1_0000_0001));
 }
 
 #[test]
