@@ -44,8 +44,8 @@ impl Buddy {
         self.take_preferring(order, below, |_| true)
     }
 
-    /// Takes a block whose end is at or below `below`, of several one whose start `suits`: the highest of each size is
-    /// looked at. Of those that do not suit, the smallest that is large enough is split.
+    /// Takes a block whose end is at or below `below`, if possible one whose start `suits`: the highest of each size is
+    /// looked at. If none suits, the smallest block that is large enough is split.
     pub fn take_preferring(&mut self, order: PageOrder, below: Mfn, suits: impl Fn(Mfn) -> bool) -> Option<Mfn> {
         let bound = below.0.min(self.limit);
         // A block that is larger than asked may stick out above the bound as long as its lowest part does not.
