@@ -180,8 +180,8 @@ fn piece<M: Machine>(
     let end = at.saturating_add(frames);
     for (place, first) in bytes.chunks_mut(BLOCK_BYTES).zip((at..end).step_by(BLOCK_FRAMES as usize)) {
         let words = hv.memory(domain).edit(|editor| editor.written(Gfn(first), clean));
-        for (index, (place, byte)) in place.iter_mut().zip(words.into_iter().flat_map(u64::to_le_bytes)).enumerate() {
-            let eighth = first.saturating_add(8 * index as u64);
+        let told = words.into_iter().flat_map(u64::to_le_bytes).zip((first..).step_by(8));
+        for (place, (byte, eighth)) in place.iter_mut().zip(told) {
             let asked = first_bits(end.saturating_sub(eighth));
             *place = byte & asked;
             if clean {

@@ -61,8 +61,11 @@ impl FakeGuest for Legacy {
     }
 }
 
+/// The vectors that the guest took, and whether each came from an 8259.
+type Offers = Arc<Mutex<Vec<(u8, bool)>>>;
+
 /// A guest on a CPU that has written ports and halted, and what it took.
-fn halted(writes: &[(u16, u8)]) -> (Emulator, CpuLoop<FakeMachine>, Arc<Mutex<Vec<(u8, bool)>>>) {
+fn halted(writes: &[(u16, u8)]) -> (Emulator, CpuLoop<FakeMachine>, Offers) {
     let emulator = Emulator::new();
     let guest = Legacy { writes: writes.iter().copied().collect(), ..Legacy::default() };
     let taken = guest.taken.clone();
@@ -240,7 +243,7 @@ fn a_guest_that_sets_its_clock_moves_its_time_and_tells_the_device_model() {
 
 fn set_callback(emulator: &Emulator, value: u64) {
     let mut op = HvmParam { domid: DomId::SELF, pad: 0, index: HVM_PARAM_CALLBACK_IRQ, value };
-    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM.into(), &mut op), Ok(0));
+    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM, &mut op), Ok(0));
 }
 
 /// Makes an event pending on vCPU 0, or ends it as the guest does.
@@ -307,7 +310,7 @@ fn the_toolstack_presses_buttons_and_sets_the_clock() {
     op.set_sendtrigger(DomctlSendtrigger { trigger: XEN_DOMCTL_SENDTRIGGER_POWER, vcpu: VcpuId(0) });
     assert_eq!(call(&emulator.world, &mut op), Ok(0));
     let mut moved = HvmParam { domid: DomId::SELF, pad: 0, index: HVM_PARAM_ACPI_IOPORTS_LOCATION, value: 1 };
-    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM.into(), &mut moved), Ok(0));
+    assert_eq!(emulator.world.call_with(GUEST, HVM_OP, HVMOP_SET_PARAM, &mut moved), Ok(0));
     assert_eq!(emulator.port(0xb000, IoSize::Word, false, 0), After::Resume);
     assert_eq!(emulator.core(0, |core| core.hardware.registers().rax), 1 << 8);
     let mut op = domctl(XEN_DOMCTL_SETTIMEOFFSET, DomId(GUEST));
