@@ -24,7 +24,9 @@ fn configuration(device: u32, register: u32) -> u32 {
 pub fn run(t: &mut Runner) {
     for port in BYTES.iter().copied() {
         t.case_of(format_args!("port/in8/{port:#x}"), |r| {
-            r.hex(in8(port).into());
+            // Two bits of this one change all the time: the refresh of memory, and the timer's output.
+            let changing = if port == 0x61 { 0x30 } else { 0 };
+            r.hex(u64::from(in8(port) & !changing));
         });
     }
     for port in WORDS.iter().copied() {

@@ -111,6 +111,20 @@ fn has_waited(until: u64) -> bool {
     now() + 3_000_000 >= until
 }
 
+/// Polls for 5 ms ports on which nothing comes: the result, and whether it waited so long. Whatever else is delivered ends a
+/// poll early, as on a busy emulator now and then something is; so it is tried again.
+fn poll_that_runs_out(ports: &[Port]) -> (i64, bool) {
+    for _ in 0..4 {
+        quiet();
+        let until = now() + 5_000_000;
+        let result = poll(ports, until);
+        if result != 0 || has_waited(until) {
+            return (result, result == 0);
+        }
+    }
+    (0, false)
+}
+
 /// Polls `ports` until system time `timeout` (0: no end): the result.
 fn poll(ports: &[Port], timeout: u64) -> i64 {
     let page = pages::take();
@@ -146,14 +160,14 @@ fn polling(t: &mut Runner) {
     t.case("sched/poll/runs-out", |r| {
         let (_, port) = bind_ipi(0);
         set_mask(port, true);
-        let until = now() + 5_000_000;
-        r.result(poll(&[port], until)).holds("waited", has_waited(until));
+        let (result, waited) = poll_that_runs_out(&[port]);
+        r.result(result).holds("waited", waited);
         close(port);
         quiet();
     });
     t.case("sched/poll/no-port-runs-out", |r| {
-        let until = now() + 5_000_000;
-        r.result(poll(&[], until)).holds("waited", has_waited(until));
+        let (result, waited) = poll_that_runs_out(&[]);
+        r.result(result).holds("waited", waited);
     });
     t.case("sched/poll/past-time", |r| {
         let (_, port) = bind_ipi(0);
