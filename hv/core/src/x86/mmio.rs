@@ -23,13 +23,16 @@ use xenolith_hal::{
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
+    // Only superpages are ever write-protected to see their writes.
+    if there.is_some_and(|there| there.order != PageOrder::SIZE_4K)
+        && (access.write || access.page_walk)
+        && hv.memory(domain).edit(|editor| editor.permit_write(at.gfn()))
+    {
+        return After::Resume;
+    }
     // Somebody may have mapped it since the guest was left: a balloon, the toolstack, another vCPU that touched the same
     // device. Then the guest simply tries again.
-    let may_try_again = match there {
-        Some(there) => permits(there.rights, access) && is_open(hv, domain, at.gfn(), there, access),
-        None => show(hv, domain, at),
-    };
-    if may_try_again {
+    if there.is_some_and(|there| permits(there.rights, access)) || (there.is_none() && show(hv, domain, at)) {
         return After::Resume;
     }
     if access.execute || access.page_walk {
@@ -89,15 +92,6 @@ fn permits(rights: Rights, access: Access) -> bool {
     rights.contains(Rights::READ)
         && (rights.contains(Rights::WRITE) || !(access.write || access.page_walk))
         && (rights.contains(Rights::EXECUTE) || !access.execute)
-}
-
-/// Makes the page writable, where it is write-protected to see its writes, as superpages alone ever are.
-#[cold]
-fn is_open<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn, there: Mapping, access: Access) -> bool {
-    if (access.write || access.page_walk) && there.order != PageOrder::SIZE_4K {
-        hv.memory(domain).edit(|editor| editor.permit_write(gfn));
-    }
-    true
 }
 
 /// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
