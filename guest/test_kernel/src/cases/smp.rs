@@ -155,7 +155,9 @@ fn identity(t: &mut Runner) {
     t.case("smp/clocks-agree", |r| {
         let before = now();
         let there = ask(Task::Clock, 0).unwrap_or(0);
-        r.holds("not-before", there >= before).holds("not-after", there <= now());
+        // On a busy emulator real Xen's clocks of two CPUs are now and then apart by more than asking takes.
+        let apart = 20_000_000;
+        r.holds("not-before", there + apart >= before).holds("not-after", there <= now() + apart);
     });
 }
 
