@@ -153,11 +153,14 @@ fn identity(t: &mut Runner) {
         r.holds("ran", a.time[0] != 0 || a.state == RUNSTATE_RUNNING);
     });
     t.case("smp/clocks-agree", |r| {
-        let before = now();
-        let there = ask(Task::Clock, 0).unwrap_or(0);
-        // On a busy emulator real Xen's clocks of two CPUs are now and then apart by more than asking takes.
-        let apart = 20_000_000;
-        r.holds("not-before", there + apart >= before).holds("not-after", there <= now() + apart);
+        let agree = || {
+            let before = now();
+            let there = ask(Task::Clock, 0).unwrap_or(0);
+            (there >= before, there <= now())
+        };
+        // On a busy emulator real Xen's clocks are now and then apart for a moment, so it is asked again.
+        let (not_before, not_after) = (0..4).map(|_| agree()).find(|seen| *seen == (true, true)).unwrap_or_else(agree);
+        r.holds("not-before", not_before).holds("not-after", not_after);
     });
 }
 
