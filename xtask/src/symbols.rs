@@ -1,8 +1,9 @@
 //! The names of the hypervisor's functions, laid into the image for its backtraces.
 //!
 //! The image reserves a section `.symbols` that is loaded with it. What is put there: the magic number, the number of
-//! functions, for each function two 32-bit words (its address less [`BASE`], where its name begins among the names),
-//! sorted by address, and after them the names, each ended by a NUL. All numbers are little-endian.
+//! functions (both 32 bits, little-endian), for each function by address how far it starts after the one before it, the first
+//! after [`BASE`], as LEB128; and the names in the same order, each ended by a NUL. Names stand without generic arguments:
+//! these made half of the table, and say little in a backtrace.
 
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
@@ -56,7 +57,7 @@ fn functions(file: &object::File<'_>) -> Vec<(u32, String)> {
     let named = |symbol: object::Symbol<'_, '_>| {
         let offset = u32::try_from(symbol.address().checked_sub(BASE)?).ok()?;
         let name = format!("{:#}", demangle(symbol.name().ok()?));
-        Some((offset, name)).filter(|(_, name)| !name.is_empty())
+        Some((offset, without_arguments(&name))).filter(|(_, name)| !name.is_empty())
     };
     let mut functions: Vec<_> = file.symbols().filter(wanted).filter_map(named).collect();
     functions.sort();
@@ -64,17 +65,46 @@ fn functions(file: &object::File<'_>) -> Vec<(u32, String)> {
     functions
 }
 
+/// Returns a name without the generic arguments of its functions and types; the `<Type as Trait>` of a method stays.
+fn without_arguments(name: &str) -> String {
+    let mut short = String::with_capacity(name.len());
+    let mut inside = 0_usize;
+    let mut before = ' ';
+    for letter in name.chars() {
+        match letter {
+            '<' if inside > 0 => inside += 1,
+            '<' if before.is_alphanumeric() || before == '_' => inside = 1,
+            '<' if short.ends_with("::") => {
+                short.truncate(short.len() - 2);
+                inside = 1;
+            }
+            // The arrow of a function's type closes nothing.
+            '>' if inside > 0 && before != '-' => inside -= 1,
+            _ if inside == 0 => short.push(letter),
+            _ => {}
+        }
+        before = letter;
+    }
+    short
+}
+
 fn encode(functions: &[(u32, String)]) -> Result<Vec<u8>> {
-    let mut index = Vec::new();
+    let mut distances = Vec::new();
     let mut names = Vec::new();
+    let mut before = 0;
     for (offset, name) in functions {
-        index.extend(offset.to_le_bytes());
-        index.extend(u32::try_from(names.len())?.to_le_bytes());
+        let mut distance = offset - before;
+        before = *offset;
+        while distance >= 0x80 {
+            distances.push(u8::try_from(distance & 0x7f)? | 0x80);
+            distance >>= 7;
+        }
+        distances.push(u8::try_from(distance)?);
         names.extend(name.bytes());
         names.push(0);
     }
     let count = u32::try_from(functions.len())?;
-    Ok([&MAGIC.to_le_bytes()[..], &count.to_le_bytes(), &index, &names].concat())
+    Ok([&MAGIC.to_le_bytes()[..], &count.to_le_bytes(), &distances, &names].concat())
 }
 
 #[cfg(test)]
@@ -113,7 +143,7 @@ mod tests {
     fn the_table_holds_demangled_names_of_the_higher_half_and_zeros_after_them() {
         let mut image = image(64);
         let laid = lay_into(&mut image).unwrap().unwrap();
-        let mut expected = Vec::from(*b"XSYM\x01\0\0\0\x00\x10\0\0\0\0\0\0core::panic\0");
+        let mut expected = Vec::from(*b"XSYM\x01\0\0\0\x80\x20core::panic\0");
         assert_eq!(laid, Laid { functions: 1, used_bytes: expected.len(), reserved_bytes: 64 });
         expected.resize(64, 0);
         assert_eq!(section_bytes(&image), expected);
@@ -121,13 +151,26 @@ mod tests {
 
     #[test]
     fn a_section_that_is_too_small_is_an_error_that_says_what_is_needed() {
-        let error = lay_into(&mut image(27)).unwrap_err().to_string();
-        assert!(error.contains("has 27 bytes") && error.contains("need 28"), "{error}");
+        let error = lay_into(&mut image(20)).unwrap_err().to_string();
+        assert!(error.contains("has 20 bytes") && error.contains("need 22"), "{error}");
     }
 
     #[test]
-    fn functions_are_sorted_by_address_and_their_names_found_by_offset() {
-        let table = encode(&[(1, "a".into()), (2, "bc".into())]).unwrap();
-        assert_eq!(table, *b"XSYM\x02\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\x02\0\0\0a\0bc\0");
+    fn functions_are_sorted_by_address_and_their_names_stand_in_that_order() {
+        let table = encode(&[(1, "a".into()), (2, "bc".into()), (0x102, "d".into())]).unwrap();
+        assert_eq!(table, *b"XSYM\x03\0\0\0\x01\x01\x80\x02a\0bc\0d\0");
+    }
+
+    #[test]
+    fn names_stand_without_generic_arguments() {
+        for (name, short) in [
+            ("core::run::run::<x86::machine::X86Machine>", "core::run::run"),
+            ("<core::Frames<Buddy<u64>>>::take::<x86::Machine, fn() -> u64>", "<core::Frames>::take"),
+            ("<x86::Machine as hal::Machine>::port_read", "<x86::Machine as hal::Machine>::port_read"),
+            ("core::state::get::<M>::{closure#1}", "core::state::get::{closure#1}"),
+            ("world_switch", "world_switch"),
+        ] {
+            assert_eq!(without_arguments(name), short);
+        }
     }
 }

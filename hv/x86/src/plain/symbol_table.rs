@@ -1,38 +1,50 @@
-//! The symbol table, as the build has laid it into the image: a magic number, a count, that many pairs of (address less
-//! the image's base, place of the name), sorted by address, and the names, each ended by a NUL.
+//! The symbol table, as the build has laid it into the image: a magic number, the number of functions, for each by
+//! address how far it starts after the one before it (LEB128; the first after the image's base), and the names in the same
+//! order, each ended by a NUL.
 
 /// "XSYM".
 const MAGIC: u32 = 0x4d59_5358;
 const HEADER: usize = 8;
-const ENTRY: usize = 8;
 
 fn number(table: &[u8], at: usize) -> Option<u32> {
     let bytes = table.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
 
-/// Returns function `index`: where it starts (less `KERNEL_BASE`) and where its name starts among the names.
-fn entry(table: &[u8], index: usize) -> Option<(u32, usize)> {
-    let at = HEADER.checked_add(index.checked_mul(ENTRY)?)?;
-    Some((number(table, at)?, number(table, at.checked_add(4)?)? as usize))
+/// Takes one LEB128 number from the front of `rest`.
+fn distance(rest: &mut &[u8]) -> Option<u32> {
+    let mut value = 0_u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
-/// Returns the name of the function around `offset`, where it starts, and where the next one does.
+/// Returns the name of the function around `offset` (less `KERNEL_BASE`), where it starts, and where the next one does.
+///
+/// It looks through the table from its start: who asks has crashed, and has time.
 pub fn find(table: &[u8], offset: u32) -> Option<(&str, u32, Option<u32>)> {
     if number(table, 0)? != MAGIC {
         return None;
     }
-    let count = number(table, 4)? as usize;
-    let (mut low, mut high) = (0, count);
-    while low < high {
-        let middle = low.midpoint(high);
-        if entry(table, middle)?.0 <= offset { low = middle.checked_add(1)? } else { high = middle }
+    let count = number(table, 4)?;
+    let mut rest = table.get(HEADER..)?;
+    let (mut start, mut found, mut next) = (0_u32, None, None);
+    for index in 0..count {
+        start = start.checked_add(distance(&mut rest)?)?;
+        if start <= offset {
+            found = Some((index, start));
+        } else if next.is_none() {
+            next = Some(start);
+        }
     }
-    let index = low.checked_sub(1)?;
-    let (start, name) = entry(table, index)?;
-    let names = table.get(HEADER.checked_add(count.checked_mul(ENTRY)?)?..)?;
-    let name = names.get(name..)?.split(|byte| *byte == 0).next()?;
-    let next = if low < count { entry(table, low).map(|(next, _)| next) } else { None };
+    let (index, start) = found?;
+    let name = rest.split(|byte| *byte == 0).nth(usize::try_from(index).ok()?)?;
     Some((core::str::from_utf8(name).ok()?, start, next))
 }
 
@@ -43,22 +55,28 @@ mod tests {
     use std::vec::Vec;
 
     fn table(functions: &[(u32, &str)]) -> Vec<u8> {
-        let (mut index, mut names) = (Vec::new(), Vec::new());
-        for (offset, name) in functions {
-            index.extend(offset.to_le_bytes());
-            index.extend((names.len() as u32).to_le_bytes());
+        let (mut distances, mut names, mut before) = (Vec::new(), Vec::new(), 0);
+        for (start, name) in functions {
+            let mut distance = start - before;
+            before = *start;
+            while distance >= 0x80 {
+                distances.push(distance as u8 | 0x80);
+                distance >>= 7;
+            }
+            distances.push(distance as u8);
             names.extend(name.bytes().chain([0]));
         }
-        [&MAGIC.to_le_bytes()[..], &(functions.len() as u32).to_le_bytes(), &index, &names].concat()
+        [&MAGIC.to_le_bytes()[..], &(functions.len() as u32).to_le_bytes(), &distances, &names].concat()
     }
 
     #[test]
     fn an_address_belongs_to_the_function_that_starts_last_before_it() {
-        let table = table(&[(0x100, "first"), (0x180, "second"), (0x200, "third")]);
+        let table = table(&[(0x100, "first"), (0x180, "second"), (0x200, "third"), (0x10_0000, "last")]);
         assert_eq!(find(&table, 0xff), None);
         assert_eq!(find(&table, 0x100), Some(("first", 0x100, Some(0x180))));
         assert_eq!(find(&table, 0x1ff), Some(("second", 0x180, Some(0x200))));
-        assert_eq!(find(&table, 0x5000), Some(("third", 0x200, None)));
+        assert_eq!(find(&table, 0x5000), Some(("third", 0x200, Some(0x10_0000))));
+        assert_eq!(find(&table, 0x20_0000), Some(("last", 0x10_0000, None)));
     }
 
     #[test]

@@ -171,7 +171,7 @@ boot_stack_end:
 symbol_table_start:
     .long 0x4d595358
     .long 0
-    .fill 262136, 1, 0
+    .fill 131064, 1, 0
     .global symbol_table_end
 symbol_table_end:
 
