@@ -105,6 +105,7 @@ impl Message {
     ///
     /// **Source:** AMD manual volume 2, 16.11.1; PCI specification 3.0, 6.8.
     #[must_use]
+    #[inline]
     pub const fn from_msi(address: u64, data: u32) -> Option<Self> {
         if address >> 20 != 0xfee {
             return None;

@@ -100,6 +100,7 @@ impl Settings {
     /// Returns whether a CPU is in both affinities. If the two have no CPU in common, soft affinity is ignored: every
     /// CPU of the hard affinity is preferred.
     #[must_use]
+    #[inline]
     pub fn prefers(&self, cpu: CpuId) -> bool {
         let both = self.hard.intersection(&self.soft);
         self.allows(cpu) && (both.is_empty() || both.contains(cpu))

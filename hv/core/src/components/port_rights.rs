@@ -48,9 +48,12 @@ impl PortRights {
     #[must_use]
     pub fn owner(&self, port: u16, size: IoSize) -> PortOwner {
         let first = self.owner_of_byte(port);
-        if size == IoSize::Byte { first } else { self.owner_of_all(port, size, first) }
+        // No other owner has ports between those of configuration.
+        let is_inside = first == PortOwner::PciConfig && port <= PCI_CONFIG_END.saturating_sub(size.bytes() as u16);
+        if size == IoSize::Byte || is_inside { first } else { self.owner_of_all(port, size, first) }
     }
 
+    #[inline]
     fn owner_of_byte(&self, port: u16) -> PortOwner {
         self.0.as_ref().map_or_else(|| guest_owner(port), |special| special.owner(port))
     }
@@ -59,11 +62,6 @@ impl PortRights {
     /// that an access of one byte is short code.
     #[inline(never)]
     fn owner_of_all(&self, port: u16, size: IoSize, first: PortOwner) -> PortOwner {
-        // No other owner has ports between those of configuration.
-        let is_inside = port.checked_add(size.bytes() as u16).is_some_and(|end| end <= PCI_CONFIG_END);
-        if first == PortOwner::PciConfig && is_inside {
-            return first;
-        }
         let alike = |index: u32| port.checked_add(index as u16).is_some_and(|port| self.owner_of_byte(port) == first);
         match self.0 {
             _ if (1..size.bytes()).all(alike) => first,

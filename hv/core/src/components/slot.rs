@@ -41,6 +41,7 @@ impl Slot {
     }
 
     /// Returns the settings in force: the toolstack's, restricted to one CPU while the vCPU has pinned itself.
+    #[inline]
     pub fn effective(&self) -> Settings {
         let wanted = *self.settings.lock();
         wanted.pinned.map_or(wanted.settings, |cpu| wanted.settings.only_on(CpuSet::only(cpu)))

@@ -45,6 +45,7 @@ const fn caller<'a, M: Machine>(call: &Call<'a, M>) -> HostedDomain<'a, M> {
 /// Returns the domain that an argument names, and whether the caller may work on it.
 ///
 /// **Errors:** `ESRCH` if there is none.
+#[inline]
 fn named<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<(HostedDomain<'a, M>, bool), Errno> {
     if call.is_self(id) {
         return Ok((caller(call), true));

@@ -64,6 +64,7 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
         self.hv.machine.page(frame)
     }
 
+    #[inline]
     fn pin_event_page(&self, gfn: Gfn) -> Result<Mfn, Errno> {
         let mapping = self.space.lookup(gfn).ok_or(Errno::EINVAL)?;
         if !matches!(mapping.kind, PageKind::Ram | PageKind::Shared) || !mapping.rights.contains(Rights::WRITE) {

@@ -55,6 +55,7 @@ impl<M: Machine> World for Hypervisor<M> {
         &self.machine
     }
 
+    #[inline]
     fn in_reach(&self, party: &Domain<M>, until: Epoch, hurry: bool) -> bool {
         // A vCPU that is not seen to run here starts to run after this, and then sees the change of the translation.
         fence(Ordering::SeqCst);

@@ -7,6 +7,7 @@ use xen_abi::VcpuId;
 use xenolith_hal::Machine;
 
 /// Makes a vCPU check for events: wakes it if it is blocked, and kicks it out of its guest if it runs on another CPU.
+#[inline]
 pub fn notify<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>) {
     if vcpu.unblock() {
         hv.scheduler.wake(&hv.machine, domain, vcpu);

@@ -159,6 +159,7 @@ impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
     /// Takes a reference to the page that the domain *itself* owns at a guest frame, also where it is mapped by a grant
     /// to itself. None for a hole, a device, a page of another domain, and, where `write` asks for it, a read-only
     /// page.
+    #[inline]
     pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
         let mapping = self.lookup(gfn)?;
         let other = matches!(mapping.kind, PageKind::Foreign | PageKind::Mmio);

@@ -98,6 +98,7 @@ fn set_callback<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, value: u64) 
 
 /// Returns whether the line of event channels is to be asserted: an event is pending on vCPU 0, which has no vector of its
 /// own for it.
+#[inline]
 fn has_event<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> bool {
     let first = domain.vcpu(KEEPER);
     first.is_some_and(|vcpu| vcpu.upcall_vector.load(Ordering::SeqCst) == 0 && vcpu.upcall_pending(&hv.machine))

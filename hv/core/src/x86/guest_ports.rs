@@ -31,20 +31,21 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, access: IoAccess) -> Aft
 }
 
 /// Returns RAX after an access that changes nothing else of the guest (the fast path); None for another, with nothing
-/// done.
-#[inline]
+/// done. Kept apart so that the code round an entry is short.
+#[inline(never)]
 pub fn short_answer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess, rax: u64) -> Option<u64> {
     if access.string {
         return None;
     }
+    let owner = domain.ports.owner(access.port, access.size);
     if access.write {
-        let owner = domain.ports.owner(access.port, access.size);
         return matches!(owner, PortOwner::Nobody | PortOwner::PmTimer).then_some(rax);
     }
-    input(hv, domain, access).map(|value| with_input(rax, access.size, value))
+    answered(hv, domain, owner, access).map(|value| with_input(rax, access.size, value))
 }
 
 /// Returns RAX after an access of this width has read `value`, which has no more bits.
+#[inline]
 pub(super) fn with_input(rax: u64, size: IoSize, value: u32) -> u64 {
     let value = u64::from(value);
     match size {
@@ -60,9 +61,14 @@ pub(super) fn is_platform<M: Machine>(domain: &Domain<M>, access: IoAccess) -> b
 }
 
 /// Reads a port; no more bits are set than the access is wide. None for the platform's, which may have to wait.
-#[inline]
 pub(super) fn input<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, access: IoAccess) -> Option<u32> {
-    let value = match domain.ports.owner(access.port, access.size) {
+    answered(hv, domain, domain.ports.owner(access.port, access.size), access)
+}
+
+/// Reads a port of `owner`, as [`input`] does.
+#[inline]
+fn answered<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, owner: PortOwner, access: IoAccess) -> Option<u32> {
+    let value = match owner {
         PortOwner::Nobody => u32::MAX,
         PortOwner::Platform => return None,
         owner => read(hv, domain, owner, access),

@@ -19,20 +19,16 @@ use xenolith_hal::{
     Rights,
 };
 
-/// Handles a nested page fault.
+/// Handles a nested page fault. Kept apart so that the code round an entry is short.
+#[inline(never)]
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
-    // Only superpages are ever write-protected to see their writes.
-    if there.is_some_and(|there| there.order != PageOrder::SIZE_4K)
-        && (access.write || access.page_walk)
-        && hv.memory(domain).edit(|editor| editor.permit_write(at.gfn()))
-    {
-        return After::Resume;
-    }
-    // Somebody may have mapped it since the guest was left: a balloon, the toolstack, another vCPU that touched the same
-    // device. Then the guest simply tries again.
-    if there.is_some_and(|there| permits(there.rights, access)) || (there.is_none() && show(hv, domain, at)) {
+    let goes_on = match there {
+        Some(there) => is_permitted(hv, domain, at, there, access),
+        None => show(hv, domain, at),
+    };
+    if goes_on {
         return After::Resume;
     }
     if access.execute || access.page_walk {
@@ -84,6 +80,15 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         MmioAccess::Nothing => instruction.finish_write(running.core.hardware.registers_mut()),
     }
     After::Resume
+}
+
+/// Returns true if the guest may simply try again an access to what is `there`.
+fn is_permitted<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa, there: Mapping, access: Access) -> bool {
+    // Only superpages are ever write-protected to see their writes.
+    let may_be_tracked = there.order != PageOrder::SIZE_4K && (access.write || access.page_walk);
+    // Somebody may have mapped it since the guest was left: a balloon, the toolstack, another vCPU that touched the same
+    // device.
+    (may_be_tracked && hv.memory(domain).edit(|editor| editor.permit_write(at.gfn()))) || permits(there.rights, access)
 }
 
 /// Returns true if a page with these rights allows the access. A walk of the guest's page tables writes to them: it marks what

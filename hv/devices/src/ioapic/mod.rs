@@ -91,6 +91,7 @@ impl Pin {
         self.low & MASKED != 0
     }
 
+    #[inline]
     fn message(&self) -> Option<Message> {
         let destination = Destination::from_8_bits((self.high >> 24) as u8, self.low & LOGICAL != 0);
         let trigger = if self.is_level() { Trigger::Level } else { Trigger::Edge };
@@ -270,6 +271,7 @@ mod tests {
         out
     }
 
+    #[inline]
     fn message(trigger: Trigger) -> Message {
         Message { destination: Destination::Physical(2), delivery: Delivery::Fixed(0x31), trigger }
     }

@@ -21,6 +21,7 @@ impl Lapic {
 
     /// Returns whether a message addresses this local APIC. `from_here` says that it also sent it.
     #[must_use]
+    #[inline]
     pub fn is_meant(&self, destination: Destination, from_here: bool) -> bool {
         self.identity().is_meant(destination, from_here)
     }

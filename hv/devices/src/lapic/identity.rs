@@ -45,6 +45,7 @@ impl Identity {
     ///
     /// For lowest priority the caller picks one of the addressed ones.
     #[must_use]
+    #[inline]
     pub fn is_meant(self, destination: Destination, from_here: bool) -> bool {
         match destination {
             Destination::All => true,

@@ -152,6 +152,7 @@ impl Lapic {
 
     /// Makes a vector pending and returns whether it was not. Whether the local APIC is enabled matters only for the
     /// delivery. A vector below 16 is an error that the guest reads in ESR.
+    #[inline]
     pub fn raise(&mut self, vector: u8, trigger: Trigger) -> bool {
         if vector < FIRST_VECTOR {
             self.note_error(ERROR_RECEIVED_ILLEGAL);
@@ -164,6 +165,7 @@ impl Lapic {
     /// Returns the highest pending vector above the priority class in service. The task priority is not considered: the
     /// hardware compares it when this vector is offered to it.
     #[must_use]
+    #[inline]
     pub fn highest_pending(&self) -> Option<u8> {
         if !self.is_enabled() {
             return None;

@@ -112,8 +112,11 @@ impl MmioInstruction {
     /// **Errors:** [`DecodeError`].
     pub fn decode(code: &[u8], size: CodeSize, registers: &Registers) -> Result<Self, DecodeError> {
         let code = code.get(..code.len().min(MAX_LENGTH)).unwrap_or_default();
-        let mut decoder =
-            Decoder::try_new(size.bits(), code, DecoderOptions::NONE).map_err(|_| DecodeError::Invalid)?;
+        let mut decoder = Decoder::try_new(size.bits(), code, DecoderOptions::NONE);
+        // By reference: it is too large to be moved.
+        let Ok(decoder) = &mut decoder else {
+            return Err(DecodeError::Invalid);
+        };
         let instruction = decoder.decode();
         if instruction.is_invalid() {
             return Err(DecodeError::Invalid);
@@ -326,7 +329,10 @@ fn computation(
         let other = Source::Register(register);
         return Ok(Kind::Compute { operation, register: keeps.then_some(register), other, swapped: true });
     }
-    let other = if instruction.op_count() > 1 { operand::source(instruction, 1, bytes)? } else { Source::Constant(0) };
+    let other = match operation {
+        Operation::Increment | Operation::Decrement | Operation::Not | Operation::Negate => Source::Constant(0),
+        _ => operand::source(instruction, 1, bytes)?,
+    };
     Ok(if keeps {
         Kind::ReadModifyWrite { operation, other }
     } else {

@@ -29,6 +29,7 @@ pub(super) const fn sign_extend(value: u64, bytes: u32) -> u64 {
 
 /// Returns operand `index`, if it is a general register or a constant. Constants are sign-extended to the width of the
 /// operation.
+#[inline]
 pub(super) fn source(instruction: &Instruction, index: u32, bytes: u32) -> Result<Source, DecodeError> {
     match instruction.op_kind(index) {
         OpKind::Register => {
@@ -86,6 +87,7 @@ fn slot(registers: &mut Registers, register: Register) -> Option<&mut u64> {
     })
 }
 
+#[inline]
 pub(super) fn read(registers: &Registers, register: Register) -> u64 {
     let mut copy = *registers;
     let whole = slot(&mut copy, register).map_or(0, |slot| *slot);
@@ -94,6 +96,7 @@ pub(super) fn read(registers: &Registers, register: Register) -> u64 {
 }
 
 /// Writes a register. A 32-bit write clears the upper half in 64-bit code; narrower ones leave the rest unchanged.
+#[inline]
 pub(super) fn write(registers: &mut Registers, register: Register, value: u64, code: CodeSize) {
     let bytes = register.size() as u32;
     let shift = if is_second_byte(register) { 8 } else { 0 };

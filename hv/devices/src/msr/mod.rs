@@ -151,6 +151,7 @@ const fn hardware(msr: u32) -> Option<HardwareMsr> {
 
 /// Returns true for MSRs of AMD's CPUs that drop writes, and read 0 except for error thresholds: performance counters,
 /// memory layout, configuration of the core.
+#[inline]
 const fn is_silent(msr: u32) -> bool {
     matches!(
         msr,

@@ -103,6 +103,11 @@ impl Lines {
         Self { chips: SpinLock::new(places.iter().map(chip).collect()) }
     }
 
+    /// Returns whether an address is in the page of an I/O APIC.
+    pub fn answers(&self, at: Gpa) -> bool {
+        self.chips.lock().iter().any(|chip| chip.page.0 == at.0 & PAGE_MASK)
+    }
+
     /// Reads 4 bytes; None where there is no I/O APIC.
     pub fn read(&self, at: Gpa) -> Option<u32> {
         let chips = self.chips.lock();

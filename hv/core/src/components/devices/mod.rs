@@ -75,7 +75,7 @@ impl HostDevices {
 
     /// Returns whether the hypervisor emulates something in the page of an address, so that it must never be mapped.
     pub fn answers(&self, at: Gpa) -> bool {
-        self.lines.read(at).is_some() || self.pci.lock().answers(at)
+        self.lines.answers(at) || self.pci.lock().answers(at)
     }
 
     /// Reads at an address that is not mapped in the guest; None if nothing responds there.

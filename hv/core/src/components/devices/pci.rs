@@ -107,6 +107,7 @@ impl Pci {
         true
     }
 
+    #[inline]
     fn decode<M: Machine>(&mut self, machine: &M, access: IoAccess) -> PortUse {
         if let Some(chosen) = machine.pci_chosen() {
             self.ports.set_address(chosen);
@@ -214,12 +215,14 @@ impl Pci {
         }
     }
 
+    #[inline]
     fn configuration(&self, at: Gpa, bytes: u32) -> Option<ConfigAccess> {
         self.areas.iter().find_map(|area| area.decode(at, bytes))
     }
 
     /// Returns the function whose MSI-X table shares a page with an address, and the offset in the table if the address
     /// is in it.
+    #[inline]
     fn table_at(&mut self, at: Gpa) -> Option<(&mut Function, Option<u32>)> {
         let function = self
             .functions

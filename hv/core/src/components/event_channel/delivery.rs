@@ -29,6 +29,7 @@ pub fn send<D: EventDomain>(domain: &D, port: Port) -> Result<(), Errno> {
 }
 
 /// Sends through a port that the hypervisor listens on. Does nothing if no domain is connected.
+#[inline]
 pub fn send_from_hypervisor<D: EventDomain>(domain: &D, port: Port) {
     let Some(cell) = domain.events().ports().get(port) else { return };
     let held = cell.hold();

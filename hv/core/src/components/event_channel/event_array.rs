@@ -76,6 +76,7 @@ impl EventArray {
 }
 
 /// Returns the event word of a port; None while its page is missing.
+#[inline]
 pub(super) fn event_word<D: EventDomain>(domain: &D, port: Port) -> Option<Word32<'_>> {
     let frame = domain.events().array().frame(port.0 / EVENT_WORDS_PER_PAGE)?;
     Word32::at(domain.event_page(frame)?, ((port.0 % EVENT_WORDS_PER_PAGE) as usize) << 2)

@@ -59,6 +59,7 @@ impl PortSet {
     }
 
     /// Removes a port.
+    #[inline]
     pub(super) fn remove(&mut self, port: Port) {
         let index = port.0 / PORTS_A_GROUP;
         let Some(group) = self.groups.get_mut(index as usize) else { return };

@@ -58,6 +58,7 @@ pub(super) fn unmask<D: EventDomain>(domain: &D, port: Port, vcpu: VcpuId) {
     }
 }
 
+#[inline]
 pub(super) fn is_pending<D: EventDomain>(domain: &D, port: Port) -> bool {
     shared(domain, port).is_some_and(|(page, places)| test(page, places.evtchn_pending, port.0))
 }

@@ -67,6 +67,7 @@ pub fn copy<W: World>(world: &W, caller: &W::Party, from: End, to: End, length: 
     outcome
 }
 
+#[inline]
 fn whose<'a, W: World>(world: &W, caller: &'a W::Party, end: End) -> Result<Whose<'a, W>, Failure> {
     if end.domain == DomId::SELF {
         return Ok(Reference::Borrowed(caller));
@@ -95,6 +96,7 @@ fn hold<'a, W: World>(
     }
 }
 
+#[inline]
 fn let_go<W: World>(world: &W, held: Held<'_, W>) {
     // In this order: who finds the grant in use takes the page that it names.
     if let Some(reference) = held.grant {

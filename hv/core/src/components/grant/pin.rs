@@ -156,6 +156,7 @@ fn attach<W: World>(
 
 /// Unpins a grant, and the one behind it. The caller drops the reference to the page, afterwards: while the grant is in
 /// use, others take another reference to the page that it names, which must not have become another page by then.
+#[inline]
 pub fn unpin<W: World>(world: &W, granter: &W::Party, reference: GrantRef, write: bool) {
     if let Some(origin) = unpin_one(world, granter, reference, write)
         && let Some(source) = world.party(origin.domain)

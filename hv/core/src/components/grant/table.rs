@@ -162,6 +162,7 @@ impl Shape {
     }
 
     /// Returns an entry; None past the end of the table.
+    #[inline]
     pub fn entry<'a>(&'a self, reference: GrantRef, pages: &'a impl Pages) -> Option<Entry<'a>> {
         let number = reference.0;
         let (frame, place) = self.version.place_of(number);
@@ -192,6 +193,7 @@ impl Shape {
     }
 
     /// Returns true if an entry is in use.
+    #[inline]
     pub(super) fn is_used(&self, reference: GrantRef) -> bool {
         self.active(reference).is_some_and(|active| active.lock().is_used())
     }
@@ -329,6 +331,7 @@ impl GrantTable {
     }
 
     /// Calls `look` with the table's shape.
+    #[inline]
     pub fn with_shape<T>(&self, look: impl FnOnce(&Shape) -> T) -> T {
         look(&self.shape.read())
     }

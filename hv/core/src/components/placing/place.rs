@@ -220,6 +220,7 @@ pub fn release_memory<W: World>(world: &W, dead: &W::Party, from: Gfn, budget: u
 }
 
 /// Disposes of what was unmapped from a dying domain.
+#[inline]
 pub(crate) fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
     match there.kind {
         PageKind::Ram if there.order <= PageOrder::SIZE_2M => {

@@ -108,6 +108,7 @@ impl Buddy {
     }
 
     /// Returns the free block that contains a frame.
+    #[inline]
     pub fn containing(&self, frame: Mfn) -> Option<(u64, u8)> {
         (0..=MAX_ORDER).find(|order| self.contains(*order, frame.0)).map(|order| (frame.0 >> order << order, order))
     }

@@ -215,6 +215,7 @@ impl Frames {
     }
 
     /// Marks the frames of a block that left the allocator.
+    #[inline]
     fn taken(&self, mfn: Mfn, order: PageOrder) -> FreeFrame {
         for frame in self.table.block(mfn, order.pages()) {
             let dirty = frame.state().dirty;
@@ -317,6 +318,7 @@ impl Frames {
     }
 
     /// Allocates a scrubbed frame that `owner` may map but that stays the hypervisor's.
+    #[inline]
     pub fn take_shared(&self, pages: &impl Pages, owner: DomId) -> Option<SharedFrame> {
         let account = self.accounts.get(owner)?;
         let FreeFrame { mfn, .. } = self.take(pages, PageOrder::SIZE_4K, ANYWHERE)?;
@@ -377,6 +379,7 @@ impl Frames {
     }
 
     /// Gives single frames to the allocator that are marked as free.
+    #[inline]
     fn give_singles(&self, single: &mut ArrayVec<Mfn, 8>) {
         if single.is_empty() {
             return;

@@ -50,6 +50,7 @@ impl Fault {
 }
 
 /// Finds a page of RAM behind a guest frame; with `write` the caller is about to write to it.
+#[inline]
 pub fn ram_page<'m, M: Machine>(machine: &'m M, space: &M::Space, at: Gpa, write: bool) -> Option<&'m PageWords> {
     let page = page_of(machine, space.lookup(at.gfn())?, write);
     if write {
@@ -94,6 +95,7 @@ impl<'a, M: Machine> Lookups<'a, M> {
     }
 
     /// Finds a page of RAM behind a guest frame; with `write` the caller is about to write to it.
+    #[inline]
     pub fn ram_page(&mut self, at: Gpa, write: bool) -> Option<&'a PageWords> {
         let mapping = self.mapping(at.gfn())?;
         if write {

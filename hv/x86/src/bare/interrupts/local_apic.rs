@@ -241,6 +241,7 @@ pub fn timer_hz() -> u64 {
 
 /// Sets this CPU's timer to a system time, in nanoseconds. A time in the past interrupts at once; one that is too far
 /// off for the timer interrupts too early.
+#[inline]
 pub fn set_timer(deadline: u64) {
     if has_deadline_mode() {
         msr_write(TSC_DEADLINE, clock::ticks_at(deadline).max(1));

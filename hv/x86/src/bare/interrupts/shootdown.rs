@@ -33,6 +33,7 @@ impl Batch {
     /// # Panics
     ///
     /// As [`calls::on_all_others`].
+    #[inline]
     pub fn finish(self) {
         if self.overflowed {
             paging::forget_all();

@@ -35,6 +35,7 @@ fn arm(deadline: u64, now: u64) {
 }
 
 /// Raises the timer event if the deadline has passed; returns whether it has.
+#[inline]
 pub fn check() -> bool {
     let area = cpu_area::this();
     let deadline = area.deadline.load(Ordering::Relaxed);

@@ -102,6 +102,7 @@ impl Machine for X86Machine {
         WallClock { seconds, nanoseconds }
     }
 
+    #[inline]
     fn set_timer(&self, deadline: Time) {
         timer::set(deadline);
     }
@@ -172,6 +173,7 @@ impl Machine for X86Machine {
         keys::press_own(key);
     }
 
+    #[inline]
     fn port_read(&self, port: u16, size: IoSize) -> u32 {
         if is_own_port(port) {
             return size.mask();

@@ -103,6 +103,7 @@ pub fn chosen() -> u32 {
 }
 
 /// Returns the ECAM address of a register, if an area covers it.
+#[inline]
 fn in_memory(function: PciFunction, register: u16) -> Option<u64> {
     AREAS.get()?.iter().find_map(|area| area.place(function, register))
 }

@@ -19,6 +19,7 @@ pub type Space = NestedTables<DirectMap>;
 pub type Vcpu = SvmVcpu<Hardware, DirectMap>;
 
 /// Allocates a zeroed page from the heap, never freed.
+#[inline]
 fn own_page() -> Option<Mpa> {
     let layout = Layout::from_size_align(PAGE as usize, PAGE as usize).ok()?;
     // SAFETY: the layout is not empty.
@@ -53,6 +54,7 @@ pub fn new_space(frames: &mut dyn FrameSource) -> Option<Space> {
     NestedTables::new(DirectMap, limits, cpu_area::count(), frames)
 }
 
+#[inline]
 fn frame(frames: &mut dyn FrameSource) -> Option<Frame> {
     let mfn = frames.take()?;
     let page = ram::page(mfn);

@@ -209,6 +209,7 @@ impl<A: FrameAccess> NestedTables<A> {
     }
 
     /// Walks down until `lowest` or until there is no table below.
+    #[inline]
     pub(super) fn descend(&self, gfn: u64, lowest: Level) -> Option<Path<'_>> {
         let mut table = self.root_frame()?;
         let mut level = ROOT;
@@ -231,6 +232,7 @@ impl<A: FrameAccess> NestedTables<A> {
 
     /// Adds `change` to the count of used entries of the table that holds the path's entry at `level`, in the entry
     /// above. Returns the new count.
+    #[inline]
     fn count(path: &Path<'_>, level: Level, change: i64) -> Option<u64> {
         let above = path.slot(level + 1)?;
         let entry = above.get();

@@ -179,6 +179,7 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
 /// A CPU that does not say it is an emulator (QEMU's before version 10): there the length is that of the instruction
 /// without prefixes, which none of these has a use for. A guest that writes some all the same is led into the middle
 /// of its own instruction.
+#[inline]
 pub(super) fn next_instruction(vmcb: Vmcb, rip: u64, hardware_says: bool) -> Option<u64> {
     let code = vmcb.get(Field::EXIT_CODE);
     let length = match code {

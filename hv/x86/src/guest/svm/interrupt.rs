@@ -101,12 +101,18 @@ pub(super) enum CutShort {
     Interrupt,
 }
 
+/// Returns whether EXITINTINFO says that an exit interrupted a delivery.
+#[inline]
+pub(super) const fn was_cut_short(info: u64) -> bool {
+    info & VALID != 0
+}
+
 /// Decodes EXITINTINFO.
 ///
 /// QEMU's emulator reports an external interrupt as an exception with the interrupt's vector; no real exception has
 /// one as high.
 pub(super) fn cut_short(info: u64) -> CutShort {
-    if info & VALID == 0 {
+    if !was_cut_short(info) {
         return CutShort::Nothing;
     }
     let vector = info as u8;

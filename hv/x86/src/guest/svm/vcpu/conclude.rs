@@ -93,11 +93,22 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     }
 
     /// Steps over the instruction that the last exit was about, as the CPU would have; once.
+    #[inline]
     pub(super) fn step_over(&mut self) {
         let Some(next) = self.next_rip.take() else { return };
         self.registers.rip = next;
         let shadow = self.vmcb.get(Field::INTERRUPT_SHADOW);
-        self.vmcb.set(Field::INTERRUPT_SHADOW, shadow & !SHADOW);
+        if shadow & SHADOW != 0 {
+            self.vmcb.set(Field::INTERRUPT_SHADOW, shadow & !SHADOW);
+        }
+        if self.registers.rflags & (RFLAGS_RF | RFLAGS_TF) != 0 {
+            self.end_debugged_step();
+        }
+    }
+
+    /// What debugging has to do with an instruction that ends: RF is cleared, and the trap flag raises an exception.
+    #[cold]
+    fn end_debugged_step(&mut self) {
         self.registers.rflags &= !RFLAGS_RF;
         if self.registers.rflags & RFLAGS_TF != 0 && self.pending.is_none() {
             let status = self.vmcb.get(Field::DR6);

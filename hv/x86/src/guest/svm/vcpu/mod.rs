@@ -162,6 +162,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         &mut self.registers
     }
 
+    #[inline]
     fn skip_instruction(&mut self) {
         self.step_over();
     }
@@ -231,6 +232,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.use_debug_registers(self.vmcb.get(Field::DR7) & DR7_ENABLED != 0);
     }
 
+    #[inline]
     fn undelivered_event(&self) -> Option<EventInFlight> {
         interrupt::in_flight(self.waiting_event())
     }
@@ -246,6 +248,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.read_msr(msr)
     }
 
+    #[inline]
     fn set_msr(&mut self, msr: HardwareMsr, value: u64) -> Result<(), InvalidState> {
         self.write_msr(msr, value)
     }

@@ -97,7 +97,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     }
 
     /// Reads from the VMCB what the run left there. `event` is what its entry injected, or 0.
-    #[inline]
+    #[inline(always)]
     fn collect(&mut self, control: RunControl, event: u64) {
         self.registers.rax = self.vmcb.get(Field::RAX);
         self.registers.rsp = self.vmcb.get(Field::RSP);
@@ -107,6 +107,16 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         let offered = interrupt::still_offered(self.vmcb.get(Field::VIRTUAL_INTERRUPT));
         self.interrupt_taken = control.interrupt.is_some() && !offered;
         let interrupted = self.vmcb.get(Field::EXIT_INTERRUPTION);
+        if interrupt::was_cut_short(interrupted) {
+            self.collect_event(event, interrupted);
+        }
+        self.next_rip = exits::next_instruction(self.vmcb, self.registers.rip, self.features.next_rip);
+    }
+
+    /// Keeps what was being delivered when an exit interrupted it. `event` is what the entry injected, or 0;
+    /// `interrupted` is EXITINTINFO.
+    #[cold]
+    fn collect_event(&mut self, event: u64, interrupted: u64) {
         match interrupt::cut_short(interrupted) {
             CutShort::Nothing => {}
             CutShort::Inject(event) => self.deliver_again(event),
@@ -116,6 +126,5 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             }
             CutShort::Interrupt => self.interrupt_taken = false,
         }
-        self.next_rip = exits::next_instruction(self.vmcb, self.registers.rip, self.features.next_rip);
     }
 }
