@@ -1,7 +1,7 @@
 //! The hypercall table.
 
 use super::domctl::domctl;
-use super::table::{Body, Hypercall};
+use super::table::{Body, Hypercall, in_order};
 use super::{Handler, Operation, multicall};
 use super::{
     console_io, dm_op, event_channel, grant_table, hvm_op, memory, mmuext_op, physdev_op, platform_op, sched_op,
@@ -44,7 +44,7 @@ const fn operations<M: Machine>(
         action: Action::CallForItself,
         mask: u32::MAX,
         precondition: None,
-        body: Body::Operations(list),
+        body: Body::Operations(in_order(list)),
     }
 }
 
@@ -72,7 +72,7 @@ impl<M: Machine> Table<M> {
             action: Action::CallForItself,
             mask: xen_abi::memory::MEMOP_CMD_MASK,
             precondition: None,
-            body: Body::Operations(memory::operations()),
+            body: Body::Operations(in_order(memory::operations())),
         },
         operations(number::GRANT_TABLE_OP, "grant_table_op", grant_table::operations()),
         does(number::MMUEXT_OP, "mmuext_op", Action::CallForItself, mmuext_op::mmuext_op),

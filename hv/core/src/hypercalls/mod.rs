@@ -27,4 +27,6 @@ pub use call::Call;
 pub use dispatch::{answer, make};
 pub use list::Table;
 pub use multicall::multicall;
-pub use table::{Body, Handler, Hypercall, Operation, OperationBody, Precondition, operation, permitted, refused};
+pub use table::{
+    Body, Handler, Hypercall, Operation, OperationBody, Precondition, in_order, operation, permitted, refused,
+};

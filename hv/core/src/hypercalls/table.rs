@@ -42,14 +42,25 @@ pub enum OperationBody<H> {
     Refused(Errno),
 }
 
-impl<H: Copy> Operation<H> {
-    /// Finds the operation with this number. Lists are in the order of the numbers, mostly without holes, so the first
-    /// look mostly finds it.
-    pub fn find(list: &'static [Self], number: u32) -> Option<&'static Self> {
-        match list.get(number as usize) {
-            Some(found) if found.number == number => Some(found),
-            _ => list.iter().find(|operation| operation.number == number),
+/// Returns the list, which [`Operation::find`] needs in the order of the numbers: another one does not compile.
+pub const fn in_order<H>(list: &'static [Operation<H>]) -> &'static [Operation<H>] {
+    let mut rest = list;
+    while let [first, others @ ..] = rest {
+        if let [second, ..] = others {
+            assert!(first.number < second.number, "operations out of order");
         }
+        rest = others;
+    }
+    list
+}
+
+impl<H: Copy> Operation<H> {
+    /// Finds the operation with this number. Lists are [in the order of the numbers](in_order), with few holes, so it stands at
+    /// the place of its number or a little before.
+    pub fn find(list: &'static [Self], number: u32) -> Option<&'static Self> {
+        let upto = list.len().min((number as usize).saturating_add(1));
+        let found = list.get(..upto)?.iter().rev().find(|operation| operation.number <= number)?;
+        (found.number == number).then_some(found)
     }
 
     /// Returns the handler.

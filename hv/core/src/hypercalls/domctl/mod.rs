@@ -25,7 +25,7 @@ pub use list::{CommandHandler, commands};
 use crate::components::access::{Action, Object};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainRef;
-use crate::hypercalls::{Call, Operation};
+use crate::hypercalls::{Call, Operation, in_order};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION};
 use xen_abi::{DomId, Errno};
@@ -35,7 +35,7 @@ use xenolith_hal::Machine;
 pub struct Request<'r, 'a, M: Machine> {
     pub call: &'r mut Call<'a, M>,
     /// The caller's structure, copied in.
-    pub op: Domctl,
+    pub op: &'r mut Domctl,
     /// The domain that it names; None for operations without one.
     pub target: Option<DomainRef<M>>,
 }
@@ -60,7 +60,7 @@ impl<M: Machine> Request<'_, '_, M> {
     ///
     /// **Errors:** `EFAULT`.
     pub fn copy_back(&self) -> Answer {
-        self.call.write_arg(0, &self.op)?;
+        self.call.write_arg(0, self.op)?;
         Ok(Outcome::OK)
     }
 
@@ -77,7 +77,7 @@ impl<M: Machine> Request<'_, '_, M> {
 /// **Errors:** `EFAULT`; `EACCES` for another version of the interface; `ESRCH` for a domain that does not exist;
 /// `EPERM`; `ENOSYS` for an operation that does not exist; and the operation's own.
 pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let op: Domctl = call.read_arg(0)?;
+    let mut op: Domctl = call.read_arg(0)?;
     if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
@@ -88,10 +88,10 @@ pub fn domctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         _ => Some(call.hv.domain(op.domain)?),
     };
     call.may(Action::ControlDomain, Object::Domain(op.domain))?;
-    let handler = Operation::find(commands::<M>(), op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
+    let handler = Operation::find(const { in_order(commands::<M>()) }, op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
     let hv = call.hv;
     hv.do_housekeeping();
-    let mut request = Request { call, op, target };
+    let mut request = Request { call, op: &mut op, target };
     match hv.domains.take_control() {
         Some(_in_control) => handler(&mut request),
         None => request.again(),

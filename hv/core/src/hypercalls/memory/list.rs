@@ -33,10 +33,10 @@ pub const fn operations<M: Machine>() -> &'static [Operation<Handler<M>>] {
             operation(XENMEM_GET_POD_TARGET, "XENMEM_get_pod_target", settings::get_pod_target),
             operation(XENMEM_GET_SHARING_FREED_PAGES, "XENMEM_get_sharing_freed_pages", settings::nothing_shared),
             operation(XENMEM_GET_SHARING_SHARED_PAGES, "XENMEM_get_sharing_shared_pages", settings::nothing_shared),
-            operation(XENMEM_ADD_TO_PHYSMAP_BATCH, "XENMEM_add_to_physmap_batch", place_calls::add_to_physmap_batch),
             operation(XENMEM_ACCESS_OP, "XENMEM_access_op", settings::access_op),
-            refused(XENMEM_MACHPHYS_COMPAT_MFN_LIST, "XENMEM_machphys_compat_mfn_list", Errno::EOPNOTSUPP),
+            operation(XENMEM_ADD_TO_PHYSMAP_BATCH, "XENMEM_add_to_physmap_batch", place_calls::add_to_physmap_batch),
             operation(XENMEM_CLAIM_PAGES, "XENMEM_claim_pages", settings::claim_pages),
+            refused(XENMEM_MACHPHYS_COMPAT_MFN_LIST, "XENMEM_machphys_compat_mfn_list", Errno::EOPNOTSUPP),
             operation(XENMEM_GET_VNUMAINFO, "XENMEM_get_vnumainfo", settings::get_vnumainfo),
             operation(
                 XENMEM_RESERVED_DEVICE_MEMORY_MAP,

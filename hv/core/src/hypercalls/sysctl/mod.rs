@@ -11,7 +11,7 @@ mod power;
 pub use log::ring_grew;
 
 use crate::components::access::{Action, Object};
-use crate::hypercalls::{Call, Operation, operation, refused};
+use crate::hypercalls::{Call, Operation, in_order, operation, refused};
 use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::sysctl::*;
@@ -39,7 +39,7 @@ pub fn sysctl<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         return Err(Errno::EACCES);
     }
     call.may(Action::ControlMachine, Object::Machine)?;
-    let handler = Operation::find(operations::<M>(), op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
+    let handler = Operation::find(const { in_order(operations::<M>()) }, op.cmd).ok_or(Errno::ENOSYS)?.handler()?;
     if handler(call, &mut op)? == Reply::Structure {
         call.write_arg(0, &op)?;
     }
