@@ -1,5 +1,7 @@
 //! The arithmetic of an instruction and the flags that it sets. **Source:** AMD manual volume 3.
 
+use iced_x86::ConditionCode;
+
 const CARRY: u64 = 1;
 const PARITY: u64 = 1 << 2;
 const ADJUST: u64 = 1 << 4;
@@ -15,7 +17,9 @@ pub(super) enum Operation {
     Or,
     Xor,
     Add,
+    AddWithCarry,
     Subtract,
+    SubtractWithBorrow,
     Increment,
     Decrement,
     Not,
@@ -39,15 +43,15 @@ pub(super) fn apply(operation: Operation, first: u64, second: u64, bytes: u32, f
             | if_set((result as u8).count_ones().is_multiple_of(2), PARITY)
     };
     let logic = |result: u64| (result, flags & !ALL | of_result(result));
-    let sum = |first: u64, second: u64| {
-        let result = first.wrapping_add(second) & mask;
-        let carry = if_set(result < first, CARRY);
+    let sum = |first: u64, second: u64, carried: u64| {
+        let result = first.wrapping_add(second).wrapping_add(carried) & mask;
+        let carry = if_set(result < first || (carried != 0 && result == first), CARRY);
         let overflow = if_set((first ^ result) & (second ^ result) & top != 0, OVERFLOW);
         (result, of_result(result) | carry | overflow | if_set((first ^ second ^ result) & 0x10 != 0, ADJUST))
     };
-    let difference = |first: u64, second: u64| {
-        let result = first.wrapping_sub(second) & mask;
-        let borrow = if_set(first < second, CARRY);
+    let difference = |first: u64, second: u64, borrowed: u64| {
+        let result = first.wrapping_sub(second).wrapping_sub(borrowed) & mask;
+        let borrow = if_set(first < second || (borrowed != 0 && first == second), CARRY);
         let overflow = if_set((first ^ second) & (first ^ result) & top != 0, OVERFLOW);
         (result, of_result(result) | borrow | overflow | if_set((first ^ second ^ result) & 0x10 != 0, ADJUST))
     };
@@ -58,15 +62,42 @@ pub(super) fn apply(operation: Operation, first: u64, second: u64, bytes: u32, f
         Operation::And => logic(first & second),
         Operation::Or => logic(first | second),
         Operation::Xor => logic(first ^ second),
-        Operation::Add => with(sum(first, second), ALL),
-        Operation::Subtract => with(difference(first, second), ALL),
-        Operation::Increment => with(sum(first, 1), ALL & !CARRY),
-        Operation::Decrement => with(difference(first, 1), ALL & !CARRY),
+        Operation::Add => with(sum(first, second, 0), ALL),
+        Operation::AddWithCarry => with(sum(first, second, flags & CARRY), ALL),
+        Operation::Subtract => with(difference(first, second, 0), ALL),
+        Operation::SubtractWithBorrow => with(difference(first, second, flags & CARRY), ALL),
+        Operation::Increment => with(sum(first, 1, 0), ALL & !CARRY),
+        Operation::Decrement => with(difference(first, 1, 0), ALL & !CARRY),
         Operation::Not => (!first & mask, flags),
-        Operation::Negate => with(difference(0, first), ALL),
+        Operation::Negate => with(difference(0, first, 0), ALL),
         Operation::BitTest => (first, bit_flags),
         Operation::BitSet => (first | bit, bit_flags),
         Operation::BitReset => (first & !bit, bit_flags),
         Operation::BitComplement => (first ^ bit, bit_flags),
+    }
+}
+
+/// Returns whether a condition of Jcc, SETcc and CMOVcc holds.
+pub(super) fn holds(condition: ConditionCode, flags: u64) -> bool {
+    let set = |bits: u64| flags & bits != 0;
+    let less = set(SIGN) != set(OVERFLOW);
+    match condition {
+        ConditionCode::o => set(OVERFLOW),
+        ConditionCode::no => !set(OVERFLOW),
+        ConditionCode::b => set(CARRY),
+        ConditionCode::ae => !set(CARRY),
+        ConditionCode::e => set(ZERO),
+        ConditionCode::ne => !set(ZERO),
+        ConditionCode::be => set(CARRY | ZERO),
+        ConditionCode::a => !set(CARRY | ZERO),
+        ConditionCode::s => set(SIGN),
+        ConditionCode::ns => !set(SIGN),
+        ConditionCode::p => set(PARITY),
+        ConditionCode::np => !set(PARITY),
+        ConditionCode::l => less,
+        ConditionCode::ge => !less,
+        ConditionCode::le => less || set(ZERO),
+        ConditionCode::g => !less && !set(ZERO),
+        _ => false,
     }
 }

@@ -9,16 +9,18 @@
 //! then still no more than an access to the same device that the guest could have made.
 
 mod arithmetic;
+mod class;
 pub(crate) mod operand;
 
 #[cfg(test)]
 mod tests;
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, OpKind, Register};
 use xenolith_hal::Registers;
 
 use crate::string_io::StringOperand;
-use arithmetic::{Operation, apply};
+use arithmetic::{Operation, apply, holds};
+use class::Class;
 use operand::Source;
 
 /// The most bytes of an instruction.
@@ -26,6 +28,7 @@ pub const MAX_LENGTH: usize = 15;
 
 const PAGE_BYTES: u64 = 0x1000;
 const FLAG_DIRECTION: u64 = 1 << 10;
+const FLAG_ZERO: u64 = 1 << 6;
 
 /// Builds the decoder's tables, which takes some heap memory: once, before the first guest runs.
 pub fn prepare() {
@@ -81,17 +84,24 @@ pub enum MmioAccess {
 enum Kind {
     /// Load into a register, zero- or sign-extended as `sign` says.
     Load { register: Register, sign: bool },
+    /// Load into a register if the condition holds (CMOVcc); the device is read all the same.
+    LoadIf { register: Register, condition: ConditionCode },
     /// Set flags, and store the result in a register unless it is only a comparison.
     Compute { operation: Operation, register: Option<Register>, other: Source, swapped: bool },
     /// Store a register or constant in the device.
     Store,
+    /// Store 1 if the condition holds, else 0 (SETcc).
+    StoreCondition(ConditionCode),
     /// Store the result of the device's value and another one in the device.
     ReadModifyWrite { operation: Operation, other: Source },
     /// Swap register and device (XCHG), or store the sum and load the old value (XADD).
     Exchange { register: Register, adds: bool },
     /// Store the register if the device holds the same value as the accumulator (CMPXCHG).
     CompareExchange { register: Register },
-    /// One iteration of a string instruction; `source` is the segment of what MOVS reads.
+    /// One iteration of a string instruction that reads the device: LODS, or SCAS if it `scans`. `repeats` says whether
+    /// SCAS goes on while they are equal.
+    ReadString { scans: bool, repeats: Option<bool>, address_bits: u32 },
+    /// One iteration of STOS or MOVS; `source` is the segment of what MOVS reads.
     String { copies: bool, repeats: bool, address_bits: u32, source: Register },
 }
 
@@ -152,11 +162,23 @@ impl MmioInstruction {
     /// Completes [`MmioAccess::Read`] with the device's value.
     pub fn finish_read(&self, value: u64, registers: &mut Registers) {
         let value = operand::truncate(value, self.bytes);
+        let Kind::Load { register, sign } = self.kind else { return self.finish_other_read(value, registers) };
+        let value = if sign { operand::sign_extend(value, self.bytes) } else { value };
+        operand::write(registers, register, value, self.code);
+        self.step(registers);
+    }
+
+    /// Completes a read that is no plain load. Kept apart so that those are short.
+    #[inline(never)]
+    fn finish_other_read(&self, value: u64, registers: &mut Registers) {
         match self.kind {
-            Kind::Load { register, sign } => {
-                let value = if sign { operand::sign_extend(value, self.bytes) } else { value };
+            Kind::LoadIf { register, condition } => {
+                let loads = holds(condition, registers.rflags);
+                // A register of 32 bits is written in both cases, so that its upper half is cleared.
+                let value = if loads { value } else { operand::read(registers, register) };
                 operand::write(registers, register, value, self.code);
             }
+            Kind::ReadString { .. } => return self.finish_read_string(value, registers),
             Kind::Compute { operation, register, other, swapped } => {
                 let other = operand::value(registers, other);
                 let (first, second) = if swapped { (other, value) } else { (value, other) };
@@ -210,6 +232,28 @@ impl MmioInstruction {
         };
         self.step(registers);
         new.map(|value| operand::truncate(value, self.bytes))
+    }
+
+    fn finish_read_string(&self, value: u64, registers: &mut Registers) {
+        let Kind::ReadString { scans, repeats, address_bits } = self.kind else { return };
+        let length = u64::from(self.bytes);
+        let by = if registers.rflags & FLAG_DIRECTION != 0 { length.wrapping_neg() } else { length };
+        if scans {
+            let mine = operand::truncate(registers.rax, self.bytes);
+            (_, registers.rflags) = apply(Operation::Subtract, mine, value, self.bytes, registers.rflags);
+            registers.rdi = operand::advance(registers.rdi, by, address_bits);
+        } else {
+            operand::write(registers, operand::accumulator(self.bytes), value, self.code);
+            registers.rsi = operand::advance(registers.rsi, by, address_bits);
+        }
+        if let Some(while_equal) = repeats {
+            registers.rcx = operand::advance(registers.rcx, u64::MAX, address_bits);
+            let goes_on = !scans || (registers.rflags & FLAG_ZERO != 0) == while_equal;
+            if goes_on && operand::address_part(registers.rcx, address_bits) != 0 {
+                return;
+            }
+        }
+        self.step(registers);
     }
 
     fn finish_string(&self, registers: &mut Registers) {
@@ -279,48 +323,49 @@ impl MmioInstruction {
 
 /// Determines what the instruction does with its memory operand.
 fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
-    use Mnemonic as M;
     let to_memory = instruction.op0_kind() == OpKind::Memory;
-    let kind = match instruction.mnemonic() {
-        M::Stosb | M::Stosw | M::Stosd | M::Stosq => string(instruction, false),
-        // MOVSD is also the name of an instruction of floating point.
-        M::Movsb | M::Movsw | M::Movsd | M::Movsq if instruction.is_string_instruction() => string(instruction, true),
-        M::Mov | M::Movnti if to_memory => Kind::Store,
-        M::Mov | M::Movzx => Kind::Load { register: general(instruction, 0)?, sign: false },
-        M::Movsx | M::Movsxd => Kind::Load { register: general(instruction, 0)?, sign: true },
-        M::Xchg => Kind::Exchange { register: general(instruction, u32::from(to_memory))?, adds: false },
-        M::Xadd if to_memory => Kind::Exchange { register: general(instruction, 1)?, adds: true },
-        M::Cmpxchg if to_memory => Kind::CompareExchange { register: general(instruction, 1)? },
-        mnemonic => return computation(instruction, mnemonic, to_memory, bytes),
+    let Some(class) = class::of(instruction.code()) else {
+        return match instruction.condition_code() {
+            ConditionCode::None => Err(DecodeError::Unsupported),
+            condition if to_memory => Ok(Kind::StoreCondition(condition)),
+            condition => Ok(Kind::LoadIf { register: general(instruction, 0)?, condition }),
+        };
     };
-    Ok(kind)
+    Ok(match class {
+        Class::StoreString => string(instruction, false),
+        Class::MoveString => string(instruction, true),
+        Class::LoadString => read_string(instruction, false),
+        Class::ScanString => read_string(instruction, true),
+        Class::Move if to_memory => Kind::Store,
+        Class::Move | Class::MoveZeroExtended => Kind::Load { register: general(instruction, 0)?, sign: false },
+        Class::MoveSignExtended => Kind::Load { register: general(instruction, 0)?, sign: true },
+        Class::Exchange => Kind::Exchange { register: general(instruction, u32::from(to_memory))?, adds: false },
+        Class::ExchangeAdd if to_memory => Kind::Exchange { register: general(instruction, 1)?, adds: true },
+        Class::CompareExchange if to_memory => Kind::CompareExchange { register: general(instruction, 1)? },
+        Class::Compute(operation) => return computation(instruction, operation, true, to_memory, bytes),
+        Class::Compare(operation) => return computation(instruction, operation, false, to_memory, bytes),
+        Class::ExchangeAdd | Class::CompareExchange => return Err(DecodeError::Unsupported),
+    })
+}
+
+fn read_string(instruction: &Instruction, scans: bool) -> Kind {
+    let address_bits = match instruction.op1_kind() {
+        OpKind::MemoryESDI | OpKind::MemorySegSI => 16,
+        OpKind::MemoryESEDI | OpKind::MemorySegESI => 32,
+        _ => 64,
+    };
+    let repeats =
+        if instruction.has_repne_prefix() { Some(false) } else { instruction.has_rep_prefix().then_some(true) };
+    Kind::ReadString { scans, repeats, address_bits }
 }
 
 fn computation(
     instruction: &Instruction,
-    mnemonic: Mnemonic,
+    operation: Operation,
+    keeps: bool,
     to_memory: bool,
     bytes: u32,
 ) -> Result<Kind, DecodeError> {
-    use Mnemonic as M;
-    let (operation, keeps) = match mnemonic {
-        M::And => (Operation::And, true),
-        M::Or => (Operation::Or, true),
-        M::Xor => (Operation::Xor, true),
-        M::Add => (Operation::Add, true),
-        M::Sub => (Operation::Subtract, true),
-        M::Inc => (Operation::Increment, true),
-        M::Dec => (Operation::Decrement, true),
-        M::Not => (Operation::Not, true),
-        M::Neg => (Operation::Negate, true),
-        M::Bts => (Operation::BitSet, true),
-        M::Btr => (Operation::BitReset, true),
-        M::Btc => (Operation::BitComplement, true),
-        M::Bt => (Operation::BitTest, false),
-        M::Cmp => (Operation::Subtract, false),
-        M::Test => (Operation::And, false),
-        _ => return Err(DecodeError::Unsupported),
-    };
     if !to_memory {
         let register = general(instruction, 0)?;
         if instruction.op1_kind() != OpKind::Memory {
@@ -368,8 +413,13 @@ fn access_of(
     registers: &Registers,
 ) -> Result<MmioAccess, DecodeError> {
     Ok(match kind {
-        Kind::Load { .. } if instruction.op1_kind() == OpKind::Memory => MmioAccess::Read { bytes },
-        Kind::Load { .. } => return Err(DecodeError::Unsupported),
+        Kind::Load { .. } | Kind::LoadIf { .. } if instruction.op1_kind() == OpKind::Memory => {
+            MmioAccess::Read { bytes }
+        }
+        Kind::Load { .. } | Kind::LoadIf { .. } => return Err(DecodeError::Unsupported),
+        Kind::StoreCondition(condition) => {
+            MmioAccess::Write { bytes, value: u64::from(holds(condition, registers.rflags)) }
+        }
         Kind::Compute { .. } => MmioAccess::Read { bytes },
         Kind::Store => {
             let value = operand::value(registers, operand::source(instruction, 1, bytes)?);
@@ -378,9 +428,12 @@ fn access_of(
         Kind::ReadModifyWrite { .. } | Kind::Exchange { .. } | Kind::CompareExchange { .. } => {
             MmioAccess::Modify { bytes }
         }
-        Kind::String { repeats: true, address_bits, .. } if operand::address_part(registers.rcx, address_bits) == 0 => {
+        Kind::String { repeats: true, address_bits, .. } | Kind::ReadString { repeats: Some(_), address_bits, .. }
+            if operand::address_part(registers.rcx, address_bits) == 0 =>
+        {
             MmioAccess::Nothing
         }
+        Kind::ReadString { .. } => MmioAccess::Read { bytes },
         Kind::String { copies: false, .. } => {
             MmioAccess::Write { bytes, value: operand::truncate(registers.rax, bytes) }
         }

@@ -154,6 +154,87 @@ fn exchanges_give_the_old_value_to_the_register() {
 }
 
 #[test]
+fn a_carry_goes_into_the_next_sum() {
+    // adc %eax, (%rdi) and sbb %eax, (%rdi)
+    for (code, carry, old, new, carries) in [
+        (0x11, 0, 0xcccc_bbbb_u64, 0xffff_ffff_u64, 0),
+        (0x11, CARRY, 0xcccc_bbbb, 0, CARRY),
+        (0x19, 0, 0x3333_4444, 0, 0),
+        (0x19, CARRY, 0x3333_4444, 0xffff_ffff, CARRY),
+    ] {
+        let mut after = Registers { rflags: 2 | carry, ..registers() };
+        assert_eq!(decode(&[code, 0x07]).modify(old, &mut after), Some(new), "{code:#x} {carry}");
+        assert_eq!(after.rflags & CARRY, carries, "{code:#x} {carry}");
+    }
+    // With a carry and all ones added, the sum is what it was, and carries.
+    let start = Registers { rflags: 2 | CARRY, rax: u64::MAX, ..registers() };
+    let mut after = start;
+    assert_eq!(decode(&[0x11, 0x07]).modify(5, &mut after), Some(5));
+    assert_eq!(after.rflags & CARRY, CARRY);
+}
+
+#[test]
+fn conditions_are_those_of_the_flags() {
+    // sete (%rdi), setne (%rdi); cmove (%rdi), %eax
+    let with = |rflags: u64, code: &[u8]| {
+        let start = Registers { rflags, ..registers() };
+        (MmioInstruction::decode(code, CodeSize::Bits64, &start).unwrap(), start)
+    };
+    assert_eq!(with(2 | ZERO, &[0x0f, 0x94, 0x07]).0.access(), write(1, 1));
+    assert_eq!(with(2 | ZERO, &[0x0f, 0x95, 0x07]).0.access(), write(1, 0));
+    for (flags, rax) in [(2 | ZERO, 0x9999_9999), (2, 0x3333_4444)] {
+        let (instruction, mut after) = with(flags, &[0x0f, 0x44, 0x07]);
+        assert_eq!(instruction.access(), MmioAccess::Read { bytes: 4 });
+        instruction.finish_read(0x9999_9999, &mut after);
+        assert_eq!((after.rax, after.rip), (rax, 0x10_0003), "the upper half is cleared in both cases");
+    }
+    // Each of the sixteen, by pairs: the second of a pair is the contrary of the first.
+    for flags in (0..0x1000).filter(|flags| flags & !0x8c5 == 0) {
+        let is = |number: u8| with(flags, &[0x0f, 0x90 + number, 0x07]).0.access() == write(1, 1);
+        for pair in 0..8 {
+            assert_ne!(is(2 * pair), is(2 * pair + 1), "{flags:#x} {pair}");
+        }
+        let (sign, overflow) = (flags & 0x80 != 0, flags & 0x800 != 0);
+        let (zero, carry, parity) = (flags & 0x40 != 0, flags & 1 != 0, flags & 4 != 0);
+        let first = [overflow, carry, zero, carry || zero, sign, parity, sign != overflow, zero || sign != overflow];
+        assert_eq!([0, 2, 4, 6, 8, 10, 12, 14].map(is), first, "{flags:#x}");
+    }
+}
+
+#[test]
+fn strings_are_read_turn_by_turn() {
+    // rep lodsw: three turns, of which the last steps.
+    let start = registers();
+    let mut after = start;
+    for (turn, value) in [0xaaaa, 0xbbbb, 0xcccc].into_iter().enumerate() {
+        let instruction = MmioInstruction::decode(&[0xf3, 0x66, 0xad], CodeSize::Bits64, &after).unwrap();
+        assert_eq!(instruction.access(), MmioAccess::Read { bytes: 2 });
+        instruction.finish_read(value, &mut after);
+        let rip = if turn == 2 { 0x10_0003 } else { 0x10_0000 };
+        assert_eq!((after.rcx, after.rip), (2 - turn as u64, rip));
+    }
+    assert_eq!((after.rax, after.rsi), (0x1111_2222_3333_cccc, 0x2006));
+    // repne scasb, downwards: ends at the byte that is like AL.
+    let mut after = Registers { rflags: 2 | FLAG_DIRECTION, ..start };
+    for (value, rcx, rip) in [(0x45, 2, 0x10_0000), (0x44, 1, 0x10_0002)] {
+        let instruction = MmioInstruction::decode(&[0xf2, 0xae], CodeSize::Bits64, &after).unwrap();
+        assert_eq!(instruction.access(), MmioAccess::Read { bytes: 1 });
+        instruction.finish_read(value, &mut after);
+        assert_eq!((after.rcx, after.rip), (rcx, rip));
+    }
+    assert_eq!((after.rdi, after.rflags & ZERO), (0xffff_8000_0000_0ffe, ZERO));
+    // repe scasd ends where they differ, and with nothing to do only steps.
+    let mut after = start;
+    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(0x3333_4444, &mut after);
+    assert_eq!((after.rcx, after.rip), (2, 0x10_0000));
+    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(7, &mut after);
+    assert_eq!((after.rcx, after.rip, after.rflags & ZERO), (1, 0x10_0002, 0));
+    let empty = Registers { rcx: 0, ..start };
+    let instruction = MmioInstruction::decode(&[0xf3, 0xad], CodeSize::Bits64, &empty).unwrap();
+    assert_eq!(instruction.access(), MmioAccess::Nothing);
+}
+
+#[test]
 fn a_repeated_store_is_done_turn_by_turn() {
     // rep stosl
     let instruction = decode(&[0xf3, 0xab]);

@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, OpKind, Register};
 use xenolith_hal::{CpuState, Exception, IoAccess, Registers, Segment, SegmentAttributes};
 
 use crate::mmio_decode::operand::{address_part, advance};
@@ -100,13 +100,13 @@ impl StringIo {
         if instruction.is_invalid() {
             return Err(DecodeError::Invalid);
         }
-        let (bytes, writes) = match instruction.mnemonic() {
-            Mnemonic::Insb => (1, false),
-            Mnemonic::Insw => (2, false),
-            Mnemonic::Insd => (4, false),
-            Mnemonic::Outsb => (1, true),
-            Mnemonic::Outsw => (2, true),
-            Mnemonic::Outsd => (4, true),
+        let (bytes, writes) = match instruction.code() {
+            Code::Insb_m8_DX => (1, false),
+            Code::Insw_m16_DX => (2, false),
+            Code::Insd_m32_DX => (4, false),
+            Code::Outsb_DX_m8 => (1, true),
+            Code::Outsw_DX_m16 => (2, true),
+            Code::Outsd_DX_m32 => (4, true),
             _ => return Err(DecodeError::Unsupported),
         };
         let memory = if writes { instruction.op1_kind() } else { instruction.op0_kind() };
