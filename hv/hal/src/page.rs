@@ -191,9 +191,11 @@ impl PageWords {
     /// Copies bytes out of one word; does nothing for an empty slice.
     fn read_part(&self, offset: usize, into: &mut [u8]) {
         let Some(word) = self.0.get(offset / WORD).filter(|_| !into.is_empty()) else { return };
-        let bytes = word.load(Ordering::Acquire).to_le_bytes();
-        for (to, from) in into.iter_mut().zip(bytes.iter().skip(offset % WORD)) {
-            *to = *from;
+        // By shifts: a loop over bytes becomes a call that copies them, which costs more than these few.
+        let mut value = word.load(Ordering::Acquire) >> (offset % WORD * 8);
+        for to in into {
+            *to = value as u8;
+            value >>= 8;
         }
     }
 
