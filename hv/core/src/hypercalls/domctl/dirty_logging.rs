@@ -15,13 +15,14 @@ use crate::outcome::{Answer, Outcome};
 use xen_abi::Errno;
 use xen_abi::domctl::{DomctlShadowOp, DomctlShadowOpStats, XEN_DOMCTL_SHADOW_OP_CLEAN};
 use xenolith_hal::{Gfn, Machine, NestedSpace, WRITTEN_WORDS};
+use zerocopy::IntoBytes;
 
 /// Frames whose bits lie in one answer of the page tables.
 const BLOCK_FRAMES: u64 = 512;
-const BLOCK_BYTES: usize = WRITTEN_WORDS * size_of::<u64>();
-/// The bytes of the bitmap that are written at a time, and the frames for which they stand.
-const PIECE_BYTES: usize = 512;
-const PIECE_FRAMES: u64 = PIECE_BYTES as u64 * 8;
+/// The words of the bitmap that are written at a time, the frames for which one stands, and those for which all do.
+const PIECE_WORDS: usize = 64;
+const WORD_FRAMES: u64 = u64::BITS as u64;
+const PIECE_FRAMES: u64 = PIECE_WORDS as u64 * WORD_FRAMES;
 /// All pages follow; only cached translations are old.
 const ALL_FOLLOW: u64 = u64::MAX;
 
@@ -141,16 +142,16 @@ fn write_bits<M: Machine>(
     let mut at = first;
     while at < end {
         let frames = PIECE_FRAMES.min(end.saturating_sub(at));
-        let bytes = piece(hv, domain, op, at, frames.min(there.saturating_sub(at)));
-        let passed = bytes.get(..frames.div_ceil(8) as usize).unwrap_or_default();
+        let words = piece(hv, domain, op, at, frames.min(there.saturating_sub(at)));
+        let passed = words.as_bytes().get(..frames.div_ceil(8) as usize).unwrap_or_default();
         if let Err(errno) = pass(request, op, at, passed) {
             if op.op == XEN_DOMCTL_SHADOW_OP_CLEAN {
-                let eighths = (at..).step_by(8);
-                eighths.zip(&bytes).for_each(|(first, bits)| note_again(domain, first, *bits));
+                let firsts = (at..).step_by(WORD_FRAMES as usize);
+                firsts.zip(&words).for_each(|(first, bits)| note_again(domain, first, u64::from_le(*bits)));
             }
             return Err(errno);
         }
-        *counted = passed.iter().fold(*counted, |sum, byte| sum.saturating_add(byte.count_ones()));
+        *counted = words.iter().fold(*counted, |sum, word| sum.saturating_add(word.count_ones()));
         at = at.saturating_add(frames);
         if at < end && budget.is_over(&hv.machine) {
             return Ok(Some(at));
@@ -167,40 +168,42 @@ fn pass<M: Machine>(request: &Request<'_, '_, M>, op: &DomctlShadowOp, at: u64, 
     request.call.memory().write_bytes(place, bytes)
 }
 
-/// Returns the bits of the frames from `at` on, of `frames` of them at most; the rest is clear.
+/// Returns the bits of the frames from `at` on, of `frames` of them at most, as they stand in memory; the rest is clear.
 fn piece<M: Machine>(
     hv: &Hypervisor<M>,
     domain: &Domain<M>,
     op: &DomctlShadowOp,
     at: u64,
     frames: u64,
-) -> [u8; PIECE_BYTES] {
+) -> [u64; PIECE_WORDS] {
     let clean = op.op == XEN_DOMCTL_SHADOW_OP_CLEAN;
-    let mut bytes = [0; PIECE_BYTES];
+    let mut words = [0; PIECE_WORDS];
     let end = at.saturating_add(frames);
-    for (place, first) in bytes.chunks_mut(BLOCK_BYTES).zip((at..end).step_by(BLOCK_FRAMES as usize)) {
-        let words = hv.memory(domain).edit(|editor| editor.written(Gfn(first), clean));
-        let told = words.into_iter().flat_map(u64::to_le_bytes).zip((first..).step_by(8));
-        for (place, (byte, eighth)) in place.iter_mut().zip(told) {
-            let asked = first_bits(end.saturating_sub(eighth));
-            *place = byte & asked;
+    for (places, first) in words.chunks_mut(WRITTEN_WORDS).zip((at..end).step_by(BLOCK_FRAMES as usize)) {
+        let told = hv.memory(domain).edit(|editor| editor.written(Gfn(first), clean));
+        let told = told.into_iter().zip((first..).step_by(WORD_FRAMES as usize));
+        for (place, (bits, first)) in places.iter_mut().zip(told).filter(|(_, (bits, _))| *bits != 0) {
+            let asked = first_bits(end.saturating_sub(first));
+            *place = (bits & asked).to_le();
             if clean {
                 // Frames past the last that is asked for keep their marks.
-                note_again(domain, eighth, byte & !asked);
+                note_again(domain, first, bits & !asked);
             }
         }
     }
-    bytes
+    words
 }
 
-/// Returns a byte whose first `count` bits are set.
-const fn first_bits(count: u64) -> u8 {
-    if count < 8 { !(u8::MAX << count) } else { u8::MAX }
+/// Returns a word whose first `count` bits are set.
+const fn first_bits(count: u64) -> u64 {
+    if count < WORD_FRAMES { !(u64::MAX << count) } else { u64::MAX }
 }
 
 /// Makes frames whose bits are set count as written.
-fn note_again<M: Machine>(domain: &Domain<M>, first: u64, bits: u8) {
-    for bit in (0..8).filter(|bit| bits & (1 << bit) != 0) {
-        domain.space.note_written(Gfn(first.saturating_add(bit)));
+fn note_again<M: Machine>(domain: &Domain<M>, first: u64, bits: u64) {
+    let mut left = bits;
+    while left != 0 {
+        domain.space.note_written(Gfn(first.saturating_add(left.trailing_zeros().into())));
+        left &= left.wrapping_sub(1);
     }
 }

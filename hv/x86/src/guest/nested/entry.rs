@@ -134,6 +134,11 @@ impl Entry {
         self.0 & DIRTY != 0
     }
 
+    /// Returns true if the page is tracked and was written, in one test: it is asked of every page of a guest.
+    pub(super) const fn is_seen_written(self) -> bool {
+        self.0 & (TRACKED | DIRTY) == TRACKED | DIRTY
+    }
+
     pub(super) const fn is_writable(self) -> bool {
         self.0 & WRITE != 0
     }

@@ -106,7 +106,7 @@ impl<A: FrameAccess> NestedTables<A> {
         if path.level == 1 {
             return self.written_in_table(&path, clean).unwrap_or(nothing);
         }
-        if !path.entry.is_tracked() || !path.entry.is_written() {
+        if !path.entry.is_seen_written() {
             return nothing;
         }
         if clean && path.level == 2 {
@@ -126,7 +126,7 @@ impl<A: FrameAccess> NestedTables<A> {
         for (entries, bits) in words.chunks(u64::BITS as usize).zip(&mut bits) {
             for (bit, word) in (0..).zip(entries) {
                 let entry = Entry(word.load(Ordering::Acquire));
-                if entry.is_tracked() && entry.is_written() {
+                if entry.is_seen_written() {
                     *bits |= 1 << bit;
                     if clean {
                         Slot(word).update(|entry| if entry.is_tracked() { entry.tracked(1) } else { entry });
