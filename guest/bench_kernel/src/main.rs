@@ -19,6 +19,7 @@ mod hypercalls;
 mod life;
 mod locks;
 mod memory;
+mod models;
 mod pairs;
 mod peer;
 mod sleepers;
@@ -61,6 +62,7 @@ fn main() -> ! {
     memory::run(&mut bench, &at_boot);
     pairs::run(&mut bench);
     life::run(&mut bench);
+    models::run(&mut bench);
     locks::run(&mut bench);
     growth::run(&mut bench);
     line(format_args!("BENCH END {}", bench.count()));

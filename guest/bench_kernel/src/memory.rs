@@ -102,7 +102,9 @@ fn empty_domains(list: &'static Page) -> Row {
 }
 
 /// Returns a domain other than those of [`options`] only in what `change` changes.
-fn special(change: impl FnOnce(&mut DomctlCreatedomain)) -> Result<DomId, i64> {
+///
+/// **Errors:** what the call gave.
+pub fn special(change: impl FnOnce(&mut DomctlCreatedomain)) -> Result<DomId, i64> {
     let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
     let mut wanted = options();
     change(&mut wanted);

@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod console;
 pub mod cpu;
+pub mod device_model;
 pub mod domain;
 pub mod ending;
 mod entry;

@@ -7,13 +7,14 @@ use super::bars;
 type Heading = (&'static str, &'static [&'static str]);
 
 /// The first heading that fits a row counts; what fits none stands under the last.
-const HEADINGS: [Heading; 8] = [
+const HEADINGS: [Heading; 9] = [
     ("Hypercalls and exits", &["hypercall/", "multicall/", "schedule/", "exit/", "interrupt/"]),
     ("Lives of domains", &["life/"]),
     ("Memory and image, in bytes", &["memory/", "image/"]),
     ("Events and timers", &["event/", "timer/"]),
     ("Grants and foreign pages, between two domains", &["pair/map", "pair/copy", "pair/foreign"]),
     ("From vCPU to vCPU", &["pair/", "two-cpus/"]),
+    ("Device models and migration", &["ioreq/", "dirty/", "context/"]),
     ("Debian's dom0 and guest as a whole", &["debian/"]),
     ("Other operations", &[""]),
 ];
