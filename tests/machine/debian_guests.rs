@@ -8,9 +8,14 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 
 use crate::image;
 
-/// Boots Debian's dom0 with this many CPUs, which does `jobs` and then gives a console.
+/// Boots Debian's dom0 with more kernels for guests, which does `jobs` and then gives a console.
 fn start(test: &str, jobs: &str, words: &str) -> Machine {
-    let place = places::target().join("debian/dom0-kernels");
+    start_system("dom0-kernels", test, jobs, words)
+}
+
+/// Boots Debian's dom0 as it lies in `target/debian/SYSTEM/`, which does `jobs` and then gives a console.
+fn start_system(system: &str, test: &str, jobs: &str, words: &str) -> Machine {
+    let place = places::target().join("debian").join(system);
     assert!(place.is_dir(), "there is no {}; run: cargo xtask test", place.display());
     let line = format!("console=hvc0 rdinit=/init panic=5 job={jobs} end=console {words}");
     let modules = [("vmlinuz", line), ("initrd.lz4", String::new())]
@@ -64,6 +69,12 @@ fn guests_that_misbehave_end_as_they_were_told_to_and_nobody_else_notices() {
 #[test]
 fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc() {
     let mut machine = start("debian-grub", "daemons+grub", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
+fn an_hvm_guest_boots_behind_debians_device_model_and_one_whose_model_dies_can_be_destroyed() {
+    let mut machine = start_system("dom0-hvm", "debian-hvm", "daemons+hvm", "");
     expect_jobs_done(&mut machine);
 }
 
