@@ -1,7 +1,9 @@
-//! Writes to CR0 and CR4, on emulated CPUs alone.
+//! Writes to CR0, CR4 and CR8, on emulated CPUs alone.
 //!
 //! A real CPU needs no help: it refuses bad values by itself. QEMU 7.2 does not notice some of them while a guest runs
-//! (PAE cleared in long mode, paging without protection), and goes on in a mode that does not exist.
+//! (PAE cleared in long mode, paging without protection), and goes on in a mode that does not exist. And it ends with an
+//! assertion of its own, with the whole machine, when a guest writes CR8 while a virtual interrupt waits: it raises the
+//! interrupt anew without the lock that this takes.
 //!
 //! **Source:** AMD manual volume 2, 3.1 (control registers), 14.6 (entering and leaving long mode); volume 3, MOV CRn.
 
@@ -23,6 +25,8 @@ pub(super) enum Write {
     Cr0(u8),
     /// MOV to CR4.
     Cr4(u8),
+    /// MOV to CR8, the task priority.
+    Cr8(u8),
     /// CLTS.
     ClearTaskSwitched,
     /// LMSW: the four lowest bits of CR0, of which PE can be set and not cleared.
@@ -34,9 +38,12 @@ const MACHINE_STATUS: u64 = 0xf;
 /// Decodes the instruction, and returns its length in bytes too. None for another one, and for LMSW from memory, which
 /// nothing has used since there are 32-bit systems.
 pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<(Write, u64)> {
-    const PREFIXES: [u8; 10] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3];
+    const PREFIXES: [u8; 11] = [LOCK, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3];
+    // With it CR0's number means CR8, so that 32-bit code reaches that as well.
+    const LOCK: u8 = 0xf0;
     let prefixes = bytes.iter().take_while(|byte| PREFIXES.contains(byte)).count();
-    let rest = bytes.get(prefixes..)?;
+    let (before, rest) = bytes.split_at_checked(prefixes)?;
+    let locked = before.contains(&LOCK);
     let (rex, rest, length) = match rest {
         [rex @ 0x40..=0x4f, rest @ ..] if long_code => (*rex, rest, 1),
         _ => (0, rest, 0),
@@ -49,8 +56,10 @@ pub(super) fn decode(bytes: &[u8], long_code: bool) -> Option<(Write, u64)> {
         [0x0f, 0x06, ..] => (Write::ClearTaskSwitched, 2),
         [0x0f, 0x01, operands @ 0xf0..=0xf7, ..] => (Write::MachineStatus(fields(operands).1), 3),
         [0x0f, 0x22, operands, ..] => match fields(operands) {
+            (0, source) if locked => (Write::Cr8(source), 3),
             (0, source) => (Write::Cr0(source), 3),
             (4, source) => (Write::Cr4(source), 3),
+            (8, source) => (Write::Cr8(source), 3),
             _ => return None,
         },
         _ => return None,
@@ -63,7 +72,7 @@ impl Write {
     pub(super) const fn value(self, now: u64, registers: &Registers, wide: bool) -> u64 {
         let mask = if wide { u64::MAX } else { 0xffff_ffff };
         match self {
-            Self::Cr0(source) | Self::Cr4(source) => general(registers, source) & mask,
+            Self::Cr0(source) | Self::Cr4(source) | Self::Cr8(source) => general(registers, source) & mask,
             Self::ClearTaskSwitched => now & !cr0::TS,
             Self::MachineStatus(source) => {
                 (now & !MACHINE_STATUS) | (general(registers, source) & MACHINE_STATUS) | (now & cr0::PE)
@@ -111,6 +120,11 @@ pub(super) fn cr0_after(value: u64, now: &PagingRegisters) -> Option<(u64, u64)>
     Some(((value & cr0::KNOWN) | cr0::ET, (now.efer & !efer::LMA) | active))
 }
 
+/// Returns the task priority that a write of CR8 sets; None for #GP.
+pub(super) fn task_priority(value: u64) -> Option<u8> {
+    u8::try_from(value).ok().filter(|priority| *priority < 16)
+}
+
 /// Returns true if CR4 may be set to this value.
 pub(super) fn cr4_fits(value: u64, now: &PagingRegisters, features: &Features) -> bool {
     let long = now.efer & efer::LMA != 0;
@@ -125,11 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moves_to_cr0_and_cr4_are_understood() {
+    fn moves_to_control_registers_are_understood() {
         assert_eq!(decode(&[0x0f, 0x22, 0xe1, 0x90], true), Some((Write::Cr4(1), 3)));
         assert_eq!(decode(&[0x0f, 0x22, 0xc0], false), Some((Write::Cr0(0), 3)));
         assert_eq!(decode(&[0x41, 0x0f, 0x22, 0xe7], true), Some((Write::Cr4(15), 4)));
         assert_eq!(decode(&[0x66, 0x0f, 0x22, 0xe6], false), Some((Write::Cr4(6), 4)));
+        assert_eq!(decode(&[0x44, 0x0f, 0x22, 0xc0], true), Some((Write::Cr8(0), 4)));
+        assert_eq!(decode(&[0x45, 0x0f, 0x22, 0xc1], true), Some((Write::Cr8(9), 4)));
+        assert_eq!(decode(&[0xf0, 0x0f, 0x22, 0xc2], false), Some((Write::Cr8(2), 4)));
         assert_eq!(decode(&[0x0f, 0x06], false), Some((Write::ClearTaskSwitched, 2)));
         assert_eq!(decode(&[0x0f, 0x01, 0xf3], false), Some((Write::MachineStatus(3), 3)));
     }
@@ -154,7 +171,7 @@ mod tests {
         for bytes in [
             &[0x0f, 0x22, 0xd8][..],
             &[0x0f, 0x20, 0xe0],
-            &[0x44, 0x0f, 0x22, 0xc0],
+            &[0x44, 0x0f, 0x22, 0xd8],
             &[0x0f, 0x22],
             &[0x0f, 1, 0x30],
             &[],
@@ -162,6 +179,12 @@ mod tests {
             assert_eq!(decode(bytes, true), None);
         }
         assert_eq!(decode(&[0x41, 0x0f, 0x22, 0xe7], false), None);
+    }
+
+    #[test]
+    fn a_task_priority_has_four_bits() {
+        assert_eq!((task_priority(0), task_priority(15)), (Some(0), Some(15)));
+        assert_eq!((task_priority(16), task_priority(1 << 32)), (None, None));
     }
 
     const LONG: PagingRegisters = PagingRegisters {

@@ -43,11 +43,11 @@ const ALWAYS: u64 = first::INTR
 /// Intercepts for exceptions, events and the first word of instructions.
 pub(super) const INTERCEPTS: u64 = EXCEPTIONS | ALWAYS << 32;
 
-/// Returns the intercepts for accesses to control registers (writes of CR0 and CR4 at most) and, if `debug_registers`,
+/// Returns the intercepts for accesses to control registers (writes of CR0, CR4 and CR8 at most) and, if `debug_registers`,
 /// debug registers.
 pub(super) const fn register_intercepts(features: &Features, debug_registers: bool) -> u64 {
-    const WRITE_CR0_CR4: u64 = 1 << 16 | 1 << (16 + 4);
-    let control = if features.watches_control_writes() { WRITE_CR0_CR4 } else { 0 };
+    const WRITES: u64 = 1 << 16 | 1 << (16 + 4) | 1 << (16 + 8);
+    let control = if features.watches_control_writes() { WRITES } else { 0 };
     if debug_registers { control | 0xffff_ffff << 32 } else { control }
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Meaning {
     Inject(Exception),
     /// The guest touches its debug registers.
     DebugRegisters,
-    /// The guest writes CR0 or CR4, on a CPU that does not check the value.
+    /// The guest writes CR0, CR4 or CR8, on a CPU that does not check the value.
     ControlRegister,
     /// The guest is about to return from its NMI handler.
     InterruptReturn,
@@ -149,7 +149,7 @@ fn exception(vector: u8, error: u64) -> Meaning {
 pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     let (code, info) = (vmcb.get(Field::EXIT_CODE), vmcb.get(Field::EXIT_INFO_1));
     Meaning::Core(match code {
-        0x10 | 0x14 => return Meaning::ControlRegister,
+        0x10 | 0x14 | 0x18 => return Meaning::ControlRegister,
         0x20..=0x3f => return Meaning::DebugRegisters,
         DIVIDE_FROM..=LAST_EXCEPTION => return exception((code - DIVIDE_FROM) as u8, info),
         0x60..=0x63 => return Meaning::HostInterrupt,

@@ -42,6 +42,11 @@ pub(super) const fn task_priority(word: u64) -> u8 {
     (word & V_TPR) as u8
 }
 
+/// Returns the word with another task priority, as when the guest sets it.
+pub(super) const fn with_task_priority(word: u64, priority: u8) -> u64 {
+    (word & !V_TPR) | (priority as u64 & V_TPR)
+}
+
 /// Returns true while the offered interrupt was not taken.
 pub(super) const fn still_offered(word: u64) -> bool {
     word & V_IRQ != 0

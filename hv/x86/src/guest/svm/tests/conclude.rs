@@ -81,6 +81,31 @@ fn an_emulated_cpus_control_registers_are_written_as_a_real_one_would() {
 }
 
 #[test]
+fn an_emulated_cpus_task_priority_is_written_as_a_real_one_would_while_an_interrupt_waits() {
+    const WRITE_CR8: u64 = 0x18;
+    cpus();
+    emulate(true);
+    let ((space, mut pool), mut vcpu) = (space(), vcpu());
+    let mfn = pool.take().unwrap();
+    // lock mov cr0, ecx, which is mov cr8, ecx
+    assert!(space.access().frame(mfn).unwrap().write_bytes(0, &[0xf0, 0x0f, 0x22, 0xc1]));
+    let mapping = Mapping { mfn, order: PageOrder::SIZE_4K, rights: Rights::ALL, kind: PageKind::Ram };
+    space.map(Gfn(1), mapping, &mut pool).unwrap();
+    vcpu.set_state(&CpuState::after_startup_ipi(1)).unwrap();
+    let control = RunControl { interrupt: Some(0x31), task_priority: 5, ..RunControl::default() };
+    vcpu.registers_mut().rcx = 2;
+    assert_eq!(run(&mut vcpu, &space, control, WRITE_CR8), Exit::Interrupted);
+    assert_eq!((vcpu.task_priority(), vcpu.registers().rip), (2, 4));
+    assert!(!vcpu.interrupt_taken());
+    vcpu.registers_mut().rip = 0;
+    vcpu.registers_mut().rcx = 16;
+    assert_eq!(run(&mut vcpu, &space, control, WRITE_CR8), Exit::Interrupted);
+    assert_eq!((vcpu.task_priority(), vcpu.registers().rip), (5, 0));
+    then(|_, vmcb| assert_eq!(vmcb.get(Field::EVENT_INJECTION), 0x8000_030d));
+    assert_eq!(vcpu.run(&space, RunControl::default(), &mut ()), Exit::Interrupted);
+}
+
+#[test]
 fn long_mode_is_left_though_the_block_says_that_it_has_ended_already() {
     const WRITE_CR0: u64 = 0x10;
     const LARGE: u64 = 1 << 7 | 3;

@@ -64,7 +64,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         self.refusals <= MISTAKEN_REFUSALS && state::checked(&self.state(), &self.features).is_ok()
     }
 
-    /// Writes CR0 or CR4 as a CPU would.
+    /// Writes CR0, CR4 or CR8 as a CPU would.
     fn write_control_register(&mut self, space: &NestedTables<A>) -> Exit {
         let now = self.paging();
         let base = if now.long_code { 0 } else { self.vmcb.segment(Field::CS).base };
@@ -72,24 +72,37 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
         let code = bytes.get(..count).and_then(|bytes| control_writes::decode(bytes, now.long_code));
         let Some((write, length)) = code else { return Exit::Unknown { code: self.vmcb.get(Field::EXIT_CODE) } };
         let value = write.value(now.cr0, &self.registers, now.long_code);
-        let changed = if matches!(write, Write::Cr4(_)) {
-            control_writes::cr4_fits(value, &now, &self.features).then_some([(Field::CR4, value); 2])
-        } else {
-            control_writes::cr0_after(value, &now)
-                .map(|(cr0, efer)| [(Field::CR0, cr0), (Field::EFER, efer | state::efer::SVME)])
+        let done = match write {
+            Write::Cr8(_) => self.set_task_priority(value),
+            Write::Cr4(_) => control_writes::cr4_fits(value, &now, &self.features)
+                .then(|| self.set_control_registers([(Field::CR4, value); 2])),
+            _ => control_writes::cr0_after(value, &now).map(|(cr0, efer)| {
+                self.set_control_registers([(Field::CR0, cr0), (Field::EFER, efer | state::efer::SVME)]);
+            }),
         };
-        let Some(changed) = changed else {
+        if done.is_none() {
             self.pending = Some(Exception::GENERAL_PROTECTION);
             return Exit::Interrupted;
-        };
+        }
+        self.next_rip = Some(self.registers.rip.wrapping_add(length));
+        self.skip_instruction();
+        Exit::Interrupted
+    }
+
+    fn set_control_registers(&mut self, changed: [(Field, u64); 2]) {
         for (field, value) in changed {
             self.change(field, value, clean::CONTROL_REGISTERS);
         }
         // Such a write drops what the CPU has cached of the guest's translations.
         self.tag = Tag::default();
-        self.next_rip = Some(self.registers.rip.wrapping_add(length));
-        self.skip_instruction();
-        Exit::Interrupted
+    }
+
+    /// Sets the task priority where the next entry looks for what the guest has set. None for a value that is none.
+    fn set_task_priority(&mut self, value: u64) -> Option<()> {
+        let priority = control_writes::task_priority(value)?;
+        let word = interrupt::with_task_priority(self.vmcb.get(Field::VIRTUAL_INTERRUPT), priority);
+        self.change(Field::VIRTUAL_INTERRUPT, word, clean::VIRTUAL_INTERRUPT);
+        Some(())
     }
 
     /// Steps over the instruction that the last exit was about, as the CPU would have; once.
