@@ -3,6 +3,7 @@
 //! Each part is made once and made again when what it is made from changes; `dom0/` of the tree holds our own files.
 
 pub mod device_model;
+mod disc;
 mod dom0;
 mod guest;
 mod initramfs;

@@ -38,9 +38,10 @@ const GRUB_TOOLS: Need = Need {
 };
 const GRUB_FOR_BIOS: Need =
     Need { why: "GRUB for BIOS", shown_by: &["/usr/lib/grub/i386-pc"], packages: &["grub-pc-bin"] };
+const GRUB_FOR_UEFI: Need =
+    Need { why: "GRUB for UEFI", shown_by: &["/usr/lib/grub/x86_64-efi"], packages: &["grub-efi-amd64-bin"] };
 const DISCS: Need = Need { why: "makes boot discs", shown_by: &["xorriso"], packages: &["xorriso"] };
-const UEFI_PARTS: Need =
-    Need { why: "makes the UEFI part of boot discs", shown_by: &["mformat"], packages: &["mtools"] };
+const UEFI_PARTS: Need = Need { why: "makes the UEFI part of discs", shown_by: &["mformat"], packages: &["mtools"] };
 
 /// Runs a machine with AMD's virtualisation in another emulator; it boots from discs only, and shows its screen as text.
 pub const BOCHS: &[&Need] = &[
@@ -72,12 +73,15 @@ pub const WHOLE_MACHINES: &[&Need] = &[
     },
     &GRUB_TOOLS,
     &GRUB_FOR_BIOS,
-    &Need { why: "GRUB for UEFI", shown_by: &["/usr/lib/grub/x86_64-efi"], packages: &["grub-efi-amd64-bin"] },
+    &GRUB_FOR_UEFI,
     &Need { why: "unpacks Debian's kernel", shown_by: &["xz"], packages: &["xz-utils"] },
     &Need { why: "packs it in another way", shown_by: &["zstd"], packages: &["zstd"] },
     &DISCS,
     &UEFI_PARTS,
 ];
+
+/// Makes discs that guests boot from, by BIOS and by UEFI.
+pub const GUEST_DISCS: &[&Need] = &[&GRUB_TOOLS, &GRUB_FOR_BIOS, &GRUB_FOR_UEFI, &UEFI_PARTS];
 
 /// Sees to it that an emulator is there.
 ///

@@ -1,10 +1,11 @@
-//! The device model of HVM guests in dom0: Debian's QEMU for Xen, firmware for guests, and hvmloader.
+//! The device model of HVM guests in dom0: Debian's QEMU for Xen, firmware for guests, hvmloader, and the beginning of a disc
+//! that such a guest boots from.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::{Debian, kernels, packages, root};
+use super::{Debian, disc, kernels, packages, root};
 
 /// QEMU with the libraries that it loads, which only depend on a graphics system, and what it gives to a guest.
 const PACKAGES: &[&str] = &[
@@ -60,6 +61,9 @@ const TRIMMED: &[&str] = &[
 /// What runs first in an HVM guest, in its package.
 const HVMLOADER: &str = "usr/lib/xen-4.17/boot/hvmloader";
 
+/// Where dom0 finds the beginning of a disc.
+const DISC_HEAD: &str = "boot/guest/disc-head";
+
 /// Makes dom0's initial RAM disc in `target/debian/dom0-hvm/`, with a device model besides what it holds already.
 ///
 /// **Errors:** a package cannot be had, or holds no hvmloader; a file cannot be read or written.
@@ -68,10 +72,14 @@ pub fn with_one(debian: &Debian) -> Result<Debian> {
     let tools = packages::unpacked("xen-utils", &["xen-utils-4.17"], &["usr/share"])?;
     let loader = tools.directory.join("root").join(HVMLOADER);
     let made = model.directory.join("made-from");
-    kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &[&loader, &made], |system| {
+    let head = disc::head()?;
+    kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &[&loader, &made, &head], |system| {
         root::overlay(system, &model.directory.join("root"))?;
-        let to = system.join(HVMLOADER);
-        fs::create_dir_all(to.parent().context("hvmloader lies nowhere")?).context("cannot make its directory")?;
-        fs::copy(&loader, &to).map(drop).context("xen-utils holds no hvmloader")
+        for (from, to) in [(&loader, HVMLOADER), (&head, DISC_HEAD)] {
+            let to = system.join(to);
+            fs::create_dir_all(to.parent().context("a file lies nowhere")?).context("cannot make its directory")?;
+            fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        Ok(())
     })
 }
