@@ -6,9 +6,11 @@ mod compare;
 mod devices;
 mod dmesg;
 mod exchange;
+mod hvm;
 mod job;
 mod mode;
 mod page;
+mod picture;
 mod rounds;
 mod standstill;
 #[cfg(test)]
@@ -50,8 +52,8 @@ pub enum Xenstored {
 pub struct RunCommand {
     #[command(subcommand)]
     mode: Option<Mode>,
-    /// Give no console; fetch the page, say how it went in the last line, and end by exit code
-    #[arg(long)]
+    /// Give no console; fetch the page, say how it went in the last line, and end by exit code. Of the modes, hvm has it too
+    #[arg(long, global = true)]
     pub check: bool,
     #[command(flatten)]
     old: OldFlags,
@@ -163,7 +165,7 @@ pub fn main_jobs(count: u32, dom0_vcpus: u32) -> Result<Vec<String>> {
 pub fn command(command: &RunCommand) -> Result<()> {
     let machine = &command.machine;
     match command.mode()? {
-        Some(mode) => mode.run(machine),
+        Some(mode) => mode.run(machine, command.check),
         None if command.check => {
             if !job::check(machine) {
                 // Nothing follows the line that says so.

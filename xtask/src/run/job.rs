@@ -10,7 +10,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
 use super::standstill::Silence;
-use super::{Dom0, RunArguments, Xenstored, standstill, terminal};
+use super::{Dom0, RunArguments, Xenstored, picture, standstill, terminal};
 use crate::boot::Hypervisor;
 use crate::build::{self, BuildArguments};
 use crate::debian::{self, Debian};
@@ -77,10 +77,11 @@ impl Failure {
         Self { step: step.into(), cause: format!("{error:#}"), report: String::new(), log: None }
     }
 
-    fn line(&self) -> String {
+    /// Returns the last line of a command that failed by it.
+    pub fn line(&self, command: &str) -> String {
         let log = self.log.as_ref().map_or("none, no machine ran".into(), |log| log.display().to_string());
         let cause = self.cause.lines().next().unwrap_or_default();
-        format!("run: failed: {}: {cause}; log: {log}", self.step)
+        format!("{command}: failed: {}: {cause}; log: {log}", self.step)
     }
 }
 
@@ -244,7 +245,8 @@ impl Run {
         self.timings.push(Timing { step: stage.shown.into(), took: began.elapsed() });
     }
 
-    fn failure(&self, step: &str, cause: String) -> Failure {
+    /// Returns what failed as a failure of this machine's.
+    pub fn failure(&self, step: &str, cause: String) -> Failure {
         let log = Some(self.machine.log().to_path_buf());
         Failure { step: step.into(), cause, report: self.machine.report(), log }
     }
@@ -343,7 +345,7 @@ pub fn check(arguments: &RunArguments) -> bool {
     });
     match &done {
         Ok(took) => println!("run: ok, page served after {:.1} s", took.as_secs_f64()),
-        Err(failure) => println!("{}\n{}", failure.report, failure.line()),
+        Err(failure) => println!("{}\n{}", failure.report, failure.line("run")),
     }
     done.is_ok()
 }
@@ -375,6 +377,7 @@ pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()
         bail!("steps failed:\n{}\nthe whole log: {}", failed.join("\n"), run.machine.log().display());
     }
     eprintln!("{end}; the whole log: {}", run.machine.log().display());
+    picture::keep(&text)?.iter().for_each(|file| eprintln!("a guest's screen: {}", file.display()));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use xenolith_tests::Emulator;
 
 use super::devices::{self, Device};
+use super::hvm::{self, Boot};
 use super::{RunArguments, boot, compare, dmesg, job, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
 
@@ -37,6 +38,13 @@ pub enum Mode {
         #[arg(long, default_value_t = MINUTES)]
         minutes: u64,
     },
+    /// Boots HVM guests with Debian's QEMU in every way there is, and then gives dom0's console; with --check it ends
+    /// instead, and says in the last line how it went
+    Hvm {
+        /// What they boot from, parted by commas or spaces; without one, all
+        #[arg(value_enum, value_name = "BOOTS", value_delimiter = ',')]
+        boots: Vec<Boot>,
+    },
     /// Runs these jobs of dom0/root/job/, shows what they say, and ends
     Jobs {
         /// Their names, parted by "+", such as daemons+rounds
@@ -65,6 +73,7 @@ impl Mode {
             Self::Devices { .. } => "devices",
             Self::Dmesg => "dmesg",
             Self::Stress { .. } => "stress",
+            Self::Hvm { .. } => "hvm",
             Self::Jobs { .. } => "jobs",
             Self::TestKernel => "test-kernel",
             Self::Boot { .. } => "boot",
@@ -76,16 +85,22 @@ impl Mode {
         matches!(self, Self::Compare { .. } | Self::Tools | Self::Dmesg | Self::TestKernel)
     }
 
+    /// Returns whether it gives dom0's console at its end unless `--check` is said.
+    fn gives_console(&self) -> bool {
+        matches!(self, Self::Hvm { .. })
+    }
+
     /// Runs it on the machine that `arguments` describe.
     ///
     /// **Errors:** something cannot be built or fetched, or a step failed.
-    pub fn run(&self, arguments: &RunArguments) -> Result<()> {
+    pub fn run(&self, arguments: &RunArguments, check: bool) -> Result<()> {
         match self {
             Self::Compare { rounds } => compare::command(arguments, *rounds),
             Self::Tools => tools::command(arguments),
             Self::Devices { devices } => devices::command(arguments, devices),
             Self::Dmesg => dmesg::command(arguments),
             Self::Stress { minutes } => stress::command(arguments, *minutes),
+            Self::Hvm { boots } => hvm::command(arguments, boots, check),
             Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
             Self::TestKernel => test_kernel::command(arguments),
             Self::Boot { emulator } => boot::command(arguments, *emulator),
@@ -158,7 +173,7 @@ pub fn chosen(named: Option<&Mode>, old: &OldFlags, check: bool, hypervisor: Hyp
         bail!("{flag} belongs to the mode {mode} and stands after its name: cargo xtask run {mode} {flag} ...");
     }
     let Some((said, mode)) = first else { return Ok(None) };
-    if check {
+    if check && !mode.gives_console() {
         bail!("--check and {said} exclude each other: {} gives no console and ends by exit code anyway", mode.name());
     }
     if mode.chooses_hypervisor() && hypervisor == Hypervisor::Xen {
@@ -212,6 +227,10 @@ mod tests {
         }
         assert_eq!(mode("--check"), None);
         assert!(run("--check").check);
+        for words in ["hvm --check", "--check hvm"] {
+            assert_eq!((mode(words), run(words).check), (Some(Mode::Hvm { boots: vec![] }), true), "{words}");
+        }
+        assert_eq!(mode("hvm disc,kernel"), Some(Mode::Hvm { boots: vec![Boot::Disc, Boot::Kernel] }));
         assert_eq!(mode(""), None);
     }
 

@@ -1,0 +1,135 @@
+//! `hvm`: the ways in which an HVM guest boots with Debian's device model in Debian's dom0.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::job::{self, Board, Failure, Run, Stage, UP, stage};
+use super::{RunArguments, picture, standstill, terminal};
+use crate::debian;
+
+/// What an HVM guest boots from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// A boot sector, by SeaBIOS
+    Sector,
+    /// Debian's kernel, which QEMU hands over
+    Kernel,
+    /// GRUB on the guest's own disc, by SeaBIOS
+    Disc,
+}
+
+/// A job of dom0, what boots there, and its stages.
+struct Way {
+    boot: Boot,
+    job: &'static str,
+    boots: &'static str,
+    stages: &'static [Stage],
+}
+
+const WAYS: [Way; 3] = [
+    Way {
+        boot: Boot::Sector,
+        job: "hvm",
+        boots: "a boot sector behind SeaBIOS",
+        stages: &[
+            stage("xl create of an HVM guest, its QEMU runs", "hvm-model-runs", 10, 900),
+            stage("hvmloader, up to SeaBIOS", "hvm-invokes-bios", 4, 600),
+            stage("boot sector, up to its power off", "hvm-gone", 10, 900),
+            stage("2 vCPUs, and QEMU is killed", "hvm-gone-again", 12, 1500),
+        ],
+    },
+    Way {
+        boot: Boot::Kernel,
+        job: "hvm-linux",
+        boots: "Debian's kernel by kernel=, saved, restored, moved",
+        stages: &[
+            stage("Debian's kernel by kernel=, loaded", "hvm-linux-kernel", 90, 1900),
+            stage("Debian's kernel by kernel=, to its userspace", "hvm-linux-up", 15, 900),
+            stage("saved and restored", "hvm-linux-alive-restored", 35, 900),
+            stage("moved live", "hvm-linux-moved", 30, 600),
+            stage("shut down", "hvm-linux-gone", 10, 600),
+        ],
+    },
+    Way {
+        boot: Boot::Disc,
+        job: "hvm-disc",
+        boots: "GRUB and Debian from a disc by BIOS",
+        stages: &[
+            stage("disc, up to GRUB's menu", "hvm-disc-menu-picture", 30, 2000),
+            stage("Debian's kernel from the disc, loaded", "hvm-disc-kernel", 90, 1700),
+            stage("Debian's kernel from the disc, to its userspace", "hvm-disc-picture", 30, 1100),
+            stage("typed at its screen, shut down", "hvm-disc-gone", 30, 900),
+        ],
+    },
+];
+
+/// How long the machine may run, in seconds: the stages have limits of their own.
+const LONGEST: u64 = 20_000;
+
+/// Goes through those of `boots`, or all where that is empty; then dom0's console is there, or with `check` the last line
+/// says how it went.
+///
+/// **Errors:** something cannot be built or fetched, or a step failed; with `check` the process ends by its code.
+pub fn command(arguments: &RunArguments, boots: &[Boot], check: bool) -> Result<()> {
+    let began = Instant::now();
+    let ways: Vec<&Way> = WAYS.iter().filter(|way| boots.is_empty() || boots.contains(&way.boot)).collect();
+    match (gone_through(arguments, &ways, check), check) {
+        (Ok(_), true) => {
+            let boots: Vec<&str> = ways.iter().map(|way| way.boots).collect();
+            println!("hvm: ok, {}; {:.0} s", boots.join("; "), began.elapsed().as_secs_f64());
+            Ok(())
+        }
+        (Ok(mut run), false) => terminal::hand_over(&mut run.machine),
+        (Err(failure), true) => {
+            println!("{}\n{}", failure.report, failure.line("hvm"));
+            // Nothing follows the line that says so.
+            std::process::exit(1);
+        }
+        (Err(failure), false) => Err(job::spelled(failure)),
+    }
+}
+
+fn gone_through(arguments: &RunArguments, ways: &[&Way], check: bool) -> Result<Run, Failure> {
+    let debian = debian::device_model::with_one(&job::prepare(arguments)?)
+        .map_err(|error| Failure::before("making a dom0 with a device model", &error))?;
+    let jobs: Vec<&str> = std::iter::once("daemons").chain(ways.iter().map(|way| way.job)).collect();
+    let board = Board { name: "hvm", ..Board::default() };
+    let arguments = RunArguments { timeout: arguments.timeout.max(LONGEST), ..arguments.clone() };
+    let mut run = Run::on(&board, &arguments, &debian, &jobs.join("+"), if check { "off" } else { "console" })
+        .map_err(|error| Failure::before("starting the machine", &error))?;
+    eprintln!("The machine's console is logged in {}", run.machine.log().display());
+    run.go_through(&UP)?;
+    ways.iter().try_for_each(|way| run.go_through(way.stages))?;
+    let told = |run: &Run, error: anyhow::Error| run.failure("end of the jobs", format!("{error:#}"));
+    standstill::jobs_end(&mut run, arguments.hypervisor).map_err(|error| told(&run, error))?;
+    let kept = picture::keep(&run.machine.console.text()).map_err(|error| told(&run, error))?;
+    kept.iter().for_each(|file| println!("a guest's screen: {}", file.display()));
+    run.remember();
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use xenolith_tests::places;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_ends_with_a_step_of_its_job() {
+        for way in &WAYS {
+            let job = |name: &str| fs::read_to_string(places::root().join("dom0/root/job").join(name)).unwrap();
+            // A step of what jobs have in common is named after the guest.
+            let steps = job(way.job) + &job("hvm-guest").replace("$1", way.job);
+            for Stage { until, .. } in way.stages {
+                let named = |word: &str| {
+                    steps.contains(&format!("{word} {until} ")) || steps.contains(&format!("{word} \"{until}\" "))
+                };
+                assert!(named("step") || named("await") || steps.contains("alive hvm-linux restored"), "{until}");
+            }
+        }
+    }
+}
