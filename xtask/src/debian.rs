@@ -12,6 +12,7 @@ mod modules;
 mod packages;
 mod product;
 mod root;
+pub mod ssh;
 pub mod store;
 
 use std::path::PathBuf;

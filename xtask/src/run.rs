@@ -8,6 +8,7 @@ mod dmesg;
 mod exchange;
 mod hvm;
 mod job;
+mod migrate;
 mod mode;
 mod page;
 mod picture;

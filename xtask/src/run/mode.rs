@@ -6,6 +6,7 @@ use xenolith_tests::Emulator;
 
 use super::devices::{self, Device};
 use super::hvm::{self, Boot};
+use super::migrate::Migrate;
 use super::{RunArguments, boot, compare, dmesg, job, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
 
@@ -54,6 +55,8 @@ pub enum Mode {
         #[arg(long, value_name = "WORDS", default_value = "")]
         words: String,
     },
+    /// Boots two machines that are joined by a cable, and moves guests live from one to the other and back by xl and ssh
+    Migrate(Migrate),
     /// Boots a small kernel of ours as domain 0 instead of Debian's
     TestKernel,
     /// Boots Debian's dom0 without disks and cards, has its xl say what it knows, and switches the machine off
@@ -75,6 +78,7 @@ impl Mode {
             Self::Stress { .. } => "stress",
             Self::Hvm { .. } => "hvm",
             Self::Jobs { .. } => "jobs",
+            Self::Migrate(_) => "migrate",
             Self::TestKernel => "test-kernel",
             Self::Boot { .. } => "boot",
         }
@@ -102,6 +106,7 @@ impl Mode {
             Self::Stress { minutes } => stress::command(arguments, *minutes),
             Self::Hvm { boots } => hvm::command(arguments, boots, check),
             Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
+            Self::Migrate(migrate) => migrate.command(arguments),
             Self::TestKernel => test_kernel::command(arguments),
             Self::Boot { emulator } => boot::command(arguments, *emulator),
         }
