@@ -25,8 +25,8 @@ const BUFFERS: Gfn = Gfn(6);
 pub const EXTRA: Gfn = Gfn(7);
 const LIST: Gfn = Gfn(8);
 /// Where domain 0 maps the pages of its server.
-const BUFFERED: Gfn = Gfn(0x200);
-const SYNCHRONOUS: Gfn = Gfn(0x201);
+pub const BUFFERED: Gfn = Gfn(0x200);
+pub const SYNCHRONOUS: Gfn = Gfn(0x201);
 /// The guest's highest frame with memory.
 pub const HIGHEST: Gfn = Gfn(40);
 /// Where the guest's instruction stands.

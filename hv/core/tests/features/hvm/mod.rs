@@ -3,6 +3,7 @@
 mod accesses;
 mod chipset;
 mod emulator;
+mod hostile;
 mod loops;
 mod operations;
 mod strings;
