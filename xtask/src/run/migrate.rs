@@ -88,7 +88,7 @@ impl Migrate {
         }
         first.machine.console.show_from(0);
         let said = follow(&mut [&mut first, &mut second], arguments.hypervisor, ports.monitor)?;
-        let line = self.judged(&said, recorded()?);
+        let line = self.judged(&said, recorded(&self.guests)?);
         print!("{}", table(&moves(&said)));
         if self.cuts > 0 {
             println!("    {}", told_of_cuts(&said));
@@ -244,21 +244,30 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// Returns the downtime that was recorded on real Xen, if it ever was.
+/// Returns the median downtime that was recorded of these guests on real Xen, if it was of each of them.
 ///
 /// **Errors:** the file cannot be read as what it should hold.
-fn recorded() -> Result<Option<u64>> {
+fn recorded(guests: &[String]) -> Result<Option<u64>> {
     let place = places::root().join(RECORD);
     if !place.is_file() {
         return Ok(None);
     }
     let text = std::fs::read_to_string(&place).with_context(|| format!("cannot read {RECORD}"))?;
-    let record: toml::Table = text.parse().with_context(|| format!("{RECORD} cannot be read"))?;
-    let downtime = record.get("downtime_ms").and_then(toml::Value::as_integer);
-    downtime
-        .and_then(|value| u64::try_from(value).ok())
-        .map(Some)
-        .with_context(|| format!("{RECORD} has no downtime_ms"))
+    of_record(&text, guests).with_context(|| format!("{RECORD} is not as it should be"))
+}
+
+/// Returns the same of a record's text, which has a list of milliseconds for each guest.
+fn of_record(text: &str, guests: &[String]) -> Result<Option<u64>> {
+    let record: toml::Table = text.parse().context("it is no TOML")?;
+    let mut gaps = Vec::new();
+    for guest in guests {
+        let Some(list) = record.get(guest) else { return Ok(None) };
+        for value in list.as_array().with_context(|| format!("{guest} is no list"))? {
+            let gap = value.as_integer().and_then(|gap| u64::try_from(gap).ok());
+            gaps.push(gap.with_context(|| format!("{guest} holds {value:?}"))?);
+        }
+    }
+    Ok(median(gaps.into_iter()))
 }
 
 #[cfg(test)]
@@ -307,7 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_that_is_kept_can_be_read() {
-        recorded().unwrap();
+    fn the_recording_is_that_of_the_guests_that_are_moved() {
+        let guests = once(&["pvh", "hvm"]).guests;
+        let text = "taken = \"once\"\npvh = [30, 10]\nhvm = [40, 20]\n";
+        assert_eq!(of_record(text, &guests).unwrap(), Some(20));
+        assert_eq!(of_record(text, &guests[..1]).unwrap(), Some(10));
+        assert_eq!(of_record("pvh = [30, 10]", &guests).unwrap(), None);
+        assert!(of_record("pvh = 5", &guests).is_err());
+    }
+
+    #[test]
+    fn the_recording_that_is_kept_can_be_read() {
+        recorded(&once(&["pvh", "hvm"]).guests).unwrap();
     }
 }
