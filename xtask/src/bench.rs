@@ -26,7 +26,7 @@ use table::Table;
 /// The rows that are taken at each test: one for each of the ways on which guests spend their time, a few seconds in all.
 const SHORT: &str = "hypercall/version,multicall/8,exit/cpuid,exit/port-refused,event/send-self-to-upcall,\
                      timer/set-singleshot,pair/ping-pong,pair/yield-to-yield,pair/map-unmap-1,pair/copy-4096,\
-                     pair/foreign-map-unmap,life/create-destroy-64M";
+                     pair/foreign-map-unmap,life/create-destroy-64M,ioreq/port";
 
 /// Measures operations on Debian's Xen and on Xenolith, in instructions.
 #[derive(Args, Clone, Debug, Default)]
