@@ -38,6 +38,18 @@ fn an_exception_that_meets_a_guests_gs_base_is_reported_by_its_own_cpu() {
 }
 
 #[test]
+fn a_cpu_that_is_stuck_is_found_by_the_watchdog_and_its_state_told() {
+    let media = image::alone("crash-test=stuck-cpu watchdog_timeout=2 noreboot");
+    let mut machine = Machine::start(&MachineSpec { cpus: 2, ..MachineSpec::new("crash-stuck-cpu", media) }).unwrap();
+    machine.expect("Manual reset required").unwrap_or_else(|error| panic!("{error:#}"));
+    let wanted = ["Panic on CPU 0:", "Watchdog timer detects that CPU1 is stuck!", "*** Dumping CPU1 host state: ***"];
+    let report = machine.console.text();
+    assert_says(&report, &wanted);
+    let of_cpu_1 = report.split("*** Dumping CPU1 host state: ***").nth(1).unwrap();
+    assert_says(of_cpu_1, &["get_stuck_if_asked"]);
+}
+
+#[test]
 fn code_cannot_be_written() {
     assert_says(&report("write-text"), &["Panic on CPU 0:", "FATAL PAGE FAULT"]);
 }

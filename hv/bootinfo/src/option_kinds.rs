@@ -68,6 +68,8 @@ pub enum CrashTest {
     OtherCpu,
     /// An exception on the last CPU while its GS base is not the hypervisor's.
     ForeignGs,
+    /// The last CPU does not begin its loop, with interrupts off.
+    StuckCpu,
 }
 
 pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {
@@ -79,6 +81,7 @@ pub(crate) fn parse_crash_test(value: &str) -> Option<CrashTest> {
         "stack-overflow" => Some(CrashTest::StackOverflow),
         "other-cpu" => Some(CrashTest::OtherCpu),
         "foreign-gs" => Some(CrashTest::ForeignGs),
+        "stuck-cpu" => Some(CrashTest::StuckCpu),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::option_kinds::{RebootMethod, parse_crash_test};
 use crate::option_names;
 use crate::option_values::{parse_boolean, parse_number, parse_size};
 use crate::option_word::{Refusal, Word};
-use crate::options::Options;
+use crate::options::{Options, Watchdog};
 
 impl Options {
     /// Takes one option of the machine's.
@@ -31,6 +31,12 @@ impl Options {
                     _ => Err(Refusal::BadValue("credit2")),
                 };
             }
+            // With one CPU there is nobody to watch it, whatever is forced.
+            "watchdog" => self.watchdog.is_on = word.value == Some("force") || word.boolean()?,
+            "watchdog_timeout" => {
+                let seconds = word.value("seconds", |value| u32::try_from(parse_number(value)?).ok())?;
+                self.watchdog = Watchdog { is_on: seconds > 0, timeout_s: seconds };
+            }
             "x2apic" => self.x2apic = Some(word.boolean()?),
             "smep" => self.smep = protection(word)?,
             "smap" => self.smap = protection(word)?,
@@ -43,7 +49,8 @@ impl Options {
 
     /// Takes one option that Xen does not have.
     pub(crate) fn take_own(&mut self, word: Word<'_>) -> Result<(), Refusal> {
-        const CRASH_TEST: &str = "panic, page-fault, write-text, run-data, stack-overflow, other-cpu or foreign-gs";
+        const CRASH_TEST: &str =
+            "panic, page-fault, write-text, run-data, stack-overflow, other-cpu, foreign-gs or stuck-cpu";
         match word.name {
             "guests-on-cpu0" => self.guests_on_cpu0 = Some(word.boolean()?),
             "crash-test" => self.crash_test = Some(word.value(CRASH_TEST, parse_crash_test)?),

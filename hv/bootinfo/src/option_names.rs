@@ -182,8 +182,6 @@ const OPTIONS: &[(&str, Is)] = &[
     ("vm-notify-window", Nothing),
     ("vpid", Off),
     ("vpmu", Off),
-    ("watchdog", Off),
-    ("watchdog_timeout", Value("0")),
     ("x2apic-mode", Value("physical")),
     ("x2apic_phys", On),
     ("xpti", Off),

@@ -52,6 +52,8 @@ pub struct Options {
     pub no_reboot: bool,
     /// `reboot=`: the way to try first.
     pub reboot: Option<RebootMethod>,
+    /// `watchdog` and `watchdog_timeout=`.
+    pub watchdog: Watchdog,
     /// `mem=`: RAM from this machine address on is left alone.
     pub memory_end: Option<u64>,
     /// `availmem=`: how many bytes of RAM are used, from the lowest on.
@@ -72,6 +74,20 @@ pub struct Options {
     pub crash_test: Option<CrashTest>,
     /// `debug-exit=`: the port of QEMU's `isa-debug-exit`, by which the emulator ends with a code.
     pub debug_exit: Option<u16>,
+}
+
+/// The watchdog over CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watchdog {
+    pub is_on: bool,
+    /// After how many seconds a CPU counts as stuck.
+    pub timeout_s: u32,
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self { is_on: false, timeout_s: 5 }
+    }
 }
 
 impl Default for Options {
@@ -99,6 +115,7 @@ impl Default for Options {
             dom0_iommu: Dom0Iommu::default(),
             no_reboot: false,
             reboot: None,
+            watchdog: Watchdog::default(),
             memory_end: None,
             memory_bytes: None,
             grants: GrantLimits::default(),

@@ -202,8 +202,8 @@ fn what_xen_knows_and_this_build_has_not_is_said_to_be_so() {
     assert_eq!(not_built("reboot=pci,warm reboot=efi", &["warm", "efi"]).reboot, Some(RebootMethod::Pci));
     assert!(not_built("dom0=pv,verbose", &["pv"]).dom0_verbose);
     not_built(
-        "ucode=scan spec-ctrl=gds-mit watchdog crashkernel=256M sched=credit",
-        &["ucode", "spec-ctrl", "watchdog", "crashkernel", "sched"],
+        "ucode=scan spec-ctrl=gds-mit nmi=fatal crashkernel=256M sched=credit",
+        &["ucode", "spec-ctrl", "nmi", "crashkernel", "sched"],
     );
     not_built(
         "ivrs_ioapic[4]=0:14.0 cpufreq=xen:performance vga=gfx-1024x768x32",

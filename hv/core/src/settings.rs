@@ -47,6 +47,8 @@ pub struct Settings {
     pub grants: GrantBounds,
     /// Wait instead of starting the machine anew when dom0 or the hypervisor ends.
     pub no_reboot: bool,
+    /// After how many seconds a CPU that does not come back to its loop ends the machine; 0 for never.
+    pub watchdog_timeout_s: u32,
     /// The rate of the time stamp counters, in ticks per millisecond.
     pub tsc_khz: u32,
     /// The microcode patch level of the CPUs (MSR 0x8b).

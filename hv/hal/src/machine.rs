@@ -217,6 +217,8 @@ pub trait Machine: Devices + Sync + Sized + 'static {
     fn kick(&self, cpu: CpuId);
     /// Returns and clears the events of this CPU since the last call.
     fn take_events(&self) -> HostEvents;
+    /// Ends the machine, since this CPU does not come back to its loop any more, and logs what it does instead.
+    fn end_for_stuck_cpu(&self, _cpu: CpuId) {}
     /// Waits with interrupts on until this CPU has an event; returns at once if it has one.
     fn idle(&self);
     /// Enables interrupts for a moment, so that pending host interrupts are taken.

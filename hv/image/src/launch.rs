@@ -90,6 +90,7 @@ fn settings(booted: &Booted) -> Settings {
             version: booted.options.grants.version,
         },
         no_reboot: booted.options.no_reboot,
+        watchdog_timeout_s: if booted.options.watchdog.is_on { booted.options.watchdog.timeout_s } else { 0 },
         tsc_khz: X86Machine.time_base().tsc_khz,
         microcode: microcode::level(),
         mtrr: Mtrr::of_machine(memory_types::read, X86Machine.cpuid(ADDRESS_SIZES, 0).eax & 0xff),
@@ -99,6 +100,18 @@ fn settings(booted: &Booted) -> Settings {
             lfence_serializing: svm::lfence_serializes(),
         },
         ram_pages: booted.info.memory.ram().map(|range| pages_of(&range)).sum(),
+    }
+}
+
+/// Says which watchdog runs, if one was asked for.
+pub fn announce_watchdog(hv: &Hypervisor<X86Machine>) {
+    let seconds = hv.settings.watchdog_timeout_s;
+    if hv.watchdog.is_on() {
+        let line = format_args!("Watchdog: each CPU is watched by the one before it, timeout {seconds} s");
+        hv.machine.log(LogLevel::Info, false, line);
+    } else if seconds > 0 {
+        let line = format_args!("Watchdog: off, since there is no second CPU that could watch the first");
+        hv.machine.log(LogLevel::Warning, false, line);
     }
 }
 

@@ -58,6 +58,7 @@ fn start(booted: boot::Booted) -> ! {
     }
     if let Some(hv) = HYPERVISOR.get() {
         keys::add(MoreKeys { listed: &debug_keys::KEYS, press: press_key });
+        launch::announce_watchdog(hv);
         launch::dom0(hv, &booted);
     }
     boot::run_on_every_cpu(work)
@@ -71,6 +72,7 @@ fn press_key(key: u8) {
 }
 
 fn work(_cpu: CpuId) -> ! {
+    crash::get_stuck_if_asked();
     match HYPERVISOR.get() {
         Some(hv) => run::run(hv),
         None => panic!("a CPU runs before the hypervisor is there"),

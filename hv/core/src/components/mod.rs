@@ -7,6 +7,7 @@ pub mod access;
 pub mod chipset;
 pub mod control;
 pub mod cpu_policy;
+pub mod cpu_watchdog;
 pub mod device_space;
 pub mod devices;
 pub mod event_channel;

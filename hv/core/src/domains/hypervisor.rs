@@ -1,6 +1,7 @@
 //! The hypervisor: the machine, its memory, its domains and its scheduler.
 
 use crate::components::cpu_policy::SystemPolicies;
+use crate::components::cpu_watchdog::CpuWatchdog;
 use crate::components::devices::DeviceInterrupts;
 use crate::components::event_channel::GlobalVirqs;
 use crate::components::reference::Reference;
@@ -45,6 +46,8 @@ pub struct Hypervisor<M: Machine> {
     pub global_virqs: GlobalVirqs,
     /// The settings of the machine that sysctl changes.
     pub sysctl: SysctlState,
+    /// The watchdog over CPUs.
+    pub watchdog: CpuWatchdog,
 }
 
 /// A domain, by a reference that keeps it alive.
@@ -61,6 +64,7 @@ impl<M: Machine> Hypervisor<M> {
         let tsc_scale = TscScale::from_khz(machine.time_base().tsc_khz);
         let scheduler = Scheduler::new(&machine);
         mmio_decode::prepare();
+        let watchdog = CpuWatchdog::new(settings.watchdog_timeout_s, machine.cpu_count());
         let policies = SystemPolicies::new(&machine, settings.capabilities);
         Self {
             machine,
@@ -74,6 +78,7 @@ impl<M: Machine> Hypervisor<M> {
             policies,
             global_virqs: GlobalVirqs::default(),
             sysctl: SysctlState::default(),
+            watchdog,
         }
     }
 

@@ -50,6 +50,8 @@ impl<M: Machine> CpuLoop<M> {
         let frames_due = destruction::reap(hv).map_or(frames_due, |again| again.min(frames_due));
         let events = hv.machine.take_events();
         if events.contains(HostEvents::CONSOLE) {
+            // A debug key may write for longer than the watchdog waits.
+            let _not_stuck = hv.watchdog.is_on().then(|| hv.watchdog.suspend());
             console_io::input_arrived(hv);
         }
         if events.contains(HostEvents::DEVICE) {
@@ -61,13 +63,24 @@ impl<M: Machine> CpuLoop<M> {
         let now = hv.machine.now();
         self.wake_sleepers(hv, now);
         let asks_at = self.choose(hv, now);
-        let deadline = self.deadline(hv).min(asks_at).min(frames_due);
+        let watched = if hv.watchdog.is_on() { self.watch(hv, now) } else { Time::NEVER };
+        let deadline = self.deadline(hv).min(asks_at).min(frames_due).min(watched);
         let Some(current) = &mut self.current else {
             self.idle(hv, deadline);
             return;
         };
         hv.machine.set_timer(deadline);
         self.yields = run_vcpu(hv, &current.entry, &mut current.core, deadline) == Stop::Yielded;
+    }
+
+    /// Notes that this CPU has come back, and ends the machine if the next one does not. Returns when to look again.
+    #[cold]
+    fn watch(&self, hv: &Hypervisor<M>, now: Time) -> Time {
+        let (stuck, again) = hv.watchdog.visit(self.cpu, now);
+        if let Some(cpu) = stuck {
+            hv.machine.end_for_stuck_cpu(cpu);
+        }
+        again
     }
 
     /// Fires the expired timers, of blocked vCPUs and of the one that runs.

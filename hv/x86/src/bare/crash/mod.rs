@@ -14,12 +14,14 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use x86_64::instructions::{hlt, interrupts};
 
+use xenolith_hal::CpuId;
+
 use crate::bare::base::{clock, cpu_area};
 use crate::bare::console;
 use crate::bare::interrupts::InterruptFrame;
 
 pub use others::report_and_stop;
-pub use provoke::provoke;
+pub use provoke::{get_stuck_if_asked, provoke};
 pub use symbols::Place;
 pub use witness::{answer, show_all};
 
@@ -48,6 +50,11 @@ pub fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         Some(place) => die(&frame, format_args!("{} at {}:{}", info.message(), place.file(), place.line())),
         None => die(&frame, format_args!("{}", info.message())),
     }
+}
+
+/// Ends the machine because another CPU is stuck; what that one does is part of the report.
+pub fn stuck(cpu: CpuId) -> ! {
+    die(&registers::here(), format_args!("Watchdog timer detects that CPU{} is stuck!", cpu.0))
 }
 
 /// Ends the machine: `frame` is the state of this CPU, `reason` the cause to be logged.

@@ -2,12 +2,25 @@
 
 use core::arch::asm;
 use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts;
 use xenolith_bootinfo::CrashTest;
 
 use crate::bare::base::{cpu_area, image};
 use crate::bare::interrupts::calls::{self, Work};
+
+/// The last CPU gets stuck where the others begin their loop.
+static GETS_STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Stays here for ever if a test of the watchdog asked for it and this is the last CPU: with interrupts off, as a stuck CPU
+/// does.
+#[inline(never)] // so that the call trace names it
+pub fn get_stuck_if_asked() {
+    while GETS_STUCK.load(Ordering::Relaxed) && is_last() {
+        core::hint::spin_loop();
+    }
+}
 
 /// Provokes the fault.
 #[inline(never)] // so that the call trace names it
@@ -23,6 +36,7 @@ pub fn provoke(test: CrashTest) {
         }
         CrashTest::OtherCpu => panic_elsewhere(),
         CrashTest::ForeignGs => fault_without_gs(),
+        CrashTest::StuckCpu => GETS_STUCK.store(true, Ordering::Relaxed),
     }
 }
 

@@ -60,6 +60,10 @@ impl Machine for X86Machine {
         cpu_area::this_cpu()
     }
 
+    fn end_for_stuck_cpu(&self, cpu: CpuId) {
+        crash::stuck(cpu)
+    }
+
     fn kick(&self, cpu: CpuId) {
         calls::kick(cpu);
     }
