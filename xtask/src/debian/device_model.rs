@@ -32,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "libudev1",
     "libunwind8",
     "libusb-1.0-0",
+    "ovmf",
     "qemu-system-data",
     "qemu-system-xen",
     "seabios",
@@ -56,6 +57,9 @@ const TRIMMED: &[&str] = &[
     "usr/share/qemu/openbios-sparc32",
     "usr/share/qemu/openbios-sparc64",
     "usr/share/qemu/hppa-firmware.img",
+    "usr/share/OVMF",
+    "usr/share/ovmf/PkKek-1-snakeoil.key",
+    "usr/share/ovmf/PkKek-1-snakeoil.pem",
 ];
 
 /// What runs first in an HVM guest, in its package.
