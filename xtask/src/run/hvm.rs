@@ -18,6 +18,8 @@ pub enum Boot {
     Kernel,
     /// GRUB on the guest's own disc, by SeaBIOS
     Disc,
+    /// The same disc, by UEFI's firmware and without a screen
+    Uefi,
 }
 
 /// A job of dom0, what boots there, and its stages.
@@ -28,7 +30,7 @@ struct Way {
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 3] = [
+const WAYS: [Way; 4] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
@@ -61,6 +63,16 @@ const WAYS: [Way; 3] = [
             stage("Debian's kernel from the disc, loaded", "hvm-disc-kernel", 90, 1700),
             stage("Debian's kernel from the disc, to its userspace", "hvm-disc-picture", 30, 1100),
             stage("typed at its screen, shut down", "hvm-disc-gone", 30, 900),
+        ],
+    },
+    Way {
+        boot: Boot::Uefi,
+        job: "hvm-uefi",
+        boots: "the same disc by UEFI",
+        stages: &[
+            stage("UEFI, up to GRUB's menu", "hvm-uefi-menu", 40, 2000),
+            stage("Debian's kernel by UEFI, to its userspace", "hvm-uefi-up", 40, 2000),
+            stage("typed at its keyboard, shut down", "hvm-uefi-gone", 30, 900),
         ],
     },
 ];
