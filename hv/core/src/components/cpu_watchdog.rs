@@ -23,7 +23,7 @@ pub struct CpuWatchdog {
 }
 
 impl CpuWatchdog {
-    /// Creates the watchdog of a machine with so many CPUs; off if the timeout is 0 or there is no second CPU to look at the
+    /// Creates the watchdog of a machine with this many CPUs; off if the timeout is 0 or there is no second CPU to look at the
     /// first.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "made once, at boot")]
