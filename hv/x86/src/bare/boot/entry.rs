@@ -8,6 +8,9 @@
 
 use core::arch::global_asm;
 
+/// The room for the names of functions, in bytes. Without optimisation there are twenty times as many.
+const SYMBOL_BYTES: usize = if cfg!(debug_assertions) { 2 << 20 } else { (128 << 10) - 8 };
+
 global_asm!(
     r#"
     .section .boot.header, "a"
@@ -171,11 +174,12 @@ boot_stack_end:
 symbol_table_start:
     .long 0x4d595358
     .long 0
-    .fill 131064, 1, 0
+    .fill {symbols}, 1, 0
     .global symbol_table_end
 symbol_table_end:
 
     .text
     "#,
+    symbols = const SYMBOL_BYTES,
     options(att_syntax)
 );
