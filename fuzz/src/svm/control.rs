@@ -8,7 +8,7 @@ use xenolith_x86::guest::svm::Features;
 pub const CODE: Gfn = Gfn(0x2000);
 
 /// Instructions, each with the operand that is its register.
-const INSTRUCTIONS: [&[u8]; 8] = [
+const INSTRUCTIONS: [&[u8]; 10] = [
     &[0x0f, 0x22, 0xc1],       // mov cr0, ecx
     &[0x0f, 0x22, 0xc2],       // mov cr0, edx
     &[0x0f, 0x22, 0xe2],       // mov cr4, edx
@@ -17,6 +17,8 @@ const INSTRUCTIONS: [&[u8]; 8] = [
     &[0x0f, 0x01, 0xf2],       // lmsw dx
     &[0x2e, 0x0f, 0x22, 0xc3], // mov cr0, ebx
     &[0x0f, 0x22, 0xe3],       // mov cr4, ebx
+    &[0x44, 0x0f, 0x22, 0xc1], // mov cr8, rcx, in long mode alone
+    &[0xf0, 0x0f, 0x22, 0xc3], // mov cr8, ebx
 ];
 /// Bytes from one to the next.
 const STEP: u64 = 8;

@@ -108,7 +108,7 @@ pub fn make(dice: &mut Rng, registers: &Registers, set: Intercepted) -> Made {
             Made { code: 0x74, info: [0; 2], leads_to: Effect::InterruptReturn, length: None }
         }
         30 | 31 if set.control_registers => {
-            let code = dice.choice([0x10, 0x14]).unwrap_or(0x10);
+            let code = dice.choice([0x10, 0x14, 0x18]).unwrap_or(0x10);
             Made { code, info: [0; 2], leads_to: Effect::ControlRegister, length: None }
         }
         _ => Made { code: dice.u64(0x60..0x64), info: [0; 2], leads_to: Effect::Window, length: None },

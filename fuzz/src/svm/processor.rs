@@ -22,7 +22,7 @@ const MUST_EXIT: u64 = 0x9d44_800f << 32 | 1 << 18 | 1 << 17 | 1 << 1;
 const MUST_EXIT_TOO: u64 = 0x7e7f;
 const INTERRUPT_RETURN: u64 = 1 << (32 + 20);
 const DEBUG_REGISTERS: u64 = 0xffff_ffff << 32;
-const CONTROL_REGISTERS: u64 = 1 << 16 | 1 << 20;
+const CONTROL_REGISTERS: u64 = 1 << 16 | 1 << 20 | 1 << 24;
 const V_IRQ: u64 = 1 << 8;
 const V_INTR_MASKING: u64 = 1 << 24;
 
