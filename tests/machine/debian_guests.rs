@@ -74,7 +74,7 @@ fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc(
 
 #[test]
 fn an_hvm_guest_boots_behind_debians_device_model_and_one_whose_model_dies_can_be_destroyed() {
-    let mut machine = start_system("dom0-hvm", "debian-hvm", "daemons+hvm", "");
+    let mut machine = start_system("dom0-hvm", "debian-hvm", "daemons+hvm+hvm-restricted", "");
     expect_jobs_done(&mut machine);
 }
 

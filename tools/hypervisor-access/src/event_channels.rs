@@ -30,6 +30,15 @@ impl EventChannels {
         u32::try_from(answer).map_err(io::Error::other)
     }
 
+    /// Restricts the file to one domain: from now on it binds to ports of that one alone. This cannot be taken back.
+    ///
+    /// **Errors:** `EACCES` if it is restricted to another domain.
+    pub fn restrict(&self, domain: u16) -> io::Result<()> {
+        let mut argument = domain;
+        // SAFETY: the call takes the number of a domain, of 16 bits, and reads it.
+        unsafe { ioctl::call(self.device.as_fd(), ioctl::number(b'E', 6, 2), &raw mut argument) }.map(drop)
+    }
+
     /// Binds a VIRQ (virtual interrupt) and returns its port.
     ///
     /// **Errors:** `EEXIST` if it is bound already.

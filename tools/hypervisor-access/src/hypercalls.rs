@@ -41,7 +41,7 @@ impl Hypercalls {
     /// Makes a hypercall. Addresses in its arguments must be those of [`Buffer`]s.
     ///
     /// **Errors:** those of the hypercall.
-    fn call(&self, operation: u32, arguments: [u64; 5]) -> io::Result<i64> {
+    pub(crate) fn call(&self, operation: u32, arguments: [u64; 5]) -> io::Result<i64> {
         let [a, b, c, d, e] = arguments;
         let mut words = [u64::from(operation), a, b, c, d, e];
         // SAFETY: `struct privcmd_hypercall` is a number and five arguments. All callers in this crate pass addresses of

@@ -22,6 +22,7 @@
 //! **Source:** Linux's `include/uapi/xen/{privcmd,evtchn,gntdev,gntalloc}.h`.
 
 mod buffer;
+mod device_model;
 mod event_channels;
 mod foreign;
 mod grants;

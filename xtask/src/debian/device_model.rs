@@ -3,9 +3,15 @@
 
 use std::fs;
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use anyhow::{Context, Result};
+use xenolith_tests::places;
 
 use super::{Debian, disc, kernels, packages, root};
+use crate::process;
+use crate::progress::Step;
 
 /// QEMU with the libraries that it loads, which only depend on a graphics system, and what it gives to a guest.
 const PACKAGES: &[&str] = &[
@@ -68,6 +74,21 @@ const HVMLOADER: &str = "usr/lib/xen-4.17/boot/hvmloader";
 /// Where dom0 finds the beginning of a disc.
 const DISC_HEAD: &str = "boot/guest/disc-head";
 
+/// Where dom0 finds a device model that is hostile.
+const HOSTILE: &str = "usr/bin/hostile-model";
+
+/// Builds the hostile device model, and returns where it lies.
+///
+/// **Errors:** it does not compile.
+fn hostile() -> Result<PathBuf> {
+    let step = Step::begin("building a hostile device model");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--quiet", "-p", "hypervisor-access", "--example", "hostile_model"]);
+    process::output(cargo.current_dir(places::root()))?;
+    step.end("done");
+    Ok(places::target().join("release/examples/hostile_model"))
+}
+
 /// Makes dom0's initial RAM disc in `target/debian/dom0-hvm/`, with a device model besides what it holds already.
 ///
 /// **Errors:** a package cannot be had, or holds no hvmloader; a file cannot be read or written.
@@ -76,10 +97,11 @@ pub fn with_one(debian: &Debian) -> Result<Debian> {
     let tools = packages::unpacked("xen-utils", &["xen-utils-4.17"], &["usr/share"])?;
     let loader = tools.directory.join("root").join(HVMLOADER);
     let made = model.directory.join("made-from");
-    let head = disc::head()?;
-    kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &[&loader, &made, &head], |system| {
+    let (head, hostile) = (disc::head()?, hostile()?);
+    let sources = [loader.as_path(), &made, &head, &hostile];
+    kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &sources, |system| {
         root::overlay(system, &model.directory.join("root"))?;
-        for (from, to) in [(&loader, HVMLOADER), (&head, DISC_HEAD)] {
+        for (from, to) in [(&loader, HVMLOADER), (&head, DISC_HEAD), (&hostile, HOSTILE)] {
             let to = system.join(to);
             fs::create_dir_all(to.parent().context("a file lies nowhere")?).context("cannot make its directory")?;
             fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
