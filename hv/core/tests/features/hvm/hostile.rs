@@ -8,6 +8,7 @@ use xen_abi::ioreq::{STATE_IOREQ_READY, STATE_MASK};
 use xen_abi::{DomId, Gfn};
 use xenolith_core::domains::domain::Shutdown;
 use xenolith_core::run::CpuLoop;
+use xenolith_core::x86::chipset;
 use xenolith_devices::ioapic;
 use xenolith_devices::platform::HPET_PAGE;
 use xenolith_fake::{FakeEntry, FakeGuest, FakeMachine};
@@ -22,6 +23,7 @@ const TURN_NS: u64 = 200_000;
 const NEIGHBOUR: u16 = 2;
 /// Frames of the guest whose bytes are its page tables, as far as it has paging on.
 const TABLES: Gfn = Gfn(10);
+const INTERRUPT_FLAG: u64 = 1 << 9;
 const PROTECTED: u64 = 1;
 const PAGED: u64 = 1 << 31;
 /// Bytes of a page that may change while it is read.
@@ -140,6 +142,31 @@ impl FakeGuest for Storm {
     }
 }
 
+/// A guest that starts the chipset's timer at its fastest and never takes an interrupt.
+#[derive(Debug)]
+struct Deaf(Vec<(u16, u8)>, Count);
+
+impl Deaf {
+    /// Both 8259s initialised with no line masked, and channel 0 of the 8254 once in two ticks; the last is done first.
+    fn new(count: Count) -> Self {
+        let masters = [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0)];
+        let slaves = [(0xa0, 0x11), (0xa1, 0x28), (0xa1, 2), (0xa1, 1), (0xa1, 0)];
+        let mut writes = [&masters[..], &slaves, &[(0x43, 0x34), (0x40, 2), (0x40, 0)]].concat();
+        writes.reverse();
+        Self(writes, count)
+    }
+}
+
+impl FakeGuest for Deaf {
+    fn play(&mut self, _: &FakeEntry, state: &mut CpuState) -> Exit {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        state.registers.rflags &= !INTERRUPT_FLAG;
+        let Some((port, value)) = self.0.pop() else { return Exit::Interrupted };
+        state.registers.rax = value.into();
+        Exit::Io(IoAccess { port, size: IoSize::Byte, write: true, string: false, repeat: false })
+    }
+}
+
 /// A guest that never exits by itself.
 #[derive(Debug)]
 struct Busy(Count);
@@ -163,11 +190,15 @@ struct Struggle {
 
 impl Struggle {
     fn new(seed: u64) -> Self {
+        Self::of(seed, |runs| Box::new(Storm(Numbers(!seed), runs)))
+    }
+
+    fn of(seed: u64, guest: impl FnOnce(Count) -> Box<dyn FakeGuest>) -> Self {
         let emulator = Emulator::new();
         emulator.stand_at(&[], |_| {});
         let (runs, neighbours) = (Count::default(), Count::default());
-        let storm = Storm(Numbers(!seed), runs.clone());
-        emulator.core(0, |core| core.hardware.guest = Some(Box::new(storm)));
+        let guest = guest(runs.clone());
+        emulator.core(0, |core| core.hardware.guest = Some(guest));
         let world = &emulator.world;
         let busy = Box::new(Busy(neighbours.clone()));
         world.domain(NEIGHBOUR).vcpus[0].with_core(|core| core.hardware.guest = Some(busy)).unwrap();
@@ -260,6 +291,21 @@ fn storms_at_every_device_leave_the_others_their_time_and_the_guest_its_life() {
     let changed =
         struggle.emulator.world.hv.machine.logged().iter().filter(|line| line.contains("not the one")).count();
     assert!(changed > 100, "{changed} instructions were not those that exited");
+    assert_eq!(struggle.reason(), Shutdown::NONE);
+    struggle.end();
+}
+
+#[test]
+fn a_guest_that_masks_interrupts_for_ever_leaves_the_others_their_time() {
+    let mut struggle = Struggle::of(3, |runs| Box::new(Deaf::new(runs)));
+    (0..TURNS).for_each(|_| struggle.turn(|_, _| panic!("it asks its device model for nothing")));
+    let runs = struggle.runs.load(Ordering::Relaxed);
+    assert!(runs > u64::from(TURNS / 3), "it ran {runs} times");
+    // The timer's interrupt waits in the 8259 all the time.
+    let access = IoAccess { port: 0x20, size: IoSize::Byte, write: false, string: false, repeat: false };
+    let world = &struggle.emulator.world;
+    let request = chipset::read_port(&world.hv, &world.domain(GUEST), access);
+    assert_eq!(request.map(|lines| lines & 1), Some(1));
     assert_eq!(struggle.reason(), Shutdown::NONE);
     struggle.end();
 }
