@@ -96,7 +96,8 @@ fn complete(instruction: &MmioInstruction, size: CodeSize, before: Registers, va
     let (bytes, is_string) = match instruction.access() {
         MmioAccess::Read { bytes } => {
             instruction.finish_read(value, &mut after);
-            (bytes, false)
+            // LODS and SCAS with turns left stay where they are, one turn further.
+            (bytes, after.rip == before.rip && after.rcx != before.rcx)
         }
         MmioAccess::Write { bytes, value } => {
             assert!(bytes == 8 || value >> (bytes * 8) == 0, "a value wider than its access");

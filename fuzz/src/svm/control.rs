@@ -49,6 +49,11 @@ pub fn length(at: u64) -> u64 {
     INSTRUCTIONS.get((at & 0xfff) as usize / STEP as usize).map_or(0, |bytes| bytes.len() as u64)
 }
 
+/// Returns whether the instruction at an address writes CR8, which no translation hangs on.
+pub fn writes_cr8(at: u64) -> bool {
+    (at & 0xfff) / STEP >= INSTRUCTIONS.len() as u64 - 2
+}
+
 /// Checks that a CPU can be in this state.
 ///
 /// **Source:** AMD manual volume 2, 15.5.1 (consistency checks).

@@ -305,9 +305,10 @@ impl<'d> Stage<'d> {
             guest.set_word(0x558, state.cr0);
             guest.set_word(0x548, state.cr4);
             guest.set_word(0x4d0, state.efer | 1 << 12);
-            guest.next_rip = Some(guest.registers.rip.wrapping_add(control::length(guest.registers.rip)));
+            let at = guest.registers.rip;
+            guest.next_rip = Some(at.wrapping_add(control::length(at)));
             guest.step_over();
-            true
+            !control::writes_cr8(at)
         });
         if flushed {
             self.processor.borrow_mut().cached.iter_mut().for_each(|cached| cached.outdate(number));
