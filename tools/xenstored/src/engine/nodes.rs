@@ -251,7 +251,9 @@ impl Engine {
         permissions: Arc<[Permission]>,
         renews: bool,
     ) {
+        let mut is_same = false;
         if let Some(old) = self.tree.get(path) {
+            is_same = old.permissions == permissions;
             self.accounts.discharge(path, old);
         }
         if !self.tree.put(path, value.clone(), permissions.clone()) {
@@ -262,6 +264,13 @@ impl Engine {
         }
         if let Some(node) = self.tree.get(path) {
             self.accounts.charge(path, node);
+        }
+        if renews
+            && is_same
+            && let [owner, _, ..] = *permissions
+        {
+            // A replay takes permissions for new where they differ: what is set again must differ first.
+            self.changes.push(Change::Put { path: path.clone(), value: value.clone(), permissions: [owner].into() });
         }
         self.changes.push(Change::Put { path: path.clone(), value, permissions });
     }

@@ -14,7 +14,7 @@ impl Engine {
     /// Replays a change of an earlier instance.
     pub fn replay(&mut self, change: Change) {
         match change {
-            Change::Put { path, value, permissions } => self.apply_put(&path, value, permissions, true),
+            Change::Put { path, value, permissions } => self.apply_put(&path, value, permissions, false),
             Change::Remove { path } => drop(self.apply_remove(&path)),
             Change::Special { name, permissions } => drop(self.specials.insert(name, permissions)),
             Change::Watch { connection, path, token } => self.restore_watch(connection, &path, &token),

@@ -82,3 +82,26 @@ fn after_a_restart_watches_fire_and_open_transactions_conflict() {
     // A socket that did not live on is gone with what it had.
     assert_eq!(next.asks(SOCKET + 1, Read, "/\0"), "EIO\0");
 }
+
+#[test]
+fn permissions_of_a_domain_that_ended_do_not_come_back_for_the_next_of_its_number() {
+    let path = "/local/domain/2/shared\0";
+    let mut changes = vec![];
+    let mut replayed_alike = |world: &mut World| {
+        changes.extend(world.engine.take_changes());
+        assert_eq!(again(&changes).snapshot(), world.engine.snapshot());
+    };
+    let mut world = World::new();
+    world.says(2, Write, format!("{path}1"), "OK\0");
+    world.says(2, SetPermissions, format!("{path}n2\0b3\0"), "OK\0");
+    world.end(3);
+    world.begin(3);
+    world.says(3, Read, path, "EACCES\0");
+    // The value alone is written: who may read it stays as it was.
+    world.says(2, Write, format!("{path}2"), "OK\0");
+    replayed_alike(&mut world);
+    // The same permissions are set again, for the new domain.
+    world.says(2, SetPermissions, format!("{path}n2\0b3\0"), "OK\0");
+    world.says(3, Read, path, "2");
+    replayed_alike(&mut world);
+}
