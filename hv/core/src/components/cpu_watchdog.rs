@@ -54,15 +54,22 @@ impl CpuWatchdog {
         else {
             return (None, again);
         };
+        // Asked before it is looked: a report that ends in between has made all of them unwatched.
+        let watches = self.suspended.load(Ordering::Acquire) == 0;
         mine.store(now.0.max(1), Ordering::Relaxed);
         // From the first look on, so that one that never begins is found as well.
         let before = next.compare_exchange(NOT_WATCHED, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed);
         let is_late = before.is_err_and(|last| now.since_ns(Time(last)) > self.timeout_ns);
-        let stuck = (is_late && self.suspended.load(Ordering::Relaxed) == 0).then(|| {
+        let stuck = (is_late && watches).then(|| {
             let number = own.wrapping_add(1);
             CpuId(if number < self.last.len() { number as u32 } else { 0 })
         });
         (stuck, again)
+    }
+
+    /// Watches nobody any more: the machine ends, and its CPUs stop one by one.
+    pub fn stop(&self) {
+        self.suspended.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Watches nobody until the answer is dropped.
@@ -80,7 +87,7 @@ impl Drop for Suspended<'_> {
     fn drop(&mut self) {
         // Each is watched again from the next look at it on.
         self.0.last.iter().for_each(|last| last.store(NOT_WATCHED, Ordering::Relaxed));
-        self.0.suspended.fetch_sub(1, Ordering::Relaxed);
+        self.0.suspended.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -130,6 +137,16 @@ mod tests {
         drop(report);
         assert_eq!(watchdog.visit(CpuId(0), at(21)).0, None);
         assert_eq!(watchdog.visit(CpuId(0), at(27)).0, Some(CpuId(1)));
+    }
+
+    #[test]
+    fn nobody_is_found_when_the_machine_ends() {
+        let watchdog = CpuWatchdog::new(5, 2);
+        watchdog.visit(CpuId(1), at(1));
+        watchdog.stop();
+        drop(watchdog.suspend());
+        watchdog.visit(CpuId(1), at(2));
+        assert_eq!(watchdog.visit(CpuId(0), at(100)).0, None);
     }
 
     #[test]

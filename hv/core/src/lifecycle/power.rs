@@ -51,6 +51,8 @@ fn machine_shutdown<M: Machine>(hv: &Hypervisor<M>, reason: u32) {
     } else {
         (PowerAction::Reboot { delay_ms: CRASH_DELAY_MS }, "rebooting machine in 5 seconds.")
     };
+    // This CPU waits or halts from here on.
+    hv.watchdog.stop();
     let at_once = PowerAction::Reboot { delay_ms: 0 };
     let action = match reason {
         SHUTDOWN_POWEROFF => {
