@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use xenolith_devices::mmio_decode::{CodeSize, DecodeError, MAX_LENGTH, MmioAccess, MmioInstruction};
-use xenolith_hal::Registers;
+use xenolith_hal::{CpuState, Registers};
 
 /// Opcodes whose operand may be in memory, without prefixes.
 const OPCODES: &[&[u8]] = &[
@@ -53,6 +53,48 @@ const OPCODES: &[&[u8]] = &[
     &[0x0f, 0xc0],
     &[0x0f, 0xc1],
     &[0x0f, 0xc3],
+    &[0x11],
+    &[0x19],
+    &[0x69],
+    &[0x6b],
+    &[0x8c],
+    &[0x8f],
+    &[0xa6],
+    &[0xa7],
+    &[0xac],
+    &[0xad],
+    &[0xae],
+    &[0xaf],
+    &[0xc0],
+    &[0xc1],
+    &[0xd0],
+    &[0xd1],
+    &[0xd2],
+    &[0xd3],
+    &[0x0f, 0x10],
+    &[0x0f, 0x11],
+    &[0x0f, 0x12],
+    &[0x0f, 0x16],
+    &[0x0f, 0x28],
+    &[0x0f, 0x29],
+    &[0x0f, 0x44],
+    &[0x0f, 0x6e],
+    &[0x0f, 0x6f],
+    &[0x0f, 0x7e],
+    &[0x0f, 0x7f],
+    &[0x0f, 0x94],
+    &[0x0f, 0xa4],
+    &[0x0f, 0xa5],
+    &[0x0f, 0xac],
+    &[0x0f, 0xad],
+    &[0x0f, 0xaf],
+    &[0x0f, 0xb8],
+    &[0x0f, 0xbc],
+    &[0x0f, 0xbd],
+    &[0x0f, 0xc7],
+    &[0x0f, 0xe7],
+    &[0x0f, 0x38, 0xf0],
+    &[0x0f, 0x38, 0xf1],
 ];
 const PREFIXES: &[u8] = &[0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x64, 0x40, 0x41, 0x44, 0x48, 0x4c, 0x4f];
 
@@ -68,10 +110,43 @@ pub fn run(dice: &mut Rng) {
     code.extend((0..dice.usize(..20)).map(|_| dice.u8(..)));
     let size = dice.choice([CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64]).unwrap_or(CodeSize::Bits64);
     let before = registers(dice);
-    match MmioInstruction::decode(&code, size, &before) {
-        Ok(instruction) => complete(&instruction, size, before, dice.u64(..)),
+    match MmioInstruction::decode(&code, size, &before, true) {
+        Ok(instruction) => {
+            in_parts(&instruction, before, dice);
+            complete(&instruction, size, before, dice.u64(..));
+        }
         Err(DecodeError::Invalid | DecodeError::Unsupported) => {}
     }
+}
+
+/// Does the instruction in parts, as one whose operands lie across pages.
+fn in_parts(instruction: &MmioInstruction, before: Registers, dice: &mut Rng) {
+    if instruction.access() == MmioAccess::Nothing {
+        return;
+    }
+    let state = CpuState { registers: before, ..CpuState::after_init() };
+    let operands = instruction.operands(&state);
+    let mut values = [0; 2];
+    let (mut reads, mut writes) = (0, 0);
+    for (operand, value) in operands.iter().zip(&mut values) {
+        let Some(operand) = operand else { continue };
+        assert!(matches!(operand.bytes(), 1 | 2 | 4 | 8 | 16));
+        let _ = operand.linear(&state);
+        if operand.reads {
+            *value = dice.u128(..) >> (128 - operand.bytes() * 8);
+        }
+        reads += u32::from(operand.reads);
+        writes += u32::from(operand.writes);
+    }
+    assert!(reads + writes >= 1 && writes <= 1, "no operand, or two that are written");
+    let mut after = before;
+    let outcome = instruction.outcome(values, dice.u128(..), &state, &mut after);
+    assert!(writes == 1 || outcome.write.is_none(), "nothing is there to be written");
+    assert!(outcome.vector.is_none() || instruction.vector_register().is_some(), "a vector of none");
+    // The same again from the same state is the same: what is written in parts is computed for each.
+    let mut again = before;
+    let _ = instruction.outcome(values, 0, &state, &mut again);
+    assert_eq!(after, again);
 }
 
 fn registers(dice: &mut Rng) -> Registers {
@@ -113,6 +188,7 @@ fn complete(instruction: &MmioInstruction, size: CodeSize, before: Registers, va
             instruction.finish_copy(&mut after);
             (bytes, true)
         }
+        MmioAccess::Parts => return,
         MmioAccess::Nothing => {
             instruction.finish_write(&mut after);
             (1, false)

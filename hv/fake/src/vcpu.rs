@@ -163,6 +163,17 @@ impl GuestCpu for FakeVcpu {
         self.fpu = image.map(|image| Box::new(*image));
     }
 
+    fn vector(&self, number: u8) -> u128 {
+        let at = 160 + usize::from(number) * 16;
+        let bytes = self.fpu.as_deref().and_then(|image| image.get(at..at + 16)?.try_into().ok());
+        bytes.map_or(0, u128::from_le_bytes)
+    }
+
+    fn set_vector(&mut self, number: u8, value: u128) {
+        let at = 160 + usize::from(number) * 16;
+        self.fpu.get_or_insert_with(|| Box::new([0; 512]))[at..at + 16].copy_from_slice(&value.to_le_bytes());
+    }
+
     fn debug_addresses(&self) -> [u64; 4] {
         self.debug_addresses
     }

@@ -150,6 +150,12 @@ pub trait GuestCpu: Send {
     /// parked. Bits that no CPU can hold are dropped.
     fn set_fpu_image(&mut self, image: Option<&[u8; 512]>);
 
+    /// Returns XMM register `number`, below 16. The vCPU must be parked.
+    fn vector(&self, number: u8) -> u128;
+
+    /// Replaces XMM register `number`, below 16, and nothing else. The vCPU must be parked.
+    fn set_vector(&mut self, number: u8, value: u128);
+
     /// Returns the breakpoint addresses DR0 to DR3. The vCPU must be parked.
     fn debug_addresses(&self) -> [u64; 4];
 

@@ -5,6 +5,7 @@ use crate::domains::running::Running;
 use crate::outcome::After;
 use crate::x86::device_model::{bad_answer, issue, tell_servers};
 use crate::x86::guest_ports::with_input;
+use crate::x86::parts;
 use crate::x86::string_io::write_memory;
 use xenolith_devices::mmio_decode::MmioInstruction;
 use xenolith_devices::string_io::{Batch, StringIo};
@@ -81,6 +82,7 @@ pub(super) fn finish<M: Machine>(running: &mut Running<'_, M>, then: Then, reque
             let write = Request { data: value, ..Request::access(Kind::Memory, to.0, request.size, false) };
             issue(running, write, Then::Written { instruction, elements: 1 })
         }
+        Then::Part(progress) => parts::go_on(running, progress, Some((value, request.size))),
         Then::Told { below } => tell_servers(running, below),
     }
 }

@@ -12,6 +12,7 @@ use crate::lifecycle::event_domain::HostedDomain;
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
 use crate::x86::completion::finish;
+use crate::x86::parts;
 use crate::x86::string_io::{Behind, behind, read_memory};
 use core::ops::Range;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
@@ -26,7 +27,7 @@ const VGA: Range<u64> = 0xa_0000..0xc_0000;
 const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 /// What became of a request.
-enum Sent {
+pub(super) enum Sent {
     /// It is done: this was read.
     Done(u64),
     /// The vCPU waits for this server.
@@ -141,6 +142,7 @@ pub fn memory<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstru
                 After::Resume
             }
         },
+        MmioAccess::Parts => parts::begin(running, &instruction),
         MmioAccess::Nothing => {
             instruction.finish_write(running.core.hardware.registers_mut());
             After::Resume
@@ -194,12 +196,16 @@ fn one_copy<M: Machine>(
 
 /// Hands a request out, and goes on with `then` when it is answered: at once, or when the vCPU is woken.
 pub(super) fn issue<M: Machine>(running: &mut Running<'_, M>, mut request: Request, then: Then) -> After {
-    let server = running.domain.device_model.get().and_then(|model| model.select(&mut request));
-    let sent = match server {
-        Some(server) => send(running, server, &request),
-        None => Ok(Sent::Done(u64::MAX)),
-    };
+    let sent = hand_out(running, &mut request);
     conclude(running, sent, request, then)
+}
+
+/// Hands a request to the server that has its range; where there is none, it is done.
+pub(super) fn hand_out<M: Machine>(running: &Running<'_, M>, request: &mut Request) -> Result<Sent, Scribbled> {
+    match running.domain.device_model.get().and_then(|model| model.select(request)) {
+        Some(server) => send(running, server, request),
+        None => Ok(Sent::Done(u64::MAX)),
+    }
 }
 
 /// Tells the servers below this number, one after the other, that pages have left the guest.
@@ -211,7 +217,7 @@ pub(super) fn tell_servers<M: Machine>(running: &mut Running<'_, M>, below: usiz
     conclude(running, sent, request, Then::Told { below: id })
 }
 
-fn conclude<M: Machine>(
+pub(super) fn conclude<M: Machine>(
     running: &mut Running<'_, M>,
     sent: Result<Sent, Scribbled>,
     request: Request,

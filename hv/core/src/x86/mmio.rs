@@ -12,11 +12,12 @@ use crate::x86::chipset;
 use crate::x86::device_model;
 use crate::x86::guest_code::fetch;
 use crate::x86::interrupts::{apic_effect, with_owner, write_device};
+use crate::x86::parts;
 use xenolith_devices::lapic::XAPIC_PAGE;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
 use xenolith_hal::{
-    Access, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder,
-    Rights,
+    Access, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind,
+    PageOrder, Rights,
 };
 
 /// Handles a nested page fault. Kept apart so that the code round an entry is short.
@@ -43,7 +44,8 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     }
     let (bytes, length, size) = fetch(running);
     let code = bytes.get(..length).unwrap_or(&[]);
-    let Ok(instruction) = MmioInstruction::decode(code, size, running.core.hardware.registers()) else {
+    let near_end = is_near_end(at);
+    let Ok(instruction) = MmioInstruction::decode(code, size, running.core.hardware.registers(), near_end) else {
         let line = format_args!(
             "d{}v{}: the instruction at {:#x} cannot be done to {:#x}",
             domain.id,
@@ -55,9 +57,12 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         running.core.hardware.inject(Exception::INVALID_OPCODE);
         return After::Resume;
     };
+    if instruction.access() == MmioAccess::Parts || (near_end && parts::is_split(running, &instruction)) {
+        return parts::begin(running, &instruction);
+    }
     // Memory that may only be read drops what is written to it.
     let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
-    if domain.device_model.get().is_some() && !is_memory && !is_apic_page(at) && !chipset::has(domain, at) {
+    if !is_memory && is_for_device_model(domain, at) {
         return device_model::memory(running, &instruction, at, access.write);
     }
     match instruction.access() {
@@ -77,9 +82,22 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         }
         // Nothing stands where a copy would be to or from, so it moves nothing.
         MmioAccess::Copy { .. } => instruction.finish_copy(running.core.hardware.registers_mut()),
+        MmioAccess::Parts => {}
         MmioAccess::Nothing => instruction.finish_write(running.core.hardware.registers_mut()),
     }
     After::Resume
+}
+
+/// Returns true if an access may have another part in the page before or behind: it is reported by its first byte without
+/// memory.
+const fn is_near_end(at: Gpa) -> bool {
+    const WIDEST: usize = 16;
+    at.page_offset() == 0 || at.page_offset() > PAGE_SIZE.saturating_sub(WIDEST)
+}
+
+/// Returns true if an access where no memory is, is the device model's to answer.
+pub(super) fn is_for_device_model<M: Machine>(domain: &Domain<M>, at: Gpa) -> bool {
+    domain.device_model.get().is_some() && !is_apic_page(at) && !chipset::has(domain, at)
 }
 
 /// Returns true if the guest may simply try again an access to what is `there`.
@@ -134,7 +152,7 @@ fn is_apic_page(at: Gpa) -> bool {
     at.0 & !0xfff == XAPIC_PAGE.0
 }
 
-fn read<M: Machine>(running: &Running<'_, M>, at: Gpa, bytes: u32) -> u64 {
+pub(super) fn read<M: Machine>(running: &Running<'_, M>, at: Gpa, bytes: u32) -> u64 {
     let Running { hv, domain, .. } = *running;
     if is_apic_page(at) && running.core.lapic.is_xapic() {
         let low = running.core.lapic.read_page(at.page_offset() as u32, bytes.min(4), hv.machine.time_base());
@@ -146,7 +164,7 @@ fn read<M: Machine>(running: &Running<'_, M>, at: Gpa, bytes: u32) -> u64 {
     domain.devices.get().and_then(|devices| devices.read(&hv.machine, at, bytes)).unwrap_or(u64::MAX)
 }
 
-fn write<M: Machine>(running: &mut Running<'_, M>, at: Gpa, bytes: u32, value: u64) {
+pub(super) fn write<M: Machine>(running: &mut Running<'_, M>, at: Gpa, bytes: u32, value: u64) {
     let Running { hv, domain, .. } = *running;
     if is_apic_page(at) {
         let now = hv.machine.time_base();

@@ -10,4 +10,5 @@ pub mod guest_ports;
 pub mod hvm_context;
 pub mod interrupts;
 pub mod mmio;
+pub mod parts;
 pub mod string_io;

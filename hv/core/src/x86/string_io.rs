@@ -117,7 +117,7 @@ pub(super) fn behind<M: Machine>(running: &Running<'_, M>, read: bool, batch: &B
 }
 
 /// Returns the rights that an access of code at this privilege level needs.
-fn wanted(read: bool, cpl: u8) -> Wanted {
+pub(super) fn wanted(read: bool, cpl: u8) -> Wanted {
     let mut wanted = if read { Wanted::empty() } else { Wanted::WRITE };
     wanted.set(Wanted::USER, cpl == 3);
     wanted
@@ -201,7 +201,7 @@ fn is_memory(space: &impl NestedSpace, at: Gpa) -> bool {
 }
 
 /// Returns the page fault of an access. **Source:** AMD manual volume 2, 8.4.2 (error code).
-fn page_fault(at: u64, present: bool, wanted: Wanted) -> Exception {
+pub(super) fn page_fault(at: u64, present: bool, wanted: Wanted) -> Exception {
     let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
     let error = bit(present, ERROR_PRESENT)
         | bit(wanted.contains(Wanted::WRITE), ERROR_WRITE)

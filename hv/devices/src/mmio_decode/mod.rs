@@ -11,6 +11,7 @@
 mod arithmetic;
 mod class;
 pub(crate) mod operand;
+mod parts;
 
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,10 @@ use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, OpKind, Regi
 use xenolith_hal::Registers;
 
 use crate::string_io::StringOperand;
-use arithmetic::{Operation, apply, holds};
+use arithmetic::{Operation, apply, double_shift, holds, multiply};
 use class::Class;
 use operand::Source;
+pub use parts::{Operand, Outcome};
 
 /// The most bytes of an instruction.
 pub const MAX_LENGTH: usize = 15;
@@ -75,6 +77,8 @@ pub enum MmioAccess {
     /// Copy between the device and memory (MOVS): the guest virtual addresses are `from` and `to`, and one of them is
     /// the device. Then call [`MmioInstruction::finish_copy`].
     Copy { bytes: u32, from: u64, to: u64 },
+    /// More than one access or a wider one: see [`MmioInstruction::operands`] and [`MmioInstruction::outcome`].
+    Parts,
     /// Nothing: a repeated instruction with a count of 0. Call [`MmioInstruction::finish_write`].
     Nothing,
 }
@@ -83,26 +87,103 @@ pub enum MmioAccess {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     /// Load into a register, zero- or sign-extended as `sign` says.
-    Load { register: Register, sign: bool },
+    Load {
+        register: Register,
+        sign: bool,
+    },
     /// Load into a register if the condition holds (CMOVcc); the device is read all the same.
-    LoadIf { register: Register, condition: ConditionCode },
+    LoadIf {
+        register: Register,
+        condition: ConditionCode,
+    },
+    /// Load with the order of the bytes turned round (MOVBE).
+    LoadSwapped(Register),
+    /// Multiply with the accumulator into that and RDX (MUL, IMUL).
+    Multiply {
+        signed: bool,
+    },
     /// Set flags, and store the result in a register unless it is only a comparison.
-    Compute { operation: Operation, register: Option<Register>, other: Source, swapped: bool },
+    Compute {
+        operation: Operation,
+        register: Option<Register>,
+        other: Source,
+        swapped: bool,
+    },
     /// Store a register or constant in the device.
     Store,
     /// Store 1 if the condition holds, else 0 (SETcc).
     StoreCondition(ConditionCode),
+    /// Store a register with the order of its bytes turned round (MOVBE).
+    StoreSwapped,
     /// Store the result of the device's value and another one in the device.
-    ReadModifyWrite { operation: Operation, other: Source },
+    ReadModifyWrite {
+        operation: Operation,
+        other: Source,
+    },
+    /// Shift the device's value, filled from a register (SHLD, SHRD).
+    ShiftDouble {
+        left: bool,
+        register: Register,
+        count: Source,
+    },
     /// Swap register and device (XCHG), or store the sum and load the old value (XADD).
-    Exchange { register: Register, adds: bool },
+    Exchange {
+        register: Register,
+        adds: bool,
+    },
     /// Store the register if the device holds the same value as the accumulator (CMPXCHG).
-    CompareExchange { register: Register },
+    CompareExchange {
+        register: Register,
+    },
     /// One iteration of a string instruction that reads the device: LODS, or SCAS if it `scans`. `repeats` says whether
     /// SCAS goes on while they are equal.
-    ReadString { scans: bool, repeats: Option<bool>, address_bits: u32 },
+    ReadString {
+        scans: bool,
+        repeats: Option<bool>,
+        address_bits: u32,
+    },
     /// One iteration of STOS or MOVS; `source` is the segment of what MOVS reads.
-    String { copies: bool, repeats: bool, address_bits: u32, source: Register },
+    String {
+        copies: bool,
+        repeats: bool,
+        address_bits: u32,
+        source: Register,
+    },
+    /// One iteration of CMPS. `repeats` as for SCAS.
+    CompareStrings {
+        repeats: Option<bool>,
+        address_bits: u32,
+    },
+    Push,
+    Pop,
+    /// Store RCX and RBX if memory holds what RDX and RAX do (CMPXCHG8B, CMPXCHG16B).
+    CompareExchangePair,
+    /// Store the selector of a segment.
+    StoreSelector(Register),
+    /// Move between memory and an XMM register, or a half of it.
+    Vector {
+        register: u8,
+        half: Half,
+        to_memory: bool,
+    },
+}
+
+/// The part of an XMM register that is moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Half {
+    /// As much as the memory operand has; a load clears the rest.
+    Whole,
+    /// A load keeps the other half.
+    Lower,
+    Upper,
+}
+
+/// Where the memory operand is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    segment: Register,
+    /// The offset in the segment, if it was asked for.
+    offset: u64,
 }
 
 /// An instruction that accesses a device.
@@ -113,16 +194,18 @@ pub struct MmioInstruction {
     code: CodeSize,
     access: MmioAccess,
     kind: Kind,
+    place: Place,
 }
 
 impl MmioInstruction {
     /// Decodes the instruction at the guest's instruction pointer. `code` holds its bytes, up to [`MAX_LENGTH`],
-    /// possibly followed by others.
+    /// possibly followed by others. `with_place` asks for what [`MmioInstruction::operands`] needs; where the access is
+    /// [`MmioAccess::Parts`], that is there in any case.
     ///
     /// **Errors:** [`DecodeError`].
-    pub fn decode(code: &[u8], size: CodeSize, registers: &Registers) -> Result<Self, DecodeError> {
+    pub fn decode(code: &[u8], size: CodeSize, registers: &Registers, with_place: bool) -> Result<Self, DecodeError> {
         let code = code.get(..code.len().min(MAX_LENGTH)).unwrap_or_default();
-        let mut decoder = Decoder::try_new(size.bits(), code, DecoderOptions::NONE);
+        let mut decoder = Decoder::try_with_ip(size.bits(), code, registers.rip, DecoderOptions::NONE);
         // By reference: it is too large to be moved.
         let Ok(decoder) = &mut decoder else {
             return Err(DecodeError::Invalid);
@@ -132,12 +215,18 @@ impl MmioInstruction {
             return Err(DecodeError::Invalid);
         }
         let bytes = u32::try_from(instruction.memory_size().size()).unwrap_or(0);
-        if !matches!(bytes, 1 | 2 | 4 | 8) {
+        if !matches!(bytes, 1 | 2 | 4 | 8 | 16) {
             return Err(DecodeError::Unsupported);
         }
         let kind = kind_of(&instruction, bytes)?;
         let access = access_of(&instruction, kind, bytes, registers)?;
-        Ok(Self { length: instruction.len() as u64, bytes, code: size, access, kind })
+        let offset = if with_place || access == MmioAccess::Parts {
+            parts::offset(&instruction, kind, bytes, registers)
+        } else {
+            0
+        };
+        let place = Place { segment: instruction.memory_segment(), offset };
+        Ok(Self { length: instruction.len() as u64, bytes, code: size, access, kind, place })
     }
 
     /// Returns the access that the device must perform.
@@ -179,6 +268,8 @@ impl MmioInstruction {
                 operand::write(registers, register, value, self.code);
             }
             Kind::ReadString { .. } => return self.finish_read_string(value, registers),
+            Kind::LoadSwapped(register) => operand::write(registers, register, swapped(value, self.bytes), self.code),
+            Kind::Multiply { signed } => self.multiply(signed, value, registers),
             Kind::Compute { operation, register, other, swapped } => {
                 let other = operand::value(registers, other);
                 let (first, second) = if swapped { (other, value) } else { (value, other) };
@@ -202,6 +293,12 @@ impl MmioInstruction {
             Kind::ReadModifyWrite { operation, other } => {
                 let other = operand::value(registers, other);
                 let (result, flags) = apply(operation, old, other, self.bytes, registers.rflags);
+                registers.rflags = flags;
+                Some(result)
+            }
+            Kind::ShiftDouble { left, register, count } => {
+                let (mine, count) = (operand::read(registers, register), operand::value(registers, count));
+                let (result, flags) = double_shift(left, old, mine, count, self.bytes, registers.rflags);
                 registers.rflags = flags;
                 Some(result)
             }
@@ -232,6 +329,24 @@ impl MmioInstruction {
         };
         self.step(registers);
         new.map(|value| operand::truncate(value, self.bytes))
+    }
+
+    /// Multiplies the accumulator by a value: the product goes into AX, or into the accumulator and RDX.
+    fn multiply(&self, signed: bool, value: u64, registers: &mut Registers) {
+        let mine = operand::truncate(registers.rax, self.bytes);
+        let (low, high, flags) = multiply(signed, mine, value, self.bytes, registers.rflags);
+        registers.rflags = flags;
+        if self.bytes == 1 {
+            operand::write(registers, Register::AX, high << 8 | low, self.code);
+            return;
+        }
+        operand::write(registers, operand::accumulator(self.bytes), low, self.code);
+        let upper = match self.bytes {
+            2 => Register::DX,
+            4 => Register::EDX,
+            _ => Register::RDX,
+        };
+        operand::write(registers, upper, high, self.code);
     }
 
     fn finish_read_string(&self, value: u64, registers: &mut Registers) {
@@ -321,6 +436,11 @@ impl MmioInstruction {
     }
 }
 
+/// Returns a value of that many bytes with their order turned round.
+const fn swapped(value: u64, bytes: u32) -> u64 {
+    value.swap_bytes() >> (8u32.saturating_sub(bytes) << 3)
+}
+
 /// Determines what the instruction does with its memory operand.
 fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
     let to_memory = instruction.op0_kind() == OpKind::Memory;
@@ -339,6 +459,21 @@ fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
         Class::Move if to_memory => Kind::Store,
         Class::Move | Class::MoveZeroExtended => Kind::Load { register: general(instruction, 0)?, sign: false },
         Class::MoveSignExtended => Kind::Load { register: general(instruction, 0)?, sign: true },
+        Class::CompareStrings => compare_strings(instruction),
+        Class::MoveSwapped if to_memory => Kind::StoreSwapped,
+        Class::MoveSwapped => Kind::LoadSwapped(general(instruction, 0)?),
+        Class::Push => Kind::Push,
+        Class::Pop => Kind::Pop,
+        Class::ShiftDouble { left } => {
+            let count = operand::source(instruction, 2, 1)?;
+            Kind::ShiftDouble { left, register: general(instruction, 1)?, count }
+        }
+        Class::Multiply { signed } => Kind::Multiply { signed },
+        Class::CompareExchangePair => Kind::CompareExchangePair,
+        Class::StoreSelector => Kind::StoreSelector(instruction.op_register(1)),
+        Class::MoveVector => vector(instruction, Half::Whole, to_memory)?,
+        Class::MoveHalf { upper: false } => vector(instruction, Half::Lower, to_memory)?,
+        Class::MoveHalf { upper: true } => vector(instruction, Half::Upper, to_memory)?,
         Class::Exchange => Kind::Exchange { register: general(instruction, u32::from(to_memory))?, adds: false },
         Class::ExchangeAdd if to_memory => Kind::Exchange { register: general(instruction, 1)?, adds: true },
         Class::CompareExchange if to_memory => Kind::CompareExchange { register: general(instruction, 1)? },
@@ -348,15 +483,33 @@ fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
     })
 }
 
+fn vector(instruction: &Instruction, half: Half, to_memory: bool) -> Result<Kind, DecodeError> {
+    let register = instruction.op_register(u32::from(to_memory));
+    let register = u8::try_from(register.number()).map_err(|_| DecodeError::Unsupported)?;
+    Ok(Kind::Vector { register, half, to_memory })
+}
+
+/// Returns how a string instruction with flags repeats: while they are equal, or while they are not.
+fn repetition(instruction: &Instruction) -> Option<bool> {
+    if instruction.has_repne_prefix() { Some(false) } else { instruction.has_rep_prefix().then_some(true) }
+}
+
+fn compare_strings(instruction: &Instruction) -> Kind {
+    let address_bits = match instruction.op0_kind() {
+        OpKind::MemorySegSI => 16,
+        OpKind::MemorySegESI => 32,
+        _ => 64,
+    };
+    Kind::CompareStrings { repeats: repetition(instruction), address_bits }
+}
+
 fn read_string(instruction: &Instruction, scans: bool) -> Kind {
     let address_bits = match instruction.op1_kind() {
         OpKind::MemoryESDI | OpKind::MemorySegSI => 16,
         OpKind::MemoryESEDI | OpKind::MemorySegESI => 32,
         _ => 64,
     };
-    let repeats =
-        if instruction.has_repne_prefix() { Some(false) } else { instruction.has_rep_prefix().then_some(true) };
-    Kind::ReadString { scans, repeats, address_bits }
+    Kind::ReadString { scans, repeats: repetition(instruction), address_bits }
 }
 
 fn computation(
@@ -371,11 +524,17 @@ fn computation(
         if instruction.op1_kind() != OpKind::Memory {
             return Err(DecodeError::Unsupported);
         }
-        let other = Source::Register(register);
+        // IMUL with a constant multiplies by that.
+        let other = if instruction.op2_kind() == OpKind::Register {
+            Source::Register(register)
+        } else {
+            operand::source(instruction, 2, bytes)?
+        };
         return Ok(Kind::Compute { operation, register: keeps.then_some(register), other, swapped: true });
     }
     let other = match operation {
         Operation::Increment | Operation::Decrement | Operation::Not | Operation::Negate => Source::Constant(0),
+        _ if bytes > 8 => return Err(DecodeError::Unsupported),
         _ => operand::source(instruction, 1, bytes)?,
     };
     Ok(if keeps {
@@ -420,20 +579,33 @@ fn access_of(
         Kind::StoreCondition(condition) => {
             MmioAccess::Write { bytes, value: u64::from(holds(condition, registers.rflags)) }
         }
-        Kind::Compute { .. } => MmioAccess::Read { bytes },
+        Kind::Compute { .. } | Kind::Multiply { .. } | Kind::LoadSwapped(_) => MmioAccess::Read { bytes },
+        Kind::StoreSwapped => {
+            let value = operand::value(registers, operand::source(instruction, 1, bytes)?);
+            MmioAccess::Write { bytes, value: swapped(value, bytes) }
+        }
         Kind::Store => {
             let value = operand::value(registers, operand::source(instruction, 1, bytes)?);
             MmioAccess::Write { bytes, value: operand::truncate(value, bytes) }
         }
-        Kind::ReadModifyWrite { .. } | Kind::Exchange { .. } | Kind::CompareExchange { .. } => {
-            MmioAccess::Modify { bytes }
-        }
-        Kind::String { repeats: true, address_bits, .. } | Kind::ReadString { repeats: Some(_), address_bits, .. }
+        Kind::ReadModifyWrite { .. }
+        | Kind::ShiftDouble { .. }
+        | Kind::Exchange { .. }
+        | Kind::CompareExchange { .. } => MmioAccess::Modify { bytes },
+        Kind::String { repeats: true, address_bits, .. }
+        | Kind::ReadString { repeats: Some(_), address_bits, .. }
+        | Kind::CompareStrings { repeats: Some(_), address_bits }
             if operand::address_part(registers.rcx, address_bits) == 0 =>
         {
             MmioAccess::Nothing
         }
         Kind::ReadString { .. } => MmioAccess::Read { bytes },
+        Kind::CompareStrings { .. }
+        | Kind::Push
+        | Kind::Pop
+        | Kind::CompareExchangePair
+        | Kind::StoreSelector(_)
+        | Kind::Vector { .. } => MmioAccess::Parts,
         Kind::String { copies: false, .. } => {
             MmioAccess::Write { bytes, value: operand::truncate(registers.rax, bytes) }
         }

@@ -1,7 +1,7 @@
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
-use xenolith_hal::Registers;
+use xenolith_hal::{CpuState, Exception, Registers, Segment};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn registers() -> Registers {
 }
 
 fn decode(code: &[u8]) -> MmioInstruction {
-    MmioInstruction::decode(code, CodeSize::Bits64, &registers()).unwrap()
+    MmioInstruction::decode(code, CodeSize::Bits64, &registers(), false).unwrap()
 }
 
 fn write(bytes: u32, value: u64) -> MmioAccess {
@@ -178,7 +178,7 @@ fn conditions_are_those_of_the_flags() {
     // sete (%rdi), setne (%rdi); cmove (%rdi), %eax
     let with = |rflags: u64, code: &[u8]| {
         let start = Registers { rflags, ..registers() };
-        (MmioInstruction::decode(code, CodeSize::Bits64, &start).unwrap(), start)
+        (MmioInstruction::decode(code, CodeSize::Bits64, &start, false).unwrap(), start)
     };
     assert_eq!(with(2 | ZERO, &[0x0f, 0x94, 0x07]).0.access(), write(1, 1));
     assert_eq!(with(2 | ZERO, &[0x0f, 0x95, 0x07]).0.access(), write(1, 0));
@@ -207,7 +207,7 @@ fn strings_are_read_turn_by_turn() {
     let start = registers();
     let mut after = start;
     for (turn, value) in [0xaaaa, 0xbbbb, 0xcccc].into_iter().enumerate() {
-        let instruction = MmioInstruction::decode(&[0xf3, 0x66, 0xad], CodeSize::Bits64, &after).unwrap();
+        let instruction = MmioInstruction::decode(&[0xf3, 0x66, 0xad], CodeSize::Bits64, &after, false).unwrap();
         assert_eq!(instruction.access(), MmioAccess::Read { bytes: 2 });
         instruction.finish_read(value, &mut after);
         let rip = if turn == 2 { 0x10_0003 } else { 0x10_0000 };
@@ -217,7 +217,7 @@ fn strings_are_read_turn_by_turn() {
     // repne scasb, downwards: ends at the byte that is like AL.
     let mut after = Registers { rflags: 2 | FLAG_DIRECTION, ..start };
     for (value, rcx, rip) in [(0x45, 2, 0x10_0000), (0x44, 1, 0x10_0002)] {
-        let instruction = MmioInstruction::decode(&[0xf2, 0xae], CodeSize::Bits64, &after).unwrap();
+        let instruction = MmioInstruction::decode(&[0xf2, 0xae], CodeSize::Bits64, &after, false).unwrap();
         assert_eq!(instruction.access(), MmioAccess::Read { bytes: 1 });
         instruction.finish_read(value, &mut after);
         assert_eq!((after.rcx, after.rip), (rcx, rip));
@@ -225,12 +225,14 @@ fn strings_are_read_turn_by_turn() {
     assert_eq!((after.rdi, after.rflags & ZERO), (0xffff_8000_0000_0ffe, ZERO));
     // repe scasd ends where they differ, and with nothing to do only steps.
     let mut after = start;
-    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(0x3333_4444, &mut after);
+    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after, false)
+        .unwrap()
+        .finish_read(0x3333_4444, &mut after);
     assert_eq!((after.rcx, after.rip), (2, 0x10_0000));
-    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(7, &mut after);
+    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after, false).unwrap().finish_read(7, &mut after);
     assert_eq!((after.rcx, after.rip, after.rflags & ZERO), (1, 0x10_0002, 0));
     let empty = Registers { rcx: 0, ..start };
-    let instruction = MmioInstruction::decode(&[0xf3, 0xad], CodeSize::Bits64, &empty).unwrap();
+    let instruction = MmioInstruction::decode(&[0xf3, 0xad], CodeSize::Bits64, &empty, false).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Nothing);
 }
 
@@ -250,7 +252,7 @@ fn a_repeated_store_is_done_turn_by_turn() {
 #[test]
 fn a_repeated_store_of_nothing_only_steps() {
     let none = Registers { rcx: 0, ..registers() };
-    let instruction = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &none).unwrap();
+    let instruction = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &none, false).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Nothing);
     let mut after = none;
     instruction.finish_write(&mut after);
@@ -260,7 +262,7 @@ fn a_repeated_store_of_nothing_only_steps() {
 #[test]
 fn a_copy_names_both_ends_and_may_go_backwards() {
     let backwards = Registers { rflags: 2 | 1 << 10, ..registers() };
-    let instruction = MmioInstruction::decode(&[0x48, 0xa5], CodeSize::Bits64, &backwards).unwrap();
+    let instruction = MmioInstruction::decode(&[0x48, 0xa5], CodeSize::Bits64, &backwards, false).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Copy { bytes: 8, from: 0x2000, to: registers().rdi });
     let mut after = backwards;
     instruction.finish_copy(&mut after);
@@ -271,7 +273,7 @@ fn a_copy_names_both_ends_and_may_go_backwards() {
 fn elements_are_done_together_to_the_end_of_the_devices_page() {
     let many = |rflags| Registers { rcx: 5000, rflags, ..registers() };
     // rep stosl
-    let store = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &many(2)).unwrap();
+    let store = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &many(2), false).unwrap();
     assert_eq!(store.elements(0xb_8000, &many(2)), 1024);
     assert_eq!(store.elements(0xb_8ff9, &many(2)), 1, "the second crosses");
     assert_eq!(store.elements(0xb_8ffe, &many(2)), 1, "it crosses itself");
@@ -304,13 +306,13 @@ fn a_copy_has_memory_at_its_other_side() {
 fn addresses_of_other_widths_wrap_in_theirs() {
     // In 32-bit code, with the upper halves of registers out of reach.
     let start = Registers { rdi: 0xffff_fffc, rip: 0xffff_ffff, ..registers() };
-    let instruction = MmioInstruction::decode(&[0xab], CodeSize::Bits32, &start).unwrap();
+    let instruction = MmioInstruction::decode(&[0xab], CodeSize::Bits32, &start, false).unwrap();
     let mut after = start;
     instruction.finish_write(&mut after);
     assert_eq!((after.rdi, after.rip), (0, 0));
     // In 16-bit code: mov %ax, (%bx)
     let start = Registers { rip: 0xffff, ..registers() };
-    let instruction = MmioInstruction::decode(&[0x89, 0x07], CodeSize::Bits16, &start).unwrap();
+    let instruction = MmioInstruction::decode(&[0x89, 0x07], CodeSize::Bits16, &start, false).unwrap();
     assert_eq!(instruction.access(), write(2, 0x4444));
     let mut after = start;
     instruction.finish_write(&mut after);
@@ -319,15 +321,16 @@ fn addresses_of_other_widths_wrap_in_theirs() {
 
 #[test]
 fn what_is_not_known_is_an_error() {
-    let fault = |code: &[u8]| MmioInstruction::decode(code, CodeSize::Bits64, &registers()).unwrap_err();
+    let fault = |code: &[u8]| MmioInstruction::decode(code, CodeSize::Bits64, &registers(), false).unwrap_err();
     assert_eq!(fault(&[]), DecodeError::Invalid);
     assert_eq!(fault(&[0x89]), DecodeError::Invalid, "cut short");
     assert_eq!(fault(&[0x0f, 0x0b, 0x00]), DecodeError::Unsupported, "UD2");
     assert_eq!(fault(&[0x89, 0xc0]), DecodeError::Unsupported, "no memory");
-    assert_eq!(fault(&[0x0f, 0x11, 0x07]), DecodeError::Unsupported, "MOVUPS");
+    assert_eq!(fault(&[0x0f, 0x6f, 0x07]), DecodeError::Unsupported, "MOVQ of MMX");
+    assert_eq!(fault(&[0xf7, 0x37]), DecodeError::Unsupported, "DIV");
     assert_eq!(fault(&[0x8e, 0x07]), DecodeError::Unsupported, "a segment register");
     assert_eq!(fault(&[0xff, 0x27]), DecodeError::Unsupported, "a jump");
-    assert_eq!(fault(&[0xf2, 0x0f, 0x10, 0x07]), DecodeError::Unsupported, "MOVSD of floating point");
+    assert_eq!(fault(&[0xf2, 0x0f, 0x58, 0x07]), DecodeError::Unsupported, "ADDSD");
     assert_eq!(fault(&[0x66; 20]), DecodeError::Invalid, "too long");
 }
 
@@ -344,13 +347,14 @@ proptest! {
     ) {
         let size = [CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64][mode as usize];
         let start = Registers { rcx, rflags, rip: 0x1000, ..registers() };
-        if let Ok(instruction) = MmioInstruction::decode(&code, size, &start) {
+        if let Ok(instruction) = MmioInstruction::decode(&code, size, &start, true) {
             let mut after = start;
             match instruction.access() {
                 MmioAccess::Read { .. } => instruction.finish_read(value, &mut after),
                 MmioAccess::Write { .. } | MmioAccess::Nothing => instruction.finish_write(&mut after),
                 MmioAccess::Modify { .. } => { let _ = instruction.modify(value, &mut after); }
                 MmioAccess::Copy { .. } => instruction.finish_copy(&mut after),
+                MmioAccess::Parts => {}
             }
             prop_assert!((0x1000..=0x100f).contains(&after.rip), "{:#x}", after.rip);
         }
@@ -410,4 +414,165 @@ fn every_form_that_linux_uses_for_device_registers_is_known() {
         write(8, value),
     ];
     assert_eq!(accesses, expected);
+}
+
+fn state() -> CpuState {
+    CpuState { registers: registers(), ..CpuState::after_init() }
+}
+
+/// Does what takes parts: the operands are read as these values.
+fn outcome(code: &[u8], values: [u128; 2], vector: u128, start: &CpuState) -> (Outcome, Registers) {
+    let instruction = MmioInstruction::decode(code, CodeSize::Bits64, &start.registers, false).unwrap();
+    assert_eq!(instruction.access(), MmioAccess::Parts, "{code:x?}");
+    let mut after = start.registers;
+    (instruction.outcome(values, vector, start, &mut after), after)
+}
+
+#[test]
+fn shifts_and_rotations_are_those_of_the_manual() {
+    // Groups C0, C1 by 4: rol, ror, rcl, rcr, shl, shr, shl, sar of %edi's 4 bytes.
+    let results =
+        [0x1234_5688, 0x8812_3456, 0x1234_5684, 0x0812_3456, 0x1234_5680, 0x0812_3456, 0x1234_5680, 0xf812_3456];
+    for (operation, result) in (0u8..).zip(results) {
+        let mut after = registers();
+        let code = [0xc1, 0x07 | operation << 3, 4];
+        assert_eq!(decode(&code).modify(0x8123_4568, &mut after), Some(result), "{code:x?}");
+    }
+    // The last bit goes into the carry flag: shl by 1, shr by CL (3).
+    for (code, value, carry) in
+        [(&[0xd1, 0x27][..], 0x8000_0000, CARRY), (&[0xd3, 0x2f], 4, CARRY), (&[0xd3, 0x2f], 3, 0)]
+    {
+        let mut after = registers();
+        assert!(decode(code).modify(value, &mut after).is_some());
+        assert_eq!(after.rflags & CARRY, carry, "{code:x?}");
+    }
+    // A count of 0 changes no flags; one of 32 is none.
+    let mut after = Registers { rcx: 32, rflags: 0x8d5, ..registers() };
+    assert_eq!(decode(&[0xd3, 0x27]).modify(5, &mut after), Some(5));
+    assert_eq!(after.rflags, 0x8d5);
+    // shld and shrd $8, %eax, (%rdi)
+    let mut after = registers();
+    assert_eq!(decode(&[0x0f, 0xa4, 0x07, 8]).modify(0x1234_5678, &mut after), Some(0x3456_7833));
+    assert_eq!(decode(&[0x0f, 0xac, 0x07, 8]).modify(0x1234_5678, &mut after), Some(0x4412_3456));
+}
+
+#[test]
+fn bits_are_counted_and_factors_multiplied() {
+    for (code, value, rax, flags) in [
+        (&[0x0f, 0xbc, 0x07][..], 0x10, 4, 0),
+        (&[0x0f, 0xbd, 0x07], 0x18, 4, 0),
+        (&[0x0f, 0xbc, 0x07], 0, 0x3333_4444, ZERO),
+        (&[0xf3, 0x0f, 0xbc, 0x07], 0, 32, CARRY),
+        (&[0xf3, 0x0f, 0xbd, 0x07], 1, 31, 0),
+        (&[0xf3, 0x0f, 0xb8, 0x07], 0xf0f0, 8, 0),
+        (&[0x6b, 0x07, 0xfe], 3, 0xffff_fffa, 0),
+    ] {
+        let mut after = registers();
+        decode(code).finish_read(value, &mut after);
+        assert_eq!((after.rax & 0xffff_ffff, after.rflags & (CARRY | ZERO)), (rax, flags), "{code:x?}");
+    }
+    // mull (%rdi) and imull (%rdi)
+    for (code, rax, rdx) in [(0x27, 0x6666_8888, 0), (0x2f, 0x6666_8888, 0)] {
+        let mut after = registers();
+        decode(&[0xf7, code]).finish_read(2, &mut after);
+        assert_eq!((after.rax, after.rdx), (rax, rdx));
+    }
+    let mut after = registers();
+    decode(&[0xf7, 0x2f]).finish_read(0xffff_ffff, &mut after);
+    assert_eq!((after.rax, after.rdx, after.rflags & CARRY), (0xcccc_bbbc, 0xffff_ffff, 0));
+    // mulb (%rdi)
+    decode(&[0xf6, 0x27]).finish_read(0x10, &mut after);
+    assert_eq!(after.rax & 0xffff, 0xbc0);
+    // movbe (%rdi), %eax and back
+    decode(&[0x0f, 0x38, 0xf0, 0x07]).finish_read(0x1234_5678, &mut after);
+    assert_eq!(after.rax, 0x7856_3412);
+    assert_eq!(decode(&[0x0f, 0x38, 0xf1, 0x07]).access(), write(4, 0x4444_3333));
+}
+
+#[test]
+fn stacks_and_strings_have_two_operands() {
+    let start = CpuState { registers: Registers { rsp: 0x7000, ..registers() }, ..state() };
+    // push (%rdi)
+    let (done, after) = outcome(&[0xff, 0x37], [7, 0], 0, &start);
+    assert_eq!((done.write, after.rsp, after.rip), (Some(7), 0x6ff8, 0x10_0002));
+    let [memory, stack] = decode(&[0xff, 0x37]).operands(&start);
+    assert_eq!(memory.unwrap().linear(&start), Ok(registers().rdi));
+    assert!(memory.unwrap().reads && !memory.unwrap().writes);
+    assert_eq!(stack.unwrap().linear(&start), Ok(0x6ff8));
+    // pop 16(%rsp), which counts from the new stack pointer
+    let code = [0x8f, 0x44, 0x24, 0x10];
+    let (done, after) = outcome(&code, [9, 0], 0, &start);
+    assert_eq!((done.write, after.rsp), (Some(9), 0x7008));
+    let operands = MmioInstruction::decode(&code, CodeSize::Bits64, &start.registers, false).unwrap().operands(&start);
+    assert_eq!(operands.map(|operand| operand.unwrap().linear(&start)), [Ok(0x7000), Ok(0x7018)]);
+    // repe cmpsl goes on while they are equal.
+    for (values, rip, zero) in [([5, 5], 0x10_0000, ZERO), ([5, 6], 0x10_0002, 0)] {
+        let (done, after) = outcome(&[0xf3, 0xa7], values, 0, &start);
+        assert_eq!((done, after.rcx, after.rsi, after.rip), (Outcome::default(), 2, 0x2004, rip));
+        assert_eq!(after.rflags & ZERO, zero);
+    }
+    let none = CpuState { registers: Registers { rcx: 0, ..registers() }, ..state() };
+    let idle = MmioInstruction::decode(&[0xf3, 0xa7], CodeSize::Bits64, &none.registers, false).unwrap();
+    assert_eq!(idle.access(), MmioAccess::Nothing);
+}
+
+#[test]
+fn vectors_and_pairs_are_sixteen_bytes() {
+    let (upper, lower) = (0x1111_1111_2222_2222u128, 0x3333_3333_4444_4444u128);
+    let vector = upper << 64 | lower;
+    for (code, loaded) in [
+        (&[0x0f, 0x10, 0x07][..], 5),
+        (&[0xf3, 0x0f, 0x10, 0x07], 5),
+        (&[0x66, 0x0f, 0x6e, 0x07], 5),
+        (&[0x0f, 0x12, 0x07], upper << 64 | 5),
+        (&[0x0f, 0x16, 0x07], 5 << 64 | lower),
+    ] {
+        assert_eq!(
+            outcome(code, [5, 0], vector, &state()).0,
+            Outcome { write: None, vector: Some(loaded) },
+            "{code:x?}"
+        );
+    }
+    for (code, stored) in
+        [(&[0x0f, 0x11, 0x07][..], vector), (&[0x66, 0x0f, 0xe7, 0x07], vector), (&[0x0f, 0x17, 0x07], upper)]
+    {
+        assert_eq!(outcome(code, [5, 0], vector, &state()).0.write, Some(stored), "{code:x?}");
+    }
+    assert_eq!(decode(&[0x66, 0x45, 0x0f, 0x6f, 0x3f]).vector_register(), Some(15));
+    // lock cmpxchg8b (%rdi) and cmpxchg16b
+    let start = CpuState { registers: Registers { rdx: 0xf_0000_0001, ..registers() }, ..state() };
+    let (same, kept) = outcome(&[0xf0, 0x0f, 0xc7, 0x0f], [0x1_3333_4444, 0], 0, &start);
+    assert_eq!((same.write, kept.rflags & ZERO), (Some(0x3_7777_8888), ZERO));
+    let (other, after) = outcome(&[0x48, 0x0f, 0xc7, 0x0f], [0x99 << 64 | 8, 0], 0, &start);
+    assert_eq!((other.write, after.rdx, after.rax, after.rflags & ZERO), (None, 0x99, 8, 0));
+    // mov %ss, (%rdi)
+    let start = CpuState { ss: Segment { selector: 0x18, ..state().ss }, ..state() };
+    assert_eq!(outcome(&[0x8c, 0x17], [0; 2], 0, &start).0.write, Some(0x18));
+}
+
+#[test]
+fn operands_lie_where_registers_and_segments_say() {
+    let start = CpuState {
+        registers: Registers { rbx: 0x1000, rsi: 0x10, ..registers() },
+        gs: Segment { base: 0x5_0000, ..state().gs },
+        ..state()
+    };
+    let linear = |code: &[u8], size| {
+        let instruction = MmioInstruction::decode(code, size, &start.registers, true).unwrap();
+        instruction.operands(&start)[0].unwrap().linear(&start)
+    };
+    // mov %eax, 4(%rbx,%rsi,8); the same by GS; (%rip)
+    assert_eq!(linear(&[0x89, 0x44, 0xf3, 4], CodeSize::Bits64), Ok(0x1084));
+    assert_eq!(linear(&[0x65, 0x89, 0x44, 0xf3, 4], CodeSize::Bits64), Ok(0x5_1084));
+    assert_eq!(linear(&[0x89, 0x05, 0x10, 0, 0, 0], CodeSize::Bits64), Ok(0x10_0016));
+    // 32-bit addresses wrap, and constants stand alone.
+    assert_eq!(linear(&[0x67, 0x89, 0x43, 0xff], CodeSize::Bits64), Ok(0xfff));
+    assert_eq!(linear(&[0xa3, 1, 2, 0, 0], CodeSize::Bits32), Ok(0x201));
+    // btsl %eax, (%rbx): bit 0x33334444 lies far behind.
+    assert_eq!(linear(&[0x0f, 0xab, 0x03], CodeSize::Bits64), Ok(0x1000 + (0x3333_4444 / 32) * 4));
+    // In 16-bit code: mov %ax, (%bx,%si); past a segment's limit there is none.
+    assert_eq!(linear(&[0x89, 0x00], CodeSize::Bits16), Ok(0x1010));
+    let short = CpuState { ds: Segment { limit: 0x100f, ..start.ds }, ..start };
+    let instruction = MmioInstruction::decode(&[0x89, 0x00], CodeSize::Bits16, &short.registers, true).unwrap();
+    assert_eq!(instruction.operands(&short)[0].unwrap().linear(&short), Err(Exception::GENERAL_PROTECTION));
 }

@@ -35,11 +35,11 @@ pub struct StringIo {
     repeats: bool,
 }
 
-/// The memory operand of a string instruction whose other side is a port or a device.
+/// A memory operand: of a string instruction whose other side is a port or a device, or of any that is done in parts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StringOperand {
     pub(crate) code: CodeSize,
-    /// Bytes of an element: 1, 2, 4 or 8.
+    /// Bytes of an element: 1, 2, 4, 8 or 16.
     pub(crate) bytes: u32,
     /// The memory is read: it is the source, at rSI. Otherwise it is the destination, at rDI.
     pub(crate) is_source: bool,
@@ -195,7 +195,7 @@ impl StringOperand {
     }
 
     /// Returns the linear address of an element at this offset of the segment; None if the segment does not allow it.
-    fn linear(&self, offset: u64, state: &CpuState) -> Option<u64> {
+    pub(crate) fn linear(&self, offset: u64, state: &CpuState) -> Option<u64> {
         let segment = self.segment(state);
         let last = offset.checked_add(u64::from(self.bytes).saturating_sub(1))?;
         if self.code == CodeSize::Bits64 {
@@ -230,7 +230,7 @@ impl StringOperand {
     }
 
     /// Returns the exception for an element that the segment does not allow.
-    fn refusal(&self) -> Exception {
+    pub(crate) fn refusal(&self) -> Exception {
         if self.segment == Register::SS { Exception::STACK_FAULT } else { Exception::GENERAL_PROTECTION }
     }
 }

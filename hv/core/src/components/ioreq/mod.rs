@@ -27,7 +27,7 @@ mod unfinished;
 pub use range_set::RangeSet;
 pub use request::{Kind, Request, Scribbled, State};
 pub use server::{Answer, Buffering, GuestFrame, Page, SERVER_HEAP_BYTES, Server, ServerParts, Which};
-pub use unfinished::{Then, Unfinished};
+pub use unfinished::{Progress, Then, Unfinished};
 
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};

@@ -37,6 +37,18 @@ pub enum Then {
     CopyToMemory { instruction: MmioInstruction, batch: Batch },
     /// One element of MOVS between two devices: the other device gets what was read.
     CopyToDevice { instruction: MmioInstruction, to: Gpa },
+    /// One access of several.
+    Part(Progress),
     /// Nothing: a hypercall told servers that pages have left. Those below this number are still to be told.
     Told { below: usize },
+}
+
+/// How far an instruction is that is done in parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    pub instruction: MmioInstruction,
+    /// What was read of its operands.
+    pub values: [[u8; 16]; 2],
+    /// How many bytes were read and written, in the order of the operands.
+    pub done: u32,
 }

@@ -6,5 +6,6 @@ mod emulator;
 mod hostile;
 mod loops;
 mod operations;
+mod parts;
 mod strings;
 mod vram;

@@ -223,6 +223,14 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.set_saved_fpu(image);
     }
 
+    fn vector(&self, number: u8) -> u128 {
+        self.saved_vector(number)
+    }
+
+    fn set_vector(&mut self, number: u8, value: u128) {
+        self.set_saved_vector(number, value);
+    }
+
     fn debug_addresses(&self) -> [u64; 4] {
         self.debug_addresses
     }

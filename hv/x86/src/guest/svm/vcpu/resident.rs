@@ -17,6 +17,9 @@ const MXCSR_MISALIGNED: u32 = 1 << 17;
 /// Offset of XSTATE_BV in an XSAVE area, and the parts that FXSAVE writes.
 const XSTATE_PARTS: usize = 512;
 const LEGACY_PARTS: u64 = 3;
+const SSE_PART: u64 = 1 << 1;
+/// Where XMM0 lies in an image of the FPU; the others follow. **Source:** AMD manual volume 2, figure 11-8.
+const VECTORS: usize = 160;
 
 impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     /// Loads the FPU and debug registers into this CPU. Returns false while another vCPU's are loaded there: it was not
@@ -103,4 +106,23 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
             let _ = self.fpu.store_u64(XSTATE_PARTS, LEGACY_PARTS);
         }
     }
+    /// Returns an XMM register; only while the state is not loaded in the CPU.
+    pub(super) fn saved_vector(&self, number: u8) -> u128 {
+        let mut bytes = [0; size_of::<u128>()];
+        let _ = self.fpu.read_bytes(vector_at(number), &mut bytes);
+        u128::from_le_bytes(bytes)
+    }
+
+    /// Replaces an XMM register and nothing else.
+    pub(super) fn set_saved_vector(&self, number: u8, value: u128) {
+        let _ = self.fpu.write_bytes(vector_at(number), &value.to_le_bytes());
+        if self.features.xcr0 != 0 {
+            let parts = self.fpu.load_u64(XSTATE_PARTS).unwrap_or(0);
+            let _ = self.fpu.store_u64(XSTATE_PARTS, parts | SSE_PART);
+        }
+    }
+}
+
+fn vector_at(number: u8) -> usize {
+    usize::from(number % 16).wrapping_mul(size_of::<u128>()).wrapping_add(VECTORS)
 }
