@@ -250,6 +250,7 @@ impl<K: PartialEq> RunQueue<K> {
         self.raise_floor();
     }
 
+    #[inline]
     fn raise_floor(&mut self) {
         let all = self.ready.iter().chain(self.current()).map(|entity| entity.virtual_ns);
         if let Some(least) = all.min() {

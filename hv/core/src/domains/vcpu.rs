@@ -351,6 +351,7 @@ impl<M: Machine> Vcpu<M> {
     }
 
     /// Returns true if an event is pending by its `vcpu_info`. The guest may write anything there.
+    #[inline]
     pub fn upcall_pending(&self, machine: &M) -> bool {
         let Some((page, offset)) = self.info(machine) else { return false };
         page.load_u8(offset + VCPU_INFO_UPCALL_PENDING).is_some_and(|pending| pending != 0)

@@ -56,6 +56,7 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
         self.hv.machine.page(self.shared_info)
     }
 
+    #[inline]
     fn vcpu_info(&self, vcpu: VcpuId) -> Option<(&PageWords, usize)> {
         self.vcpu(vcpu)?.info(&self.hv.machine)
     }

@@ -75,6 +75,7 @@ impl<M: Machine> CpuLoop<M> {
 
     /// Notes that this CPU has come back, and ends the machine if the next one does not. Returns when to look again.
     #[cold]
+    #[inline]
     fn watch(&self, hv: &Hypervisor<M>, now: Time) -> Time {
         let (stuck, again) = hv.watchdog.visit(self.cpu, now);
         if let Some(cpu) = stuck {

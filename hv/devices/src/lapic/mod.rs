@@ -182,6 +182,7 @@ impl Lapic {
     }
 
     /// Moves a vector from pending to in service, when the CPU has taken it. Returns false if it was not pending.
+    #[inline]
     pub fn accept(&mut self, vector: u8) -> bool {
         let was_pending = self.request.set(vector, false);
         if was_pending {

@@ -47,6 +47,7 @@ impl PortSet {
     }
 
     /// Inserts a port for which there is room; any other is ignored.
+    #[inline]
     pub(super) fn insert(&mut self, port: Port) {
         let index = port.0 / PORTS_A_GROUP;
         let Some(group) = self.groups.get_mut(index as usize) else { return };

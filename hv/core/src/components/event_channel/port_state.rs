@@ -93,6 +93,7 @@ pub const VALUE_LIMIT: u32 = 1 << VALUE_BITS;
 /// One past the largest vCPU that a binding can name.
 pub const VCPU_LIMIT: u32 = 1 << VCPU_BITS;
 
+#[inline]
 const fn encode(binding: Binding) -> u64 {
     let (kind, remote, value) = match binding.kind {
         Kind::Free => (0, 0, 0),
@@ -175,6 +176,7 @@ impl PortCell {
     /// Waits while the binding is being changed, and then keeps it from changing.
     ///
     /// Never take a lock of rank `EventPorts` or before while holding: a CPU that changes a binding has one.
+    #[inline]
     pub(super) fn hold(&self) -> Held<'_> {
         let mut turns = 0;
         let mut seen = self.word.load(Ordering::Acquire);
@@ -193,6 +195,7 @@ impl PortCell {
 
     /// Waits until the cell has no holder and keeps it so. Only with the domain's lock, so that one CPU changes at a
     /// time; holders are on other CPUs and never wait, so the wait is short.
+    #[inline]
     pub(super) fn change(&self) -> Changing<'_> {
         let mut seen = self.word.fetch_or(LOCKED, Ordering::AcqRel);
         let mut turns = 0;

@@ -47,6 +47,7 @@ impl PortTable {
     }
 
     /// Returns a port, bound or not; None if its bucket does not exist yet.
+    #[inline]
     pub(super) fn get(&self, port: Port) -> Option<&PortCell> {
         let bucket = port.0 / PORTS_PER_BUCKET;
         let group = self.groups.get((bucket / BUCKETS_PER_GROUP) as usize)?.get()?;

@@ -10,6 +10,7 @@ use xen_abi::shared_info_compat::SharedLayout;
 use xen_abi::{Port, VcpuId};
 
 /// Returns the shared page and the offsets in it; None for a port that has no bit there.
+#[inline]
 fn shared<D: EventDomain>(domain: &D, port: Port) -> Option<(&D::Page, &'static SharedLayout)> {
     let places = domain.events().form().places();
     if port.0 >= places.ports {

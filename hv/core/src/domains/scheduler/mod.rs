@@ -175,6 +175,7 @@ impl<M: Machine> Scheduler<M> {
     }
 
     /// Makes a CPU ask the policy before it enters a guest again.
+    #[inline]
     fn ask(&self, machine: &M, cpu: CpuId) {
         if self.cpu(cpu).is_some_and(Cpu::ask) && cpu != machine.this_cpu() {
             machine.kick(cpu);

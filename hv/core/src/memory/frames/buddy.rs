@@ -139,12 +139,14 @@ impl Buddy {
         self.orders.get(usize::from(order)).is_some_and(|blocks| blocks.contains((frame >> order) as usize))
     }
 
+    #[inline]
     fn insert(&mut self, order: u8, start: u64) {
         if let Some(blocks) = self.orders.get_mut(usize::from(order)) {
             blocks.insert((start >> order) as usize);
         }
     }
 
+    #[inline]
     fn remove(&mut self, order: u8, start: u64) -> bool {
         self.orders.get_mut(usize::from(order)).is_some_and(|blocks| blocks.remove((start >> order) as usize))
     }

@@ -80,6 +80,7 @@ impl Heap {
     }
 
     /// Takes in a frame that is dirty.
+    #[inline]
     pub(super) fn give_single(&mut self, mfn: Mfn) {
         self.dirty_regions.insert((mfn.0 >> PageOrder::SIZE_2M.0) as usize);
         self.buddy.give(mfn, PageOrder::SIZE_4K);

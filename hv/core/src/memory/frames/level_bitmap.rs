@@ -53,6 +53,7 @@ impl LevelBitmap {
     }
 
     /// Removes a number; returns whether it was in the set.
+    #[inline]
     pub fn remove(&mut self, index: usize) -> bool {
         let mut index = index;
         let mut was_there = false;

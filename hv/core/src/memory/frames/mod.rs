@@ -370,6 +370,7 @@ impl Frames {
     }
 
     /// Marks a frame whose last reference is gone as free; [`Heap::give_single`] follows.
+    #[inline]
     fn make_free(&self, frame: &Frame, last: FrameState) {
         self.uncount(last);
         frame.replace(FrameState::unowned(FrameUse::Free, true));

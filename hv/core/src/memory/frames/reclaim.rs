@@ -268,6 +268,7 @@ impl Frames {
     }
 
     /// Frees the first entry of a chain, or adds it to `single`, which has room; returns how many frames wait no longer.
+    #[inline]
     fn drop_first(&self, chain: &mut Chain, single: &mut Singles) -> ControlFlow<(), u64> {
         let Some((mfn, frame, due)) = limbo::pop(&self.table, chain) else { return ControlFlow::Break(()) };
         match due {

@@ -53,6 +53,7 @@ impl Frame {
     }
 
     /// Drops `count` references; returns the state before if they were the last, which leaves the frame to the caller.
+    #[inline]
     pub fn unreference(&self, count: u32) -> Option<FrameState> {
         let before =
             self.update(|state| Some(FrameState { references: state.references.checked_sub(count)?, ..state }));

@@ -219,6 +219,7 @@ impl Hpet {
 
     /// Returns the line of a timer: that of the interval timer or the clock if it stands for one, else a pin of the I/O
     /// APIC from 20 on.
+    #[inline]
     pub(super) fn line(&self, timer: usize) -> u8 {
         match timer {
             0 if self.is_legacy() => 0,

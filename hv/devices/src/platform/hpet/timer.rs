@@ -146,6 +146,7 @@ impl Timer {
     }
 }
 
+#[inline]
 const fn is_route(config: u64) -> bool {
     TIMER_ROUTES >> (config >> ROUTE_SHIFT & 0x1f) & 1 != 0
 }

@@ -28,6 +28,7 @@ pub fn set(deadline: Time) {
     }
 }
 
+#[inline]
 fn arm(deadline: u64, now: u64) {
     let at = deadline.min(now.saturating_add(LONGEST));
     cpu_area::this().armed_until.store(at, Ordering::Relaxed);

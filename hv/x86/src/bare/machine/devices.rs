@@ -65,6 +65,7 @@ impl Devices for X86Machine {
         pci_config::write(function, register, size, value);
     }
 
+    #[inline]
     fn pci_chosen(&self) -> Option<u32> {
         pci_config::leaves_ports().then(pci_config::chosen)
     }

@@ -145,30 +145,38 @@ fn exception(vector: u8, error: u64) -> Meaning {
     }
 }
 
-/// Decodes an exit. `registers` are the guest's after it.
+/// Decodes an exit. `registers` are the guest's after it. What comes often goes into the caller, the rest stays apart.
+#[inline]
 pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
     let (code, info) = (vmcb.get(Field::EXIT_CODE), vmcb.get(Field::EXIT_INFO_1));
+    Meaning::Core(match code {
+        HYPERCALL => Exit::Hypercall,
+        0x7c => msr(info, registers),
+        NESTED_FAULT => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
+        0x78 => Exit::Halt { interrupts_enabled: registers.rflags & (1 << 9) != 0 },
+        0x60..=0x63 => return Meaning::HostInterrupt,
+        _ => return decode_other(code, info, registers),
+    })
+}
+
+#[inline(never)]
+fn decode_other(code: u64, info: u64, registers: &Registers) -> Meaning {
     Meaning::Core(match code {
         0x10 | 0x14 | 0x18 => return Meaning::ControlRegister,
         0x20..=0x3f => return Meaning::DebugRegisters,
         DIVIDE_FROM..=LAST_EXCEPTION => return exception((code - DIVIDE_FROM) as u8, info),
-        0x60..=0x63 => return Meaning::HostInterrupt,
         0x72 => Exit::Cpuid { leaf: registers.rax as u32, subleaf: registers.rcx as u32 },
         0x74 => return Meaning::InterruptReturn,
         0x76 | 0x89 => Exit::CacheFlush,
-        0x78 => Exit::Halt { interrupts_enabled: registers.rflags & (1 << 9) != 0 },
         IOIO => match port_access(info) {
             Some(access) => Exit::Io(access),
             None => Exit::Unknown { code },
         },
-        0x7c => msr(info, registers),
         0x7f => Exit::Shutdown,
-        HYPERCALL => Exit::Hypercall,
         // RDPMC (there are no counters, and Xen answers so), INVLPGA, VMRUN, VMLOAD to SKINIT, MONITOR, MWAIT, RDPRU, INVLPGB, MCOMMIT, TLBSYNC.
         0x6f | 0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa3 | 0xa4 => Exit::UndefinedInstruction,
         0x8d if registers.rcx as u32 != 0 => return Meaning::Inject(Exception::GENERAL_PROTECTION),
         0x8d => Exit::SetXcr0 { value: wide(registers.rdx, registers.rax) },
-        NESTED_FAULT => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
         _ if code as u32 == INVALID => Exit::InvalidState,
         _ => Exit::Unknown { code },
     })
