@@ -1,7 +1,7 @@
 //! Instructions by which a guest accesses a device: random bytes, and forms of instructions with their parts changed.
 
 use fastrand::Rng;
-use xenolith_devices::mmio_decode::{CodeSize, DecodeError, MAX_LENGTH, MmioAccess, MmioInstruction};
+use xenolith_devices::mmio_decode::{CodeSize, DecodeError, MAX_LENGTH, MmioAccess, MmioInstruction, Place};
 use xenolith_hal::{CpuState, Registers};
 
 /// Opcodes whose operand may be in memory, without prefixes.
@@ -110,9 +110,10 @@ pub fn run(dice: &mut Rng) {
     code.extend((0..dice.usize(..20)).map(|_| dice.u8(..)));
     let size = dice.choice([CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64]).unwrap_or(CodeSize::Bits64);
     let before = registers(dice);
-    match MmioInstruction::decode(&code, size, &before, true) {
+    let mut place = Place::NONE;
+    match MmioInstruction::decode(&code, size, &before, true, &mut place) {
         Ok(instruction) => {
-            in_parts(&instruction, before, dice);
+            in_parts(&instruction, place, before, dice);
             complete(&instruction, size, before, dice.u64(..));
         }
         Err(DecodeError::Invalid | DecodeError::Unsupported) => {}
@@ -120,12 +121,12 @@ pub fn run(dice: &mut Rng) {
 }
 
 /// Does the instruction in parts, as one whose operands lie across pages.
-fn in_parts(instruction: &MmioInstruction, before: Registers, dice: &mut Rng) {
+fn in_parts(instruction: &MmioInstruction, place: Place, before: Registers, dice: &mut Rng) {
     if instruction.access() == MmioAccess::Nothing {
         return;
     }
     let state = CpuState { registers: before, ..CpuState::after_init() };
-    let operands = instruction.operands(&state);
+    let operands = instruction.operands(place, &state);
     let mut values = [0; 2];
     let (mut reads, mut writes) = (0, 0);
     for (operand, value) in operands.iter().zip(&mut values) {

@@ -42,6 +42,6 @@ pub use machine::{
 };
 pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights, WRITTEN_WORDS};
 pub use page::PageWords;
-pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment, SegmentAttributes};
+pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment, SegmentAttributes, SegmentName};
 pub use time::{Time, TimeBase, WallClock};
 pub use xen_abi::{DomId, Gfn, GrantHandle, GrantRef, Mfn, Port, VcpuId};

@@ -2,7 +2,7 @@
 
 use crate::{
     CpuId, CpuState, CpuidRegisters, Devices, EventInFlight, Exception, Exit, FrameSource, HostEvents, IoAccess,
-    NestedSpace, PageWords, PagingRegisters, Registers, Time, TimeBase, WallClock,
+    NestedSpace, PageWords, PagingRegisters, Registers, Segment, SegmentName, Time, TimeBase, WallClock,
 };
 use xen_abi::Mfn;
 
@@ -137,6 +137,11 @@ pub trait GuestCpu: Send {
 
     /// Returns the whole state except the FPU.
     fn state(&self) -> CpuState;
+
+    /// Returns one segment of that state.
+    fn segment(&self, name: SegmentName) -> Segment {
+        *self.state().segment(name)
+    }
 
     /// Replaces the whole state except the FPU, and drops what was to be injected.
     ///

@@ -127,6 +127,17 @@ pub struct CpuState {
     pub pat: u64,
 }
 
+/// A segment that code names, by its number in instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SegmentName {
+    Es,
+    Cs,
+    Ss,
+    Ds,
+    Fs,
+    Gs,
+}
+
 /// PAT after a reset. **Source:** AMD manual volume 2, 7.8.2.
 const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 /// CR0.ET, which cannot be cleared, with caches off as after INIT. **Source:** AMD manual volume 2, table 14-1.
@@ -144,6 +155,19 @@ const LOCAL_TABLE: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x8
 const BUSY_TASK: SegmentAttributes = SegmentAttributes::from_bits_truncate(0x8b);
 
 impl CpuState {
+    /// Returns a segment by its name.
+    #[must_use]
+    pub const fn segment(&self, name: SegmentName) -> &Segment {
+        match name {
+            SegmentName::Es => &self.es,
+            SegmentName::Cs => &self.cs,
+            SegmentName::Ss => &self.ss,
+            SegmentName::Ds => &self.ds,
+            SegmentName::Fs => &self.fs,
+            SegmentName::Gs => &self.gs,
+        }
+    }
+
     /// Returns the state after INIT, before a start-up IPI. **Source:** AMD manual volume 2, table 14-1.
     #[must_use]
     pub fn after_init() -> Self {

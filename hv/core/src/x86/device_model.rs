@@ -9,10 +9,10 @@ use crate::components::event_channel::send_from_hypervisor;
 use crate::components::ioreq::{Kind, MOST_SERVERS, Request, Scribbled, Server, State, Then, Unfinished};
 use crate::domains::running::Running;
 use crate::lifecycle::event_domain::HostedDomain;
+use crate::memory::guest_memory::ram_page;
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
 use crate::x86::completion::finish;
-use crate::x86::parts;
 use crate::x86::string_io::{Behind, behind, read_memory};
 use core::ops::Range;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
@@ -142,8 +142,7 @@ pub fn memory<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstru
                 After::Resume
             }
         },
-        MmioAccess::Parts => parts::begin(running, &instruction),
-        MmioAccess::Nothing => {
+        MmioAccess::Nothing | MmioAccess::Parts => {
             instruction.finish_write(running.core.hardware.registers_mut());
             After::Resume
         }
@@ -201,11 +200,30 @@ pub(super) fn issue<M: Machine>(running: &mut Running<'_, M>, mut request: Reque
 }
 
 /// Hands a request to the server that has its range; where there is none, it is done.
+#[inline]
 pub(super) fn hand_out<M: Machine>(running: &Running<'_, M>, request: &mut Request) -> Result<Sent, Scribbled> {
     match running.domain.device_model.get().and_then(|model| model.select(request)) {
         Some(server) => send(running, server, request),
-        None => Ok(Sent::Done(u64::MAX)),
+        None => {
+            if request.is_pointer && request.is_read {
+                fill_with_ones(running, request);
+            }
+            Ok(Sent::Done(u64::MAX))
+        }
     }
+}
+
+/// Writes what nobody answers to the guest's memory, which a request names that lies in one page.
+#[cold]
+fn fill_with_ones<M: Machine>(running: &Running<'_, M>, request: &Request) {
+    let Running { hv, domain, .. } = *running;
+    let others = u64::from(request.count.saturating_sub(1)).saturating_mul(request.size.into());
+    let first = Gpa(if request.falls { request.data.saturating_sub(others) } else { request.data });
+    let Some(page) = ram_page(&hv.machine, &domain.space, first, true) else { return };
+    let end = first.page_offset().saturating_add((others as usize).saturating_add(request.size as usize));
+    (first.page_offset()..end.min(PAGE_SIZE)).for_each(|at| {
+        let _ = page.store_u8(at, u8::MAX);
+    });
 }
 
 /// Tells the servers below this number, one after the other, that pages have left the guest.

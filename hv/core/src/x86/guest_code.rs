@@ -3,7 +3,7 @@
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{GuestView, Layout};
 use xenolith_devices::mmio_decode::{CodeSize, MAX_LENGTH};
-use xenolith_hal::{GuestCpu, Machine, SegmentAttributes};
+use xenolith_hal::{GuestCpu, Machine, SegmentAttributes, SegmentName};
 
 /// Fetches the instruction at the guest's instruction pointer: its bytes, and how many there are.
 pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, CodeSize) {
@@ -12,7 +12,7 @@ pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, 
     let (size, base) = if paging.long_code {
         (CodeSize::Bits64, 0)
     } else {
-        let segment = running.core.hardware.state().cs;
+        let segment = running.core.hardware.segment(SegmentName::Cs);
         let is_32_bit = segment.attributes.contains(SegmentAttributes::DEFAULT_SIZE);
         (if is_32_bit { CodeSize::Bits32 } else { CodeSize::Bits16 }, segment.base)
     };

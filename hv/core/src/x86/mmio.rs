@@ -14,11 +14,13 @@ use crate::x86::guest_code::fetch;
 use crate::x86::interrupts::{apic_effect, with_owner, write_device};
 use crate::x86::parts;
 use xenolith_devices::lapic::XAPIC_PAGE;
-use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
+use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction, Place};
 use xenolith_hal::{
     Access, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind,
     PageOrder, Rights,
 };
+
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 /// Handles a nested page fault. Kept apart so that the code round an entry is short.
 #[inline(never)]
@@ -44,21 +46,20 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     }
     let (bytes, length, size) = fetch(running);
     let code = bytes.get(..length).unwrap_or(&[]);
-    let near_end = is_near_end(at);
-    let Ok(instruction) = MmioInstruction::decode(code, size, running.core.hardware.registers(), near_end) else {
-        let line = format_args!(
-            "d{}v{}: the instruction at {:#x} cannot be done to {:#x}",
-            domain.id,
-            vcpu.id,
-            running.core.hardware.registers().rip,
-            at.0
-        );
-        hv.machine.log(LogLevel::Warning, true, line);
-        running.core.hardware.inject(Exception::INVALID_OPCODE);
-        return After::Resume;
+    let near_end = is_near_end(domain, at);
+    let mut place = Place::NONE;
+    let registers = running.core.hardware.registers();
+    let Ok(instruction) = MmioInstruction::decode(code, size, registers, near_end, &mut place) else {
+        return refuse(running, at);
     };
-    if instruction.access() == MmioAccess::Parts || (near_end && parts::is_split(running, &instruction)) {
-        return parts::begin(running, &instruction);
+    let in_parts = match instruction.access() {
+        MmioAccess::Parts => true,
+        // An emulated CPU reads first, and has not looked yet whether the guest's own tables let it write.
+        MmioAccess::Modify { .. } => !access.write,
+        _ => false,
+    };
+    if in_parts || (near_end && parts::is_split(running, &instruction, place, at, access.write)) {
+        return parts::begin(running, &instruction, place);
     }
     // Memory that may only be read drops what is written to it.
     let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
@@ -88,11 +89,25 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     After::Resume
 }
 
+/// Raises #UD for an instruction that is not emulated.
+#[cold]
+#[inline(never)]
+fn refuse<M: Machine>(running: &mut Running<'_, M>, at: Gpa) -> After {
+    let Running { hv, domain, vcpu, .. } = *running;
+    let rip = running.core.hardware.registers().rip;
+    let line = format_args!("d{}v{}: the instruction at {rip:#x} cannot be done to {:#x}", domain.id, vcpu.id, at.0);
+    hv.machine.log(LogLevel::Warning, true, line);
+    running.core.hardware.inject(Exception::INVALID_OPCODE);
+    After::Resume
+}
+
 /// Returns true if an access may have another part in the page before or behind: it is reported by its first byte without
-/// memory.
-const fn is_near_end(at: Gpa) -> bool {
-    const WIDEST: usize = 16;
-    at.page_offset() == 0 || at.page_offset() > PAGE_SIZE.saturating_sub(WIDEST)
+/// memory. In a guest without a device model there are registers at most, which no access from the page before reaches.
+fn is_near_end<M: Machine>(domain: &Domain<M>, at: Gpa) -> bool {
+    const WIDEST: u64 = 16;
+    // The first byte, or one of the last 15.
+    let is_near = at.0.wrapping_sub(1) % PAGE_BYTES >= PAGE_BYTES.saturating_sub(WIDEST);
+    is_near && (at.page_offset() != 0 || domain.device_model.get().is_some())
 }
 
 /// Returns true if an access where no memory is, is the device model's to answer.
@@ -119,11 +134,11 @@ fn permits(rights: Rights, access: Access) -> bool {
 
 /// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
 fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
-    let shown = with_owner(hv, domain, |devices, owner| {
-        if devices.answers(at) { Some(false) } else { devices.show(owner, at.gfn()).then_some(true) }
-    });
-    if let Some(Some(shown)) = shown {
-        return shown;
+    if domain.devices.get().is_some_and(|devices| devices.answers(at)) {
+        return false;
+    }
+    if with_owner(hv, domain, |devices, owner| devices.show(owner, at.gfn())) == Some(true) {
+        return true;
     }
     show_own_place(hv, domain, at.gfn())
 }

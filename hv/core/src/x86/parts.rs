@@ -10,9 +10,10 @@ use crate::outcome::After;
 use crate::x86::device_model::{Sent, conclude, hand_out};
 use crate::x86::mmio;
 use crate::x86::string_io::{page_fault, wanted};
-use xenolith_devices::mmio_decode::{MmioInstruction, Operand, Outcome};
+use xenolith_devices::mmio_decode::{MmioInstruction, Operand, Outcome, Place};
 use xenolith_hal::{
     CpuState, Exception, Gpa, GuestCpu, Gva, Machine, NestedSpace, PAGE_SIZE, PageKind, PageWords, Registers,
+    SegmentName,
 };
 
 /// The most bytes that a device answers at once.
@@ -36,14 +37,25 @@ enum Behind<'a> {
     Device(Gpa),
 }
 
-/// Returns true if an operand lies across the end of a page.
-pub(super) fn is_split<M: Machine>(running: &Running<'_, M>, instruction: &MmioInstruction) -> bool {
-    let state = running.core.hardware.state();
-    instruction
-        .operands(&state)
-        .iter()
-        .flatten()
-        .any(|operand| operand.linear(&state).is_ok_and(|at| bytes_in_page(at) < operand.bytes()))
+/// Returns true if the operand that was reported `at` the first or one of the last bytes of a page has a part in the page
+/// before or behind. `write` says that it is the one that is written.
+#[inline(never)]
+pub(super) fn is_split<M: Machine>(
+    running: &Running<'_, M>,
+    instruction: &MmioInstruction,
+    place: Place,
+    at: Gpa,
+    write: bool,
+) -> bool {
+    let bytes = instruction.bytes();
+    if at.page_offset() != 0 {
+        return bytes_in_page(at.0) < bytes;
+    }
+    let hardware = &running.core.hardware;
+    let (segment, offset) = instruction.operand_at(place, write, hardware.registers());
+    let is_flat = instruction.is_long() && !matches!(segment, SegmentName::Fs | SegmentName::Gs);
+    let base = if is_flat { 0 } else { hardware.segment(segment).base };
+    Gva(base.wrapping_add(offset)).page_offset() != 0
 }
 
 /// Returns how many bytes there are from an address to the end of its page.
@@ -53,9 +65,9 @@ fn bytes_in_page(at: u64) -> u32 {
 
 /// Carries an instruction out. What its operands raise comes before anything is done.
 #[inline(never)]
-pub(super) fn begin<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstruction) -> After {
+pub(super) fn begin<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstruction, place: Place) -> After {
     let state = running.core.hardware.state();
-    let operands = instruction.operands(&state);
+    let operands = instruction.operands(place, &state);
     let checked = operands.iter().flatten().try_for_each(|operand| {
         let first = operand.linear(&state)?;
         [0, operand.bytes().saturating_sub(1)]
@@ -63,7 +75,7 @@ pub(super) fn begin<M: Machine>(running: &mut Running<'_, M>, instruction: &Mmio
             .try_for_each(|byte| find(running, operand, operand.at(first, byte), operand.writes).map(drop))
     });
     match checked {
-        Ok(()) => go_on(running, Progress { instruction: *instruction, values: [[0; 16]; 2], done: 0 }, None),
+        Ok(()) => go_on(running, Progress { instruction: *instruction, place, values: [[0; 16]; 2], done: 0 }, None),
         Err(exception) => fault(running, exception),
     }
 }
@@ -84,7 +96,7 @@ fn advance<M: Machine>(
     mut answer: Option<(u64, u32)>,
 ) -> Result<After, Exception> {
     let state = running.core.hardware.state();
-    let operands = progress.instruction.operands(&state);
+    let operands = progress.instruction.operands(progress.place, &state);
     while let Some(part) = next(&operands, progress.done) {
         let mut data = 0;
         if part.write {

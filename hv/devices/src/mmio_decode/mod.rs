@@ -74,9 +74,8 @@ pub enum MmioAccess {
     Write { bytes: u32, value: u64 },
     /// Read, call [`MmioInstruction::modify`], and write what that returns.
     Modify { bytes: u32 },
-    /// Copy between the device and memory (MOVS): the guest virtual addresses are `from` and `to`, and one of them is
-    /// the device. Then call [`MmioInstruction::finish_copy`].
-    Copy { bytes: u32, from: u64, to: u64 },
+    /// Copy between the device and memory (MOVS), then call [`MmioInstruction::finish_copy`].
+    Copy { bytes: u32 },
     /// More than one access or a wider one: see [`MmioInstruction::operands`] and [`MmioInstruction::outcome`].
     Parts,
     /// Nothing: a repeated instruction with a count of 0. Call [`MmioInstruction::finish_write`].
@@ -178,39 +177,48 @@ enum Half {
     Upper,
 }
 
-/// Where the memory operand is.
+/// Where an instruction's memory operand is, which only what is done in parts needs to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
+pub struct Place {
     segment: Register,
-    /// The offset in the segment, if it was asked for.
     offset: u64,
+}
+
+impl Place {
+    /// None: the start of DS.
+    pub const NONE: Self = Self { segment: Register::DS, offset: 0 };
 }
 
 /// An instruction that accesses a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MmioInstruction {
-    length: u64,
+    length: u8,
     bytes: u32,
     code: CodeSize,
     access: MmioAccess,
     kind: Kind,
-    place: Place,
 }
 
 impl MmioInstruction {
     /// Decodes the instruction at the guest's instruction pointer. `code` holds its bytes, up to [`MAX_LENGTH`],
-    /// possibly followed by others. `with_place` asks for what [`MmioInstruction::operands`] needs; where the access is
-    /// [`MmioAccess::Parts`], that is there in any case.
+    /// possibly followed by others. `place` is set if `with_place` asks for it, and for [`MmioAccess::Parts`] and
+    /// [`MmioAccess::Modify`].
     ///
     /// **Errors:** [`DecodeError`].
-    pub fn decode(code: &[u8], size: CodeSize, registers: &Registers, with_place: bool) -> Result<Self, DecodeError> {
-        let code = code.get(..code.len().min(MAX_LENGTH)).unwrap_or_default();
+    pub fn decode(
+        code: &[u8],
+        size: CodeSize,
+        registers: &Registers,
+        with_place: bool,
+        place: &mut Place,
+    ) -> Result<Self, DecodeError> {
+        let code = if code.len() > MAX_LENGTH { code.get(..MAX_LENGTH).unwrap_or_default() } else { code };
         let mut decoder = Decoder::try_with_ip(size.bits(), code, registers.rip, DecoderOptions::NONE);
         // By reference: it is too large to be moved.
         let Ok(decoder) = &mut decoder else {
             return Err(DecodeError::Invalid);
         };
-        let instruction = decoder.decode();
+        let instruction = &decoder.decode();
         if instruction.is_invalid() {
             return Err(DecodeError::Invalid);
         }
@@ -218,15 +226,12 @@ impl MmioInstruction {
         if !matches!(bytes, 1 | 2 | 4 | 8 | 16) {
             return Err(DecodeError::Unsupported);
         }
-        let kind = kind_of(&instruction, bytes)?;
-        let access = access_of(&instruction, kind, bytes, registers)?;
-        let offset = if with_place || access == MmioAccess::Parts {
-            parts::offset(&instruction, kind, bytes, registers)
-        } else {
-            0
-        };
-        let place = Place { segment: instruction.memory_segment(), offset };
-        Ok(Self { length: instruction.len() as u64, bytes, code: size, access, kind, place })
+        let kind = kind_of(instruction, bytes)?;
+        let access = access_of(instruction, kind, bytes, registers)?;
+        if with_place || matches!(access, MmioAccess::Parts | MmioAccess::Modify { .. }) {
+            *place = parts::place(instruction, kind, bytes, registers);
+        }
+        Ok(Self { length: instruction.len() as u8, bytes, code: size, access, kind })
     }
 
     /// Returns the access that the device must perform.
@@ -427,7 +432,7 @@ impl MmioInstruction {
     }
 
     fn step(&self, registers: &mut Registers) {
-        let next = registers.rip.wrapping_add(self.length);
+        let next = registers.rip.wrapping_add(self.length.into());
         registers.rip = match self.code {
             CodeSize::Bits64 => next,
             CodeSize::Bits32 => next & u64::from(u32::MAX),
@@ -444,7 +449,24 @@ const fn swapped(value: u64, bytes: u32) -> u64 {
 /// Determines what the instruction does with its memory operand.
 fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
     let to_memory = instruction.op0_kind() == OpKind::Memory;
-    let Some(class) = class::of(instruction.code()) else {
+    match class::of(instruction.code()) {
+        Some(Class::Move) if to_memory => Ok(Kind::Store),
+        Some(Class::Move | Class::MoveZeroExtended) => {
+            Ok(Kind::Load { register: general(instruction, 0)?, sign: false })
+        }
+        class => other_kind(instruction, class, to_memory, bytes),
+    }
+}
+
+/// The same for all but plain moves. Kept apart so that those are short.
+#[inline(never)]
+fn other_kind(
+    instruction: &Instruction,
+    class: Option<Class>,
+    to_memory: bool,
+    bytes: u32,
+) -> Result<Kind, DecodeError> {
+    let Some(class) = class else {
         return match instruction.condition_code() {
             ConditionCode::None => Err(DecodeError::Unsupported),
             condition if to_memory => Ok(Kind::StoreCondition(condition)),
@@ -456,8 +478,6 @@ fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
         Class::MoveString => string(instruction, true),
         Class::LoadString => read_string(instruction, false),
         Class::ScanString => read_string(instruction, true),
-        Class::Move if to_memory => Kind::Store,
-        Class::Move | Class::MoveZeroExtended => Kind::Load { register: general(instruction, 0)?, sign: false },
         Class::MoveSignExtended => Kind::Load { register: general(instruction, 0)?, sign: true },
         Class::CompareStrings => compare_strings(instruction),
         Class::MoveSwapped if to_memory => Kind::StoreSwapped,
@@ -479,7 +499,9 @@ fn kind_of(instruction: &Instruction, bytes: u32) -> Result<Kind, DecodeError> {
         Class::CompareExchange if to_memory => Kind::CompareExchange { register: general(instruction, 1)? },
         Class::Compute(operation) => return computation(instruction, operation, true, to_memory, bytes),
         Class::Compare(operation) => return computation(instruction, operation, false, to_memory, bytes),
-        Class::ExchangeAdd | Class::CompareExchange => return Err(DecodeError::Unsupported),
+        Class::Move | Class::MoveZeroExtended | Class::ExchangeAdd | Class::CompareExchange => {
+            return Err(DecodeError::Unsupported);
+        }
     })
 }
 
@@ -609,10 +631,6 @@ fn access_of(
         Kind::String { copies: false, .. } => {
             MmioAccess::Write { bytes, value: operand::truncate(registers.rax, bytes) }
         }
-        Kind::String { address_bits, .. } => MmioAccess::Copy {
-            bytes,
-            from: operand::address_part(registers.rsi, address_bits),
-            to: operand::address_part(registers.rdi, address_bits),
-        },
+        Kind::String { .. } => MmioAccess::Copy { bytes },
     })
 }

@@ -89,8 +89,25 @@ fn slot(registers: &mut Registers, register: Register) -> Option<&mut u64> {
 
 #[inline]
 pub(super) fn read(registers: &Registers, register: Register) -> u64 {
-    let mut copy = *registers;
-    let whole = slot(&mut copy, register).map_or(0, |slot| *slot);
+    let whole = match register.full_register() {
+        Register::RAX => registers.rax,
+        Register::RBX => registers.rbx,
+        Register::RCX => registers.rcx,
+        Register::RDX => registers.rdx,
+        Register::RSI => registers.rsi,
+        Register::RDI => registers.rdi,
+        Register::RBP => registers.rbp,
+        Register::RSP => registers.rsp,
+        Register::R8 => registers.r8,
+        Register::R9 => registers.r9,
+        Register::R10 => registers.r10,
+        Register::R11 => registers.r11,
+        Register::R12 => registers.r12,
+        Register::R13 => registers.r13,
+        Register::R14 => registers.r14,
+        Register::R15 => registers.r15,
+        _ => 0,
+    };
     let whole = if is_second_byte(register) { whole >> 8 } else { whole };
     truncate(whole, register.size() as u32)
 }

@@ -5,11 +5,11 @@
 //! many accesses as it takes; [`MmioInstruction::outcome`] says what is written, and what the registers are then.
 
 use iced_x86::{Instruction, OpKind, Register};
-use xenolith_hal::{CpuState, Exception, Registers, SegmentAttributes};
+use xenolith_hal::{CpuState, Exception, Registers, SegmentAttributes, SegmentName};
 
 use super::arithmetic::{Operation, apply};
 use super::operand::{self, Source};
-use super::{CodeSize, FLAG_DIRECTION, FLAG_ZERO, Half, Kind, MmioAccess, MmioInstruction};
+use super::{CodeSize, FLAG_DIRECTION, FLAG_ZERO, Half, Kind, MmioAccess, MmioInstruction, Place};
 use crate::string_io::StringOperand;
 
 /// A memory operand.
@@ -52,8 +52,9 @@ pub struct Outcome {
     pub vector: Option<u128>,
 }
 
-/// Returns the offset of the memory operand in its segment.
-pub(super) fn offset(instruction: &Instruction, kind: Kind, bytes: u32, registers: &Registers) -> u64 {
+/// Returns where the memory operand is.
+#[inline(never)]
+pub(super) fn place(instruction: &Instruction, kind: Kind, bytes: u32, registers: &Registers) -> Place {
     let (base, index) = (instruction.memory_base(), instruction.memory_index());
     let part = |register| if register == Register::None { 0 } else { operand::read(registers, register) };
     let first = if base == Register::None { index } else { base };
@@ -75,7 +76,7 @@ pub(super) fn offset(instruction: &Instruction, kind: Kind, bytes: u32, register
         }
         _ => 0,
     };
-    operand::truncate(sum.wrapping_add(bit), size)
+    Place { segment: instruction.memory_segment(), offset: operand::truncate(sum.wrapping_add(bit), size) }
 }
 
 const fn is_bit(operation: Operation) -> bool {
@@ -83,15 +84,44 @@ const fn is_bit(operation: Operation) -> bool {
 }
 
 impl MmioInstruction {
+    /// Returns where the operand is that is read, or written if `write` says so: its segment and the offset there.
+    #[must_use]
+    pub const fn operand_at(&self, place: Place, write: bool, registers: &Registers) -> (SegmentName, u64) {
+        match self.kind {
+            Kind::String { copies: true, address_bits, source, .. } if !write => {
+                (name(source), operand::address_part(registers.rsi, address_bits))
+            }
+            Kind::String { address_bits, .. } | Kind::ReadString { scans: true, address_bits, .. } => {
+                (SegmentName::Es, operand::address_part(registers.rdi, address_bits))
+            }
+            Kind::ReadString { address_bits, .. } => {
+                (name(place.segment), operand::address_part(registers.rsi, address_bits))
+            }
+            _ => (name(place.segment), place.offset),
+        }
+    }
+
+    /// Returns true if the code is of 64 bits, where segments but FS and GS begin at 0.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        matches!(self.code, CodeSize::Bits64)
+    }
+
+    /// Returns how many bytes a memory operand has.
+    #[must_use]
+    pub const fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
     /// Returns the memory operands, in the order in which they are read and then written.
     #[must_use]
-    pub fn operands(&self, state: &CpuState) -> [Option<Operand>; 2] {
+    pub fn operands(&self, place: Place, state: &CpuState) -> [Option<Operand>; 2] {
         let operand = |segment, offset, reads: bool, writes: bool| {
             let memory =
                 StringOperand { code: self.code, bytes: self.bytes, is_source: !writes, address_bits: 64, segment };
             Some(Operand { memory, offset, reads, writes })
         };
-        let own = |reads, writes| operand(self.place.segment, self.place.offset, reads, writes);
+        let own = |reads, writes| operand(place.segment, place.offset, reads, writes);
         let source = |bits| operand::address_part(state.registers.rsi, bits);
         let destination = |bits| operand::address_part(state.registers.rdi, bits);
         match self.kind {
@@ -103,11 +133,9 @@ impl MmioInstruction {
             Kind::ReadString { scans: true, address_bits, .. } => {
                 [operand(Register::ES, destination(address_bits), true, false), None]
             }
-            Kind::ReadString { address_bits, .. } => {
-                [operand(self.place.segment, source(address_bits), true, false), None]
-            }
+            Kind::ReadString { address_bits, .. } => [operand(place.segment, source(address_bits), true, false), None],
             Kind::CompareStrings { address_bits, .. } => [
-                operand(self.place.segment, source(address_bits), true, false),
+                operand(place.segment, source(address_bits), true, false),
                 operand(Register::ES, destination(address_bits), true, false),
             ],
             Kind::Push => [own(true, false), operand(Register::SS, self.pushed(state), false, true)],
@@ -180,7 +208,7 @@ impl MmioInstruction {
             }
             Kind::StoreSelector(register) => {
                 self.step(registers);
-                return written(selector(register, state));
+                return written(state.segment(name(register)).selector.into());
             }
             Kind::Vector { half, to_memory, .. } => {
                 self.step(registers);
@@ -270,14 +298,14 @@ impl MmioInstruction {
     }
 }
 
-const fn selector(register: Register, state: &CpuState) -> u64 {
-    let segment = match register {
-        Register::ES => &state.es,
-        Register::CS => &state.cs,
-        Register::SS => &state.ss,
-        Register::FS => &state.fs,
-        Register::GS => &state.gs,
-        _ => &state.ds,
-    };
-    segment.selector as u64
+/// Returns the name of a segment register.
+const fn name(register: Register) -> SegmentName {
+    match register {
+        Register::ES => SegmentName::Es,
+        Register::CS => SegmentName::Cs,
+        Register::SS => SegmentName::Ss,
+        Register::FS => SegmentName::Fs,
+        Register::GS => SegmentName::Gs,
+        _ => SegmentName::Ds,
+    }
 }

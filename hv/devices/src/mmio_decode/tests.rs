@@ -21,8 +21,18 @@ fn registers() -> Registers {
     }
 }
 
+fn decode_in(code: &[u8], size: CodeSize, registers: &Registers) -> Result<MmioInstruction, DecodeError> {
+    MmioInstruction::decode(code, size, registers, false, &mut Place { ..Place::NONE })
+}
+
+fn operands(code: &[u8], size: CodeSize, state: &CpuState) -> [Option<Operand>; 2] {
+    let mut place = Place::NONE;
+    let instruction = MmioInstruction::decode(code, size, &state.registers, true, &mut place).unwrap();
+    instruction.operands(place, state)
+}
+
 fn decode(code: &[u8]) -> MmioInstruction {
-    MmioInstruction::decode(code, CodeSize::Bits64, &registers(), false).unwrap()
+    decode_in(code, CodeSize::Bits64, &registers()).unwrap()
 }
 
 fn write(bytes: u32, value: u64) -> MmioAccess {
@@ -178,7 +188,7 @@ fn conditions_are_those_of_the_flags() {
     // sete (%rdi), setne (%rdi); cmove (%rdi), %eax
     let with = |rflags: u64, code: &[u8]| {
         let start = Registers { rflags, ..registers() };
-        (MmioInstruction::decode(code, CodeSize::Bits64, &start, false).unwrap(), start)
+        (decode_in(code, CodeSize::Bits64, &start).unwrap(), start)
     };
     assert_eq!(with(2 | ZERO, &[0x0f, 0x94, 0x07]).0.access(), write(1, 1));
     assert_eq!(with(2 | ZERO, &[0x0f, 0x95, 0x07]).0.access(), write(1, 0));
@@ -207,7 +217,7 @@ fn strings_are_read_turn_by_turn() {
     let start = registers();
     let mut after = start;
     for (turn, value) in [0xaaaa, 0xbbbb, 0xcccc].into_iter().enumerate() {
-        let instruction = MmioInstruction::decode(&[0xf3, 0x66, 0xad], CodeSize::Bits64, &after, false).unwrap();
+        let instruction = decode_in(&[0xf3, 0x66, 0xad], CodeSize::Bits64, &after).unwrap();
         assert_eq!(instruction.access(), MmioAccess::Read { bytes: 2 });
         instruction.finish_read(value, &mut after);
         let rip = if turn == 2 { 0x10_0003 } else { 0x10_0000 };
@@ -217,7 +227,7 @@ fn strings_are_read_turn_by_turn() {
     // repne scasb, downwards: ends at the byte that is like AL.
     let mut after = Registers { rflags: 2 | FLAG_DIRECTION, ..start };
     for (value, rcx, rip) in [(0x45, 2, 0x10_0000), (0x44, 1, 0x10_0002)] {
-        let instruction = MmioInstruction::decode(&[0xf2, 0xae], CodeSize::Bits64, &after, false).unwrap();
+        let instruction = decode_in(&[0xf2, 0xae], CodeSize::Bits64, &after).unwrap();
         assert_eq!(instruction.access(), MmioAccess::Read { bytes: 1 });
         instruction.finish_read(value, &mut after);
         assert_eq!((after.rcx, after.rip), (rcx, rip));
@@ -225,14 +235,12 @@ fn strings_are_read_turn_by_turn() {
     assert_eq!((after.rdi, after.rflags & ZERO), (0xffff_8000_0000_0ffe, ZERO));
     // repe scasd ends where they differ, and with nothing to do only steps.
     let mut after = start;
-    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after, false)
-        .unwrap()
-        .finish_read(0x3333_4444, &mut after);
+    decode_in(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(0x3333_4444, &mut after);
     assert_eq!((after.rcx, after.rip), (2, 0x10_0000));
-    MmioInstruction::decode(&[0xf3, 0xaf], CodeSize::Bits64, &after, false).unwrap().finish_read(7, &mut after);
+    decode_in(&[0xf3, 0xaf], CodeSize::Bits64, &after).unwrap().finish_read(7, &mut after);
     assert_eq!((after.rcx, after.rip, after.rflags & ZERO), (1, 0x10_0002, 0));
     let empty = Registers { rcx: 0, ..start };
-    let instruction = MmioInstruction::decode(&[0xf3, 0xad], CodeSize::Bits64, &empty, false).unwrap();
+    let instruction = decode_in(&[0xf3, 0xad], CodeSize::Bits64, &empty).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Nothing);
 }
 
@@ -252,7 +260,7 @@ fn a_repeated_store_is_done_turn_by_turn() {
 #[test]
 fn a_repeated_store_of_nothing_only_steps() {
     let none = Registers { rcx: 0, ..registers() };
-    let instruction = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &none, false).unwrap();
+    let instruction = decode_in(&[0xf3, 0xab], CodeSize::Bits64, &none).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Nothing);
     let mut after = none;
     instruction.finish_write(&mut after);
@@ -262,8 +270,8 @@ fn a_repeated_store_of_nothing_only_steps() {
 #[test]
 fn a_copy_names_both_ends_and_may_go_backwards() {
     let backwards = Registers { rflags: 2 | 1 << 10, ..registers() };
-    let instruction = MmioInstruction::decode(&[0x48, 0xa5], CodeSize::Bits64, &backwards, false).unwrap();
-    assert_eq!(instruction.access(), MmioAccess::Copy { bytes: 8, from: 0x2000, to: registers().rdi });
+    let instruction = decode_in(&[0x48, 0xa5], CodeSize::Bits64, &backwards).unwrap();
+    assert_eq!(instruction.access(), MmioAccess::Copy { bytes: 8 });
     let mut after = backwards;
     instruction.finish_copy(&mut after);
     assert_eq!((after.rsi, after.rdi, after.rip), (0x1ff8, registers().rdi - 8, 0x10_0002));
@@ -273,7 +281,7 @@ fn a_copy_names_both_ends_and_may_go_backwards() {
 fn elements_are_done_together_to_the_end_of_the_devices_page() {
     let many = |rflags| Registers { rcx: 5000, rflags, ..registers() };
     // rep stosl
-    let store = MmioInstruction::decode(&[0xf3, 0xab], CodeSize::Bits64, &many(2), false).unwrap();
+    let store = decode_in(&[0xf3, 0xab], CodeSize::Bits64, &many(2)).unwrap();
     assert_eq!(store.elements(0xb_8000, &many(2)), 1024);
     assert_eq!(store.elements(0xb_8ff9, &many(2)), 1, "the second crosses");
     assert_eq!(store.elements(0xb_8ffe, &many(2)), 1, "it crosses itself");
@@ -306,13 +314,13 @@ fn a_copy_has_memory_at_its_other_side() {
 fn addresses_of_other_widths_wrap_in_theirs() {
     // In 32-bit code, with the upper halves of registers out of reach.
     let start = Registers { rdi: 0xffff_fffc, rip: 0xffff_ffff, ..registers() };
-    let instruction = MmioInstruction::decode(&[0xab], CodeSize::Bits32, &start, false).unwrap();
+    let instruction = decode_in(&[0xab], CodeSize::Bits32, &start).unwrap();
     let mut after = start;
     instruction.finish_write(&mut after);
     assert_eq!((after.rdi, after.rip), (0, 0));
     // In 16-bit code: mov %ax, (%bx)
     let start = Registers { rip: 0xffff, ..registers() };
-    let instruction = MmioInstruction::decode(&[0x89, 0x07], CodeSize::Bits16, &start, false).unwrap();
+    let instruction = decode_in(&[0x89, 0x07], CodeSize::Bits16, &start).unwrap();
     assert_eq!(instruction.access(), write(2, 0x4444));
     let mut after = start;
     instruction.finish_write(&mut after);
@@ -321,7 +329,7 @@ fn addresses_of_other_widths_wrap_in_theirs() {
 
 #[test]
 fn what_is_not_known_is_an_error() {
-    let fault = |code: &[u8]| MmioInstruction::decode(code, CodeSize::Bits64, &registers(), false).unwrap_err();
+    let fault = |code: &[u8]| decode_in(code, CodeSize::Bits64, &registers()).unwrap_err();
     assert_eq!(fault(&[]), DecodeError::Invalid);
     assert_eq!(fault(&[0x89]), DecodeError::Invalid, "cut short");
     assert_eq!(fault(&[0x0f, 0x0b, 0x00]), DecodeError::Unsupported, "UD2");
@@ -347,7 +355,7 @@ proptest! {
     ) {
         let size = [CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64][mode as usize];
         let start = Registers { rcx, rflags, rip: 0x1000, ..registers() };
-        if let Ok(instruction) = MmioInstruction::decode(&code, size, &start, true) {
+        if let Ok(instruction) = decode_in(&code, size, &start) {
             let mut after = start;
             match instruction.access() {
                 MmioAccess::Read { .. } => instruction.finish_read(value, &mut after),
@@ -422,7 +430,7 @@ fn state() -> CpuState {
 
 /// Does what takes parts: the operands are read as these values.
 fn outcome(code: &[u8], values: [u128; 2], vector: u128, start: &CpuState) -> (Outcome, Registers) {
-    let instruction = MmioInstruction::decode(code, CodeSize::Bits64, &start.registers, false).unwrap();
+    let instruction = decode_in(code, CodeSize::Bits64, &start.registers).unwrap();
     assert_eq!(instruction.access(), MmioAccess::Parts, "{code:x?}");
     let mut after = start.registers;
     (instruction.outcome(values, vector, start, &mut after), after)
@@ -495,7 +503,7 @@ fn stacks_and_strings_have_two_operands() {
     // push (%rdi)
     let (done, after) = outcome(&[0xff, 0x37], [7, 0], 0, &start);
     assert_eq!((done.write, after.rsp, after.rip), (Some(7), 0x6ff8, 0x10_0002));
-    let [memory, stack] = decode(&[0xff, 0x37]).operands(&start);
+    let [memory, stack] = operands(&[0xff, 0x37], CodeSize::Bits64, &start);
     assert_eq!(memory.unwrap().linear(&start), Ok(registers().rdi));
     assert!(memory.unwrap().reads && !memory.unwrap().writes);
     assert_eq!(stack.unwrap().linear(&start), Ok(0x6ff8));
@@ -503,7 +511,7 @@ fn stacks_and_strings_have_two_operands() {
     let code = [0x8f, 0x44, 0x24, 0x10];
     let (done, after) = outcome(&code, [9, 0], 0, &start);
     assert_eq!((done.write, after.rsp), (Some(9), 0x7008));
-    let operands = MmioInstruction::decode(&code, CodeSize::Bits64, &start.registers, false).unwrap().operands(&start);
+    let operands = operands(&code, CodeSize::Bits64, &start);
     assert_eq!(operands.map(|operand| operand.unwrap().linear(&start)), [Ok(0x7000), Ok(0x7018)]);
     // repe cmpsl goes on while they are equal.
     for (values, rip, zero) in [([5, 5], 0x10_0000, ZERO), ([5, 6], 0x10_0002, 0)] {
@@ -512,7 +520,7 @@ fn stacks_and_strings_have_two_operands() {
         assert_eq!(after.rflags & ZERO, zero);
     }
     let none = CpuState { registers: Registers { rcx: 0, ..registers() }, ..state() };
-    let idle = MmioInstruction::decode(&[0xf3, 0xa7], CodeSize::Bits64, &none.registers, false).unwrap();
+    let idle = decode_in(&[0xf3, 0xa7], CodeSize::Bits64, &none.registers).unwrap();
     assert_eq!(idle.access(), MmioAccess::Nothing);
 }
 
@@ -557,10 +565,7 @@ fn operands_lie_where_registers_and_segments_say() {
         gs: Segment { base: 0x5_0000, ..state().gs },
         ..state()
     };
-    let linear = |code: &[u8], size| {
-        let instruction = MmioInstruction::decode(code, size, &start.registers, true).unwrap();
-        instruction.operands(&start)[0].unwrap().linear(&start)
-    };
+    let linear = |code: &[u8], size| operands(code, size, &start)[0].unwrap().linear(&start);
     // mov %eax, 4(%rbx,%rsi,8); the same by GS; (%rip)
     assert_eq!(linear(&[0x89, 0x44, 0xf3, 4], CodeSize::Bits64), Ok(0x1084));
     assert_eq!(linear(&[0x65, 0x89, 0x44, 0xf3, 4], CodeSize::Bits64), Ok(0x5_1084));
@@ -573,6 +578,8 @@ fn operands_lie_where_registers_and_segments_say() {
     // In 16-bit code: mov %ax, (%bx,%si); past a segment's limit there is none.
     assert_eq!(linear(&[0x89, 0x00], CodeSize::Bits16), Ok(0x1010));
     let short = CpuState { ds: Segment { limit: 0x100f, ..start.ds }, ..start };
-    let instruction = MmioInstruction::decode(&[0x89, 0x00], CodeSize::Bits16, &short.registers, true).unwrap();
-    assert_eq!(instruction.operands(&short)[0].unwrap().linear(&short), Err(Exception::GENERAL_PROTECTION));
+    assert_eq!(
+        operands(&[0x89, 0x00], CodeSize::Bits16, &short)[0].unwrap().linear(&short),
+        Err(Exception::GENERAL_PROTECTION)
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::request::{Request, State};
 use super::server::Server;
-use xenolith_devices::mmio_decode::MmioInstruction;
+use xenolith_devices::mmio_decode::{MmioInstruction, Place};
 use xenolith_devices::string_io::{Batch, StringIo};
 use xenolith_hal::{Gpa, IoAccess};
 use xenolith_sync::Arc;
@@ -47,6 +47,7 @@ pub enum Then {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
     pub instruction: MmioInstruction,
+    pub place: Place,
     /// What was read of its operands.
     pub values: [[u8; 16]; 2],
     /// How many bytes were read and written, in the order of the operands.

@@ -123,3 +123,27 @@ fn what_is_raised_comes_before_anything_is_done() {
     assert_eq!(raised.map(|exception| (exception.vector, exception.error_code)), Some((vector::STACK, Some(0))));
     assert_eq!(registers(&emulator), before);
 }
+
+#[test]
+fn what_is_read_and_then_written_needs_the_right_to_write() {
+    let emulator = Emulator::new();
+    // Tables with pages of 4 MiB: the one of the code, and the window's, which may only be read.
+    let tables = emulator.world.page(GUEST, DATA);
+    tables.store_u32(0, 0x83).unwrap();
+    tables.store_u32((WINDOW >> 22) as usize * 4, WINDOW as u32 | 0x81).unwrap();
+    // addl %eax, (%edi)
+    emulator.stand_at(&[0x01, 0x07], |state| {
+        (state.cr0, state.cr3, state.cr4) = (0x8001_0011, at(DATA), 0x10);
+        state.registers.rdi = WINDOW;
+    });
+    let before = registers(&emulator);
+    assert_eq!(emulator.fault(WINDOW, false), After::Resume);
+    let raised = emulator.core(0, |core| core.hardware.injected.take()).unwrap();
+    assert_eq!((raised.vector, raised.error_code, raised.address), (vector::PAGE_FAULT, Some(3), Some(WINDOW)));
+    assert_eq!(registers(&emulator), before);
+    // With the right it is read and written.
+    tables.store_u32((WINDOW >> 22) as usize * 4, WINDOW as u32 | 0x83).unwrap();
+    assert_eq!(emulator.fault(WINDOW, false), After::Stop);
+    assert_eq!(expect(&emulator, WINDOW, 4, READ, 0), After::Stop);
+    assert_eq!(expect(&emulator, WINDOW, 4, STATE_IOREQ_READY, 0), After::Resume);
+}

@@ -178,3 +178,21 @@ fn a_copy_across_pages_of_memory_goes_by_value() {
     );
     assert_eq!(registers(&emulator).rcx, 1);
 }
+
+#[test]
+fn where_no_server_is_memory_gets_ones() {
+    let emulator = Emulator::new();
+    let page = emulator.world.page(GUEST, DATA);
+    // rep movsd, upwards and downwards, from an address that no server has.
+    for (flags, source, destination) in [(2, 0xe000_0000, at(DATA) + 16), (2 | DIRECTION, 0xe000_0004, at(DATA) + 20)] {
+        page.clear();
+        emulator.stand_at(REP_MOVSD, |state| {
+            with(2, source, destination)(state);
+            state.registers.rflags = flags;
+        });
+        assert_eq!(emulator.fault(source, false), After::Resume);
+        let words = [12, 16, 20, 24].map(|at| page.load_u32(at).unwrap());
+        assert_eq!(words, [0, u32::MAX, u32::MAX, 0]);
+        assert_eq!(registers(&emulator).rcx, 0);
+    }
+}

@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use xenolith_hal::{
     CpuId, CpuState, EventInFlight, Exception, Exit, FrameSource, GuestCpu, HardwareMsr, InvalidState, Mfn, Mpa,
-    PageWords, PagingRegisters, Registers, RunControl, SegmentAttributes, ShortAnswers,
+    PageWords, PagingRegisters, Registers, RunControl, Segment, SegmentAttributes, SegmentName, ShortAnswers,
 };
 
 /// Number of the next vCPU; 0 is nobody's.
@@ -193,6 +193,17 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         CpuState { pat: self.page_attributes(), ..state::load(self.vmcb, &self.registers) }
     }
 
+    fn segment(&self, name: SegmentName) -> Segment {
+        self.vmcb.segment(match name {
+            SegmentName::Es => Field::ES,
+            SegmentName::Cs => Field::CS,
+            SegmentName::Ss => Field::SS,
+            SegmentName::Ds => Field::DS,
+            SegmentName::Fs => Field::FS,
+            SegmentName::Gs => Field::GS,
+        })
+    }
+
     fn set_state(&mut self, state: &CpuState) -> Result<(), InvalidState> {
         let state = state::checked(state, &self.features)?;
         state::store(self.vmcb, &state);
@@ -252,6 +263,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         }
     }
 
+    #[inline]
     fn msr(&self, msr: HardwareMsr) -> u64 {
         self.read_msr(msr)
     }
@@ -270,6 +282,7 @@ impl<P: Processor, A: FrameAccess + 'static> GuestCpu for SvmVcpu<P, A> {
         self.change(Field::IO_PERMISSIONS, self.opened_ports.0, clean::PERMISSION_MAPS);
     }
 
+    #[inline]
     fn park(&mut self) {
         self.take_out();
     }

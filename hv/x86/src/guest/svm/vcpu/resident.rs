@@ -41,6 +41,7 @@ impl<P: Processor, A: FrameAccess + 'static> SvmVcpu<P, A> {
     }
 
     /// Saves what [`Self::bring_in`] loaded.
+    #[inline]
     pub(super) fn take_out(&mut self) {
         let Some(data) = CpuData::of(P::this_cpu()) else { return };
         if !self.loaded || !data.holds(self.id) {
