@@ -45,8 +45,22 @@ impl Twin {
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(scratch: &'static Page, words: &str, vcpus: u32) -> Result<Self, i64> {
+        Self::of(scratch, words, DomctlCreatedomain { max_vcpus: vcpus, ..options() })
+    }
+
+    /// Makes it with one vCPU and the devices of an HVM guest: accesses to other ones go to device models.
+    ///
+    /// **Errors:** as of [`Twin::new`].
+    pub fn with_platform(scratch: &'static Page, words: &str) -> Result<Self, i64> {
+        let mut wanted = options();
+        wanted.arch.emulation_flags = EmulationFlags::all().difference(EmulationFlags::VPCI);
+        Self::of(scratch, words, wanted)
+    }
+
+    fn of(scratch: &'static Page, words: &str, wanted: DomctlCreatedomain) -> Result<Self, i64> {
+        let vcpus = wanted.max_vcpus;
         let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
-        op.set_createdomain(DomctlCreatedomain { max_vcpus: vcpus, max_evtchn_port: 4095, ..options() });
+        op.set_createdomain(DomctlCreatedomain { max_evtchn_port: 4095, ..wanted });
         checked(domctl(&mut op))?;
         let twin = Self { id: op.domain, scratch };
         twin.fill(words, vcpus).inspect_err(|_| {
