@@ -26,8 +26,12 @@ pub struct BuildArguments {
 /// The package of the hypervisor, and the name of its program.
 const HYPERVISOR: (&str, &str) = ("xenolith-image", "xenolith");
 /// Those of the small kernels.
-const KERNELS: [(&str, &str); 3] =
-    [("xenolith-bench-kernel", "bench-kernel"), ("xenolith-misfit", "misfit"), TEST_KERNEL];
+const KERNELS: [(&str, &str); 4] = [
+    ("xenolith-bench-kernel", "bench-kernel"),
+    ("xenolith-dice-kernel", "dice-kernel"),
+    ("xenolith-misfit", "misfit"),
+    TEST_KERNEL,
+];
 /// The one that has the kit's feature `modes`. One command gives a crate the features that any of its packages asks for, so
 /// this one is built by a command of its own, and the others are without.
 const TEST_KERNEL: (&str, &str) = ("xenolith-test-kernel", "test-kernel");

@@ -32,8 +32,14 @@ pub struct TestArguments {
 }
 
 /// Crates that exist for bare metal only; they are tested in an emulated machine.
-const BARE_METAL: [&str; 5] =
-    ["xenolith-image", "xenolith-test-kernel", "xenolith-bench-kernel", "xenolith-misfit", "xenolith-guest-kit"];
+const BARE_METAL: [&str; 6] = [
+    "xenolith-image",
+    "xenolith-test-kernel",
+    "xenolith-bench-kernel",
+    "xenolith-dice-kernel",
+    "xenolith-misfit",
+    "xenolith-guest-kit",
+];
 
 /// The packages whose docs have examples.
 const WITH_EXAMPLES: [&str; 13] = [

@@ -44,6 +44,7 @@ const RULES: &[Rule] = &[
     ("xenolith-misfit", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-test-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-bench-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
+    ("xenolith-dice-kernel", &["xen-abi", "xenolith-guest-kit"], &[]),
     ("xenolith-tests", &[], &[]),
     (
         "xenolith-fuzz",

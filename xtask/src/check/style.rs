@@ -12,8 +12,8 @@ use crate::progress::Step;
 use crate::toolchain::{BareMetal, Use};
 
 /// The packages that are built for bare metal; clippy judges them for the target they run on.
-pub const BARE_METAL: [&str; 4] =
-    ["xenolith-bench-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
+pub const BARE_METAL: [&str; 5] =
+    ["xenolith-bench-kernel", "xenolith-dice-kernel", "xenolith-image", "xenolith-misfit", "xenolith-test-kernel"];
 
 /// Returns what was found, each with what the tool said. `host_is_linted` where [`lint_what_it_compiles`] saw to the
 /// host's.

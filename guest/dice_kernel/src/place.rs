@@ -1,0 +1,197 @@
+//! The memory around the target: four pages at fixed linear addresses, of which the middle two are RAM in one run and
+//! a device's in the other.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use xenolith_guest_kit::cpu;
+use xenolith_guest_kit::pages::{Page, read_at, write_at};
+
+use crate::dice::Dice;
+
+/// Where the four pages are seen. Below 2 GiB, so that a displacement alone reaches them.
+pub const WINDOW: u64 = 0x6000_0000;
+/// The device's two pages, guest-physical.
+pub const DEVICE: u64 = 0xe000_0000;
+pub const DEVICE_BYTES: u64 = 2 * PAGE;
+/// The most bytes that a string instruction goes from where it begins.
+pub const REACH: u64 = 128;
+/// Words of memory that are filled before a run and compared after it.
+pub const WORDS: usize = 64;
+
+const PAGE: u64 = 4096;
+const HALF: u64 = WORDS as u64 * 4;
+const PRESENT_WRITABLE: u64 = 3;
+
+/// The page before the device and the one after it, RAM in place of the device, and what the device holds.
+pub static BEFORE: Page = Page::new();
+pub static AFTER: Page = Page::new();
+static RAM: [Page; 2] = [const { Page::new() }; 2];
+pub static HELD: [Page; 2] = [const { Page::new() }; 2];
+/// RAM for instructions that push and pop.
+static STACK: Page = Page::new();
+/// Two pages for the instruction.
+static CODE: [Page; 2] = [const { Page::new() }; 2];
+
+#[repr(C, align(4096))]
+struct Table([AtomicU64; 512]);
+static TABLE: Table = Table([const { AtomicU64::new(0) }; 512]);
+
+unsafe extern "C" {
+    static kit_page_directories: [AtomicU64; 2048];
+}
+
+/// Words of the stack that are filled and compared, and where they begin in its page.
+pub const STACK_WORDS: usize = 4;
+const STACK_AT: u64 = 0x800;
+
+/// Returns where the stack pointer may stand: in the middle of the words that are compared.
+pub fn stack() -> u64 {
+    STACK.address() + STACK_AT + STACK_WORDS as u64 * 4
+}
+
+/// Fills the stack with its own addresses.
+pub fn fill_stack() {
+    let from = STACK.address() + STACK_AT;
+    (from..).step_by(8).take(STACK_WORDS).for_each(|at| write_at(at, at.wrapping_mul(0x0123_4567_89ab_cdef)));
+}
+
+/// Reads it.
+pub fn read_stack() -> [u64; STACK_WORDS] {
+    let from = STACK.address() + STACK_AT;
+    core::array::from_fn(|index| read_at(from + index as u64 * 8))
+}
+
+/// Returns the address of the pages of code.
+pub fn code() -> u64 {
+    CODE[0].address()
+}
+
+/// What the instruction works on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Ram,
+    Device,
+}
+
+/// Maps the window. To be called once.
+pub fn set_up() {
+    // SAFETY: the symbol is the kit's static table; atomics may be changed while the processor walks them.
+    let directories = unsafe { &kit_page_directories };
+    directories[(WINDOW >> 21) as usize].store(&raw const TABLE as u64 | PRESENT_WRITABLE, Ordering::Relaxed);
+    map(0, BEFORE.address());
+    map(3, AFTER.address());
+    cpu::forget_translation(WINDOW);
+}
+
+fn map(slot: u64, frame: u64) {
+    TABLE.0[slot as usize].store(frame | PRESENT_WRITABLE, Ordering::Relaxed);
+    cpu::forget_translation(WINDOW + slot * PAGE);
+}
+
+/// Where in the window a case works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The middle of what is filled and compared.
+    pub center: u64,
+    /// The device's pages lie the other way round.
+    pub swapped: bool,
+}
+
+impl Place {
+    /// Chooses one: mostly inside the device's first page, else where two pages meet.
+    pub fn new(dice: &mut Dice, splits: bool) -> Self {
+        let boundary = dice.below(8);
+        let center = match boundary {
+            1..=3 if splits => WINDOW + boundary * PAGE,
+            _ => WINDOW + PAGE + PAGE / 2,
+        };
+        Self { center, swapped: dice.once_in(8) }
+    }
+
+    /// Returns the address of an operand that touches the device.
+    pub fn target(&self, dice: &mut Dice, bytes: u64) -> u64 {
+        match self.center - WINDOW {
+            // The device begins at the boundary, or ends there.
+            PAGE => self.center - dice.below(bytes.max(1)),
+            0x3000 => self.center - 1 - dice.below(16),
+            0x2000 => self.center + dice.below(16) - 8,
+            _ if dice.once_in(2) => self.center + dice.below(16),
+            _ => self.center + dice.below(4) * bytes,
+        }
+    }
+
+    /// Returns the address of another operand near it, which need not touch the device.
+    pub fn near(&self, dice: &mut Dice, bytes: u64) -> u64 {
+        match dice.below(3) {
+            0 => self.center + dice.below(64) - 32,
+            _ => (self.center + dice.below(64) - 32) & !(bytes - 1),
+        }
+    }
+
+    /// Returns where a page of the window lies in memory.
+    fn backing(&self, slot: u64, kind: Kind) -> u64 {
+        match (slot, kind) {
+            (0, _) => BEFORE.address(),
+            (3, _) => AFTER.address(),
+            (slot, kind) => {
+                let pages = if kind == Kind::Ram { &RAM } else { &HELD };
+                pages[(slot as usize - 1) ^ usize::from(self.swapped)].address()
+            }
+        }
+    }
+
+    /// Shows the RAM or the device in the window.
+    pub fn show(&self, kind: Kind) {
+        for slot in [1, 2] {
+            let frame = match kind {
+                Kind::Ram => self.backing(slot, kind),
+                Kind::Device => DEVICE + PAGE * ((slot - 1) ^ u64::from(self.swapped)),
+            };
+            map(slot, frame);
+        }
+    }
+
+    /// Returns where the words that are compared lie: the address of the first half and of the second.
+    fn halves(&self, kind: Kind) -> [u64; 2] {
+        let at = |address: u64| self.backing((address - WINDOW) / PAGE, kind) + address % PAGE;
+        [at(self.center - HALF), at(self.center)]
+    }
+
+    /// Writes the words.
+    pub fn fill(&self, kind: Kind, words: &[u64; WORDS]) {
+        for (half, words) in self.halves(kind).into_iter().zip(words.chunks_exact(WORDS / 2)) {
+            (half..).step_by(8).zip(words).for_each(|(at, word)| write_at(at, *word));
+        }
+    }
+
+    /// Reads the words.
+    pub fn read(&self, kind: Kind, words: &mut [u64; WORDS]) {
+        for (half, words) in self.halves(kind).into_iter().zip(words.chunks_exact_mut(WORDS / 2)) {
+            (half..).step_by(8).zip(words).for_each(|(at, word)| *word = read_at(at));
+        }
+    }
+
+    /// Returns the byte at an address of what was filled.
+    pub fn byte(&self, words: &[u64; WORDS], address: u64) -> u8 {
+        let at = address.wrapping_sub(self.center - HALF) as usize;
+        words.get(at / 8).map_or(0, |word| (word >> (at % 8 * 8)) as u8)
+    }
+}
+
+/// Returns true if the RAM and what the device holds are the same everywhere, also where nothing should write.
+pub fn all_is_equal() -> bool {
+    RAM.iter().zip(&HELD).all(|(ram, held)| (0..4096).step_by(8).all(|at| ram.read::<u64>(at) == held.read::<u64>(at)))
+}
+
+/// Makes them so.
+pub fn make_equal() {
+    for page in RAM.iter().chain(&HELD).chain([&BEFORE, &AFTER]) {
+        page.fill(0);
+    }
+}
+
+/// Puts an instruction into the pages of code, and a breakpoint after it.
+pub fn put_code(at: u64, bytes: &[u8]) {
+    const BREAKPOINT: u8 = 0xcc;
+    (code() + at..).zip(bytes.iter().chain(&[BREAKPOINT])).for_each(|(at, byte)| write_at(at, *byte));
+}
