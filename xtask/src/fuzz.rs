@@ -4,6 +4,7 @@
 //! optimised and with every check of a debug build. `--coverage` shows which lines they run.
 
 mod coverage;
+mod emulator;
 mod lines;
 
 use std::num::NonZeroUsize;
@@ -33,6 +34,21 @@ pub struct FuzzArguments {
     /// Show which lines run, of the core by its own tests too
     #[arg(long, conflicts_with = "input")]
     pub coverage: bool,
+    /// With "emulator": how many cases to run, instead of how long
+    #[arg(long, value_name = "NUMBER", requires = "target")]
+    pub cases: Option<u64>,
+    /// With "emulator": where the cases come from, as a difference named it
+    #[arg(long, value_name = "NUMBER", requires = "target")]
+    pub seed: Option<u64>,
+    /// With "emulator": run this one case
+    #[arg(long, value_name = "NUMBER", requires = "seed")]
+    pub case: Option<u64>,
+    /// With "emulator": more words for the kernel (`only=FORM`, `splits=no`)
+    #[arg(long, value_name = "WORD", requires = "target")]
+    pub words: Vec<String>,
+    /// With "emulator": take the images as they lie in target/image/
+    #[arg(long, requires = "target")]
+    pub no_build: bool,
     /// Look for inputs that run more code than the kept ones, and keep them (in `fuzz/corpus`)
     #[arg(long, conflicts_with_all = ["input", "coverage"])]
     pub keep: bool,
@@ -44,6 +60,7 @@ pub struct FuzzArguments {
 pub fn command(arguments: &FuzzArguments) -> Result<()> {
     match arguments.target.as_deref() {
         Some("list") => {}
+        Some(emulator::NAME) => return emulator::command(arguments),
         _ if arguments.coverage => return coverage::command(arguments),
         _ if arguments.keep => return coverage::keep(arguments),
         _ => {}
@@ -55,7 +72,7 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
 fn fuzz(program: &Path, arguments: &FuzzArguments, counts: Option<&Path>) -> Result<()> {
     let names = targets(program, arguments)?;
     if arguments.target.as_deref() == Some("list") {
-        names.iter().for_each(|name| println!("{name}"));
+        names.iter().map(String::as_str).chain([emulator::NAME]).for_each(|name| println!("{name}"));
         return Ok(());
     }
     let fuzz = |name: &str| {
@@ -95,7 +112,7 @@ fn targets(program: &Path, arguments: &FuzzArguments) -> Result<Vec<String>> {
     let wanted = |name: &&str| all || arguments.target.as_deref() == Some(*name);
     let names: Vec<String> = listed.lines().filter(wanted).map(str::to_owned).collect();
     if names.is_empty() {
-        bail!("there is no such target; these there are:\n{listed}");
+        bail!("there is no such target; these there are:\n{listed}{}", emulator::NAME);
     }
     Ok(names)
 }
