@@ -14,6 +14,7 @@ mod dom0_memory;
 mod domains;
 mod grub_script;
 mod image;
+mod instructions;
 mod iommu;
 mod memory;
 mod options;
