@@ -54,6 +54,13 @@ pub struct FuzzArguments {
     pub keep: bool,
 }
 
+impl FuzzArguments {
+    /// Returns true if something is asked that one target alone understands.
+    fn is_for_emulator(&self) -> bool {
+        self.cases.is_some() || self.seed.is_some() || !self.words.is_empty()
+    }
+}
+
 /// Runs `cargo xtask fuzz`.
 ///
 /// **Errors:** an input failed (the message says how to run it again), or there is no such target.
@@ -61,6 +68,9 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
     match arguments.target.as_deref() {
         Some("list") => {}
         Some(emulator::NAME) => return emulator::command(arguments),
+        _ if arguments.is_for_emulator() => {
+            bail!("--cases, --seed, --case and --words are for `fuzz {}`", emulator::NAME)
+        }
         _ if arguments.coverage => return coverage::command(arguments),
         _ if arguments.keep => return coverage::keep(arguments),
         _ => {}
