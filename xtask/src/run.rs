@@ -53,7 +53,7 @@ pub enum Xenstored {
 pub struct RunCommand {
     #[command(subcommand)]
     mode: Option<Mode>,
-    /// Give no console; fetch the page, say how it went in the last line, and end by exit code. Of the modes, hvm has it too
+    /// Give no console; fetch the page, say how it went in the last line, and end by exit code. Of the modes, hvm and migrate have it too
     #[arg(long, global = true)]
     pub check: bool,
     #[command(flatten)]

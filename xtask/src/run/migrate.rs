@@ -33,15 +33,15 @@ const RECORD: &str = "bench/xen-4.17-migration.toml";
 /// What is moved and how often.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Migrate {
-    /// Give no console; move guests, say in the last line how it went, and end by exit code
-    #[arg(long = "check", id = "migrate-check")]
-    check: bool,
     /// How often each guest goes there and back
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How many more moves of each guest are cut short: by the cable, by a host that is full, by the end of xl on either side
     #[arg(long, default_value_t = 0)]
     cuts: u32,
+    /// The hypervisor of the second machine; by default that of the first one
+    #[arg(long, value_enum)]
+    second: Option<Hypervisor>,
     /// The guests, parted by commas: pvh, hvm
     #[arg(long, value_delimiter = ',', default_value = "pvh,hvm", value_parser = ["pvh", "hvm"])]
     guests: Vec<String>,
@@ -60,34 +60,38 @@ struct Moved {
 }
 
 impl Migrate {
-    /// Does it on two machines like `arguments`, but with one CPU each.
+    /// Does it on two machines like `arguments`, but with one CPU each. Without `check` they only come up, and the first
+    /// one's console is handed over.
     ///
     /// **Errors:** something cannot be built or fetched, a machine does not start, or a guest was lost.
-    pub fn command(&self, arguments: &RunArguments) -> Result<()> {
+    pub fn command(&self, arguments: &RunArguments, check: bool) -> Result<()> {
         let arguments =
             RunArguments { cpus: 1, dom0_vcpus: Some(1), timeout: arguments.timeout.max(LONGEST), ..arguments.clone() };
-        let made = job::prepare(&arguments).map_err(job::spelled)?;
+        let on_second = RunArguments { hypervisor: self.second(arguments.hypervisor), ..arguments.clone() };
+        // Xenolith is built where one of the two runs it.
+        let ours = [&arguments, &on_second].into_iter().find(|each| each.hypervisor == Hypervisor::Xenolith);
+        let made = job::prepare(ours.unwrap_or(&arguments)).map_err(job::spelled)?;
         let debian = ssh::with_ssh(&debian::device_model::with_one(&made)?)?;
         let ports = Ports { cable: page::port(None, 0)?, monitor: page::port(None, 0)? };
         let words = format!("rounds={} kinds={} cuts={}", self.rounds, self.guests.join("+"), self.cuts);
-        let (jobs, end) = if self.check { (format!("{JOBS}+migrate"), "off") } else { (JOBS.to_owned(), "console") };
+        let (jobs, end) = if check { (format!("{JOBS}+migrate"), "off") } else { (JOBS.to_owned(), "console") };
         let mut first = Run::on(&board(0, ports, &words), &arguments, &debian, &jobs, end)?;
         // The second one's card finds the first one's listening once that machine runs.
         first.machine.expect("")?;
-        let mut second = Run::on(&board(1, ports, ""), &arguments, &debian, JOBS, "console")?;
+        let mut second = Run::on(&board(1, ports, ""), &on_second, &debian, JOBS, "console")?;
         eprintln!(
             "The consoles are logged in {} and {}",
             first.machine.log().display(),
             second.machine.log().display()
         );
-        if !self.check {
+        if !check {
             eprintln!(
                 "This is the host \"first\"; the other is \"second\": ssh second; docs/migration.md has an example."
             );
             return terminal::hand_over(&mut first.machine);
         }
         first.machine.console.show_from(0);
-        let said = follow(&mut [&mut first, &mut second], arguments.hypervisor, ports.monitor)?;
+        let said = follow(&mut [&mut first, &mut second], [arguments.hypervisor, on_second.hypervisor], ports.monitor)?;
         let line = self.judged(&said, recorded(&self.guests)?);
         print!("{}", table(&moves(&said)));
         if self.cuts > 0 {
@@ -98,6 +102,11 @@ impl Migrate {
             bail!("the whole logs: {} and {}", first.machine.log().display(), second.machine.log().display());
         }
         Ok(())
+    }
+
+    /// Returns what the second machine runs beside a first one that runs `first`.
+    fn second(&self, first: Hypervisor) -> Hypervisor {
+        self.second.unwrap_or(first)
     }
 
     /// Returns the line that sums up what dom0 said; as an error if a guest was lost.
@@ -150,8 +159,8 @@ fn board(index: usize, ports: Ports, words: &str) -> Board {
 /// Waits until the first host's jobs are at their end, and returns what it said. Pulls the cable when it says so.
 ///
 /// **Errors:** a machine ended before, its time was up, or its emulator takes no commands.
-fn follow(hosts: &mut [&mut Run; 2], hypervisor: Hypervisor, monitor: u16) -> Result<String> {
-    let mut silences = [Silence::of(hypervisor), Silence::of(hypervisor)];
+fn follow(hosts: &mut [&mut Run; 2], hypervisors: [Hypervisor; 2], monitor: u16) -> Result<String> {
+    let mut silences = hypervisors.map(Silence::of);
     let mut read = 0;
     loop {
         let (wait, after) = hosts[0].machine.console.wait_for_after("", read, Instant::now() + SILENCE);
@@ -170,7 +179,7 @@ fn follow(hosts: &mut [&mut Run; 2], hypervisor: Hypervisor, monitor: u16) -> Re
                 let reports = hosts.iter().map(|host| host.machine.report()).collect::<Vec<_>>().join("\n");
                 bail!("a machine ended or its time was up\n{reports}");
             }
-            Wait::TimedOut if hypervisor == Hypervisor::Xenolith => {}
+            Wait::TimedOut if hypervisors == [Hypervisor::Xenolith; 2] => {}
             Wait::TimedOut => {
                 hosts.iter_mut().zip(&mut silences).for_each(|(host, silence)| silence.passed(&mut host.machine));
             }
@@ -277,7 +286,7 @@ mod tests {
     const SAID: &str = "STEP pvh-there-1 ok 9.00\nMOVED pvh 1 there 300 9000\nMOVED pvh 1 back 500 9100\n";
 
     fn once(guests: &[&str]) -> Migrate {
-        Migrate { check: true, rounds: 1, cuts: 0, guests: guests.iter().map(|&guest| guest.to_owned()).collect() }
+        Migrate { rounds: 1, cuts: 0, second: None, guests: guests.iter().map(|&guest| guest.to_owned()).collect() }
     }
 
     #[test]

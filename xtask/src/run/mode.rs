@@ -55,7 +55,8 @@ pub enum Mode {
         #[arg(long, value_name = "WORDS", default_value = "")]
         words: String,
     },
-    /// Boots two machines that are joined by a cable, and moves guests live from one to the other and back by xl and ssh
+    /// Boots two machines that are joined by a cable, whose dom0s move guests by xl and ssh, and gives the first one's
+    /// console; with --check it moves guests itself, and says in the last line how it went
     Migrate(Migrate),
     /// Boots a small kernel of ours as domain 0 instead of Debian's
     TestKernel,
@@ -91,7 +92,7 @@ impl Mode {
 
     /// Returns whether it gives dom0's console at its end unless `--check` is said.
     fn gives_console(&self) -> bool {
-        matches!(self, Self::Hvm { .. })
+        matches!(self, Self::Hvm { .. } | Self::Migrate(_))
     }
 
     /// Runs it on the machine that `arguments` describe.
@@ -106,7 +107,7 @@ impl Mode {
             Self::Stress { minutes } => stress::command(arguments, *minutes),
             Self::Hvm { boots } => hvm::command(arguments, boots, check),
             Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
-            Self::Migrate(migrate) => migrate.command(arguments),
+            Self::Migrate(migrate) => migrate.command(arguments, check),
             Self::TestKernel => test_kernel::command(arguments),
             Self::Boot { emulator } => boot::command(arguments, *emulator),
         }
@@ -235,8 +236,16 @@ mod tests {
         for words in ["hvm --check", "--check hvm"] {
             assert_eq!((mode(words), run(words).check), (Some(Mode::Hvm { boots: vec![] }), true), "{words}");
         }
+        for words in ["migrate --check", "--check migrate"] {
+            assert!(matches!(mode(words), Some(Mode::Migrate(_))) && run(words).check, "{words}");
+        }
         assert_eq!(mode("hvm disc,kernel"), Some(Mode::Hvm { boots: vec![Boot::Disc, Boot::Kernel] }));
         assert_eq!(mode(""), None);
+    }
+
+    #[test]
+    fn no_word_has_two_meanings() {
+        Line::command().debug_assert();
     }
 
     #[test]
