@@ -21,7 +21,7 @@ use xen_abi::hvm_save::{
     HvmSaveDescriptor, HvmSaveHeader,
 };
 use xen_abi::{Errno, VcpuId};
-use xenolith_hal::Machine;
+use xenolith_hal::{LogLevel, Machine};
 
 /// The number past the types that Xen counts on, among them the MSRs, which come last.
 const TYPECODES: core::ops::RangeInclusive<u16> = HVM_SAVE_CODE_HEADER..=HVM_SAVE_CODE_MAX;
@@ -121,7 +121,7 @@ pub fn save_one<M: Machine>(
         }
     }
     let bytes = writer.into_bytes();
-    let mut reader = Reader(&bytes);
+    let mut reader = Reader::of(&bytes);
     let mut record = reader.next()?;
     while u32::from(record.instance) != instance {
         record = reader.next().map_err(|_| Errno::ENOENT)?;
@@ -134,13 +134,30 @@ pub fn save_one<M: Machine>(
 
 /// Loads a context into a paused domain: all vCPUs are down afterwards except the ones whose registers are in it.
 ///
-/// Records before one that is refused were loaded.
+/// Records before one that is refused were loaded. The log says which one that was.
 ///
 /// **Errors:** `EINVAL` for a domain that is dying, a header that is not one, a type that does not exist, and a record
 /// that makes no sense; `ENODATA` for a context without a header or an end; `ENODEV` for a device that the domain does
 /// not have; and as `vcpu_records::load`.
 pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, bytes: &[u8]) -> Result<(), Errno> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::of(bytes);
+    let loaded = load_all(hv, domain, &mut reader);
+    match loaded {
+        // It is tried again.
+        Ok(()) | Err(Errno::EAGAIN) => {}
+        Err(errno) => tell_refused(hv, domain, reader.began, errno),
+    }
+    loaded
+}
+
+#[cold]
+fn tell_refused<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, (typecode, instance): (u16, u16), errno: Errno) {
+    let line =
+        format_args!("HVM{} restore: failed to load entry {typecode}/{instance} rc -{}", domain.id, errno.number());
+    hv.machine.log(LogLevel::Error, true, line);
+}
+
+fn load_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reader: &mut Reader<'_>) -> Result<(), Errno> {
     let first = reader.next().map_err(|_| Errno::ENODATA)?;
     let header: HvmSaveHeader = if first.typecode == HVM_SAVE_CODE_HEADER {
         first.read().map_err(|_| Errno::ENODATA)?

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use xen_abi::Errno;
-use xen_abi::hvm_save::HvmSaveDescriptor;
+use xen_abi::hvm_save::{HVM_SAVE_CODE_END, HvmSaveDescriptor};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Records as they are written.
@@ -57,17 +57,28 @@ impl Record<'_> {
 }
 
 /// Records as they are read.
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    /// The type and the instance of the record that was begun last; of the end where there is none.
+    pub began: (u16, u16),
+}
 
 impl<'a> Reader<'a> {
+    /// Reads from the beginning of `bytes`.
+    pub const fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, began: (HVM_SAVE_CODE_END, 0) }
+    }
+
     /// Reads the next record.
     ///
     /// **Errors:** `ENODATA` if there is none; `EINVAL` if its body is cut off.
     pub fn next(&mut self) -> Result<Record<'a>, Errno> {
-        let (descriptor, rest) = HvmSaveDescriptor::read_from_prefix(self.0).map_err(|_| Errno::ENODATA)?;
+        self.began = (HVM_SAVE_CODE_END, 0);
+        let (descriptor, rest) = HvmSaveDescriptor::read_from_prefix(self.rest).map_err(|_| Errno::ENODATA)?;
         let HvmSaveDescriptor { typecode, instance, length } = descriptor;
+        self.began = (typecode, instance);
         let (body, rest) = rest.split_at_checked(length as usize).ok_or(Errno::EINVAL)?;
-        self.0 = rest;
+        self.rest = rest;
         Ok(Record { typecode, instance, body })
     }
 }
@@ -82,7 +93,7 @@ mod tests {
         writer.record(3, 1, &0x1234_u64).unwrap();
         writer.record(0, 0, &()).unwrap();
         let bytes = writer.into_bytes();
-        let mut reader = Reader(&bytes);
+        let mut reader = Reader::of(&bytes);
         let record = reader.next().unwrap();
         assert_eq!((record.typecode, record.instance, record.read()), (3, 1, Ok(0x1234_u64)));
         assert_eq!(record.read::<u32>(), Err(Errno::EINVAL));
@@ -99,7 +110,9 @@ mod tests {
         let bytes = writer.into_bytes();
         for length in 0..bytes.len() {
             let errno = if length < 8 { Errno::ENODATA } else { Errno::EINVAL };
-            assert_eq!(Reader(&bytes[..length]).next().err(), Some(errno));
+            let mut reader = Reader::of(&bytes[..length]);
+            assert_eq!(reader.next().err(), Some(errno));
+            assert_eq!(reader.began, if length < 8 { (HVM_SAVE_CODE_END, 0) } else { (3, 1) });
         }
     }
 }

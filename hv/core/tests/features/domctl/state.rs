@@ -125,6 +125,28 @@ fn a_state_of_one_vcpu_has_the_records_and_the_length_that_real_xen_gives() {
 }
 
 #[test]
+fn a_record_that_is_refused_is_named_in_the_log() {
+    let (world, id) = world();
+    let good = one(HVM_SAVE_CODE_CPU, 1, &start_at(0, 0));
+    let bad = one(HVM_SAVE_CODE_CPU, 1, &HvmHwCpu { cr0: 1 << 63, ..start_at(0, 0) });
+    let end = good.len() - size_of::<HvmSaveDescriptor>();
+    for (bytes, errno, entry) in [
+        (&bad[..], Errno::EINVAL, "2/1 rc -22"),
+        (&good[..end - 1], Errno::EINVAL, "2/1 rc -22"),
+        (&good[..end], Errno::ENODATA, "0/0 rc -61"),
+        (&one(25, 3, &0_u64), Errno::EINVAL, "25/3 rc -22"),
+        (&one(HVM_SAVE_CODE_PIT, 0, &0_u64), Errno::ENODEV, "10/0 rc -19"),
+    ] {
+        assert_eq!(set(&world, id, bytes), Err(errno));
+        let line = format!("HVM{id} restore: failed to load entry {entry}");
+        assert_eq!(world.hv.machine.logged().last(), Some(&line));
+    }
+    let lines = world.hv.machine.logged().len();
+    assert_eq!(set(&world, id, &good), Ok(0));
+    assert_eq!(world.hv.machine.logged().len(), lines);
+}
+
+#[test]
 fn a_vcpu_that_is_down_has_no_registers_to_save() {
     let (world, id) = world();
     let found = records(&get(&world, id));
