@@ -10,8 +10,10 @@ use super::register::{COMMAND_PENDING, DIVIDE_MASK, LVT_MASKED, Lvt, SPURIOUS_EN
 use super::timer::{Timer, TimerMode};
 use super::{Lapic, VERSION, VectorSet};
 
-const DISABLED_BY_SOFTWARE: u32 = 1;
-const DISABLED_BY_MSR: u32 = 2;
+/// Real Xen believes its flag and not the base MSR: a vCPU that is marked as off by the MSR gets no interrupt any more, whatever
+/// it writes. Linux turns its local APIC off by software while it is suspended.
+const DISABLED_BY_MSR: u32 = 1;
+const DISABLED_BY_SOFTWARE: u32 = 2;
 
 /// A record of a state that a local APIC cannot reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,6 +208,15 @@ mod tests {
         lapic.set_tsc_deadline(20_000, at(0));
         let (state, registers) = lapic.save(at(0));
         assert_eq!(Lapic::load(VcpuId(3), &state, &registers, at(0)), Ok(lapic));
+    }
+
+    #[test]
+    fn one_that_is_off_is_marked_as_real_xen_marks_it() {
+        let mut lapic = busy(false);
+        lapic.write_page(0xf0, 4, 0xff, at(0));
+        assert_eq!(lapic.save(at(0)).0.disabled, 2);
+        lapic.write_base_msr(0xfee0_0100).unwrap();
+        assert_eq!(lapic.save(at(0)).0.disabled & 1, 1);
     }
 
     #[test]
