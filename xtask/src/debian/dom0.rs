@@ -81,6 +81,7 @@ const MODULES: &[&str] = &[
     "bridge",
     "loop",
     "brd",
+    "nbd",
     "ahci",
     "sd-mod",
     "nvme",
