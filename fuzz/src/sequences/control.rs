@@ -1,5 +1,6 @@
 //! What a toolstack does: domains made, stopped, saved, restored and ended.
 
+use xen_abi::cpu_policy::{CpuidLeaf, MsrEntry};
 use xen_abi::domctl::*;
 use xen_abi::hypercall::{DOMCTL, PLATFORM_OP, SYSCTL};
 use xen_abi::platform::XENPF_INTERFACE_VERSION;
@@ -15,6 +16,9 @@ const MOST_MADE: usize = 3;
 const MOST_KIB: u64 = 4 * 24;
 /// Bytes of a buffer for a saved context.
 const CONTEXT_BYTES: u32 = 8192;
+/// Leaves and MSRs of a buffer for a CPU policy: more than there are.
+const LEAVES: u32 = 200;
+const MSRS: u32 = 16;
 
 impl Stage<'_> {
     fn domctl(&mut self, guest: &Guest, op: &Domctl) -> Option<(i64, Domctl)> {
@@ -91,6 +95,31 @@ impl Stage<'_> {
         self.domctl(guest, &wanted).map(drop)
     }
 
+    /// Reads a domain's CPU policy and sets it, damaged in half of the cases.
+    fn move_policy(&mut self, guest: &Guest, mut wanted: Domctl) -> Option<()> {
+        wanted.cmd = XEN_DOMCTL_GET_CPU_POLICY;
+        let bytes = u64::from(LEAVES) * size_of::<CpuidLeaf>() as u64;
+        let (leaves, msrs) = (GuestHandle::new(BUFFER), GuestHandle::new(BUFFER + bytes));
+        let room = DomctlCpuPolicy { nr_leaves: LEAVES, nr_msrs: MSRS, leaves, msrs, ..DomctlCpuPolicy::default() };
+        wanted.set_cpu_policy(room);
+        let (result, told) = self.domctl(guest, &wanted)?;
+        if result != 0 {
+            return Some(());
+        }
+        let DomctlCpuPolicy { nr_leaves, nr_msrs, .. } = told.cpu_policy();
+        if self.dice.bool() {
+            let used = u64::from(nr_leaves) * size_of::<CpuidLeaf>() as u64;
+            let in_msrs = u64::from(nr_msrs) * size_of::<MsrEntry>() as u64;
+            let (from, length) = if self.dice.bool() { (BUFFER, used) } else { (BUFFER + bytes, in_msrs) };
+            let at = from + self.dice.u64(..length.max(1));
+            let byte = self.dice.u8(..);
+            self.write(guest, at, &[byte]);
+        }
+        wanted.cmd = XEN_DOMCTL_SET_CPU_POLICY;
+        wanted.set_cpu_policy(DomctlCpuPolicy { nr_leaves, nr_msrs, ..room });
+        self.domctl(guest, &wanted).map(drop)
+    }
+
     fn use_machine(&mut self, guest: &Guest) -> Option<()> {
         let (number, version, most) = match self.dice.bool() {
             true => (SYSCTL, XEN_SYSCTL_INTERFACE_VERSION, 30),
@@ -110,7 +139,7 @@ impl Stage<'_> {
     pub fn use_control(&mut self, guest: &Guest) -> Option<()> {
         let domain = self.domain();
         let mut wanted = Domctl { interface_version: XEN_DOMCTL_INTERFACE_VERSION, domain, ..Domctl::default() };
-        match self.dice.u8(..8) {
+        match self.dice.u8(..9) {
             0 | 1 if self.made.len() < MOST_MADE => self.make(guest, wanted),
             0..=2 => self.end(guest, wanted),
             3 => {
@@ -120,6 +149,7 @@ impl Stage<'_> {
             }
             4 => self.move_registers(guest, wanted),
             5 => self.save_and_restore(guest, wanted),
+            6 => self.move_policy(guest, wanted),
             _ => self.use_machine(guest),
         }
     }
