@@ -218,7 +218,7 @@ impl Machine {
 
     /// Lets all grace periods pass.
     pub fn settle(&self) {
-        (0..4).for_each(|_| {
+        (0..8).for_each(|_| {
             self.frames.poll_with(&self.heap, true, || Time(0), |_| {});
         });
     }
