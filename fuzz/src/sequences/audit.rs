@@ -31,6 +31,9 @@ pub fn check(hv: &Hypervisor<FakeMachine>) {
             assert!(sound, "{} reaches {found:?} at {gfn:#x}: {state:?}", domain.id);
             held.entry(found.mfn.0).or_insert((0, state)).0 += 1;
         }
+        // No step marks a frame beyond these.
+        let marks = (0..2 * SPAN).filter(|gfn| domain.space.mark_at(Gfn(*gfn)).0).count();
+        assert_eq!(domain.physmap.marks() as usize, marks, "marks of {}", domain.id);
         next = hv.domains.first_from(DomId(domain.id.0 + 1));
     }
     for (mfn, (count, state)) in held {

@@ -37,8 +37,17 @@ impl Stage<'_> {
         self.op(guest, MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &value, 0).map(drop)
     }
 
+    /// Sets or asks for what a domain is to have, of which it populates the rest on demand.
+    fn set_target(&mut self, guest: &Guest) -> Option<()> {
+        let value = PodTarget { target_pages: self.dice.u64(..3 * SPAN), domid: self.domain(), ..PodTarget::default() };
+        let operation = if self.dice.u8(..4) == 0 { XENMEM_GET_POD_TARGET } else { XENMEM_SET_POD_TARGET };
+        self.op(guest, MEMORY_OP, operation, &value, 0).map(drop)
+    }
+
     fn reserve(&mut self, guest: &Guest, domid: DomId) -> Option<()> {
+        let on_demand = if self.dice.u8(..4) == 0 { MemFlags::POPULATE_ON_DEMAND } else { MemFlags::default() };
         let value = MemoryReservation {
+            mem_flags: on_demand,
             extent_start: GuestHandle::new(LIST),
             nr_extents: self.dice.u64(1..4),
             extent_order: self.dice.u32(..2),
@@ -58,7 +67,8 @@ impl Stage<'_> {
     /// Makes one step with memory, a control domain on others too; none where the vCPU makes calls no more.
     pub fn use_memory(&mut self, guest: &Guest) -> Option<()> {
         let target = if guest.privileged { self.domain() } else { DomId::SELF };
-        match self.dice.u8(..8) {
+        match self.dice.u8(..9) {
+            8 => self.set_target(guest),
             0 | 1 => self.place(guest, target),
             2 | 3 => self.map_foreign(guest, target),
             4 => {

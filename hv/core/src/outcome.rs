@@ -19,6 +19,8 @@ pub enum CrashReason {
     BadAnswer,
     /// The domain's paging pool is empty.
     NoMemory,
+    /// It uses more memory than it has; the rest was to be populated on demand.
+    OutOfMemory,
 }
 
 /// The outcome of a hypercall. Handlers never touch registers: they return this.

@@ -43,6 +43,19 @@ impl Inner {
         self.holder(first).is_none() && self.pages.range(first..first.saturating_add(pages)).next().is_none()
     }
 
+    /// Takes away the marks in a range, if nothing else is there and none is larger.
+    fn take_marks(&mut self, first: u64, pages: u64) {
+        let larger = self.holder(first).is_some_and(|(start, there)| start < first || there.order.pages() > pages);
+        let range = first..first.saturating_add(pages);
+        let marks = || self.pages.range(range.clone()).map(|(gfn, there)| (*gfn, there.kind == PageKind::OnDemand));
+        if !larger && marks().all(|(_, mark)| mark) {
+            let marks: Vec<u64> = marks().map(|(gfn, _)| gfn).collect();
+            for gfn in marks {
+                self.pages.remove(&gfn);
+            }
+        }
+    }
+
     /// Notes writes to tracked frames of RAM that the guest may write.
     fn note(&mut self, frames: Vec<u64>) {
         let own = |inner: &Self, frame| {
@@ -81,7 +94,17 @@ impl FakeSpace {
 impl NestedSpace for FakeSpace {
     fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         let (first, mapping) = self.inner().holder(gfn.0)?;
-        Some(Mapping { mfn: Mfn(mapping.mfn.0 + (gfn.0 - first)), ..mapping })
+        let there = Mapping { mfn: Mfn(mapping.mfn.0 + (gfn.0 - first)), ..mapping };
+        Some(there).filter(|there| there.kind != PageKind::OnDemand)
+    }
+
+    fn mark_at(&self, gfn: Gfn) -> (bool, PageOrder) {
+        let inner = self.inner();
+        if let Some((_, there)) = inner.holder(gfn.0) {
+            return (there.kind == PageKind::OnDemand, there.order);
+        }
+        let empty = |order: &PageOrder| inner.is_free(gfn.0 & !(order.pages() - 1), order.pages());
+        (false, ORDERS.into_iter().rfind(empty).unwrap_or(PageOrder::SIZE_4K))
     }
 
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
@@ -96,6 +119,7 @@ impl NestedSpace for FakeSpace {
         if inner.torn_down {
             return Err(MapError::OutOfRange);
         }
+        inner.take_marks(gfn.0, pages);
         if !inner.is_free(gfn.0, pages) {
             return Err(MapError::Occupied);
         }

@@ -40,7 +40,7 @@ pub use machine::{
     ConsoleInput, GuestCpu, HardwareMsr, InvalidState, LogLevel, Machine, PowerAction, RunControl, ShortAnswers,
     Unconfined,
 };
-pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights, WRITTEN_WORDS};
+pub use nested::{FrameSource, MapError, Mapping, NestedSpace, PageKind, Rights, WRITTEN_WORDS, mark};
 pub use page::PageWords;
 pub use registers::{CpuState, DescriptorTable, PagingRegisters, Registers, Segment, SegmentAttributes, SegmentName};
 pub use time::{Time, TimeBase, WallClock};

@@ -37,6 +37,9 @@ pub enum PageKind {
     Shared = 3,
     /// Device registers (MMIO); the hypervisor never reads or writes them through this translation.
     Mmio = 4,
+    /// No page: a mark that the domain gets memory here when it is accessed (populate on demand). Its machine frame is
+    /// [`mark`]'s and means nothing.
+    OnDemand = 5,
 }
 
 impl PageKind {
@@ -49,6 +52,7 @@ impl PageKind {
             2 => Some(Self::Grant),
             3 => Some(Self::Shared),
             4 => Some(Self::Mmio),
+            5 => Some(Self::OnDemand),
             _ => None,
         }
     }
@@ -63,6 +67,14 @@ pub struct Mapping {
     pub order: PageOrder,
     pub rights: Rights,
     pub kind: PageKind,
+}
+
+/// Returns a mark for populate-on-demand at a frame. Neighbours have successive machine frames, as pages of one block have,
+/// so that marks split and merge as pages do.
+#[must_use]
+pub const fn mark(gfn: Gfn, order: PageOrder) -> Mapping {
+    let mfn = Mfn(gfn.0 % PageOrder::SIZE_1G.pages());
+    Mapping { mfn, order, rights: Rights::empty(), kind: PageKind::OnDemand }
 }
 
 /// Why a page could not be mapped or unmapped. Nothing was changed.
@@ -92,10 +104,17 @@ pub const WRITTEN_WORDS: usize = 8;
 
 /// The nested page tables (p2m) of one domain. Lookups take no lock; changes are made under the domain's p2m lock.
 pub trait NestedSpace: Send + Sync {
-    /// Looks up a guest frame.
+    /// Looks up a guest frame. A mark for populate-on-demand is no page: there is nothing.
     fn lookup(&self, gfn: Gfn) -> Option<Mapping>;
 
-    /// Maps `order.pages()` frames. Neighbours are merged into superpages where they fit.
+    /// Returns true if a frame lies in a mark for populate-on-demand, and the order of what is there: of the mark, of a page,
+    /// or of a hole, which may be larger. Under the p2m lock.
+    fn mark_at(&self, _gfn: Gfn) -> (bool, PageOrder) {
+        (false, PageOrder::SIZE_4K)
+    }
+
+    /// Maps `order.pages()` frames. Neighbours are merged into superpages where they fit. Marks for populate-on-demand that
+    /// are no larger give way.
     ///
     /// **Errors:** see [`MapError`].
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError>;

@@ -1,6 +1,7 @@
 //! A hypercall as its handler sees it.
 
 use crate::components::access::{Action, Object, may};
+use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
@@ -32,9 +33,10 @@ impl<'a, M: Machine> Call<'a, M> {
         Self { hv, domain, vcpu, core: running.core, args, layout, in_multicall: false }
     }
 
-    /// Returns the caller's memory.
+    /// Returns the caller's memory. Not inline: nearly every operation has use of it.
+    #[inline(never)]
     pub fn memory(&self) -> GuestView<'a, M> {
-        GuestView::new(&self.hv.machine, &self.domain.space, self.core.hardware.paging(), self.layout)
+        GuestView::new(self.hv.memory(self.domain), self.core.hardware.paging(), self.layout)
     }
 
     /// Returns an argument; 0 past the sixth.

@@ -1,6 +1,7 @@
 //! `hvm_op`: operations of HVM and PVH domains. **Source:** `hvm/hvm_op.h`, `hvm/params.h`.
 
 use crate::components::access::{Action, Object};
+use crate::components::grant::World;
 use crate::components::placing::flushed::is_flushed;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainRef, Hypervisor};
@@ -147,6 +148,7 @@ fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         Some(mapping) if mapping.kind == PageKind::Mmio => HVMMEM_MMIO_DM,
         Some(mapping) if mapping.rights.contains(Rights::WRITE) => HVMMEM_RAM_RW,
         Some(_) => HVMMEM_RAM_RO,
+        None if call.hv.memory(domain).is_marked(wanted.pfn) => HVMMEM_RAM_RW,
         None => HVMMEM_MMIO_DM,
     };
     call.write_arg(1, &wanted)?;

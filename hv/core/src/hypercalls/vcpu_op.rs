@@ -2,6 +2,7 @@
 
 use super::vcpu_start::initialise;
 use crate::components::event_channel::{mark_everything, raise_vcpu};
+use crate::components::grant::World;
 use crate::components::vcpu_timers::Timer;
 use crate::domains::vcpu::Vcpu;
 use crate::hypercalls::{Call, Handler, Operation, operation};
@@ -22,7 +23,7 @@ use xen_abi::vcpu::{
 };
 use xen_abi::virq::VIRQ_TIMER;
 use xen_abi::{Errno, Mfn, VcpuId};
-use xenolith_hal::{CpuId, Machine, NestedSpace, PAGE_SIZE, PageKind, Rights, Time};
+use xenolith_hal::{CpuId, Machine, PAGE_SIZE, PageKind, Rights, Time};
 
 /// The shortest period of the periodic timer.
 const SHORTEST_PERIOD_NS: u64 = 1_000_000;
@@ -220,7 +221,7 @@ fn register_vcpu_info<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     if vcpu.id != call.vcpu.id && vcpu.is_up() {
         return Err(Errno::EINVAL);
     }
-    let mapping = call.domain.space.lookup(wanted.gfn).ok_or(Errno::EINVAL)?;
+    let mapping = call.hv.memory(call.domain).find(wanted.gfn).ok_or(Errno::EINVAL)?;
     if mapping.kind != PageKind::Ram || !mapping.rights.contains(Rights::WRITE) {
         return Err(Errno::EINVAL);
     }

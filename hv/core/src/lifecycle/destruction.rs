@@ -106,6 +106,7 @@ fn stop<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
         account.set_max(0);
     }
     let _ = hv.frames.claim(domain.id, 0);
+    let _ = hv.frames.set_cache(domain.id, 0);
     hv.global_virqs.forget(domain.id);
     pause_all(hv, domain);
 }

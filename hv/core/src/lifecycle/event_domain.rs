@@ -1,6 +1,7 @@
 //! A domain of the hypervisor as event channels see it.
 
 use crate::components::event_channel::{EventChannels, EventDomain, raise_global};
+use crate::components::grant::World;
 use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::{DomainHandle, DomainRef, Hypervisor};
@@ -9,7 +10,7 @@ use crate::memory::frames::PageRef;
 use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use xen_abi::{DomId, Errno, Gfn, Mfn, Port, VcpuId};
-use xenolith_hal::{Machine, NestedSpace, PageKind, PageWords, Rights};
+use xenolith_hal::{Machine, PageKind, PageWords, Rights};
 
 /// The number of PIRQs of the control domain, and of other domains.
 const PIRQS_OF_CONTROL_DOMAIN: u32 = 256;
@@ -67,7 +68,7 @@ impl<M: Machine> EventDomain for HostedDomain<'_, M> {
 
     #[inline]
     fn pin_event_page(&self, gfn: Gfn) -> Result<Mfn, Errno> {
-        let mapping = self.space.lookup(gfn).ok_or(Errno::EINVAL)?;
+        let mapping = self.hv.memory(self).find(gfn).ok_or(Errno::EINVAL)?;
         if !matches!(mapping.kind, PageKind::Ram | PageKind::Shared) || !mapping.rights.contains(Rights::WRITE) {
             return Err(Errno::EINVAL);
         }

@@ -1,6 +1,7 @@
 //! Time as guests see it: the clock in `vcpu_info`, run states, timers.
 
 use crate::components::event_channel::{poll, raise_vcpu};
+use crate::components::grant::World;
 use crate::components::vcpu_timers::Timer;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -66,7 +67,7 @@ pub fn show_runstate_as<M: Machine>(
     if address == 0 {
         return;
     }
-    let view = GuestView::new(&hv.machine, &domain.space, core.hardware.paging(), layout);
+    let view = GuestView::new(hv.memory(domain), core.hardware.paging(), layout);
     let mut info = vcpu.runstate.lock().as_stored();
     let at = GuestHandle::<VcpuRunstateInfo>::new(address);
     if domain.shows_runstate_updates() {

@@ -2,5 +2,6 @@
 
 pub mod frames;
 pub mod guest_memory;
+pub mod on_demand;
 pub mod physmap;
 pub mod populate;

@@ -2,6 +2,7 @@
 
 use crate::memory::frames::epoch::Epoch;
 use crate::memory::frames::{Frames, PageRef, Pages, PagingPool};
+use crate::memory::on_demand::OnDemand;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xen_abi::memory_map::MemmapEntry;
@@ -33,6 +34,8 @@ pub struct Physmap {
     write_faults: AtomicU32,
     /// The memory map that the toolstack gave it.
     map: SpinLock<Vec<MemmapEntry>, rank::DomainPages>,
+    /// What is to be populated on demand.
+    pub(super) on_demand: OnDemand,
 }
 
 impl Physmap {
@@ -46,7 +49,14 @@ impl Physmap {
             shared_info: AtomicU64::new(Gfn::INVALID.0),
             write_faults: AtomicU32::new(0),
             map: SpinLock::new(Vec::new()),
+            on_demand: OnDemand::default(),
         }
+    }
+
+    /// Returns how many frames are marked to be populated on demand.
+    #[inline]
+    pub fn marks(&self) -> u32 {
+        self.on_demand.marks()
     }
 
     /// Returns the highest guest frame that was ever mapped; 0 if none was.
@@ -156,12 +166,18 @@ impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
         self.space.lookup(gfn)
     }
 
+    /// Looks up a guest frame for an access to its memory, which populates it if it is marked for that.
+    #[inline]
+    pub fn find(&self, gfn: Gfn) -> Option<Mapping> {
+        self.lookup(gfn).or_else(|| self.demand(gfn))
+    }
+
     /// Takes a reference to the page that the domain *itself* owns at a guest frame, also where it is mapped by a grant
     /// to itself. None for a hole, a device, a page of another domain, and, where `write` asks for it, a read-only
     /// page.
     #[inline]
     pub fn own_page(&self, gfn: Gfn, write: bool) -> Option<PageRef> {
-        let mapping = self.lookup(gfn)?;
+        let mapping = self.find(gfn)?;
         let other = matches!(mapping.kind, PageKind::Foreign | PageKind::Mmio);
         if other || (write && !mapping.rights.contains(Rights::WRITE)) {
             return None;
@@ -199,6 +215,7 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
     /// **Errors:** see [`MapError`]; out of range too for a page of the hypervisor's that the domain may not see.
     pub fn map(&mut self, gfn: Gfn, mapping: Mapping) -> Result<(), MapError> {
         let memory = self.memory;
+        let marks = if memory.physmap.marks() == 0 { 0 } else { self.make_way(gfn, mapping.order)? };
         let shared = match mapping.kind {
             PageKind::Shared => Some(memory.frames.reference(mapping.mfn, memory.owner).ok_or(MapError::OutOfRange)?),
             _ => None,
@@ -213,12 +230,13 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
             (None, _) => {}
         }
         mapped?;
+        memory.physmap.on_demand.count(marks, mapping);
         let last = gfn.0.saturating_add(mapping.order.pages()).saturating_sub(1);
         memory.physmap.highest.fetch_max(last, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Unmaps one page and returns what was mapped. The caller disposes of the page or, for a grant and a foreign page,
+    /// Unmaps one page, or a mark for populate-on-demand, and returns the page that was mapped. The caller disposes of the page or, for a grant and a foreign page,
     /// of the reference.
     ///
     /// **Errors:** see [`MapError`].
@@ -231,6 +249,10 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         if let Some(Mapping { mfn, kind: PageKind::Shared, .. }) = unmapped {
             memory.frames.put_later(PageRef::of_mapping(mfn));
         }
+        if let Some(Mapping { kind: PageKind::OnDemand, .. }) = unmapped {
+            memory.physmap.on_demand.forget(1);
+            return Ok(None);
+        }
         Ok(unmapped)
     }
 
@@ -242,6 +264,9 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         let (gfn, taken) = memory.space.take_next(from, &mut source)?;
         if taken.kind == PageKind::Shared {
             memory.frames.put_later(PageRef::of_mapping(taken.mfn));
+        }
+        if taken.kind == PageKind::OnDemand {
+            memory.physmap.on_demand.forget(taken.order.pages());
         }
         Some((gfn, taken))
     }

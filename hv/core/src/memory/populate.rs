@@ -3,7 +3,7 @@
 use crate::memory::frames::{AllocationError, OwnedFrame, Pages, PagingPool};
 use crate::memory::physmap::{Editor, Memory};
 use xen_abi::Errno;
-use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights};
+use xenolith_hal::{Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights, mark};
 
 /// A run of guest frames. It need not be aligned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,16 +26,49 @@ pub fn populate_extent<P: Pages, S: NestedSpace>(
     place(memory, extent, memory.frames.allocate(memory.pages, memory.owner, extent.order, below))
 }
 
-/// Does the same for populate-on-demand memory, which the domain frees when it runs: its maximum is what it may have
-/// then.
+/// Marks an extent to be populated on demand. What is marked already stays so.
 ///
-/// **Errors:** as [`populate_extent`]; `EPERM` for a domain that may have nothing.
-pub fn populate_on_demand<P: Pages, S: NestedSpace>(
-    memory: &Memory<'_, P, S>,
-    extent: Extent,
-    below: Mfn,
-) -> Result<(), Errno> {
-    place(memory, extent, memory.frames.allocate_on_demand(memory.pages, memory.owner, extent.order, below))
+/// **Errors:** `EBUSY` where something is mapped; `EPERM` for a domain that is going; `ENOMEM`; `EINVAL` beyond what the domain
+/// can address. Frames before may be marked.
+pub fn mark_extent<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent) -> Result<(), Errno> {
+    let Extent { gfn, order } = extent;
+    if memory.frames.account(memory.owner).is_none_or(|account| account.max() == 0) {
+        return Err(Errno::EPERM);
+    }
+    gfn.checked_add(order.pages()).ok_or(Errno::EINVAL)?;
+    if is_block(extent) {
+        match memory.edit(|editor| editor.map(gfn, mark(gfn, order))) {
+            Err(MapError::Occupied) => {}
+            done => return done.map_err(errno_of),
+        }
+    }
+    for (start, pages) in parts(order.pages()) {
+        memory.edit(|editor| mark_part(editor, Gfn(gfn.0.saturating_add(start)), pages))?;
+    }
+    Ok(())
+}
+
+/// Marks at most 512 frames.
+fn mark_part<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, first: Gfn, count: u64) -> Result<(), Errno> {
+    let frames = || (0..count).map(|page| Gfn(first.0.saturating_add(page)));
+    if frames().any(|gfn| editor.lookup(gfn).is_some()) {
+        return Err(Errno::EBUSY);
+    }
+    if count == PART && PageOrder::SIZE_2M.aligned(first.0) {
+        return editor.map(first, mark(first, PageOrder::SIZE_2M)).map_err(errno_of);
+    }
+    for gfn in frames() {
+        if !editor.memory().space.mark_at(gfn).0 {
+            editor.map(gfn, mark(gfn, PageOrder::SIZE_4K)).map_err(errno_of)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns true for an extent that can be one entry of the p2m.
+fn is_block(extent: Extent) -> bool {
+    extent.order.aligned(extent.gfn.0)
+        && [PageOrder::SIZE_4K, PageOrder::SIZE_2M, PageOrder::SIZE_1G].contains(&extent.order)
 }
 
 fn place<P: Pages, S: NestedSpace>(
@@ -75,8 +108,7 @@ fn map_run<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent, 
     let Extent { gfn, order } = extent;
     let count = order.pages();
     gfn.checked_add(count).ok_or(Errno::EINVAL)?;
-    let fits = order.aligned(gfn.0) && [PageOrder::SIZE_4K, PageOrder::SIZE_2M, PageOrder::SIZE_1G].contains(&order);
-    if fits {
+    if is_block(extent) {
         let mapping = Mapping { mfn: first, order, rights: Rights::ALL, kind: PageKind::Ram };
         match memory.edit(|editor| editor.map(gfn, mapping)) {
             Err(MapError::Occupied) => {}
@@ -172,13 +204,28 @@ const fn errno_of(error: MapError) -> Errno {
 }
 
 /// Unmaps the pages of an extent and releases them. A page of the hypervisor's that is shared with the domain is only
-/// unmapped.
+/// unmapped. Of what was to be populated on demand, nothing is left; and as long as there is more of that than the domain
+/// has memory for, pages that it releases are kept for it.
 ///
 /// **Errors:** as [`remove_page`], at the first frame that is not the domain's own; the pages before it are gone.
 pub fn remove_extent<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, extent: Extent) -> Result<(), Errno> {
+    let had_marks = memory.physmap.marks() > 0;
     for page in 0..extent.order.pages() {
         let gfn = extent.gfn.checked_add(page).ok_or(Errno::ENOENT)?;
-        memory.edit(|editor| remove_page(editor, gfn))?;
+        memory.edit(|editor| {
+            if had_marks && memory.space.mark_at(gfn).0 {
+                return editor.unmap(gfn).map(|_| ()).map_err(errno_of);
+            }
+            let keep = had_marks && editor.lookup(gfn).is_some_and(|there| memory.is_for_marks(there));
+            remove_page(editor, gfn)?;
+            if keep {
+                memory.frames.add_to_cache(memory.owner, 1);
+            }
+            Ok(())
+        })?;
+    }
+    if had_marks {
+        memory.trim_cache();
     }
     Ok(())
 }
@@ -190,7 +237,7 @@ pub fn remove_page<P: Pages, S: NestedSpace>(editor: &mut Editor<'_, '_, P, S>, 
     match editor.lookup(gfn).ok_or(Errno::ENOENT)?.kind {
         PageKind::Mmio => return Err(Errno::EPERM),
         PageKind::Foreign | PageKind::Grant => return Err(Errno::ENXIO),
-        PageKind::Ram | PageKind::Shared => {}
+        PageKind::Ram | PageKind::Shared | PageKind::OnDemand => {}
     }
     let removed = editor.unmap(gfn).map_err(errno_of)?;
     if let Some(Mapping { mfn, kind: PageKind::Ram, .. }) = removed {

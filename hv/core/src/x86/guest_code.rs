@@ -1,5 +1,6 @@
 //! Fetching the instruction at which a guest exited.
 
+use crate::components::grant::World;
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{GuestView, Layout};
 use xenolith_devices::mmio_decode::{CodeSize, MAX_LENGTH};
@@ -22,6 +23,6 @@ pub fn fetch<M: Machine>(running: &Running<'_, M>) -> ([u8; MAX_LENGTH], usize, 
     }
     let mut bytes = [0; MAX_LENGTH];
     let at = base.wrapping_add(running.core.hardware.registers().rip);
-    let length = GuestView::new(&hv.machine, &domain.space, paging, Layout::Native).fetch(at, &mut bytes);
+    let length = GuestView::new(hv.memory(domain), paging, Layout::Native).fetch(at, &mut bytes);
     (bytes, length, size)
 }

@@ -1,5 +1,6 @@
 //! RDMSR and WRMSR of a vCPU.
 
+use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
@@ -8,7 +9,7 @@ use crate::memory::guest_memory::{Layout, ram_page};
 use xenolith_devices::GeneralProtection;
 use xenolith_devices::lapic::Effect;
 use xenolith_devices::msr::{MsrContext, MsrRead, MsrWrite};
-use xenolith_hal::{Gfn, Gpa, GuestCpu, Machine, NestedSpace, PageKind};
+use xenolith_hal::{Gfn, Gpa, GuestCpu, Machine, PageKind};
 
 /// What a WRMSR leaves to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +81,7 @@ pub fn write<M: Machine>(running: &mut Running<'_, M>, msr: u32, value: u64) -> 
 
 /// Writes the page through which the guest makes its hypercalls; its code is the same for all modes.
 fn write_hypercall_page<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, gfn: Gfn) -> Result<(), GeneralProtection> {
-    domain.space.lookup(gfn).filter(|mapping| mapping.kind == PageKind::Ram).ok_or(GeneralProtection)?;
+    hv.memory(domain).find(gfn).filter(|mapping| mapping.kind == PageKind::Ram).ok_or(GeneralProtection)?;
     let page = ram_page(&hv.machine, &domain.space, Gpa::from_gfn(gfn), true).ok_or(GeneralProtection)?;
     hv.machine.write_hypercall_page(page);
     Ok(())

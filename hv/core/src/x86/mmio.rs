@@ -6,6 +6,9 @@ use crate::components::grant::World;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
+use crate::domains::vcpu::Vcpu;
+use crate::memory::frames::Account;
+use crate::memory::on_demand::{Demand, Reclaim};
 use crate::memory::physmap::Memory;
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
@@ -16,8 +19,8 @@ use crate::x86::parts;
 use xenolith_devices::lapic::XAPIC_PAGE;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction, Place};
 use xenolith_hal::{
-    Access, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PAGE_SIZE, PageKind,
-    PageOrder, Rights,
+    Access, CpuId, Exception, Gfn, Gpa, GuestCpu, LogLevel, Machine, MapError, Mapping, Mfn, NestedSpace, PAGE_SIZE,
+    PageKind, PageOrder, Rights,
 };
 
 const PAGE_BYTES: u64 = PAGE_SIZE as u64;
@@ -29,6 +32,11 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     let there = domain.space.lookup(at.gfn());
     let goes_on = match there {
         Some(there) => is_permitted(hv, domain, at, there, access),
+        None if domain.physmap.marks() > 0
+            && let Some(after) = populate(hv, domain, vcpu, at.gfn()) =>
+        {
+            return after;
+        }
         None => show(hv, domain, at),
     };
     if goes_on {
@@ -113,6 +121,45 @@ fn is_near_end<M: Machine>(domain: &Domain<M>, at: Gpa) -> bool {
 /// Returns true if an access where no memory is, is the device model's to answer.
 pub(super) fn is_for_device_model<M: Machine>(domain: &Domain<M>, at: Gpa) -> bool {
     domain.device_model.get().is_some() && !is_apic_page(at) && !chipset::has(domain, at)
+}
+
+/// Populates a frame on demand; None if it is not marked for that.
+#[cold]
+#[inline(never)]
+fn populate<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, gfn: Gfn) -> Option<After> {
+    let memory = hv.memory(domain);
+    let met = memory.meet(gfn);
+    if met == Demand::NotMarked {
+        return None;
+    }
+    if met == Demand::Wait {
+        hv.frames.expedite(&hv.machine);
+    }
+    let mut starved = met == Demand::NoTables;
+    if met == Demand::Short || (met == Demand::Met && memory.is_short()) {
+        let cpus = || (0..hv.machine.cpu_count()).map(|cpu| CpuId(cpu as u32));
+        let late = |moment| cpus().filter(move |cpu| !hv.frames.has_passed(*cpu, moment));
+        match memory.reclaim(|moment| late(moment).next().is_none()) {
+            // This CPU passes the moment before it tries again.
+            Reclaim::After(moment, true) => late(moment).for_each(|cpu| hv.machine.kick(cpu)),
+            Reclaim::After(_, false) | Reclaim::Goes => {}
+            Reclaim::Nothing => starved |= met == Demand::Short,
+        }
+    }
+    if !starved {
+        return Some(After::Resume);
+    }
+    let total = hv.frames.account(domain.id).map_or(0, Account::total);
+    let line = format_args!(
+        "d{}v{}: out of PoD memory at {:#x} ({met:?}): {total} pages in use, {} more were to be populated on demand, and its \
+         balloon driver has given nothing back for them",
+        domain.id,
+        vcpu.id,
+        gfn.0,
+        domain.physmap.marks()
+    );
+    hv.machine.log(LogLevel::Error, true, line);
+    Some(After::Crash(CrashReason::OutOfMemory))
 }
 
 /// Returns true if the guest may simply try again an access to what is `there`.

@@ -3,6 +3,7 @@
 //!
 //! Accessed and dirty bits of the guest's page tables are not set, as with all memory that the hypervisor reaches for it.
 
+use crate::components::grant::World;
 use crate::components::ioreq::{Kind, Progress, Request, Scribbled, Then};
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{Lookups, translate};
@@ -218,7 +219,7 @@ fn find<'a, M: Machine>(
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();
     let wanted = wanted(!operand.writes, paging.cpl);
-    let mut lookups = Lookups::new(&hv.machine, &domain.space);
+    let mut lookups = Lookups::new(hv.memory(domain));
     let gpa =
         translate(&mut lookups, &paging, Gva(at), wanted).map_err(|fault| page_fault(at, fault.present, wanted))?;
     if let Some(page) = lookups.ram_page(gpa, write) {

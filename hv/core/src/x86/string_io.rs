@@ -3,6 +3,7 @@
 //!
 //! Accessed and dirty bits of the guest's page tables are not set, as with all memory that the hypervisor reaches for it.
 
+use crate::components::grant::World;
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{Lookups, Wanted, translate};
 use crate::outcome::After;
@@ -101,14 +102,14 @@ pub(super) fn behind<M: Machine>(running: &Running<'_, M>, read: bool, batch: &B
     let paging = running.core.hardware.paging();
     let wanted = wanted(read, paging.cpl);
     let [(start, _), (_, next)] = batch.parts();
-    let mut lookups = Lookups::new(&hv.machine, &domain.space);
+    let mut lookups = Lookups::new(hv.memory(domain));
     let gpa = translate(&mut lookups, &paging, Gva(start), wanted)
         .map_err(|fault| page_fault(start, fault.present, wanted))?;
     if next != 0 {
         return Ok(Behind::Other);
     }
     let first = gpa.checked_add(batch.offset(0) as u64).unwrap_or(gpa);
-    Ok(match domain.space.lookup(gpa.gfn()) {
+    Ok(match hv.memory(domain).find(gpa.gfn()) {
         None => Behind::Device(first),
         Some(there) if there.kind != PageKind::Ram => Behind::Other,
         Some(there) if !there.rights.contains(if read { Rights::READ } else { Rights::DATA }) => Behind::Other,
@@ -178,7 +179,7 @@ fn places<'a, M: Machine>(running: &Running<'a, M>, outs: bool, batch: &Batch) -
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();
     let wanted = wanted(outs, paging.cpl);
-    let mut lookups = Lookups::new(&hv.machine, &domain.space);
+    let mut lookups = Lookups::new(hv.memory(domain));
     let mut places = [Place { page: None, offset: 0, length: 0 }; 2];
     for (place, (at, length)) in places.iter_mut().zip(batch.parts()) {
         if length == 0 {

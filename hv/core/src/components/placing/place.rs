@@ -123,6 +123,7 @@ fn note_shared(target: &impl Party, mfn: Mfn, gfn: Gfn) {
 
 /// Moves a page of the domain's own, or of the hypervisor's that it sees; returns its mapping.
 fn place_own<P: Pages, S: NestedSpace>(memory: &Memory<'_, P, S>, from: Gfn, to: Gfn) -> Result<Mapping, Errno> {
+    let _ = memory.find(from);
     memory.edit(|editor| {
         let own = |at: &Mapping| matches!(at.kind, PageKind::Ram | PageKind::Shared);
         let moved = editor.lookup(from).filter(own).ok_or(Errno::EINVAL)?;
@@ -227,6 +228,6 @@ pub(crate) fn give_up<W: World>(world: &W, dead: &W::Party, there: Mapping) {
             world.frames().release_block(there.mfn, there.order, dead.id());
         }
         PageKind::Foreign => world.frames().put_later(PageRef::of_mapping(there.mfn)),
-        PageKind::Ram | PageKind::Grant | PageKind::Shared | PageKind::Mmio => {}
+        PageKind::Ram | PageKind::Grant | PageKind::Shared | PageKind::Mmio | PageKind::OnDemand => {}
     }
 }

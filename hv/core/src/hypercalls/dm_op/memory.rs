@@ -79,7 +79,9 @@ pub(super) fn set_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
             request.op.set_mem_type(wanted);
             return Ok(Done::Again);
         }
-        hv.memory(domain).edit(|editor| set_rights(editor, wanted.first_pfn, rights))?;
+        let memory = hv.memory(domain);
+        let _ = memory.find(wanted.first_pfn);
+        memory.edit(|editor| set_rights(editor, wanted.first_pfn, rights))?;
         wanted.first_pfn = Gfn(wanted.first_pfn.0.wrapping_add(1));
         wanted.nr = wanted.nr.wrapping_sub(1);
     }

@@ -137,7 +137,6 @@ fn make<M: Machine>(
 ) -> Result<DomainRef<M>, Errno> {
     let account = hv.frames.account(id).ok_or(Errno::ENOMEM)?;
     account.set_max(0);
-    account.keep_on_demand(u32::MAX);
     let is_hvm = wanted.arch.emulation_flags == HVM_PLATFORM;
     let servers =
         if is_hvm { ioreq_servers::heap_bytes(wanted.max_vcpus).saturating_mul(MOST_SERVERS as u64) } else { 0 };

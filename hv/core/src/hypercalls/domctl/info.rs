@@ -66,7 +66,7 @@ pub fn domain_info<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Domctl
     // As real Xen has it: no reason at all shows as ones.
     info.flags = DomainFlags(flags.0 | shutdown.0 << XEN_DOMINF_SHUTDOWNSHIFT);
     if let Some(account) = hv.frames.account(domain.id) {
-        info.tot_pages = account.total().into();
+        info.tot_pages = account.total_with_cache().into();
         info.max_pages = account.max().into();
         info.outstanding_pages = account.claimed().into();
     }

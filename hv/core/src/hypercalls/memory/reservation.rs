@@ -11,7 +11,7 @@ use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{again, extents_done, permitted};
 use crate::memory::frames::{ANYWHERE, AllocationError};
-use crate::memory::populate::{Extent, populate_extent, populate_on_demand, remove_extent};
+use crate::memory::populate::{Extent, mark_extent, populate_extent, remove_extent};
 use crate::outcome::{Answer, Outcome};
 use core::ops::Range;
 use xen_abi::memory::{MemFlags, MemoryExchange, MemoryReservation};
@@ -34,7 +34,7 @@ fn max_order<M: Machine>(call: &Call<'_, M>) -> u32 {
 }
 
 /// The result of one extent.
-enum Step {
+pub(super) enum Step {
     Done,
     /// Something else comes first; the call is made again.
     Wait,
@@ -113,7 +113,7 @@ fn extent_of<M: Machine>(call: &Call<'_, M>, reservation: &MemoryReservation, in
 /// Does a step for which memory may be short: while some waits for a grace period, expedites it and tries again, for a few
 /// milliseconds; by another call only while what waits becomes less. On a busy machine something always waits, and the
 /// caller's vCPU would do nothing else any more.
-fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: impl Fn() -> Result<(), Errno>) -> Step {
+pub(super) fn with_memory_that_waits<M: Machine>(call: &Call<'_, M>, step: &dyn Fn() -> Result<(), Errno>) -> Step {
     let (hv, started) = (call.hv, call.hv.machine.now());
     let waited = hv.frames.waiting();
     for _ in 0..MOST_TRIES {
@@ -149,7 +149,7 @@ pub(super) fn increase<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         if clears_first(call, order) {
             return Step::Wait;
         }
-        with_memory_that_waits(call, || match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
+        with_memory_that_waits(call, &|| match call.hv.frames.allocate(&call.hv.machine, target.id, order, below) {
             Ok(_owned_without_a_place) => Ok(()),
             Err(AllocationError::NoMemory) => Err(Errno::ENOMEM),
             Err(_) => Err(Errno::EPERM),
@@ -188,8 +188,8 @@ pub(super) fn decrease<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     })
 }
 
-/// Implements `XENMEM_populate_physmap`: populates extents with new pages. Populate-on-demand is done at once, for
-/// domains other than the caller: such a domain is given more than it may have, and frees the rest when it runs.
+/// Implements `XENMEM_populate_physmap`: populates extents with new pages, or marks those of another domain to be populated
+/// on demand.
 pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     each_extent(call, |target, reservation, index| {
         let on_demand = reservation.mem_flags.contains(MemFlags::POPULATE_ON_DEMAND);
@@ -200,11 +200,13 @@ pub(super) fn populate<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         else {
             return Step::Stop;
         };
+        if on_demand {
+            return with_memory_that_waits(call, &|| mark_extent(&call.hv.memory(target), extent));
+        }
         if clears_first(call, extent.order) || !is_flushed(call.hv, target) {
             return Step::Wait;
         }
-        let populate = if on_demand { populate_on_demand } else { populate_extent };
-        with_memory_that_waits(call, || populate(&call.hv.memory(target), extent, below))
+        with_memory_that_waits(call, &|| populate_extent(&call.hv.memory(target), extent, below))
     })
 }
 

@@ -1,8 +1,11 @@
 //! Memory limits and reservations, memory maps, claims and populate-on-demand targets.
 
 use crate::components::access::{Action, Object};
+use crate::components::grant::World;
+use crate::domains::domain::Domain;
 use crate::hypercalls::Call;
 use crate::hypercalls::memory::list::{named, no_progress, permitted};
+use crate::hypercalls::memory::reservation::{Step, with_memory_that_waits};
 use crate::memory::frames::{Account, ClaimError};
 use crate::memory::guest_memory::Layout;
 use crate::outcome::{Answer, Outcome};
@@ -49,7 +52,7 @@ fn account<'a, M: Machine>(call: &Call<'a, M>, id: DomId) -> Result<&'a Account,
 pub(super) fn current_reservation<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     no_progress(call)?;
     let op: MemoryDomain = call.read_arg(1)?;
-    Ok(pages(call, account(call, permitted(call, op.domid)?.id)?.total().into()))
+    Ok(pages(call, account(call, permitted(call, op.domid)?.id)?.total_with_cache().into()))
 }
 
 /// Implements `XENMEM_maximum_reservation`.
@@ -134,18 +137,21 @@ pub(super) fn claim_pages<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     }
 }
 
-/// Implements `XENMEM_set_pod_target`. Everything is populated at once, so a domain is given more than its target, and
-/// frees the rest when it runs. Until then the rest does not count against its maximum.
+/// Implements `XENMEM_set_pod_target`; see [`set_target`](crate::memory::physmap::Memory::set_target).
 ///
-/// **Errors:** `EFAULT`, `ESRCH`, `EPERM`; `EINVAL` for more than the domain may have.
+/// **Errors:** `EFAULT`, `ESRCH`, `EPERM`; `EINVAL` for more than the domain may have; `ENOMEM`.
 pub(super) fn set_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
     call.may(Action::ManagePopulateOnDemand, Object::Domain(target.id))?;
     let account = account(call, target.id)?;
     let pages = u32::try_from(op.target_pages).ok().filter(|pages| *pages <= account.max()).ok_or(Errno::EINVAL)?;
-    account.keep_on_demand(pages);
-    write_pod_target(call, op, target.id)
+    let memory = call.hv.memory(&target);
+    match with_memory_that_waits(call, &|| memory.set_target(pages)) {
+        Step::Done => write_pod_target(call, op, &target),
+        Step::Wait => Ok(Outcome::Again(call.args)),
+        Step::Stop => Err(Errno::ENOMEM),
+    }
 }
 
 /// Implements `XENMEM_get_pod_target`.
@@ -155,12 +161,14 @@ pub(super) fn get_pod_target<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let op: PodTarget = call.read_arg(1)?;
     let target = named(call, op.domid)?;
     call.may(Action::ManagePopulateOnDemand, Object::Domain(target.id))?;
-    write_pod_target(call, op, target.id)
+    write_pod_target(call, op, &target)
 }
 
-fn write_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: DomId) -> Answer {
-    let tot_pages = account(call, target)?.total().into();
-    call.write_arg(1, &PodTarget { tot_pages, pod_cache_pages: 0, pod_entries: 0, ..op })?;
+fn write_pod_target<M: Machine>(call: &Call<'_, M>, op: PodTarget, target: &Domain<M>) -> Answer {
+    let account = account(call, target.id)?;
+    let (tot_pages, pod_cache_pages) = (account.total_with_cache().into(), account.cached().into());
+    let pod_entries = target.physmap.marks().into();
+    call.write_arg(1, &PodTarget { tot_pages, pod_cache_pages, pod_entries, ..op })?;
     Ok(Outcome::OK)
 }
 

@@ -14,11 +14,8 @@ pub struct Account {
     max: AtomicU32,
     shared: AtomicU32,
     claimed: AtomicU32,
-    /// Frames populated on demand, of those in `total`: frames that the domain frees are subtracted here first.
-    on_demand: AtomicU32,
-    /// How many of those the domain keeps, which therefore count against its maximum: all, until `keep_on_demand` says
-    /// less.
-    on_demand_kept: AtomicU32,
+    /// Free frames that are kept for what the domain will populate on demand; see [`Frames::set_cache`](super::Frames::set_cache).
+    cached: AtomicU32,
     /// Bytes of the hypervisor's heap that are charged to the domain, and its budget.
     heap: AtomicU64,
     max_heap: AtomicU64,
@@ -32,16 +29,25 @@ impl Account {
             max: none(),
             shared: none(),
             claimed: none(),
-            on_demand: none(),
-            on_demand_kept: AtomicU32::new(u32::MAX),
+            cached: none(),
             heap: AtomicU64::new(0),
             max_heap: AtomicU64::new(u64::MAX),
         }
     }
 
-    /// Returns the frames of the domain's own memory (Xen's `tot_pages`).
+    /// Returns the frames of the domain's own memory.
     pub fn total(&self) -> u32 {
         self.total.load(Ordering::Acquire)
+    }
+
+    /// Returns the frames of the domain's own memory, and of its cache (Xen's `tot_pages`).
+    pub fn total_with_cache(&self) -> u32 {
+        self.total().saturating_add(self.cached())
+    }
+
+    /// Returns how many free frames are kept for what the domain will populate on demand.
+    pub fn cached(&self) -> u32 {
+        self.cached.load(Ordering::Acquire)
     }
 
     /// Returns the most frames that the domain may have (Xen's `max_pages`).
@@ -52,22 +58,6 @@ impl Account {
     /// Sets the most frames; a lower number than it has takes nothing away.
     pub fn set_max(&self, pages: u32) {
         self.max.store(pages, Ordering::Release);
-    }
-
-    /// Sets how many of the frames that were populated on demand the domain keeps. Until it has freed the others, they
-    /// do not count against its maximum.
-    pub fn keep_on_demand(&self, pages: u32) {
-        self.on_demand_kept.store(pages, Ordering::Release);
-    }
-
-    /// Returns the limit that holds until the domain has freed the frames that it is not to keep.
-    fn limit(&self) -> u32 {
-        let excess = self.on_demand.load(Ordering::Acquire).saturating_sub(self.on_demand_kept.load(Ordering::Acquire));
-        match self.max() {
-            // Nothing is given to a domain that is going.
-            0 => 0,
-            max => max.saturating_add(excess),
-        }
     }
 
     /// Returns the hypervisor's frames that are shared with the domain.
@@ -113,26 +103,17 @@ impl Account {
     /// Counts frames in; returns false, with none counted, if they would exceed the maximum.
     #[must_use]
     pub(super) fn charge(&self, pages: u32) -> bool {
-        let limit = self.limit();
+        let limit = self.max().saturating_sub(self.cached());
         let more = |total: u32| total.checked_add(pages).filter(|total| *total <= limit);
         self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    /// Counts in frames that are populated on demand: the maximum does not apply, unless it is 0.
-    #[must_use]
-    pub(super) fn charge_on_demand(&self, pages: u32) -> bool {
-        let max = self.max();
-        let more = |total: u32| total.checked_add(pages).filter(|_| max != 0);
-        let counted = self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
-        if counted {
-            self.on_demand.fetch_add(pages, Ordering::AcqRel);
-        }
-        counted
+    /// Counts in frames that were kept for the domain, which counted against its maximum then.
+    pub(super) fn charge_cached(&self, pages: u32) {
+        self.total.fetch_add(pages, Ordering::AcqRel);
     }
 
     pub(super) fn uncharge(&self, pages: u32) {
-        // In this order the limit is never further from the total than it may be.
-        subtract(&self.on_demand, pages);
         subtract(&self.total, pages);
     }
 
@@ -147,6 +128,11 @@ impl Account {
     /// Sets the claim. Only under the allocator's lock.
     pub(super) fn set_claimed(&self, pages: u32) {
         self.claimed.store(pages, Ordering::Release);
+    }
+
+    /// Sets the number of frames that are kept. Only under the allocator's lock.
+    pub(super) fn set_cached(&self, pages: u32) {
+        self.cached.store(pages, Ordering::Release);
     }
 }
 
@@ -191,25 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_populated_on_demand_counts_as_far_as_the_domain_is_to_keep_it() {
+    fn what_is_kept_for_later_counts_against_the_maximum() {
         let account = Account::new();
-        assert!(!account.charge_on_demand(1), "a domain that may have nothing");
         account.set_max(5);
-        assert!(account.charge_on_demand(10));
-        assert!(!account.charge_on_demand(u32::MAX));
-        account.keep_on_demand(4);
-        assert!(account.charge(1), "what is not populated on demand still has a place");
-        assert!(!account.charge(1));
-        account.uncharge(3);
-        assert!(!account.charge(1), "what it gave back is gone");
-        account.uncharge(3);
-        assert_eq!(account.total(), 5);
-        assert!(!account.charge(1));
-        account.uncharge(1);
-        assert!(account.charge(1));
-        account.uncharge(5);
-        assert!(account.is_empty());
-        assert!(!account.charge(6) && account.charge(5), "the maximum alone counts");
+        account.set_cached(3);
+        assert!(!account.charge(3) && account.charge(2));
+        account.charge_cached(1);
+        account.set_cached(2);
+        assert_eq!((account.total(), account.total_with_cache()), (3, 5));
     }
 
     #[test]
@@ -222,14 +197,5 @@ mod tests {
         assert_eq!(account.heap_bytes(), 100);
         account.begin_heap(10);
         assert!(account.charge_heap(10), "another domain of the same number");
-    }
-
-    #[test]
-    fn a_domain_that_is_going_gets_nothing() {
-        let account = Account::new();
-        account.set_max(1);
-        assert!(account.charge_on_demand(4));
-        account.set_max(0);
-        assert!(!account.charge(1) && !account.charge_on_demand(1));
     }
 }

@@ -3,7 +3,7 @@
 use super::account::Account;
 use super::buddy::Buddy;
 use super::level_bitmap::LevelBitmap;
-use super::{Frames, FreeFrame};
+use super::{AllocationError, Frames, FreeFrame};
 use alloc::vec::Vec;
 use core::ops::Range;
 use xenolith_hal::{DomId, Mfn, PageOrder};
@@ -14,8 +14,10 @@ pub(super) struct Heap {
     pub(super) buddy: Buddy,
     /// Regions of 2 MiB in which free frames may be dirty.
     pub(super) dirty_regions: LevelBitmap,
-    /// The sum of all accounts' claims.
+    /// The sum of all accounts' claims and of `cached`.
     pub(super) claims: u64,
+    /// The sum of what all accounts keep for populate-on-demand.
+    pub(super) cached: u64,
     /// Free frames that are out of the allocator while a CPU scrubs them.
     pub(super) being_cleared: u64,
     /// Blocks whose scrubbing was interrupted, limited by the vector's capacity, and how many words of the first dirty
@@ -37,17 +39,37 @@ impl Heap {
         self.buddy.free_frames().saturating_sub(self.claims)
     }
 
-    pub(super) fn take(&mut self, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+    /// Sets what an account keeps, whether that much is free or not.
+    fn set_cached(&mut self, account: &Account, pages: u32) {
+        for sum in [&mut self.claims, &mut self.cached] {
+            *sum = sum.saturating_sub(account.cached().into()).saturating_add(pages.into());
+        }
+        account.set_cached(pages);
+    }
+
+    /// Takes a block for an account: with its claim's help, or with `cached` out of its cache alone.
+    pub(super) fn take(
+        &mut self,
+        order: PageOrder,
+        below: Mfn,
+        claimant: Option<&Account>,
+        cached: bool,
+    ) -> Option<Mfn> {
         let count = order.pages();
-        let claimed = claimant.map_or(0, |account| u64::from(account.claimed()));
-        if self.unclaimed() < count && claimed < count {
+        let unclaimed = if cached { 0 } else { self.unclaimed() };
+        let kept = claimant.map_or(0, |account| if cached { account.cached() } else { account.claimed() });
+        if unclaimed < count && u64::from(kept) < count {
             return None;
         }
         let mfn = self.take_block(order, below)?;
         if let Some(account) = claimant {
-            let used = claimed.min(count);
-            account.set_claimed(claimed.saturating_sub(used) as u32);
-            self.claims = self.claims.saturating_sub(used);
+            let left = kept.saturating_sub(count as u32);
+            if cached {
+                self.set_cached(account, left);
+            } else {
+                account.set_claimed(left);
+                self.claims = self.claims.saturating_sub(kept.saturating_sub(left).into());
+            }
         }
         Some(mfn)
     }
@@ -105,6 +127,40 @@ impl Frames {
         match attempt() {
             Err(ClaimError::NoMemory) if self.put_unfinished_back() => attempt(),
             claimed => claimed,
+        }
+    }
+
+    /// Keeps free memory for a domain: its cache for populate-on-demand, which counts as its own. Less than before is
+    /// always to be had.
+    ///
+    /// **Errors:** [`AllocationError::NoMemory`] if not enough is free; [`AllocationError::OverMaximum`] past its maximum.
+    pub fn set_cache(&self, domain: DomId, pages: u32) -> Result<(), AllocationError> {
+        let account = self.accounts.get(domain).ok_or(AllocationError::NoDomain)?;
+        let attempt = || {
+            let mut heap = self.heap.lock();
+            let more = pages.saturating_sub(account.cached());
+            if u64::from(more) > heap.unclaimed() {
+                return Err(AllocationError::NoMemory);
+            }
+            if more > 0 && account.total().checked_add(pages).is_none_or(|total| total > account.max()) {
+                return Err(AllocationError::OverMaximum);
+            }
+            heap.set_cached(account, pages);
+            Ok(())
+        };
+        match attempt() {
+            Err(AllocationError::NoMemory) if self.put_unfinished_back() => attempt(),
+            done => done,
+        }
+    }
+
+    /// Adds pages that a domain has released to its cache. They may still wait for a grace period; nobody else gets them. A
+    /// domain that is going keeps nothing.
+    pub fn add_to_cache(&self, domain: DomId, pages: u32) {
+        let Some(account) = self.accounts.get(domain) else { return };
+        let mut heap = self.heap.lock();
+        if account.max() > 0 {
+            heap.set_cached(account, account.cached().saturating_add(pages));
         }
     }
 }

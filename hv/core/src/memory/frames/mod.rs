@@ -109,6 +109,7 @@ impl Frames {
             buddy: Buddy::new(limit)?,
             dirty_regions: LevelBitmap::new(((limit.0 >> PageOrder::SIZE_2M.0) as usize).saturating_add(1))?,
             claims: 0,
+            cached: 0,
             being_cleared: 0,
             unfinished: Vec::new(),
         };
@@ -158,10 +159,11 @@ impl Frames {
         self.table.limit()
     }
 
-    /// Returns the number of free frames, claimed ones and dirty ones included.
+    /// Returns the number of free frames, claimed ones and dirty ones included, but without the
+    /// caches of domains.
     pub fn free_pages(&self) -> u64 {
         let heap = self.heap.lock();
-        heap.buddy.free_frames().saturating_add(heap.being_cleared)
+        heap.buddy.free_frames().saturating_add(heap.being_cleared).saturating_sub(heap.cached)
     }
 
     /// Returns the number of free frames that are not scrubbed yet.
@@ -171,7 +173,8 @@ impl Frames {
 
     /// Returns the number of frames that are claimed and not allocated.
     pub fn claimed_pages(&self) -> u64 {
-        self.heap.lock().claims
+        let heap = self.heap.lock();
+        heap.claims.saturating_sub(heap.cached)
     }
 
     /// Allocates a scrubbed block that ends at or below `below`.
@@ -183,14 +186,22 @@ impl Frames {
 
     /// Allocates a block without scrubbing it: for callers that overwrite all of it.
     pub fn take_unscrubbed(&self, pages: &impl Pages, order: PageOrder, below: Mfn) -> Option<FreeFrame> {
-        self.take_for(pages, order, below, None).map(|mfn| self.taken(mfn, order))
+        self.take_for(pages, order, below, None, false).map(|mfn| self.taken(mfn, order))
     }
 
-    fn take_for(&self, pages: &impl Pages, order: PageOrder, below: Mfn, claimant: Option<&Account>) -> Option<Mfn> {
+    /// Takes a block for an account, out of its cache if `cached` says so.
+    fn take_for(
+        &self,
+        pages: &impl Pages,
+        order: PageOrder,
+        below: Mfn,
+        claimant: Option<&Account>,
+        cached: bool,
+    ) -> Option<Mfn> {
         if order.0 > MAX_ORDER {
             return None;
         }
-        let attempt = || self.heap.lock().take(order, below, claimant);
+        let attempt = || self.heap.lock().take(order, below, claimant, cached);
         let mut got = attempt();
         if got.is_none() && self.put_unfinished_back() {
             got = attempt();
@@ -259,39 +270,43 @@ impl Frames {
         order: PageOrder,
         below: Mfn,
     ) -> Result<OwnedFrame, AllocationError> {
-        self.allocate_within(pages, owner, order, below, Account::charge)
+        self.allocate_from(pages, owner, order, below, false)
     }
 
-    /// Does the same for memory that is populated on demand: a maximum other than 0 does not limit it.
+    /// Allocates a scrubbed block out of a domain's cache; see [`Frames::set_cache`].
     ///
-    /// **Errors:** see [`AllocationError`].
-    pub fn allocate_on_demand(
+    /// **Errors:** [`AllocationError::OverMaximum`] if the cache has not as many pages, [`AllocationError::NoMemory`] if
+    /// they are not free yet, or not beside each other.
+    pub fn allocate_cached(
         &self,
         pages: &impl Pages,
         owner: DomId,
         order: PageOrder,
-        below: Mfn,
     ) -> Result<OwnedFrame, AllocationError> {
-        self.allocate_within(pages, owner, order, below, Account::charge_on_demand)
+        self.allocate_from(pages, owner, order, ANYWHERE, true)
     }
 
-    fn allocate_within(
+    fn allocate_from(
         &self,
         pages: &impl Pages,
         owner: DomId,
         order: PageOrder,
         below: Mfn,
-        charge: fn(&Account, u32) -> bool,
+        cached: bool,
     ) -> Result<OwnedFrame, AllocationError> {
         let account = self.accounts.get(owner).ok_or(AllocationError::NoDomain)?;
         let count = if order.0 <= MAX_ORDER { order.pages() as u32 } else { return Err(AllocationError::NoMemory) };
-        if !charge(account, count) {
+        let may = if cached { account.cached() >= count } else { account.charge(count) };
+        if !may {
             return Err(AllocationError::OverMaximum);
         }
-        let Some(mfn) = self.take_for(pages, order, below, Some(account)) else {
+        let taken = self.take_for(pages, order, below, Some(account), cached);
+        if cached && taken.is_some() {
+            account.charge_cached(count);
+        } else if !cached && taken.is_none() {
             account.uncharge(count);
-            return Err(AllocationError::NoMemory);
-        };
+        }
+        let mfn = taken.ok_or(AllocationError::NoMemory)?;
         Ok(self.own_cleared(pages, mfn, order, owner))
     }
 

@@ -1,6 +1,7 @@
 //! Copying from and to a guest's memory (Xen's `copy_from_guest` and `copy_to_guest`).
 
 use super::walk::{Lookups, Wanted, bytes_to_page_end, ram_page, translate};
+use crate::memory::physmap::Memory;
 use core::ops::Range;
 use xen_abi::compat::Wire;
 use xen_abi::{Errno, GuestHandle};
@@ -29,8 +30,7 @@ impl Layout {
 /// A domain's memory as one of its vCPUs addresses it. Everything is copied, once; no reference into guest memory
 /// outlives a call.
 pub struct GuestView<'a, M: Machine> {
-    machine: &'a M,
-    space: &'a M::Space,
+    memory: Memory<'a, M, M::Space>,
     paging: PagingRegisters,
     layout: Layout,
 }
@@ -44,10 +44,10 @@ impl<M: Machine> Clone for GuestView<'_, M> {
 impl<M: Machine> Copy for GuestView<'_, M> {}
 
 impl<'a, M: Machine> GuestView<'a, M> {
-    /// Creates the view of the memory behind `space`, through the page tables that `paging` names. Accesses are those
+    /// Creates the view of a domain's memory, through the page tables that `paging` names. Accesses are those
     /// of the guest's kernel; structures lie in it as `layout` says.
-    pub const fn new(machine: &'a M, space: &'a M::Space, paging: PagingRegisters, layout: Layout) -> Self {
-        Self { machine, space, paging, layout }
+    pub const fn new(memory: Memory<'a, M, M::Space>, paging: PagingRegisters, layout: Layout) -> Self {
+        Self { memory, paging, layout }
     }
 
     /// Returns true if a `T` lies in this memory in another form than the hypervisor has it.
@@ -66,7 +66,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
         wanted: Wanted,
         mut step: impl FnMut(&PageWords, usize, Range<usize>) -> Option<()>,
     ) -> Result<(), Errno> {
-        let mut lookups = Lookups::new(self.machine, self.space);
+        let mut lookups = Lookups::new(self.memory);
         let mut done = 0;
         while done < length {
             let here = Gva(at.checked_add(done as u64).ok_or(Errno::EFAULT)?);
@@ -194,7 +194,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// **Errors:** `EFAULT` if it is not mapped, or not writable where `write` asks for it.
     pub fn translate(&self, at: u64, write: bool) -> Result<Gpa, Errno> {
         let wanted = if write { Wanted::WRITE } else { Wanted::empty() };
-        let mut lookups = Lookups::new(self.machine, self.space);
+        let mut lookups = Lookups::new(self.memory);
         translate(&mut lookups, &self.paging, Gva(at), wanted).map_err(|_| Errno::EFAULT)
     }
 }

@@ -1,6 +1,7 @@
 //! Page walks of the guest's own page tables, as the processor does them.
 #![expect(clippy::disallowed_methods, reason = "what `bitflags` writes extends a number")]
 
+use crate::memory::physmap::Memory;
 use bitflags::bitflags;
 use core::sync::atomic::Ordering;
 use xenolith_hal::{
@@ -73,8 +74,7 @@ fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&Pa
 /// lookup, since a page that is unmapped meanwhile is not reused before this CPU's next quiescent state; so a value
 /// lives no longer than one copy.
 pub struct Lookups<'a, M: Machine> {
-    machine: &'a M,
-    space: &'a M::Space,
+    memory: Memory<'a, M, M::Space>,
     last: Option<Near>,
 }
 
@@ -90,8 +90,8 @@ struct Near {
 
 impl<'a, M: Machine> Lookups<'a, M> {
     /// Creates an empty cache.
-    pub const fn new(machine: &'a M, space: &'a M::Space) -> Self {
-        Self { machine, space, last: None }
+    pub const fn new(memory: Memory<'a, M, M::Space>) -> Self {
+        Self { memory, last: None }
     }
 
     /// Finds a page of RAM behind a guest frame; with `write` the caller is about to write to it.
@@ -99,9 +99,9 @@ impl<'a, M: Machine> Lookups<'a, M> {
     pub fn ram_page(&mut self, at: Gpa, write: bool) -> Option<&'a PageWords> {
         let mapping = self.mapping(at.gfn())?;
         if write {
-            self.space.note_written(at.gfn());
+            self.memory.space.note_written(at.gfn());
         }
-        page_of(self.machine, mapping, write)
+        page_of(self.memory.pages, mapping, write)
     }
 
     #[inline]
@@ -112,7 +112,7 @@ impl<'a, M: Machine> Lookups<'a, M> {
             // Both sides of a large page begin at a multiple of its size.
             return Some(Mapping { mfn: Mfn(near.mapping.mfn.0 | (gfn.0 & near.inside)), ..near.mapping });
         }
-        let found = self.space.lookup(gfn)?;
+        let found = self.memory.find(gfn)?;
         let inside = found.order.pages().wrapping_sub(1);
         let mapping = Mapping { mfn: Mfn(found.mfn.0 & !inside), ..found };
         self.last = Some(Near { first: gfn.0 & !inside, inside, mapping });

@@ -6,6 +6,7 @@ use xen_abi::domctl::{
     XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, XEN_DOMCTL_SHADOW_OP_OFF, XEN_DOMCTL_SHADOW_OP_PEEK,
 };
 use xen_abi::{DomId, Errno, GuestHandle};
+use xenolith_core::components::grant::World as _;
 use xenolith_core::memory::guest_memory::{GuestView, Layout, write_physical};
 use xenolith_hal::{Gfn, Gpa, PagingRegisters};
 use xenolith_world::World;
@@ -128,7 +129,7 @@ fn what_the_hypervisor_writes_for_the_guest_is_told() {
     let id = with_memory(&world, 3);
     begin(&world, id);
     let domain = domain(&world, id);
-    let view = GuestView::new(&world.hv.machine, &domain.space, PagingRegisters::default(), Layout::Native);
+    let view = GuestView::new(world.hv.memory(&domain), PagingRegisters::default(), Layout::Native);
     view.write_bytes(12 << 12, &[1]).unwrap();
     view.read_bytes(11 << 12, &mut [0]).unwrap();
     write_physical(&world.hv.machine, &domain.space, Gpa(10 << 12), &[1]).unwrap();

@@ -1,8 +1,10 @@
 //! Copies through a guest's page tables that lie in a large page of its own, and lead out of it.
 
 use xen_abi::sched::SchedPoll;
-use xen_abi::{Errno, GuestHandle};
+use xen_abi::{DomId, Errno, GuestHandle};
+use xenolith_core::memory::frames::{Frames, PagingPool};
 use xenolith_core::memory::guest_memory::{GuestView, Layout};
+use xenolith_core::memory::physmap::{Memory, Physmap};
 use xenolith_fake::{FakeMachine, FakeSpace};
 use xenolith_hal::{
     FrameSource, Gfn, Machine, Mapping, Mfn, NestedSpace, PageKind, PageOrder, PagingRegisters, Rights,
@@ -13,6 +15,19 @@ const LARGE: u64 = 512;
 const TABLES: [u64; 4] = [LARGE + 1, LARGE + 2, LARGE + 3, LARGE + 4];
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 2;
+
+/// What the domain of these pages has besides: nothing.
+struct Rest(Frames, Physmap);
+
+impl Rest {
+    fn new() -> Self {
+        Self(Frames::new(Mfn(0), &[], 1).unwrap(), Physmap::new(PagingPool::new(0)))
+    }
+
+    fn memory<'a>(&'a self, machine: &'a FakeMachine, space: &'a FakeSpace) -> Memory<'a, FakeMachine, FakeSpace> {
+        Memory { owner: DomId(1), frames: &self.0, pages: machine, space, physmap: &self.1 }
+    }
+}
 
 struct NoTables;
 
@@ -59,12 +74,13 @@ fn guest() -> (FakeMachine, FakeSpace, PagingRegisters) {
 #[test]
 fn a_copy_goes_from_page_to_page_wherever_each_lies() {
     let (machine, space, paging) = guest();
+    let rest = Rest::new();
     for (mfn, value) in [(1024 + 488, 0x11), (9, 0x22), (5, 0x33), (1024 + 489, 0x44)] {
         let page = machine.page(Mfn(mfn)).unwrap();
         page.store_u64(0, value).unwrap();
         page.store_u64(4088, value << 8).unwrap();
     }
-    let view = GuestView::new(&machine, &space, paging, Layout::Native);
+    let view = GuestView::new(rest.memory(&machine, &space), paging, Layout::Native);
     let read = |at: u64| view.read::<[u64; 2]>(GuestHandle::new(at));
     assert_eq!(read(4088), Ok([0x1100, 0x22]));
     assert_eq!(read(2 * 4096 - 8), Ok([0x2200, 0x33]));
@@ -75,7 +91,8 @@ fn a_copy_goes_from_page_to_page_wherever_each_lies() {
 #[test]
 fn what_is_only_for_reading_is_not_written_after_a_page_that_may_be() {
     let (machine, space, paging) = guest();
-    let view = GuestView::new(&machine, &space, paging, Layout::Native);
+    let rest = Rest::new();
+    let view = GuestView::new(rest.memory(&machine, &space), paging, Layout::Native);
     let written = |at: u64| view.write(GuestHandle::new(at), &[7_u64, 8]);
     assert_eq!(written(4088), Ok(()));
     assert_eq!(machine.page(Mfn(1024 + 488)).unwrap().load_u64(4088), Some(7));
@@ -110,10 +127,12 @@ const LARGE_ENTRY: u64 = 1 << 7;
 #[test]
 fn a_32_bit_guest_is_read_by_its_own_paging_mode() {
     let (machine, space, [unpaged, two_levels, pae]) = guests_of_32_bits();
+    let rest = Rest::new();
     machine.page(Mfn(9)).unwrap().store_u64(0x18, 0x1234).unwrap();
     machine.page(Mfn(5)).unwrap().store_u64(0x18, 0x5678).unwrap();
-    let read =
-        |paging, at: u64| GuestView::new(&machine, &space, paging, Layout::Compat).read::<u64>(GuestHandle::new(at));
+    let read = |paging, at: u64| {
+        GuestView::new(rest.memory(&machine, &space), paging, Layout::Compat).read::<u64>(GuestHandle::new(at))
+    };
     assert_eq!(read(unpaged, 0x7018), Ok(0x1234), "an address is a physical one");
     assert_eq!(read(unpaged, 0x9018), Err(Errno::EFAULT), "and nothing is at frame 9");
     for (paging, large) in [(two_levels, 1 << 30), (pae, (1 << 30) + (2 << 20))] {
@@ -132,7 +151,8 @@ fn a_32_bit_guest_is_read_by_its_own_paging_mode() {
 #[test]
 fn a_32_bit_guest_passes_structures_in_its_own_form() {
     let (machine, space, [_, two_levels, _]) = guests_of_32_bits();
-    let view = GuestView::new(&machine, &space, two_levels, Layout::Compat);
+    let rest = Rest::new();
+    let view = GuestView::new(rest.memory(&machine, &space), two_levels, Layout::Compat);
     let list = GuestHandle::<Gfn>::new(0x5000);
     for (index, frame) in [(0, 0x11), (1, 0x22)] {
         view.write_at(list, index, &Gfn(frame)).unwrap();

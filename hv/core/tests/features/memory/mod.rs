@@ -6,6 +6,7 @@ mod guest_memory;
 mod heap_budget;
 mod hypercall;
 mod model;
+mod on_demand;
 mod operations;
 mod pieces;
 mod placing;

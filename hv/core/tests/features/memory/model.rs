@@ -82,7 +82,7 @@ fn check(machine: &Machine) {
                     assert_ne!(state.owner, DomId(dom));
                     *mapped.entry(at.mfn.0).or_default() += 1;
                 }
-                PageKind::Grant | PageKind::Mmio => panic!("nobody mapped one"),
+                PageKind::Grant | PageKind::Mmio | PageKind::OnDemand => panic!("nobody mapped one"),
             }
         }
     }

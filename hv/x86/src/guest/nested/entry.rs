@@ -121,6 +121,16 @@ impl Entry {
         Self(if level == 1 { marked | WRITE } else { marked & !WRITE })
     }
 
+    /// Returns true for a mark for populate-on-demand.
+    pub(super) const fn is_mark(self) -> bool {
+        (self.0 & KIND_MASK) >> KIND_SHIFT == PageKind::OnDemand as u64
+    }
+
+    /// Returns the mark as one whose frames count as written: they were, before the memory was taken away.
+    pub(super) const fn written_mark(self) -> Self {
+        Self(self.0 | TRACKED | DIRTY)
+    }
+
     /// Returns the page as one that is not tracked.
     pub(super) const fn untracked(self) -> Self {
         if self.is_tracked() { Self((self.0 & !TRACKED) | WRITE | DIRTY) } else { self }
@@ -180,7 +190,7 @@ mod tests {
     fn a_page_keeps_rights_kind_and_frame() {
         for bits in 0..=Rights::ALL.bits() {
             let rights = Rights::from_bits(bits).unwrap();
-            for kind in (0..5).map(|bits| PageKind::from_bits(bits).unwrap()) {
+            for kind in (0..6).map(|bits| PageKind::from_bits(bits).unwrap()) {
                 for level in 1..=3 {
                     let entry = Entry::page(Mfn(0x1234 << 18), level, rights, kind);
                     assert_eq!(entry.meaning(level), Meaning::Page);

@@ -8,7 +8,9 @@ use crate::guest::amd_vi::tables::IoTables;
 use crate::guest::frame_access::FrameAccess;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
-use xenolith_hal::{FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageOrder, PageWords, WRITTEN_WORDS};
+use xenolith_hal::{
+    FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageKind, PageOrder, PageWords, WRITTEN_WORDS,
+};
 use xenolith_sync::Once;
 
 /// The level of the root table.
@@ -199,7 +201,10 @@ impl<A: FrameAccess> NestedTables<A> {
             }
             match entry.meaning(level) {
                 Meaning::Empty => return Ok(None),
-                Meaning::Page => return Ok(entry.mapping(level, gfn & (order_at(level).pages() - 1))),
+                Meaning::Page => {
+                    let found = entry.mapping(level, gfn & (order_at(level).pages() - 1));
+                    return Ok(found.filter(|found| found.kind != PageKind::OnDemand));
+                }
                 Meaning::Table { frame, .. } => {
                     table = frame;
                     level -= 1;
@@ -242,11 +247,11 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(used)
     }
 
-    /// Returns true if nothing is mapped below this entry.
+    /// Returns true if nothing is mapped below this entry but marks.
     fn vacant(&self, entry: Entry, level: Level) -> bool {
         match entry.meaning(level) {
             Meaning::Empty => true,
-            Meaning::Page => false,
+            Meaning::Page => entry.is_mark(),
             Meaning::Table { used: 0, .. } => true,
             Meaning::Table { frame, .. } => self.access.frame(frame).is_some_and(|table| {
                 table.words().iter().all(|word| self.vacant(Entry(word.load(Ordering::Acquire)), level - 1))
@@ -433,6 +438,14 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         (0..LOOKUP_ROUNDS).find_map(|_| self.find(gfn.0).ok())?
     }
 
+    fn mark_at(&self, gfn: Gfn) -> (bool, PageOrder) {
+        match self.descend(gfn.0, 1).filter(|_| gfn.0 < GFN_LIMIT) {
+            // A table is no mark, whatever its bits say; but a walk ends at none before level 1.
+            Some(path) => (path.entry.is_mark(), order_at(path.level)),
+            None => (false, PageOrder::SIZE_1G),
+        }
+    }
+
     fn map(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
         let Some(devices) = self.devices.get() else { return self.map_for_cpus(gfn, mapping, frames) };
         // Devices first: what they have is taken back without memory, where a page of the CPUs may have to be split.
@@ -516,7 +529,8 @@ impl<A: FrameAccess> NestedTables<A> {
     fn vacancy(&self, gfn: Gfn, mapping: &Mapping) -> Result<(Level, Path<'_>), MapError> {
         let level = self.check(gfn, mapping.mfn, mapping.order)?;
         let path = self.descend(gfn.0, level).ok_or(MapError::OutOfRange)?;
-        if self.vacant(path.entry, path.level) { Ok((level, path)) } else { Err(MapError::Occupied) }
+        let larger_mark = path.level != level && path.entry != Entry::EMPTY;
+        if self.vacant(path.entry, path.level) && !larger_mark { Ok((level, path)) } else { Err(MapError::Occupied) }
     }
 
     fn map_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {

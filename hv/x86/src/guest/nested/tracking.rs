@@ -57,7 +57,13 @@ impl Slot<'_> {
 impl<A: FrameAccess> NestedTables<A> {
     /// Returns a new page as it is to be mapped at a frame: as written, where that is tracked.
     pub(super) fn page_to_map(&self, gfn: u64, page: Entry, level: Level) -> Entry {
-        if self.tracked.holds(gfn) { page.tracked(level).written() } else { page }
+        if !self.tracked.holds(gfn) {
+            page
+        } else if page.is_mark() {
+            page.written_mark()
+        } else {
+            page.tracked(level).written()
+        }
     }
 
     pub(super) fn make_follow(&self, from: u64, frames: &mut dyn FrameSource) -> Option<Gfn> {

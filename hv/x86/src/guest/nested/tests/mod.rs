@@ -1,6 +1,7 @@
 //! The tables against a naive model, and against readers that look on while they change.
 
 mod devices;
+mod marks;
 mod tracking;
 
 use super::{NestedTables, TableLimits};
