@@ -101,10 +101,18 @@ fn root_from(place: &Path, trimmed: &[&str], fetch: impl FnOnce(&Path) -> Result
 
 /// Does `work`, and once more with fresh lists of packages where apt did not know enough for it.
 fn with_lists<T>(work: impl Fn() -> Result<T>) -> Result<T> {
-    let Err(first) = work() else { return work() };
-    process::run(Command::new("apt-get").args(["update", "-q"]))
-        .with_context(|| format!("{first:#}\nperhaps apt has no lists of packages yet; run: sudo apt-get update"))?;
-    work()
+    let first = match work() {
+        Ok(done) => return Ok(done),
+        Err(first) => first,
+    };
+    // Where one list of several cannot be had, apt says so and has the others.
+    let updated = process::run(Command::new("apt-get").args(["update", "-q"]));
+    work().map_err(|error| match updated {
+        Ok(()) => error,
+        Err(lists) => {
+            lists.context(format!("{first:#}\nperhaps apt has no lists of packages yet; run: sudo apt-get update"))
+        }
+    })
 }
 
 /// Fetches just these packages into `archives`.
