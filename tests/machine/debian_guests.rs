@@ -79,6 +79,12 @@ fn an_hvm_guest_boots_behind_debians_device_model_and_one_whose_model_dies_can_b
 }
 
 #[test]
+fn memtest_and_ipxe_of_their_packages_boot_from_a_cd_and_show_what_they_find() {
+    let mut machine = start_system("dom0-hvm", "debian-hvm-screens", "daemons+hvm-memtest+hvm-ipxe", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
 fn early_words_are_in_the_log_128_vcpus_start_and_4_mib_are_refused() {
     let mut machine = start("debian-early", "daemons+early+tiny", "");
     expect_jobs_done(&mut machine);

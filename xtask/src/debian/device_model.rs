@@ -1,9 +1,9 @@
-//! The device model of HVM guests in dom0: Debian's QEMU for Xen, firmware for guests, hvmloader, and the beginning of a disc
-//! that such a guest boots from.
+//! The device model of HVM guests in dom0: Debian's QEMU for Xen, firmware for guests, hvmloader, and the discs that such
+//! guests boot from.
 
 use std::fs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -53,7 +53,7 @@ const TRIMMED: &[&str] = &[
     "usr/share/bug",
     "usr/share/icons",
     "usr/share/applications",
-    "usr/lib/ipxe/qemu/efi-e1000.rom",
+    "usr/lib/ipxe/qemu/efi-e1000e.rom",
     "usr/lib/x86_64-linux-gnu/gstreamer1.0",
     "usr/lib/x86_64-linux-gnu/engines-3",
     "usr/share/qemu/edk2-aarch64-code.fd",
@@ -73,6 +73,12 @@ const HVMLOADER: &str = "usr/lib/xen-4.17/boot/hvmloader";
 
 /// Where dom0 finds the beginning of a disc.
 const DISC_HEAD: &str = "boot/guest/disc-head";
+
+/// Discs in their packages, and where dom0 finds them.
+const DISCS: [(&str, &str, &str); 2] = [
+    ("memtest86+", "usr/lib/memtest86+/memtest86+x64.iso", "boot/guest/memtest.iso"),
+    ("ipxe", "usr/lib/ipxe/ipxe.iso", "boot/guest/ipxe.iso"),
+];
 
 /// Where dom0 finds a device model that is hostile.
 const HOSTILE: &str = "usr/bin/hostile-model";
@@ -98,10 +104,17 @@ pub fn with_one(debian: &Debian) -> Result<Debian> {
     let loader = tools.directory.join("root").join(HVMLOADER);
     let made = model.directory.join("made-from");
     let (head, hostile) = (disc::head()?, hostile()?);
-    let sources = [loader.as_path(), &made, &head, &hostile];
+    let discs = packages::unpacked("guest-discs", &DISCS.map(|(package, ..)| package), &[])?.directory.join("root");
+    let discs = DISCS.map(|(_, file, to)| (discs.join(file), to.to_owned()));
+    let files: Vec<(PathBuf, String)> = [(loader, HVMLOADER), (head, DISC_HEAD), (hostile, HOSTILE)]
+        .map(|(from, to)| (from, to.to_owned()))
+        .into_iter()
+        .chain(discs)
+        .collect();
+    let sources: Vec<&Path> = files.iter().map(|(from, _)| from.as_path()).chain([made.as_path()]).collect();
     kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &sources, |system| {
         root::overlay(system, &model.directory.join("root"))?;
-        for (from, to) in [(&loader, HVMLOADER), (&head, DISC_HEAD), (&hostile, HOSTILE)] {
+        for (from, to) in &files {
             let to = system.join(to);
             fs::create_dir_all(to.parent().context("a file lies nowhere")?).context("cannot make its directory")?;
             fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;

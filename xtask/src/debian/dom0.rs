@@ -79,6 +79,7 @@ const MODULES: &[&str] = &[
     "xen-blkback",
     "xen-netback",
     "bridge",
+    "tun",
     "loop",
     "brd",
     "nbd",

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::job::{self, Board, Failure, Run, Stage, UP, stage};
 use super::{RunArguments, picture, standstill, terminal};
-use crate::debian;
+use crate::debian::{self, Debian};
 
 /// What an HVM guest boots from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,10 @@ pub enum Boot {
     Disc,
     /// The same disc, by UEFI's firmware and without a screen
     Uefi,
+    /// memtest86+ from a CD
+    Memtest,
+    /// iPXE from a CD
+    Ipxe,
 }
 
 /// A job of dom0, what boots there, and its stages.
@@ -30,7 +34,7 @@ struct Way {
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 4] = [
+const WAYS: [Way; 6] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
@@ -75,6 +79,24 @@ const WAYS: [Way; 4] = [
             stage("typed at its keyboard, shut down", "hvm-uefi-gone", 30, 900),
         ],
     },
+    Way {
+        boot: Boot::Memtest,
+        job: "hvm-memtest",
+        boots: "memtest86+",
+        stages: &[
+            stage("memtest86+, up to its screen", "hvm-memtest-screen", 20, 1500),
+            stage("memtest86+ tests memory, destroyed", "hvm-memtest-gone", 20, 900),
+        ],
+    },
+    Way {
+        boot: Boot::Ipxe,
+        job: "hvm-ipxe",
+        boots: "iPXE",
+        stages: &[
+            stage("iPXE, up to its screen", "hvm-ipxe-screen", 20, 1500),
+            stage("iPXE has an address, destroyed", "hvm-ipxe-gone", 20, 900),
+        ],
+    },
 ];
 
 /// How long the machine may run, in seconds: the stages have limits of their own.
@@ -103,8 +125,13 @@ pub fn command(arguments: &RunArguments, boots: &[Boot], check: bool) -> Result<
     }
 }
 
+/// Makes dom0 with all that the ways want.
+fn system(debian: &Debian) -> Result<Debian> {
+    debian::device_model::with_one(&debian::kernels::with_more(debian)?)
+}
+
 fn gone_through(arguments: &RunArguments, ways: &[&Way], check: bool) -> Result<Run, Failure> {
-    let debian = debian::device_model::with_one(&job::prepare(arguments)?)
+    let debian = system(&job::prepare(arguments)?)
         .map_err(|error| Failure::before("making a dom0 with a device model", &error))?;
     let jobs: Vec<&str> = std::iter::once("daemons").chain(ways.iter().map(|way| way.job)).collect();
     let board = Board { name: "hvm", ..Board::default() };
