@@ -9,6 +9,7 @@ mod guest;
 mod initramfs;
 pub mod kernels;
 mod modules;
+pub mod netboot;
 pub mod network_disc;
 mod packages;
 mod product;

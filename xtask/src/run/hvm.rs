@@ -20,6 +20,8 @@ pub enum Boot {
     Disc,
     /// The same disc, by UEFI's firmware and without a screen
     Uefi,
+    /// Debian's installer from the network, by iPXE in the emulated card
+    Install,
     /// memtest86+ from a CD
     Memtest,
     /// iPXE from a CD
@@ -34,7 +36,7 @@ struct Way {
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 7] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
@@ -77,6 +79,16 @@ const WAYS: [Way; 6] = [
             stage("UEFI, up to GRUB's menu", "hvm-uefi-menu", 40, 2000),
             stage("Debian's kernel by UEFI, to its userspace", "hvm-uefi-up", 40, 2000),
             stage("typed at its keyboard, shut down", "hvm-uefi-gone", 30, 900),
+        ],
+    },
+    Way {
+        boot: Boot::Install,
+        job: "hvm-install",
+        boots: "Debian's installer from the network, to its menu",
+        stages: &[
+            stage("iPXE in the card's ROM, asking for PXELINUX", "hvm-install-rom", 40, 1800),
+            stage("PXELINUX, up to the installer's menu", "hvm-install-picture", 60, 1000),
+            stage("a key, destroyed", "hvm-install-gone", 10, 300),
         ],
     },
     Way {
@@ -126,12 +138,14 @@ pub fn command(arguments: &RunArguments, boots: &[Boot], check: bool) -> Result<
 }
 
 /// Makes dom0 with all that the ways want.
-fn system(debian: &Debian) -> Result<Debian> {
-    debian::device_model::with_one(&debian::kernels::with_more(debian)?)
+fn system(debian: &Debian, installs: bool) -> Result<Debian> {
+    let debian = debian::device_model::with_one(&debian::kernels::with_more(debian)?)?;
+    if installs { debian::netboot::with_installer(&debian) } else { Ok(debian) }
 }
 
 fn gone_through(arguments: &RunArguments, ways: &[&Way], check: bool) -> Result<Run, Failure> {
-    let debian = system(&job::prepare(arguments)?)
+    let installs = ways.iter().any(|way| way.boot == Boot::Install);
+    let debian = system(&job::prepare(arguments)?, installs)
         .map_err(|error| Failure::before("making a dom0 with a device model", &error))?;
     let jobs: Vec<&str> = std::iter::once("daemons").chain(ways.iter().map(|way| way.job)).collect();
     let board = Board { name: "hvm", ..Board::default() };

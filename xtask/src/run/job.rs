@@ -62,6 +62,9 @@ pub const MAIN_JOBS: &str = "daemons+network+disk+web";
 /// How the names of dom0's jobs begin that want a device model, which is large.
 const HVM_JOBS: &str = "hvm";
 
+/// The one that wants Debian's installer, which is large as well.
+const INSTALL_JOB: &str = "hvm-install";
+
 /// A step that failed, and why.
 pub struct Failure {
     pub step: String,
@@ -366,6 +369,9 @@ pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()
     let mut debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
     if jobs.split('+').any(|job| job.starts_with(HVM_JOBS)) {
         debian = debian::device_model::with_one(&debian)?;
+    }
+    if jobs.split('+').any(|job| job == INSTALL_JOB) {
+        debian = debian::netboot::with_installer(&debian)?;
     }
     let mut run = Run::start_with(arguments, &debian, jobs, "off", words)?;
     run.machine.console.show_from(0);
