@@ -3,6 +3,7 @@
 mod account;
 mod boot;
 mod compare;
+mod comparison;
 mod devices;
 mod dmesg;
 mod exchange;
