@@ -8,6 +8,7 @@ mod dom0;
 mod guest;
 mod initramfs;
 pub mod kernels;
+pub mod libvirt;
 mod modules;
 pub mod netboot;
 pub mod network_disc;

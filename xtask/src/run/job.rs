@@ -59,8 +59,9 @@ const SERVED: Stage = stage("page fetched by this machine", "", 1, 120);
 /// The jobs of dom0 that make the main job.
 pub const MAIN_JOBS: &str = "daemons+network+disk+web";
 
-/// How the names of dom0's jobs begin that want a device model, which is large.
+/// How the names of dom0's jobs begin that want a device model, or libvirt: both are large.
 const HVM_JOBS: &str = "hvm";
+const LIBVIRT_JOBS: &str = "libvirt";
 
 /// The one that wants Debian's installer, which is large as well.
 const INSTALL_JOB: &str = "hvm-install";
@@ -367,7 +368,10 @@ pub fn with_console(arguments: &RunArguments) -> Result<()> {
 /// **Errors:** a step failed, or the jobs did not come to their end.
 pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> {
     let mut debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
-    if jobs.split('+').any(|job| job.starts_with(HVM_JOBS)) {
+    let named = |prefix: &str| jobs.split('+').any(|job| job.starts_with(prefix));
+    if named(LIBVIRT_JOBS) {
+        debian = debian::libvirt::with_libvirt(&debian)?;
+    } else if named(HVM_JOBS) {
         debian = debian::device_model::with_one(&debian)?;
     }
     if jobs.split('+').any(|job| job == INSTALL_JOB) {
