@@ -65,9 +65,10 @@ fn alloc_unbound<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 }
 
 fn bind_interdomain<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    let mut op: EvtchnBindInterdomain = call.read_arg(ARGUMENTS)?;
+    let memory = call.memory();
+    let mut op: EvtchnBindInterdomain = memory.read(call.handle(ARGUMENTS))?;
     op.local_port = events::bind_interdomain(&caller(call), op.remote_dom, op.remote_port)?;
-    call.write_arg(ARGUMENTS, &op)?;
+    memory.write(call.handle(ARGUMENTS), &op)?;
     Ok(Outcome::OK)
 }
 

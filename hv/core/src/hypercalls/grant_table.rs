@@ -11,6 +11,7 @@ use crate::components::reference::Reference;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::DomainHandle;
 use crate::hypercalls::{Call, Handler, Operation, operation, refused};
+use crate::memory::guest_memory::GuestView;
 use crate::outcome::{Answer, Outcome};
 use arrayvec::ArrayVec;
 use core::mem::offset_of;
@@ -109,21 +110,22 @@ fn each_status<M: Machine, T: Wire>(call: &Call<'_, M>, offset: usize, step: imp
         if let Some(again) = list.preempted(call, index) {
             return Ok(again);
         }
-        let element = call.memory().read_at(list.at, u64::from(index))?;
-        write_status(call, &list, index, offset, step(&element))?;
+        let memory = call.memory();
+        let element = memory.read_at(list.at, u64::from(index))?;
+        write_status(&memory, &list, index, offset, step(&element))?;
     }
     Ok(Outcome::OK)
 }
 
 fn write_status<M: Machine, T: Wire>(
-    call: &Call<'_, M>,
+    memory: &GuestView<'_, M>,
     list: &List<T>,
     index: u32,
     offset: usize,
     status: GrantStatus,
 ) -> Result<(), Errno> {
-    let element = call.memory().element(list.at, u64::from(index))?;
-    call.memory().write(call.memory().member(element, offset)?, &status)
+    let element = memory.element(list.at, u64::from(index))?;
+    memory.write(memory.member(element, offset)?, &status)
 }
 
 fn map_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
@@ -166,7 +168,7 @@ fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
                     last = last.max(Some(until));
                     hurry |= fresh;
                 }
-                other => write_status(call, &list, index, STATUS, status_of(&other))?,
+                other => write_status(&call.memory(), &list, index, STATUS, status_of(&other))?,
             }
         }
         if let Some(until) = last
@@ -180,7 +182,13 @@ fn unmap_grant_ref<M: Machine>(call: &mut Call<'_, M>) -> Answer {
             if out_of_reach {
                 finish_unmap(call.hv, call.domain, handle);
             }
-            write_status(call, &list, index, STATUS, if out_of_reach { GNTST_OKAY } else { GNTST_GENERAL_ERROR })?;
+            write_status(
+                &call.memory(),
+                &list,
+                index,
+                STATUS,
+                if out_of_reach { GNTST_OKAY } else { GNTST_GENERAL_ERROR },
+            )?;
         }
         done = end;
     }
@@ -226,7 +234,7 @@ fn setup_table<M: Machine>(call: &mut Call<'_, M>) -> Answer {
         domain.grants.grow(op.nr_frames, &call.hv.grant_source(domain.id)).map_err(|_| Failure::General)?;
         write_frames(call, &domain, Part::Entries, op.nr_frames, op.frame_list)
     });
-    write_status(call, &list, 0, offset_of!(GnttabSetupTable, status), status_of(&outcome))?;
+    write_status(&call.memory(), &list, 0, offset_of!(GnttabSetupTable, status), status_of(&outcome))?;
     Ok(Outcome::OK)
 }
 

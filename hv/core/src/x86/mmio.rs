@@ -30,17 +30,12 @@ const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access) -> After {
     let Running { hv, domain, vcpu, .. } = *running;
     let there = domain.space.lookup(at.gfn());
-    let goes_on = match there {
-        Some(there) => is_permitted(hv, domain, at, there, access),
-        None if domain.physmap.marks() > 0
-            && let Some(after) = populate(hv, domain, vcpu, at.gfn()) =>
-        {
-            return after;
-        }
-        None => show(hv, domain, at),
+    let settled = match there {
+        Some(there) => is_permitted(hv, domain, at, there, access).then_some(After::Resume),
+        None => show(hv, domain, vcpu, at),
     };
-    if goes_on {
-        return After::Resume;
+    if let Some(after) = settled {
+        return after;
     }
     if access.execute || access.page_walk {
         let line = format_args!("d{}v{} has no memory at {:#x} ({access:?})", domain.id, vcpu.id, at.0);
@@ -179,15 +174,19 @@ fn permits(rights: Rights, access: Access) -> bool {
         && (rights.contains(Rights::EXECUTE) || !access.execute)
 }
 
-/// Maps what the machine has at an address, if the domain may reach it by itself; it answers by itself from then on.
-fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, at: Gpa) -> bool {
+/// Maps what the machine has at an address, if the domain may reach it by itself (it answers by itself from then on), or
+/// memory that was to be populated on demand. None if there is neither.
+fn show<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, at: Gpa) -> Option<After> {
     if domain.devices.get().is_some_and(|devices| devices.answers(at)) {
-        return false;
+        return None;
     }
-    if with_owner(hv, domain, |devices, owner| devices.show(owner, at.gfn())) == Some(true) {
-        return true;
+    if domain.physmap.marks() > 0
+        && let Some(after) = populate(hv, domain, vcpu, at.gfn())
+    {
+        return Some(after);
     }
-    show_own_place(hv, domain, at.gfn())
+    let shown = with_owner(hv, domain, |devices, owner| devices.show(owner, at.gfn())) == Some(true);
+    (shown || show_own_place(hv, domain, at.gfn())).then_some(After::Resume)
 }
 
 /// Maps the page that a domain has accessed, if it may be identity-mapped. Returns false if not.

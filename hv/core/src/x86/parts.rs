@@ -219,7 +219,8 @@ fn find<'a, M: Machine>(
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();
     let wanted = wanted(!operand.writes, paging.cpl);
-    let mut lookups = Lookups::new(hv.memory(domain));
+    let memory = hv.memory(domain);
+    let mut lookups = Lookups::new(&memory);
     let gpa =
         translate(&mut lookups, &paging, Gva(at), wanted).map_err(|fault| page_fault(at, fault.present, wanted))?;
     if let Some(page) = lookups.ram_page(gpa, write) {

@@ -102,7 +102,8 @@ pub(super) fn behind<M: Machine>(running: &Running<'_, M>, read: bool, batch: &B
     let paging = running.core.hardware.paging();
     let wanted = wanted(read, paging.cpl);
     let [(start, _), (_, next)] = batch.parts();
-    let mut lookups = Lookups::new(hv.memory(domain));
+    let memory = hv.memory(domain);
+    let mut lookups = Lookups::new(&memory);
     let gpa = translate(&mut lookups, &paging, Gva(start), wanted)
         .map_err(|fault| page_fault(start, fault.present, wanted))?;
     if next != 0 {
@@ -179,7 +180,8 @@ fn places<'a, M: Machine>(running: &Running<'a, M>, outs: bool, batch: &Batch) -
     let Running { hv, domain, .. } = *running;
     let paging = running.core.hardware.paging();
     let wanted = wanted(outs, paging.cpl);
-    let mut lookups = Lookups::new(hv.memory(domain));
+    let memory = hv.memory(domain);
+    let mut lookups = Lookups::new(&memory);
     let mut places = [Place { page: None, offset: 0, length: 0 }; 2];
     for (place, (at, length)) in places.iter_mut().zip(batch.parts()) {
         if length == 0 {

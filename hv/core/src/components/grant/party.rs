@@ -48,6 +48,7 @@ pub trait World {
     fn in_reach(&self, party: &Self::Party, until: Epoch, hurry: bool) -> bool;
 
     /// Returns a domain's memory.
+    #[inline]
     fn memory<'a>(&'a self, party: &'a Self::Party) -> MemoryOf<'a, Self> {
         Memory {
             owner: party.id(),

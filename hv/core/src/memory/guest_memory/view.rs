@@ -46,6 +46,7 @@ impl<M: Machine> Copy for GuestView<'_, M> {}
 impl<'a, M: Machine> GuestView<'a, M> {
     /// Creates the view of a domain's memory, through the page tables that `paging` names. Accesses are those
     /// of the guest's kernel; structures lie in it as `layout` says.
+    #[inline]
     pub const fn new(memory: Memory<'a, M, M::Space>, paging: PagingRegisters, layout: Layout) -> Self {
         Self { memory, paging, layout }
     }
@@ -66,7 +67,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
         wanted: Wanted,
         mut step: impl FnMut(&PageWords, usize, Range<usize>) -> Option<()>,
     ) -> Result<(), Errno> {
-        let mut lookups = Lookups::new(self.memory);
+        let mut lookups = Lookups::new(&self.memory);
         let mut done = 0;
         while done < length {
             let here = Gva(at.checked_add(done as u64).ok_or(Errno::EFAULT)?);
@@ -194,7 +195,7 @@ impl<'a, M: Machine> GuestView<'a, M> {
     /// **Errors:** `EFAULT` if it is not mapped, or not writable where `write` asks for it.
     pub fn translate(&self, at: u64, write: bool) -> Result<Gpa, Errno> {
         let wanted = if write { Wanted::WRITE } else { Wanted::empty() };
-        let mut lookups = Lookups::new(self.memory);
+        let mut lookups = Lookups::new(&self.memory);
         translate(&mut lookups, &self.paging, Gva(at), wanted).map_err(|_| Errno::EFAULT)
     }
 }

@@ -73,8 +73,8 @@ fn page_of<M: Machine>(machine: &M, mapping: Mapping, write: bool) -> Option<&Pa
 /// guest's tables and what they map mostly lie in one superpage. It may be outdated no further than the result of any
 /// lookup, since a page that is unmapped meanwhile is not reused before this CPU's next quiescent state; so a value
 /// lives no longer than one copy.
-pub struct Lookups<'a, M: Machine> {
-    memory: Memory<'a, M, M::Space>,
+pub struct Lookups<'l, 'a, M: Machine> {
+    memory: &'l Memory<'a, M, M::Space>,
     last: Option<Near>,
 }
 
@@ -88,9 +88,10 @@ struct Near {
     mapping: Mapping,
 }
 
-impl<'a, M: Machine> Lookups<'a, M> {
+impl<'l, 'a, M: Machine> Lookups<'l, 'a, M> {
     /// Creates an empty cache.
-    pub const fn new(memory: Memory<'a, M, M::Space>) -> Self {
+    #[inline]
+    pub const fn new(memory: &'l Memory<'a, M, M::Space>) -> Self {
         Self { memory, last: None }
     }
 
@@ -142,7 +143,7 @@ const LEGACY: [Level; 2] = [level(22, 10, true), level(12, 10, false)];
 ///
 /// **Errors:** [`Fault`] where the processor would raise a page fault. **Source:** AMD manual volume 2, chapter 5.
 pub fn translate<M: Machine>(
-    lookups: &mut Lookups<'_, M>,
+    lookups: &mut Lookups<'_, '_, M>,
     paging: &PagingRegisters,
     at: Gva,
     wanted: Wanted,
@@ -165,7 +166,7 @@ pub fn translate<M: Machine>(
 /// here.
 #[inline]
 fn long_walk<M: Machine>(
-    lookups: &mut Lookups<'_, M>,
+    lookups: &mut Lookups<'_, '_, M>,
     paging: &PagingRegisters,
     at: Gva,
     wanted: Wanted,
@@ -197,13 +198,13 @@ fn long_walk<M: Machine>(
 }
 
 /// A walk of the tables of protected mode, with PAE or with two levels.
-struct Walk<'w, 'a, M: Machine> {
-    lookups: &'w mut Lookups<'a, M>,
+struct Walk<'w, 'l, 'a, M: Machine> {
+    lookups: &'w mut Lookups<'l, 'a, M>,
     paging: &'w PagingRegisters,
     entry_size: usize,
 }
 
-impl<M: Machine> Walk<'_, '_, M> {
+impl<M: Machine> Walk<'_, '_, '_, M> {
     fn down(&mut self, levels: &[Level], at: Gva, wanted: Wanted) -> Result<Gpa, Fault> {
         let root_mask = if self.entry_size == 4 { ENTRY_FRAME } else { 0xffff_ffe0 };
         let mut table = self.paging.cr3 & root_mask;
