@@ -20,6 +20,34 @@ constants! {
     pub const HVM_PARAM_BUFIOREQ_PFN: u32 = 6;
     /// Microsoft's hypervisor interface, a set of features.
     pub const HVM_PARAM_VIRIDIAN: u32 = 9;
+    /// Microsoft's interface: hypercalls, frequencies, local APIC and index of a vCPU.
+    pub const HVMPV_BASE_FREQ: u64 = 1 << 0 => "HVMPV_base_freq";
+    /// No frequencies.
+    pub const HVMPV_NO_FREQ: u64 = 1 << 1 => "HVMPV_no_freq";
+    /// The counter of reference time.
+    pub const HVMPV_TIME_REF_COUNT: u64 = 1 << 2 => "HVMPV_time_ref_count";
+    /// The page by which the time stamp counter tells reference time.
+    pub const HVMPV_REFERENCE_TSC: u64 = 1 << 3 => "HVMPV_reference_tsc";
+    /// Flushes of other vCPUs' translations are recommended.
+    pub const HVMPV_HCALL_REMOTE_TLB_FLUSH: u64 = 1 << 4 => "HVMPV_hcall_remote_tlb_flush";
+    /// Interrupts that need no end.
+    pub const HVMPV_APIC_ASSIST: u64 = 1 << 5 => "HVMPV_apic_assist";
+    /// Reports of crashes.
+    pub const HVMPV_CRASH_CTL: u64 = 1 << 6 => "HVMPV_crash_ctl";
+    /// The synthetic interrupt controller.
+    pub const HVMPV_SYNIC: u64 = 1 << 7 => "HVMPV_synic";
+    /// Synthetic timers.
+    pub const HVMPV_STIMER: u64 = 1 << 8 => "HVMPV_stimer";
+    /// Interrupts of other vCPUs are recommended as hypercalls.
+    pub const HVMPV_HCALL_IPI: u64 = 1 << 9 => "HVMPV_hcall_ipi";
+    /// Sets of more than 64 vCPUs are recommended.
+    pub const HVMPV_EX_PROCESSOR_MASKS: u64 = 1 << 10 => "HVMPV_ex_processor_masks";
+    /// No limit of 64 vCPUs is told.
+    pub const HVMPV_NO_VP_LIMIT: u64 = 1 << 11 => "HVMPV_no_vp_limit";
+    /// vCPUs may come and go.
+    pub const HVMPV_CPU_HOTPLUG: u64 = 1 << 12 => "HVMPV_cpu_hotplug";
+    /// All of them.
+    pub const HVMPV_FEATURE_MASK: u64 = 0x1fff => "HVMPV_feature_mask";
     /// What becomes of ticks that were missed.
     pub const HVM_PARAM_TIMER_MODE: u32 = 10;
     /// Whether there is an HPET.
