@@ -13,9 +13,14 @@ impl Writer {
     /// Adds a record; one without a body ends the context.
     ///
     /// **Errors:** `ENOMEM`.
-    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
     pub fn record<T: IntoBytes + Immutable>(&mut self, typecode: u16, instance: u16, body: &T) -> Result<(), Errno> {
-        let body = body.as_bytes();
+        self.put(typecode, instance, body.as_bytes())
+    }
+
+    /// Adds a record of any type: one function for all, which saves kilobytes.
+    #[inline(never)]
+    #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
+    fn put(&mut self, typecode: u16, instance: u16, body: &[u8]) -> Result<(), Errno> {
         let length = u32::try_from(body.len()).map_err(|_| Errno::ENOMEM)?;
         let descriptor = HvmSaveDescriptor { typecode, instance, length };
         self.0.try_reserve(size_of::<HvmSaveDescriptor>().saturating_add(body.len())).map_err(|_| Errno::ENOMEM)?;
