@@ -55,5 +55,6 @@ pub mod ports;
 pub mod pvclock;
 mod rate;
 pub mod string_io;
+pub mod viridian;
 
 pub use fault::GeneralProtection;

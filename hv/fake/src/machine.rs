@@ -37,6 +37,8 @@ pub struct FakeMachine {
     cache_flushes: AtomicU64,
     /// No IOMMU answers.
     deaf_iommu: AtomicBool,
+    /// CPUID says that time stamp counters never stop.
+    steady_tsc: AtomicBool,
     console: Mutex<Console>,
     power: Mutex<Option<PowerAction>>,
     pub(crate) devices: FakeDevices,
@@ -70,11 +72,17 @@ impl FakeMachine {
             pace_ns: AtomicU64::new(0),
             cache_flushes: AtomicU64::new(0),
             deaf_iommu: AtomicBool::new(false),
+            steady_tsc: AtomicBool::new(false),
             console: Mutex::default(),
             power: Mutex::new(None),
             devices: FakeDevices::default(),
             disturbance: Disturbance::default(),
         }
+    }
+
+    /// Lets CPUID say that time stamp counters run at one rate and never stop.
+    pub fn set_steady_tsc(&self) {
+        self.steady_tsc.store(true, Ordering::SeqCst);
     }
 
     /// Keeps the first `cpus` CPUs free of guests.
@@ -262,7 +270,11 @@ impl Machine for FakeMachine {
     }
 
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegisters {
-        crate::cpuid::read(leaf, subleaf)
+        let mut found = crate::cpuid::read(leaf, subleaf);
+        if leaf == 0x8000_0007 && self.steady_tsc.load(Ordering::SeqCst) {
+            found.edx |= 1 << 8;
+        }
+        found
     }
 
     fn write_back_caches(&self) {

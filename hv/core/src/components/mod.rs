@@ -25,4 +25,5 @@ pub mod slot;
 pub mod stage;
 pub mod sysctl_state;
 pub mod vcpu_timers;
+pub mod viridian;
 pub mod watchdog;

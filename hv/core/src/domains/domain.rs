@@ -12,6 +12,7 @@ use crate::components::hvm_params::HvmParams;
 use crate::components::ioreq::DeviceModel;
 use crate::components::port_rights::PortRights;
 use crate::components::stage::Stage;
+use crate::components::viridian::SharedViridian;
 use crate::components::watchdog::Watchdogs;
 use crate::domains::vcpu::Vcpu;
 use crate::domains::vcpus::Vcpus;
@@ -71,6 +72,8 @@ pub struct Domain<M: Machine> {
     pub device_model: Once<Box<DeviceModel>>,
     /// The chipset of an HVM guest.
     pub chipset: Once<Box<Chipset>>,
+    /// Microsoft's hypervisor interface, of a domain that the toolstack gave it.
+    pub viridian: Once<Box<SharedViridian>>,
     pub watchdogs: Watchdogs,
     /// The reason that the guest gave before it crashed (`SCHEDOP_shutdown_code`), [`Shutdown::NONE`] for none.
     pub shutdown_code: AtomicU32,
@@ -150,6 +153,7 @@ impl<M: Machine> Domain<M> {
             devices: Once::new(),
             device_model: Once::new(),
             chipset: Once::new(),
+            viridian: Once::new(),
             watchdogs: Watchdogs::default(),
             shutdown_code: AtomicU32::new(Shutdown::NONE.0),
             runstate_updates: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! Hypercall dispatch: from the guest's registers to a handler, and back.
 
-use super::{Call, Hypercall, Table};
+use super::{Call, Hypercall, Table, viridian};
 use crate::domains::running::Running;
 use crate::memory::guest_memory::Layout;
 use crate::outcome::{After, Answer, Outcome};
@@ -50,6 +50,9 @@ pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
     let hypercall: Option<&Hypercall<M>> =
         usize::try_from(number).ok().and_then(|number| Table::<M>::BY_NUMBER.get(number)).copied().flatten();
     let Some(hypercall) = hypercall else {
+        if let Some(answer) = viridian::call(number, call) {
+            return answer;
+        }
         tell_of_unknown(number, call);
         return Err(Errno::ENOSYS);
     };

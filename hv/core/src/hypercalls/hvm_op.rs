@@ -10,14 +10,14 @@ use crate::hypercalls::{Call, Handler, Operation, operation, refused};
 use crate::lifecycle::time::latch_form;
 use crate::lifecycle::waking::notify_number;
 use crate::outcome::{Answer, Outcome};
-use crate::x86::chipset;
+use crate::x86::{chipset, viridian};
 use core::sync::atomic::Ordering;
 use xen_abi::hvm_op::{
     HVMOP_ALTP2M, HVMOP_FLUSH_TLBS, HVMOP_GET_MEM_TYPE, HVMOP_GET_PARAM, HVMOP_GET_TIME, HVMOP_GUEST_REQUEST_VM_EVENT,
     HVMOP_PAGETABLE_DYING, HVMOP_SET_EVTCHN_UPCALL_VECTOR, HVMOP_SET_PARAM, HVMOP_XENTRACE, HvmEvtchnUpcallVector,
     HvmGetTime, HvmParam, HvmXentrace,
 };
-use xen_abi::hvm_param::{HVM_NR_PARAMS, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR};
+use xen_abi::hvm_param::{HVM_NR_PARAMS, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_VECTOR, HVM_PARAM_VIRIDIAN};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::{Machine, NestedSpace};
 
@@ -74,6 +74,9 @@ fn set_param<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     domain.params.set(wanted.index, wanted.value, domain.id == call.domain.id)?;
+    if wanted.index == HVM_PARAM_VIRIDIAN {
+        viridian::enable(call.hv, domain, wanted.value)?;
+    }
     chipset::param_set(call.hv, domain, wanted.index, wanted.value);
     if wanted.index == HVM_PARAM_CALLBACK_IRQ && domain.id == call.domain.id {
         latch_form(call.hv, domain, call.layout);

@@ -21,6 +21,7 @@ mod table;
 pub mod vcpu_op;
 mod vcpu_start;
 pub mod version;
+pub mod viridian;
 pub mod vm_assist;
 
 pub use call::Call;

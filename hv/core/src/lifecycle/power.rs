@@ -1,11 +1,12 @@
 //! Shutdown: of a vCPU, of a domain, of the machine.
 
-use crate::domains::domain::Domain;
+use crate::domains::domain::{Domain, Shutdown};
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::Vcpu;
 use crate::lifecycle::event_domain::raise_for_handler;
 use crate::lifecycle::waking::shut_down;
 use core::fmt;
+use core::sync::atomic::Ordering;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 use xen_abi::virq::VIRQ_DOM_EXC;
 use xenolith_hal::{LogLevel, Machine, PowerAction};
@@ -25,6 +26,12 @@ pub fn vcpu_down<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu
 /// Shuts a domain down for its own reason. The control domain takes the machine with it; for others the control domain
 /// is notified.
 pub fn domain_shutdown<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reason: u32) {
+    // What an ordinary guest said before of its crash goes before what it says now.
+    let reason = match Shutdown(domain.shutdown_code.load(Ordering::SeqCst)) {
+        Shutdown::NONE => reason,
+        _ if domain.privileged => reason,
+        Shutdown(code) => code,
+    };
     if !shut_down(hv, domain, reason) {
         return;
     }

@@ -9,6 +9,7 @@ use crate::domains::vcpu::Vcpu;
 use crate::lifecycle::time::update_wall_clock;
 use crate::lifecycle::waking::{notify, notify_number};
 use crate::x86::interrupts::send_message;
+use crate::x86::viridian;
 use core::sync::atomic::Ordering;
 use xen_abi::VcpuId;
 use xen_abi::hvm_param::{
@@ -19,7 +20,7 @@ use xenolith_devices::platform::{Acknowledged, HPET_BYTES, HPET_PAGE, MissedTick
 use xenolith_hal::{Gpa, IoAccess, Machine, RunControl, Time};
 
 /// The vCPU that keeps the chipset's timers.
-const KEEPER: VcpuId = VcpuId(0);
+pub const KEEPER: VcpuId = VcpuId(0);
 
 /// Returns the present moment by both clocks.
 pub fn moment<M: Machine>(hv: &Hypervisor<M>) -> Moment {
@@ -59,6 +60,12 @@ fn settle<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset,
 
 fn set_timer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, deadline: Time) {
     let Some(keeper) = domain.vcpu(KEEPER) else { return };
+    let deadline = domain.viridian.get().map_or(deadline, |viridian| viridian.note_chipset(deadline));
+    arm(hv, domain, keeper, deadline);
+}
+
+/// Sets the time at which a vCPU looks at the timers of devices that it keeps.
+pub fn arm<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, keeper: &Vcpu<M>, deadline: Time) {
     let before = keeper.timers.get(Timer::Chipset);
     if deadline == before {
         return;
@@ -117,8 +124,18 @@ pub fn follow_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
 
 /// Fires the chips' timers, if they are due and the vCPU keeps them.
 pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
-    if domain.chipset.get().is_some() && vcpu.timers.take_due(Timer::Chipset, now) {
-        let _ = with(hv, domain, Platform::advance);
+    if vcpu.timers.get(Timer::Chipset) <= now {
+        take_due(hv, domain, vcpu, now);
+    }
+}
+
+#[cold]
+fn take_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
+    if vcpu.timers.take_due(Timer::Chipset, now) {
+        if vcpu.id == KEEPER {
+            let _ = with(hv, domain, Platform::advance);
+        }
+        viridian::poll(hv, domain, vcpu);
     }
 }
 
@@ -182,16 +199,29 @@ pub fn end_of_interrupt<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vect
     let _ = with(hv, domain, |platform, _| platform.end_of_interrupt(vector));
 }
 
-/// Returns whether the 8259A pair has an interrupt for a vCPU.
+/// Returns whether a vCPU that halts has an interrupt that its local APIC does not show: the 8259A pair's, or one behind an
+/// interrupt that needs no end and is over.
 #[inline]
-pub fn is_offered<M: Machine>(running: &Running<'_, M>) -> bool {
-    running.domain.chipset.get().is_some_and(|chipset| offered(chipset, running).is_some())
+pub fn is_offered<M: Machine>(running: &mut Running<'_, M>) -> bool {
+    running.domain.chipset.get().is_some_and(|chipset| is_hidden(chipset, running))
+}
+
+#[cold]
+fn is_hidden<M: Machine>(chipset: &Chipset, running: &mut Running<'_, M>) -> bool {
+    if let Some(viridian) = running.domain.viridian.get() {
+        let _ = viridian::before_entry(running, viridian, RunControl::default());
+    }
+    running.core.lapic.highest_deliverable().is_some() || offered(chipset, running).is_some()
 }
 
 /// Offers a vCPU the 8259A pair's interrupt instead of its local APIC's, if there is one.
 #[cold]
 pub fn offer<M: Machine>(running: &mut Running<'_, M>, control: RunControl) -> RunControl {
     running.core.external = running.domain.chipset.get().and_then(|chipset| offered(chipset, running));
+    let control = match running.domain.viridian.get() {
+        Some(viridian) => viridian::before_entry(running, viridian, control),
+        None => control,
+    };
     let Some(external) = running.core.external else { return control };
     let task_priority = control.task_priority | RunControl::FROM_8259;
     RunControl { interrupt: Some(external.vector), task_priority, ..control }
@@ -224,6 +254,9 @@ pub fn interrupt_taken<M: Machine>(running: &mut Running<'_, M>, vector: u8) {
         return;
     }
     running.core.lapic.accept(vector);
+    if let Some(viridian) = domain.viridian.get() {
+        viridian::interrupt_taken(running, viridian, vector);
+    }
     if domain.chipset.get().is_some_and(|chipset| chipset.awaits()) {
         let _ = with(hv, domain, |platform, _| platform.interrupt_taken(vector));
     }

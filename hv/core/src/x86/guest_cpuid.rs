@@ -2,7 +2,8 @@
 
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
-use xenolith_devices::cpuid::{Asker, TscInfo};
+use crate::x86::viridian;
+use xenolith_devices::cpuid::{Asker, TscInfo, is_hypervisors};
 use xenolith_hal::{CpuidRegisters, GuestCpu, Machine};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
@@ -24,7 +25,14 @@ pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> Cp
         apic_enabled: running.core.lapic.is_hardware_enabled(),
         tsc: tsc_info(hv),
     };
-    domain.cpuid.table().answer(leaf, subleaf, &asker)
+    let table = domain.cpuid.table();
+    if is_hypervisors(leaf) {
+        return match domain.viridian.get() {
+            Some(viridian) => viridian::cpuid(viridian, table, leaf, subleaf, &asker),
+            None => table.hypervisor_leaf(leaf, subleaf, &asker),
+        };
+    }
+    table.processor_leaf(leaf, subleaf, &asker)
 }
 
 fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {

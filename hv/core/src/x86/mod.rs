@@ -12,3 +12,4 @@ pub mod interrupts;
 pub mod mmio;
 pub mod parts;
 pub mod string_io;
+pub mod viridian;

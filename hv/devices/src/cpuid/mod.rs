@@ -39,15 +39,35 @@ pub struct Asker {
     pub tsc: TscInfo,
 }
 
+/// Returns whether a leaf is one of those by which guests detect the hypervisor.
+#[must_use]
+#[inline]
+pub fn is_hypervisors(leaf: u32) -> bool {
+    (0x4000_0000..0x4000_ff00 + 0x100).contains(&leaf)
+}
+
 impl CpuidTable {
     /// Executes CPUID for a guest, with this leaf (EAX) and sub-leaf (ECX).
     #[must_use]
     pub fn answer(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
+        if is_hypervisors(leaf) {
+            self.hypervisor_leaf(leaf, subleaf, asker)
+        } else {
+            self.processor_leaf(leaf, subleaf, asker)
+        }
+    }
+
+    /// Returns a leaf by which guests detect the hypervisor.
+    #[must_use]
+    pub fn hypervisor_leaf(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
+        hypervisor::leaf(leaf, subleaf, asker, self.hypervisor_limits)
+    }
+
+    /// Returns any other leaf.
+    #[must_use]
+    pub fn processor_leaf(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
         // The local APIC's identifier, here as in the ACPI tables.
         let apic_id = asker.vcpu.0.wrapping_mul(2);
-        if (0x4000_0000..0x4000_ff00 + 0x100).contains(&leaf) {
-            return hypervisor::leaf(leaf, subleaf, asker, self.hypervisor_limits);
-        }
         let mut out = self.leaf(leaf, subleaf);
         match leaf {
             1 => {

@@ -12,6 +12,7 @@ mod register;
 mod saved;
 mod timer;
 mod vector_set;
+mod viridian;
 mod x2apic;
 mod xapic;
 

@@ -60,6 +60,8 @@ pub enum MsrRead {
     TscDeadline,
     /// The guest's time stamp counter now.
     Tsc,
+    /// The register of the hypercall page, which reads as 0.
+    HypercallPage,
 }
 
 /// What a WRMSR requires of the caller.
@@ -198,7 +200,7 @@ impl MsrState {
             nr::MISC_FEATURES_ENABLES => self.misc_features,
             // Other processors have these; systems that came from one may look for them.
             nr::OLD_MACHINE_CHECK_ADDRESS | nr::OLD_MACHINE_CHECK_TYPE | nr::BUS_FREQUENCY => 0,
-            HYPERCALL_PAGE_MSR => 0,
+            HYPERCALL_PAGE_MSR => return Ok(MsrRead::HypercallPage),
             nr::VM_HSAVE if context.cpuid.is_amd() => self.host_save,
             nr::TSC_RATIO if context.cpuid.is_amd() => self.tsc_ratio,
             msr if Mtrr::has(msr) && context.has_mtrr() => self.mtrr.read(msr)?,

@@ -8,6 +8,7 @@ mod device_records;
 mod registers;
 mod stream;
 mod vcpu_records;
+mod viridian_records;
 
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
@@ -16,6 +17,7 @@ use alloc::vec::Vec;
 use device_records::{CHIPS, CHIPS_BYTES, LINES, LINES_BYTES};
 use stream::{Reader, Writer};
 use vcpu_records::{BODY_BYTES, TYPES};
+use viridian_records::TYPES as VIRIDIAN;
 use xen_abi::hvm_save::{
     HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_MAX,
     HvmSaveDescriptor, HvmSaveHeader,
@@ -31,6 +33,7 @@ const TYPECODES: core::ops::RangeInclusive<u16> = HVM_SAVE_CODE_HEADER..=HVM_SAV
 enum Whose {
     Vcpus,
     Devices,
+    Viridian,
 }
 
 /// Returns whose records those of a type are; None for a type that a domain does not have.
@@ -40,6 +43,8 @@ fn whose<M: Machine>(domain: &Domain<M>, typecode: u16) -> Option<Whose> {
         Some(Whose::Vcpus)
     } else if LINES.contains(&typecode) || has_chipset && CHIPS.contains(&typecode) {
         Some(Whose::Devices)
+    } else if VIRIDIAN.contains(&typecode) && domain.viridian.get().is_some() {
+        Some(Whose::Viridian)
     } else {
         None
     }
@@ -51,7 +56,8 @@ pub fn size<M: Machine>(domain: &Domain<M>) -> usize {
     const EACH: usize = BODY_BYTES + TYPES.len() * DESCRIPTOR;
     const WHOLE: usize = size_of::<HvmSaveHeader>() + LINES_BYTES + 2 * DESCRIPTOR;
     let chips = if domain.chipset.get().is_some() { CHIPS_BYTES } else { 0 };
-    domain.vcpus.len().saturating_mul(EACH).saturating_add(WHOLE).saturating_add(chips)
+    let viridian = if domain.viridian.get().is_some() { viridian_records::size(domain) } else { 0 };
+    domain.vcpus.len().saturating_mul(EACH).saturating_add(WHOLE).saturating_add(chips).saturating_add(viridian)
 }
 
 /// Saves the whole context of a paused domain.
@@ -73,6 +79,7 @@ pub fn save<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Result<Vec<u8
         match whose(domain, typecode) {
             Some(Whose::Vcpus) => save_of_each(hv, domain, typecode, &mut writer)?,
             Some(Whose::Devices) => device_records::save(chips.as_ref(), typecode, &mut writer)?,
+            Some(Whose::Viridian) => viridian_records::save(hv, domain, typecode, &mut writer)?,
             None => {}
         }
     }
@@ -115,6 +122,7 @@ pub fn save_one<M: Machine>(
     let mut writer = Writer::default();
     match whose(domain, typecode).ok_or(Errno::EINVAL)? {
         Whose::Devices => device_records::save(device_records::of_chipset(hv, domain).as_ref(), typecode, &mut writer)?,
+        Whose::Viridian => viridian_records::save(hv, domain, typecode, &mut writer)?,
         Whose::Vcpus => {
             let vcpu = domain.vcpu(VcpuId(instance)).ok_or(Errno::ENOENT)?;
             vcpu.with_core_apart(|core| vcpu_records::save(hv, vcpu, core, typecode, &mut writer))??;
@@ -176,6 +184,9 @@ fn load_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reader: &mut Rea
             HVM_SAVE_CODE_END => break,
             typecode if LINES.contains(&typecode) || CHIPS.contains(&typecode) => {
                 device_records::load(hv, domain, &record)?;
+            }
+            typecode if whose(domain, typecode) == Some(Whose::Viridian) => {
+                viridian_records::load(hv, domain, &record)?;
             }
             HVM_SAVE_CODE_HEADER | HVM_SAVE_CODE_MAX.. if record.typecode != HVM_SAVE_CODE_MAX => {
                 return Err(Errno::EINVAL);

@@ -8,4 +8,5 @@ mod loops;
 mod operations;
 mod parts;
 mod strings;
+mod viridian;
 mod vram;
