@@ -22,6 +22,23 @@ pub unsafe fn call(number: u64, arguments: [u64; 5]) -> i64 {
     result
 }
 
+/// Makes a hypercall of Microsoft's interface in line: `control`, and the guest-physical addresses of input and output, or
+/// the input itself.
+///
+/// # Safety
+/// As for [`call`].
+#[inline]
+pub unsafe fn call_viridian(control: u64, input: u64, output: u64) -> u64 {
+    const BY_MICROSOFT: u64 = 1 << 31;
+    let result: u64;
+    // SAFETY: the caller answers for memory.
+    unsafe {
+        asm!(".p2align 5", "vmmcall", inlateout("rax") BY_MICROSOFT => result, inlateout("rcx") control => _,
+            inlateout("rdx") input => _, inlateout("r8") output => _, options(nostack))
+    };
+    result
+}
+
 /// The page of stubs, one of 32 bytes for each hypercall number.
 pub struct StubPage(&'static Page);
 

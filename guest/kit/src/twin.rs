@@ -45,7 +45,7 @@ impl Twin {
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(scratch: &'static Page, words: &str, vcpus: u32) -> Result<Self, i64> {
-        Self::of(scratch, words, DomctlCreatedomain { max_vcpus: vcpus, ..options() })
+        Self::with(options(), scratch, words, vcpus)
     }
 
     /// Makes it with one vCPU and the devices of an HVM guest: accesses to other ones go to device models.
@@ -54,13 +54,15 @@ impl Twin {
     pub fn with_platform(scratch: &'static Page, words: &str) -> Result<Self, i64> {
         let mut wanted = options();
         wanted.arch.emulation_flags = EmulationFlags::all().difference(EmulationFlags::VPCI);
-        Self::of(scratch, words, wanted)
+        Self::with(wanted, scratch, words, 1)
     }
 
-    fn of(scratch: &'static Page, words: &str, wanted: DomctlCreatedomain) -> Result<Self, i64> {
-        let vcpus = wanted.max_vcpus;
+    /// Makes one with these options.
+    ///
+    /// **Errors:** what the call gave that failed.
+    pub fn with(options: DomctlCreatedomain, scratch: &'static Page, words: &str, vcpus: u32) -> Result<Self, i64> {
         let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
-        op.set_createdomain(DomctlCreatedomain { max_evtchn_port: 4095, ..wanted });
+        op.set_createdomain(DomctlCreatedomain { max_vcpus: vcpus, max_evtchn_port: 4095, ..options });
         checked(domctl(&mut op))?;
         let twin = Self { id: op.domain, scratch };
         twin.fill(words, vcpus).inspect_err(|_| {

@@ -22,7 +22,10 @@ entry!(main);
 fn main() -> ! {
     let command_line = CommandLine::read();
     if command_line.value("role") == Some(cases::DOMU) {
-        in_domu(&command_line);
+        in_domu(&command_line, "domu/", cases::run_in_domu);
+    }
+    if let Some(group) = cases::VIRIDIAN.iter().find(|group| command_line.value("role") == Some(group.role)) {
+        in_domu(&command_line, group.names, cases::run_in_viridian);
     }
     line(format_args!("TESTS BEGIN"));
     place_shared_page();
@@ -33,13 +36,13 @@ fn main() -> ! {
 }
 
 /// Runs what an ordinary domain is asked; domain 0 prints what it says.
-fn in_domu(command_line: &CommandLine) -> ! {
+fn in_domu(command_line: &CommandLine, names: &'static str, cases: fn(&mut runner::Runner<'_>)) -> ! {
     relay::begin();
     let id = command_line.value(twin::DOMID).and_then(|id| id.parse().ok());
     domain::remember_own_id(DomId(id.unwrap_or_default()));
     place_shared_page();
     let (only, without) = (command_line.value("only"), command_line.value("without"));
-    cases::run_in_domu(&mut runner::Runner::new("domu/", only, without));
+    cases(&mut runner::Runner::new(names, only, without));
     finish()
 }
 

@@ -31,8 +31,10 @@ mod smp;
 mod string_io;
 mod vcpu;
 mod version;
+mod viridian;
 
 pub use domu::ROLE as DOMU;
+pub use viridian::GROUPS as VIRIDIAN;
 
 /// Runs domain 0's cases.
 pub fn run(t: &mut Runner) {
@@ -42,6 +44,11 @@ pub fn run(t: &mut Runner) {
 /// Runs an ordinary domain's cases.
 pub fn run_in_domu(t: &mut Runner) {
     run_those_of(t, Asked::Domu);
+}
+
+/// Runs the cases of an ordinary domain with Microsoft's interface.
+pub fn run_in_viridian(t: &mut Runner) {
+    viridian::run_in_twin(t);
 }
 
 /// The domain that is asked.
@@ -85,6 +92,7 @@ fn run_those_of(t: &mut Runner, asked: Asked) {
     if in_domain_0 {
         domains::run(t);
         domu::run(t);
+        viridian::run(t);
     }
     evtchn_delivery::run_last(t);
     machine::run(t);
