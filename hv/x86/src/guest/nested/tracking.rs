@@ -54,6 +54,24 @@ impl Slot<'_> {
     }
 }
 
+/// Entries that are looked at together.
+const GROUP: usize = 8;
+
+/// Returns a bit for each page that was written, and with `clean` makes them count as not written.
+fn written_in_group(group: &[AtomicU64; GROUP], clean: bool) -> u64 {
+    let mut bits = 0;
+    for (bit, word) in (0..).zip(group) {
+        let entry = Entry(word.load(Ordering::Acquire));
+        if entry.is_seen_written() {
+            bits |= 1 << bit;
+            if clean {
+                Slot(word).update(|entry| if entry.is_tracked() { entry.tracked(1) } else { entry });
+            }
+        }
+    }
+    bits
+}
+
 impl<A: FrameAccess> NestedTables<A> {
     /// Returns a new page as it is to be mapped at a frame: as written, where that is tracked.
     pub(super) fn page_to_map(&self, gfn: u64, page: Entry, level: Level) -> Entry {
@@ -130,13 +148,11 @@ impl<A: FrameAccess> NestedTables<A> {
         let mut bits = [0; WRITTEN_WORDS];
         let words = self.access().frame(frame)?.words();
         for (entries, bits) in words.chunks(u64::BITS as usize).zip(&mut bits) {
-            for (bit, word) in (0..).zip(entries) {
-                let entry = Entry(word.load(Ordering::Acquire));
-                if entry.is_seen_written() {
-                    *bits |= 1 << bit;
-                    if clean {
-                        Slot(word).update(|entry| if entry.is_tracked() { entry.tracked(1) } else { entry });
-                    }
+            for (group, first) in entries.as_chunks::<GROUP>().0.iter().zip((0..).step_by(GROUP)) {
+                // Nearly all pages are tracked and were not written: eight of them cost one test.
+                let any = group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed));
+                if Entry(any).is_written() {
+                    *bits |= written_in_group(group, clean) << first;
                 }
             }
         }
