@@ -85,6 +85,12 @@ fn memtest_and_ipxe_of_their_packages_boot_from_a_cd_and_show_what_they_find() {
 }
 
 #[test]
+fn libvirt_starts_saves_restores_and_ends_a_guest_whose_console_answers() {
+    let mut machine = start_system("dom0-libvirt", "debian-libvirt", "daemons+libvirtd+libvirt-short", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
 fn early_words_are_in_the_log_128_vcpus_start_and_4_mib_are_refused() {
     let mut machine = start("debian-early", "daemons+early+tiny", "");
     expect_jobs_done(&mut machine);

@@ -1,5 +1,5 @@
 //! The differences from real Xen that are meant, each with its reason: `tests/explained.toml` for the test kernel's cases,
-//! `tests/explained-xl.toml` for what xl says.
+//! `tests/explained-xl.toml` for what xl says, `tests/explained-libvirt.toml` for what virsh says.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,6 +9,7 @@ mod dmesg;
 mod exchange;
 mod hvm;
 mod job;
+mod libvirt;
 mod migrate;
 mod mode;
 mod page;
@@ -54,7 +55,8 @@ pub enum Xenstored {
 pub struct RunCommand {
     #[command(subcommand)]
     mode: Option<Mode>,
-    /// Give no console; fetch the page, say how it went in the last line, and end by exit code. Of the modes, hvm and migrate have it too
+    /// Give no console; fetch the page, say how it went in the last line, and end by exit code. Of the modes, hvm, migrate and
+    /// libvirt have it too
     #[arg(long, global = true)]
     pub check: bool,
     #[command(flatten)]

@@ -311,7 +311,7 @@ fn main_job() -> Result<()> {
 }
 
 fn whole_machines() -> Result<()> {
-    debian::device_model::with_one(&debian::kernels::with_more(&fetch()?)?)?;
+    debian::libvirt::with_libvirt(&debian::kernels::with_more(&fetch()?)?)?;
     let mut command = nextest();
     style::lint_what_it_compiles(&mut command)?;
     run_tests(command.args(["-p", "xenolith-tests", "--test", "machine"]), "pass")

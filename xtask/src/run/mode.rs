@@ -6,6 +6,7 @@ use xenolith_tests::Emulator;
 
 use super::devices::{self, Device};
 use super::hvm::{self, Boot};
+use super::libvirt::Libvirt;
 use super::migrate::Migrate;
 use super::{RunArguments, boot, compare, dmesg, job, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
@@ -58,6 +59,8 @@ pub enum Mode {
     /// Boots two machines that are joined by a cable, whose dom0s move guests by xl and ssh, and gives the first one's
     /// console; with --check it moves guests itself, and says in the last line how it went
     Migrate(Migrate),
+    /// Starts Debian's libvirt in dom0 and gives the console; with --check it tries virsh's commands on Xen and on Xenolith
+    Libvirt(Libvirt),
     /// Boots a small kernel of ours as domain 0 instead of Debian's
     TestKernel,
     /// Boots Debian's dom0 without disks and cards, has its xl say what it knows, and switches the machine off
@@ -80,6 +83,7 @@ impl Mode {
             Self::Hvm { .. } => "hvm",
             Self::Jobs { .. } => "jobs",
             Self::Migrate(_) => "migrate",
+            Self::Libvirt(_) => "libvirt",
             Self::TestKernel => "test-kernel",
             Self::Boot { .. } => "boot",
         }
@@ -92,7 +96,7 @@ impl Mode {
 
     /// Returns whether it gives dom0's console at its end unless `--check` is said.
     fn gives_console(&self) -> bool {
-        matches!(self, Self::Hvm { .. } | Self::Migrate(_))
+        matches!(self, Self::Hvm { .. } | Self::Migrate(_) | Self::Libvirt(_))
     }
 
     /// Runs it on the machine that `arguments` describe.
@@ -108,6 +112,7 @@ impl Mode {
             Self::Hvm { boots } => hvm::command(arguments, boots, check),
             Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
             Self::Migrate(migrate) => migrate.command(arguments, check),
+            Self::Libvirt(libvirt) => libvirt.command(arguments, check),
             Self::TestKernel => test_kernel::command(arguments),
             Self::Boot { emulator } => boot::command(arguments, *emulator),
         }
