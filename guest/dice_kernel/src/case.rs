@@ -24,6 +24,8 @@ pub struct Case<'a> {
     shape: &'a Shape,
     input: Input,
     words: [u64; WORDS],
+    /// The device comes first: in turn, so that the window need not be changed twice for each case.
+    device_first: bool,
 }
 
 /// What one run left behind.
@@ -46,7 +48,7 @@ pub enum Verdict {
 
 impl<'a> Case<'a> {
     /// Makes the inputs.
-    pub fn new(dice: &mut Dice, shape: &'a Shape) -> Self {
+    pub fn new(dice: &mut Dice, shape: &'a Shape, device_first: bool) -> Self {
         let words = words(dice);
         let mut registers = shape.fixed.map(|fixed| fixed.unwrap_or_else(|| dice.value()));
         if shape.fixed[0].is_none() && dice.once_in(4) {
@@ -65,20 +67,29 @@ impl<'a> Case<'a> {
         let rip = code() + shape.code_at - base;
         let has_vectors = FORMS[shape.form].registers == Registers::Vector;
         let (vectors, vectors_to) = if has_vectors { run::fill_vectors(|| dice.next()) } else { (0, 0) };
-        Self { shape, input: Input { registers, flags, rip, cs, es, ss, ds, fs, gs, vectors, vectors_to }, words }
+        Self {
+            shape,
+            input: Input { registers, flags, rip, cs, es, ss, ds, fs, gs, vectors, vectors_to },
+            words,
+            device_first,
+        }
     }
 
     /// Runs it on both, and compares. The code lies in its pages already. A difference is written to `line`.
     pub fn run(&self, line: &mut Line) -> Verdict {
-        let wanted = self.on(Kind::Ram);
         let has_vectors = self.input.vectors_to != 0;
+        let first = self.on(if self.device_first { Kind::Device } else { Kind::Ram });
         if has_vectors {
             run::keep_vectors();
         }
-        let mut got = self.on(Kind::Device);
-        if has_vectors {
-            got.vectors = run::differing_vectors();
-        }
+        let second = self.on(if self.device_first { Kind::Ram } else { Kind::Device });
+        let vectors = if has_vectors { run::differing_vectors() } else { None };
+        let (wanted, got, vectors) = if self.device_first {
+            (second, first, vectors.map(|(word, got, wanted)| (word, wanted, got)))
+        } else {
+            (first, second, vectors)
+        };
+        let got = Outcome { vectors, ..got };
         if self.is_same(&wanted, &got) {
             return Verdict::Same;
         }
@@ -160,10 +171,13 @@ impl<'a> Case<'a> {
     }
 
     fn describe(&self, line: &mut Line, wanted: &Outcome, got: &Outcome) -> core::fmt::Result {
-        let Self { shape, input, words } = self;
+        let Self { shape, input, words, device_first: _ } = self;
         write!(line, "{} bits={} bytes=", FORMS[shape.form].name, shape.mode.bits())?;
         shape.code.all().iter().try_for_each(|byte| write!(line, "{byte:02x}"))?;
         write!(line, " at={:#x}{}", shape.target, if shape.place.swapped { " swapped" } else { "" })?;
+        if let Some((slot, rights)) = shape.place.other {
+            write!(line, " page{slot}={}", if rights == 0 { "missing" } else { "read-only" })?;
+        }
         write!(line, " memory={:x} flags={:x}", in_memory(&shape.place, words, shape.target), input.flags)?;
         let pairs = [
             ("vector", wanted.output.vector, got.output.vector),

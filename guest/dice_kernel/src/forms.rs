@@ -110,6 +110,8 @@ pub struct Form {
     pub pair: bool,
     /// The count of bits to shift must be below the width.
     pub short: bool,
+    /// QEMU takes the width from prefix 66 alone: 16 bits with it and 32 without, unless REX widens it.
+    pub by_prefix: bool,
     /// How many digits from the first one on.
     pub digits: u8,
     /// How many opcodes from the first one on.
@@ -137,6 +139,7 @@ impl Form {
             counts: false,
             pair: false,
             short: false,
+            by_prefix: false,
             digits: 1,
             opcodes: 1,
         }
@@ -200,6 +203,10 @@ impl Form {
 
     const fn pair(self) -> Self {
         Self { pair: true, ..self }
+    }
+
+    const fn by_prefix(self) -> Self {
+        Self { by_prefix: true, ..self }
     }
 
     const fn short(self) -> Self {
@@ -295,8 +302,8 @@ pub const FORMS: &[Form] = &[
     digit("SETcc m", 0x0f90, 0, Byte).opcodes(16).digits(8),
     register("CMOVcc r,m", 0x0f40, Prefixes).opcodes(16),
     string("CMPS", 0xa6, true, true).may(),
-    register("MOVBE r,m", 0x0f_38f0, Prefixes).may(),
-    register("MOVBE m,r", 0x0f_38f1, Prefixes).may(),
+    register("MOVBE r,m", 0x0f_38f0, Prefixes).by_prefix().may(),
+    register("MOVBE m,r", 0x0f_38f1, Prefixes).by_prefix().may(),
     digit("MOV m,Sreg", 0x8c, 0, Prefixes).digits(6).memory(2).may(),
     digit("PUSH m", 0xff, 6, Prefixes).stack().may(),
     digit("POP m", 0x8f, 0, Prefixes).stack().may(),

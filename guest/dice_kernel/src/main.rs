@@ -3,7 +3,8 @@
 //! As domain 0 it makes its twin, an HVM guest, and is its device model. The twin makes random instructions and runs each
 //! twice with the same registers: on RAM and on the device's memory, which are seen at the same address in turn. Words on
 //! the command line: `seed=`, `first=` (the first case), `cases=`, `seconds=`, `only=` (part of a form's name),
-//! `splits=no` (no operands where pages meet).
+//! `splits=no` (no operands where pages meet), `faults=no` (no pages
+//! that are missing or read-only).
 #![no_std]
 #![no_main]
 
@@ -39,6 +40,7 @@ struct Orders<'a> {
     seconds: u64,
     only: &'a str,
     splits: bool,
+    faults: bool,
 }
 
 impl<'a> Orders<'a> {
@@ -51,6 +53,7 @@ impl<'a> Orders<'a> {
             seconds: number("seconds", 1 << 32),
             only: command_line.value("only").unwrap_or_default(),
             splits: command_line.value("splits") != Some("no"),
+            faults: command_line.value("faults") != Some("no"),
         }
     }
 }

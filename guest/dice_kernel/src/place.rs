@@ -21,6 +21,10 @@ pub const WORDS: usize = 64;
 const PAGE: u64 = 4096;
 const HALF: u64 = WORDS as u64 * 4;
 const PRESENT_WRITABLE: u64 = 3;
+/// Rights of a page that may be read alone.
+const PRESENT: u64 = 1;
+/// What processors note in an entry: accessed, dirty.
+const USED: u64 = 0x60;
 
 /// The page before the device and the one after it, RAM in place of the device, and what the device holds.
 pub static BEFORE: Page = Page::new();
@@ -78,14 +82,15 @@ pub fn set_up() {
     // SAFETY: the symbol is the kit's static table; atomics may be changed while the processor walks them.
     let directories = unsafe { &kit_page_directories };
     directories[(WINDOW >> 21) as usize].store(&raw const TABLE as u64 | PRESENT_WRITABLE, Ordering::Relaxed);
-    map(0, BEFORE.address());
-    map(3, AFTER.address());
     cpu::forget_translation(WINDOW);
 }
 
-fn map(slot: u64, frame: u64) {
-    TABLE.0[slot as usize].store(frame | PRESENT_WRITABLE, Ordering::Relaxed);
-    cpu::forget_translation(WINDOW + slot * PAGE);
+fn map(slot: u64, entry: u64) {
+    let there = &TABLE.0[slot as usize];
+    if there.load(Ordering::Relaxed) & !USED != entry {
+        there.store(entry, Ordering::Relaxed);
+        cpu::forget_translation(WINDOW + slot * PAGE);
+    }
 }
 
 /// Where in the window a case works.
@@ -95,17 +100,21 @@ pub struct Place {
     pub center: u64,
     /// The device's pages lie the other way round.
     pub swapped: bool,
+    /// The page of the window that has other rights than the others, and its rights.
+    pub other: Option<(u64, u64)>,
 }
 
 impl Place {
     /// Chooses one: mostly inside the device's first page, else where two pages meet.
-    pub fn new(dice: &mut Dice, splits: bool) -> Self {
+    pub fn new(dice: &mut Dice, splits: bool, faults: bool) -> Self {
         let boundary = dice.below(8);
         let center = match boundary {
             1..=3 if splits => WINDOW + boundary * PAGE,
             _ => WINDOW + PAGE + PAGE / 2,
         };
-        Self { center, swapped: dice.once_in(8) }
+        let slot = (center - dice.below(2) * HALF - WINDOW) / PAGE;
+        let other = (faults && dice.once_in(8)).then(|| (slot, dice.pick(&[0, PRESENT])));
+        Self { center, swapped: dice.once_in(8), other }
     }
 
     /// Returns the address of an operand that touches the device.
@@ -140,14 +149,15 @@ impl Place {
         }
     }
 
-    /// Shows the RAM or the device in the window.
+    /// Shows the RAM or the device in the window, as far as it is compared.
     pub fn show(&self, kind: Kind) {
-        for slot in [1, 2] {
-            let frame = match kind {
-                Kind::Ram => self.backing(slot, kind),
-                Kind::Device => DEVICE + PAGE * ((slot - 1) ^ u64::from(self.swapped)),
+        for slot in (self.center - HALF - WINDOW) / PAGE..=(self.center - WINDOW) / PAGE {
+            let frame = match (slot, kind) {
+                (1 | 2, Kind::Device) => DEVICE + PAGE * ((slot - 1) ^ u64::from(self.swapped)),
+                _ => self.backing(slot, kind),
             };
-            map(slot, frame);
+            let rights = self.other.filter(|(other, _)| *other == slot).map_or(PRESENT_WRITABLE, |(_, rights)| rights);
+            map(slot, frame | rights);
         }
     }
 

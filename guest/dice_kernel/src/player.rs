@@ -21,7 +21,7 @@ pub fn play(orders: &Orders<'_>) -> ! {
     set_up();
     let mut refused = [0_u64; FORMS.len()];
     let mut differing = 0;
-    let choice = Choice { only: orders.only, splits: orders.splits };
+    let choice = Choice { only: orders.only, splits: orders.splits, faults: orders.faults };
     let mut case = orders.first;
     let mut known = None;
     let cases = loop {
@@ -30,7 +30,7 @@ pub fn play(orders: &Orders<'_>) -> ! {
             _ => (shape(orders.seed, case, choice), true),
         };
         known = Some(shape);
-        let now = Case::new(&mut Dice::new(orders.seed, case), &shape);
+        let now = Case::new(&mut Dice::new(orders.seed, case), &shape, case % 2 == 1);
         if is_new {
             now.put_code();
         }

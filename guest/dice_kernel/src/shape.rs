@@ -95,6 +95,8 @@ pub struct Choice<'a> {
     pub only: &'a str,
     /// Operands may lie where pages meet.
     pub splits: bool,
+    /// Pages may be missing or be read-only.
+    pub faults: bool,
 }
 
 /// What prefixes an instruction has.
@@ -105,6 +107,7 @@ struct Prefixes {
     /// The segment register that is named, by number, and the one that is used instead of the usual one.
     named: Option<usize>,
     segment: Option<usize>,
+    is_narrow: bool,
     repeats: bool,
     address_bits: u32,
     operand_bytes: u64,
@@ -154,6 +157,9 @@ impl Shape {
         let second = form.width == Width::Either && dice.once_in(2);
         let is_byte = form.width == Width::Byte || form.width == Width::Either && !second;
         let mut prefixes = prefixes(dice, form, mode, is_byte);
+        if form.by_prefix && (mode == Mode::Code16 || prefixes.is_narrow && prefixes.operand_bytes == 8) {
+            return None;
+        }
         let width = match (is_byte, mode, prefixes.operand_bytes) {
             (true, ..) => 1,
             (_, Mode::Code64, 4) if form.stack => 8,
@@ -176,7 +182,8 @@ impl Shape {
             // QEMU adds the base of one that is named.
             segments[[0, 0, 1, 2][segment]] = 0;
         }
-        let place = Place::new(dice, choice.splits);
+        // QEMU writes half of 16 bytes before it finds that it may not write the other.
+        let place = Place::new(dice, choice.splits, choice.faults && memory < 16);
         let mut shape = Self {
             form: index,
             mode,
@@ -441,6 +448,7 @@ fn prefixes(dice: &mut Dice, form: &Form, mode: Mode, is_byte: bool) -> Prefixes
         rex: None,
         named: None,
         segment: None,
+        is_narrow: false,
         repeats: false,
         address_bits: mode.bits(),
         operand_bytes: if mode == Mode::Code16 { 2 } else { 4 },
@@ -448,6 +456,7 @@ fn prefixes(dice: &mut Dice, form: &Form, mode: Mode, is_byte: bool) -> Prefixes
     let narrow = !form.plain && dice.once_in(if is_byte { 16 } else { 4 });
     if narrow {
         prefixes.add(0x66);
+        prefixes.is_narrow = true;
         prefixes.operand_bytes = if mode == Mode::Code16 { 4 } else { 2 };
     }
     if dice.once_in(5) {
