@@ -10,6 +10,11 @@ use crate::dice::Dice;
 
 /// Where the four pages are seen. Below 2 GiB, so that a displacement alone reaches them.
 pub const WINDOW: u64 = 0x6000_0000;
+/// Where the two pages of code are seen, and the one of the stack.
+pub const CODE_AT: u64 = WINDOW + CODE_SLOT * PAGE;
+const STACK_AT: u64 = WINDOW + STACK_SLOT * PAGE;
+const CODE_SLOT: u64 = 8;
+const STACK_SLOT: u64 = 12;
 /// The device's two pages, guest-physical.
 pub const DEVICE: u64 = 0xe000_0000;
 pub const DEVICE_BYTES: u64 = 2 * PAGE;
@@ -20,9 +25,10 @@ pub const WORDS: usize = 64;
 
 const PAGE: u64 = 4096;
 const HALF: u64 = WORDS as u64 * 4;
-const PRESENT_WRITABLE: u64 = 3;
-/// Rights of a page that may be read alone.
+/// Rights of a page: of one that may be read alone, of one that may be written too, and what lets CPL 3 use it.
 const PRESENT: u64 = 1;
+const PRESENT_WRITABLE: u64 = 3;
+const USER: u64 = 4;
 /// What processors note in an entry: accessed, dirty.
 const USED: u64 = 0x60;
 
@@ -41,33 +47,28 @@ struct Table([AtomicU64; 512]);
 static TABLE: Table = Table([const { AtomicU64::new(0) }; 512]);
 
 unsafe extern "C" {
+    static kit_pml4: [AtomicU64; 512];
+    static kit_pdpt: [AtomicU64; 512];
     static kit_page_directories: [AtomicU64; 2048];
 }
 
 /// Words of the stack that are filled and compared, and where they begin in its page.
 pub const STACK_WORDS: usize = 4;
-const STACK_AT: u64 = 0x800;
+const STACK_OFFSET: u64 = 0x800;
 
-/// Returns where the stack pointer may stand: in the middle of the words that are compared.
-pub fn stack() -> u64 {
-    STACK.address() + STACK_AT + STACK_WORDS as u64 * 4
-}
+/// Where the stack pointer may stand: in the middle of the words that are compared.
+pub const STACK_POINTER: u64 = STACK_AT + STACK_OFFSET + STACK_WORDS as u64 * 4;
 
 /// Fills the stack with its own addresses.
 pub fn fill_stack() {
-    let from = STACK.address() + STACK_AT;
+    let from = STACK.address() + STACK_OFFSET;
     (from..).step_by(8).take(STACK_WORDS).for_each(|at| write_at(at, at.wrapping_mul(0x0123_4567_89ab_cdef)));
 }
 
 /// Reads it.
 pub fn read_stack() -> [u64; STACK_WORDS] {
-    let from = STACK.address() + STACK_AT;
+    let from = STACK.address() + STACK_OFFSET;
     core::array::from_fn(|index| read_at(from + index as u64 * 8))
-}
-
-/// Returns the address of the pages of code.
-pub fn code() -> u64 {
-    CODE[0].address()
 }
 
 /// What the instruction works on.
@@ -79,9 +80,15 @@ pub enum Kind {
 
 /// Maps the window. To be called once.
 pub fn set_up() {
-    // SAFETY: the symbol is the kit's static table; atomics may be changed while the processor walks them.
-    let directories = unsafe { &kit_page_directories };
-    directories[(WINDOW >> 21) as usize].store(&raw const TABLE as u64 | PRESENT_WRITABLE, Ordering::Relaxed);
+    // SAFETY: the symbols are the kit's static tables; atomics may be changed while the processor walks them.
+    let (top, pointers, directories) = unsafe { (&kit_pml4, &kit_pdpt, &kit_page_directories) };
+    directories[(WINDOW >> 21) as usize].store(&raw const TABLE as u64 | PRESENT_WRITABLE | USER, Ordering::Relaxed);
+    // What is not for CPL 3 says so further down.
+    for above in [&top[0], &pointers[(WINDOW >> 30) as usize]] {
+        above.fetch_or(USER, Ordering::Relaxed);
+    }
+    (CODE_SLOT..).zip(&CODE).for_each(|(slot, page)| map(slot, page.address() | PRESENT | USER));
+    map(STACK_SLOT, STACK.address() | PRESENT_WRITABLE | USER);
     cpu::forget_translation(WINDOW);
 }
 
@@ -100,6 +107,8 @@ pub struct Place {
     pub center: u64,
     /// The device's pages lie the other way round.
     pub swapped: bool,
+    /// The instruction runs at CPL 3.
+    pub user: bool,
     /// The page of the window that has other rights than the others, and its rights.
     pub other: Option<(u64, u64)>,
 }
@@ -113,8 +122,9 @@ impl Place {
             _ => WINDOW + PAGE + PAGE / 2,
         };
         let slot = (center - dice.below(2) * HALF - WINDOW) / PAGE;
-        let other = (faults && dice.once_in(8)).then(|| (slot, dice.pick(&[0, PRESENT])));
-        Self { center, swapped: dice.once_in(8), other }
+        let other =
+            (faults && dice.once_in(8)).then(|| (slot, dice.pick(&[0, PRESENT, PRESENT | USER, PRESENT_WRITABLE])));
+        Self { center, swapped: dice.once_in(8), user: dice.once_in(4), other }
     }
 
     /// Returns the address of an operand that touches the device.
@@ -156,7 +166,8 @@ impl Place {
                 (1 | 2, Kind::Device) => DEVICE + PAGE * ((slot - 1) ^ u64::from(self.swapped)),
                 _ => self.backing(slot, kind),
             };
-            let rights = self.other.filter(|(other, _)| *other == slot).map_or(PRESENT_WRITABLE, |(_, rights)| rights);
+            let rights =
+                self.other.filter(|(other, _)| *other == slot).map_or(PRESENT_WRITABLE | USER, |(_, rights)| rights);
             map(slot, frame | rights);
         }
     }
@@ -203,5 +214,5 @@ pub fn make_equal() {
 /// Puts an instruction into the pages of code, and a breakpoint after it.
 pub fn put_code(at: u64, bytes: &[u8]) {
     const BREAKPOINT: u8 = 0xcc;
-    (code() + at..).zip(bytes.iter().chain(&[BREAKPOINT])).for_each(|(at, byte)| write_at(at, *byte));
+    (CODE[0].address() + at..).zip(bytes.iter().chain(&[BREAKPOINT])).for_each(|(at, byte)| write_at(at, *byte));
 }

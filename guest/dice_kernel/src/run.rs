@@ -266,7 +266,8 @@ pub fn set_up() {
     let stubs = &raw const dice_stubs as u64;
     for (index, pair) in TABLE.0.chunks_exact(2).enumerate() {
         let stub = stubs + 16 * index as u64;
-        let low = stub & 0xffff | 0x10 << 16 | 1 << 32 | 0x8e00 << 32 | (stub >> 16 & 0xffff) << 48;
+        let level = if index == 3 { 3 << 45 } else { 0 };
+        let low = stub & 0xffff | 0x10 << 16 | 1 << 32 | 0x8e00 << 32 | level | (stub >> 16 & 0xffff) << 48;
         pair[0].store(low, Ordering::Relaxed);
         pair[1].store(stub >> 32, Ordering::Relaxed);
     }

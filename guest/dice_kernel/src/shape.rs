@@ -227,7 +227,11 @@ impl Shape {
                     _ => dice.below(8) as u8,
                 };
                 shape.fix_for_form(dice, form, field | prefixes.rex(2) << 3)?;
-                shape.point(dice, &prefixes, field, constant)?;
+                // QEMU forgets the constant of a double shift where it counts from the next instruction on.
+                let relative = shape.point(dice, &prefixes, field, constant)?;
+                if relative && form.short && constant != 0 {
+                    return None;
+                }
             }
         }
         shape.code.put(shape.constant, constant)?;
@@ -237,7 +241,7 @@ impl Shape {
     /// Gives registers the values without which the instruction would reach too far.
     fn fix_for_form(&mut self, dice: &mut Dice, form: &Form, register: u8) -> Option<()> {
         if form.stack {
-            self.fixed[usize::from(RSP)] = self.offset_of(place::stack(), SS, self.mode.bits().max(32));
+            self.fixed[usize::from(RSP)] = self.offset_of(place::STACK_POINTER, SS, self.mode.bits().max(32));
         }
         if form.short && self.width == 2 {
             self.fixed[usize::from(RCX)] = Some(dice.next() & !0xf0);
@@ -305,8 +309,9 @@ impl Shape {
         Some(())
     }
 
-    /// Adds ModRM, SIB and displacement, which lead to the target. `constant` bytes follow.
-    fn point(&mut self, dice: &mut Dice, prefixes: &Prefixes, field: u8, constant: usize) -> Option<()> {
+    /// Adds ModRM, SIB and displacement, which lead to the target. `constant` bytes follow. Returns whether the operand is
+    /// relative to the next instruction.
+    fn point(&mut self, dice: &mut Dice, prefixes: &Prefixes, field: u8, constant: usize) -> Option<bool> {
         let bits = prefixes.address_bits;
         let (mode, low) = (dice.below(3) as u8, dice.below(8) as u8);
         let mut operand = Operand { parts: [None; 2], displacement: 0, segment: DS };
@@ -357,9 +362,10 @@ impl Shape {
             self.code.put(sib.into(), 1)?;
         }
         let offset = self.offset_in(operand.segment, bits)?;
-        let before = if relative { place::code() + self.code_at + (self.code.used + 4 + constant) as u64 } else { 0 };
+        let before = if relative { place::CODE_AT + self.code_at + (self.code.used + 4 + constant) as u64 } else { 0 };
         let displacement = self.solve(dice, &operand, offset.wrapping_sub(before) & mask(bits), bits)?;
-        self.code.put(displacement, operand.displacement)
+        self.code.put(displacement, operand.displacement)?;
+        Some(relative)
     }
 
     /// Gives the registers of an operand values whose sum with the displacement is `wanted`, and returns that.
