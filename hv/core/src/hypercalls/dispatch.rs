@@ -50,7 +50,9 @@ pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
     let hypercall: Option<&Hypercall<M>> =
         usize::try_from(number).ok().and_then(|number| Table::<M>::BY_NUMBER.get(number)).copied().flatten();
     let Some(hypercall) = hypercall else {
-        if let Some(answer) = viridian::call(number, call) {
+        if call.domain.viridian.get().is_some()
+            && let Some(answer) = viridian::call(number, call)
+        {
             return answer;
         }
         tell_of_unknown(number, call);

@@ -13,9 +13,10 @@ use crate::memory::guest_memory::ram_page;
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
 use crate::x86::completion::finish;
+use crate::x86::parts;
 use crate::x86::string_io::{Behind, behind, read_memory};
 use core::ops::Range;
-use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction};
+use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction, Place};
 use xenolith_devices::string_io::{Batch, StringIo};
 use xenolith_hal::{Exception, Gpa, GuestCpu, IoAccess, IoSize, LogLevel, Machine, PAGE_SIZE};
 use xenolith_sync::Arc;
@@ -136,7 +137,8 @@ pub fn memory<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstru
             issue(running, request, Then::Written { instruction, elements })
         }
         MmioAccess::Copy { bytes, .. } => match plan_copy(running, &instruction, request(bytes, !write)) {
-            Ok((request, then)) => issue(running, request, then),
+            Ok(Some((request, then))) => issue(running, request, then),
+            Ok(None) => parts::begin(running, &instruction, Place::NONE),
             Err(exception) => {
                 running.core.hardware.inject(exception);
                 After::Resume
@@ -150,12 +152,12 @@ pub fn memory<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstru
 }
 
 /// Returns the request of MOVS: of all elements that lie in one page of the device and one of memory, or of one element.
-/// `device` is one access to the device.
+/// `device` is one access to the device. None for an element that lies in two pages on its other side.
 fn plan_copy<M: Machine>(
     running: &Running<'_, M>,
     instruction: &MmioInstruction,
     device: Request,
-) -> Result<(Request, Then), Exception> {
+) -> Result<Option<(Request, Then)>, Exception> {
     let instruction = *instruction;
     let state = running.core.hardware.state();
     let elements = instruction.elements(device.address, &state.registers);
@@ -165,10 +167,14 @@ fn plan_copy<M: Machine>(
     let found = behind(running, is_source, &batch)?;
     if let Behind::Ram(at) = found {
         let many = Request { data: at.0, count: batch.elements, is_pointer: true, falls: batch.backwards, ..device };
-        return Ok((many, Then::Written { instruction, elements: batch.elements }));
+        return Ok(Some((many, Then::Written { instruction, elements: batch.elements })));
     }
     let batch = operand.batch(&state, 1, 1)?;
-    one_copy(running, instruction, device, &batch)
+    let [_, (_, beyond)] = batch.parts();
+    if beyond != 0 {
+        return Ok(None);
+    }
+    one_copy(running, instruction, device, &batch).map(Some)
 }
 
 /// Returns the request of one element of MOVS whose memory is no page of the guest's own.

@@ -26,13 +26,12 @@ pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> Cp
         tsc: tsc_info(hv),
     };
     let table = domain.cpuid.table();
-    if is_hypervisors(leaf) {
-        return match domain.viridian.get() {
-            Some(viridian) => viridian::cpuid(viridian, table, leaf, subleaf, &asker),
-            None => table.hypervisor_leaf(leaf, subleaf, &asker),
-        };
+    if is_hypervisors(leaf)
+        && let Some(viridian) = domain.viridian.get()
+    {
+        return viridian::cpuid(viridian, table, leaf, subleaf, &asker);
     }
-    table.processor_leaf(leaf, subleaf, &asker)
+    table.answer(leaf, subleaf, &asker)
 }
 
 fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {

@@ -71,9 +71,13 @@ pub(super) fn begin<M: Machine>(running: &mut Running<'_, M>, instruction: &Mmio
     let operands = instruction.operands(place, &state);
     let checked = operands.iter().flatten().try_for_each(|operand| {
         let first = operand.linear(&state)?;
-        [0, operand.bytes().saturating_sub(1)]
-            .into_iter()
-            .try_for_each(|byte| find(running, operand, operand.at(first, byte), operand.writes).map(drop))
+        // Its first byte, and the first one in the next page.
+        let here = bytes_in_page(first);
+        find(running, operand, first, operand.writes)?;
+        if here < operand.bytes() {
+            find(running, operand, operand.at(first, here), operand.writes)?;
+        }
+        Ok(())
     });
     match checked {
         Ok(()) => go_on(running, Progress { instruction: *instruction, place, values: [[0; 16]; 2], done: 0 }, None),

@@ -105,7 +105,7 @@ pub(super) fn behind<M: Machine>(running: &Running<'_, M>, read: bool, batch: &B
     let memory = hv.memory(domain);
     let mut lookups = Lookups::new(&memory);
     let gpa = translate(&mut lookups, &paging, Gva(start), wanted)
-        .map_err(|fault| page_fault(start, fault.present, wanted))?;
+        .map_err(|fault| page_fault(batch.first(), fault.present, wanted))?;
     if next != 0 {
         return Ok(Behind::Other);
     }
@@ -183,12 +183,13 @@ fn places<'a, M: Machine>(running: &Running<'a, M>, outs: bool, batch: &Batch) -
     let memory = hv.memory(domain);
     let mut lookups = Lookups::new(&memory);
     let mut places = [Place { page: None, offset: 0, length: 0 }; 2];
-    for (place, (at, length)) in places.iter_mut().zip(batch.parts()) {
+    for (index, (place, (at, length))) in places.iter_mut().zip(batch.parts()).enumerate() {
         if length == 0 {
             continue;
         }
-        let gpa =
-            translate(&mut lookups, &paging, Gva(at), wanted).map_err(|fault| page_fault(at, fault.present, wanted))?;
+        let faults_at = if index == 0 { batch.first() } else { at };
+        let gpa = translate(&mut lookups, &paging, Gva(at), wanted)
+            .map_err(|fault| page_fault(faults_at, fault.present, wanted))?;
         let page = lookups.ram_page(gpa, !outs);
         if page.is_none() && !outs && is_memory(&domain.space, gpa) {
             // It was granted for reading alone.

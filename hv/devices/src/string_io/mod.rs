@@ -80,6 +80,12 @@ impl Batch {
         [(self.start, here), (next, self.length() - here)]
     }
 
+    /// Returns the linear address of the element that is moved first.
+    #[must_use]
+    pub const fn first(&self) -> u64 {
+        self.start.wrapping_add(self.offset(0) as u64)
+    }
+
     /// Returns the offset in the batch of the element that is moved as number `index`.
     #[expect(clippy::arithmetic_side_effects, reason = "32 bits by 4 in 64")]
     #[must_use]

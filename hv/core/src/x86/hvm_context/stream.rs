@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use xen_abi::Errno;
 use xen_abi::hvm_save::{HVM_SAVE_CODE_END, HvmSaveDescriptor};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
 
 /// Records as they are written.
 #[derive(Default)]
@@ -14,17 +14,17 @@ impl Writer {
     ///
     /// **Errors:** `ENOMEM`.
     pub fn record<T: IntoBytes + Immutable>(&mut self, typecode: u16, instance: u16, body: &T) -> Result<(), Errno> {
-        self.put(typecode, instance, body.as_bytes())
+        let length = size_of::<T>() as u32;
+        let descriptor = HvmSaveDescriptor { typecode, instance, length };
+        self.put(transmute!(descriptor), body.as_bytes())
     }
 
     /// Adds a record of any type: one function for all, which saves kilobytes.
     #[inline(never)]
     #[expect(clippy::disallowed_methods, reason = "there is room: it was made just before")]
-    fn put(&mut self, typecode: u16, instance: u16, body: &[u8]) -> Result<(), Errno> {
-        let length = u32::try_from(body.len()).map_err(|_| Errno::ENOMEM)?;
-        let descriptor = HvmSaveDescriptor { typecode, instance, length };
-        self.0.try_reserve(size_of::<HvmSaveDescriptor>().saturating_add(body.len())).map_err(|_| Errno::ENOMEM)?;
-        self.0.extend_from_slice(descriptor.as_bytes());
+    fn put(&mut self, descriptor: [u8; size_of::<HvmSaveDescriptor>()], body: &[u8]) -> Result<(), Errno> {
+        self.0.try_reserve(descriptor.len().saturating_add(body.len())).map_err(|_| Errno::ENOMEM)?;
+        self.0.extend_from_slice(&descriptor);
         self.0.extend_from_slice(body);
         Ok(())
     }

@@ -147,3 +147,41 @@ fn what_is_read_and_then_written_needs_the_right_to_write() {
     assert_eq!(expect(&emulator, WINDOW, 4, READ, 0), After::Stop);
     assert_eq!(expect(&emulator, WINDOW, 4, STATE_IOREQ_READY, 0), After::Resume);
 }
+
+#[test]
+fn a_fault_names_the_byte_that_the_processor_would() {
+    let emulator = Emulator::new();
+    // Pages of 4 KiB: one of the window, and none behind it.
+    let (tables, window) = (emulator.world.page(GUEST, DATA), emulator.world.page(GUEST, Gfn(11)));
+    tables.store_u32(0, 0x83).unwrap();
+    tables.store_u32((WINDOW >> 22) as usize * 4, at(Gfn(11)) as u32 | 3).unwrap();
+    window.store_u32(0, WINDOW as u32 | 3).unwrap();
+    let fault = |code: &[u8], at_byte: u64, direction: u64, source: u64, destination: u64| {
+        emulator.stand_at(code, |state| {
+            (state.cr0, state.cr3, state.cr4) = (0x8001_0011, at(DATA), 0x10);
+            (state.registers.rsi, state.registers.rdi, state.registers.rcx) = (source, destination, 5);
+            state.registers.rflags |= direction;
+        });
+        assert_eq!(emulator.fault(at_byte, false), After::Resume);
+        emulator.core(0, |core| core.hardware.injected.take()).and_then(|raised| raised.address)
+    };
+    // addl %eax, (%edi) from the last two bytes of the page
+    assert_eq!(fault(&[0x01, 0x07], WINDOW + 0xffe, 0, 0, WINDOW + 0xffe), Some(WINDOW + 0x1000));
+    // rep movsw downwards, to where no page is
+    assert_eq!(fault(&[0xf3, 0x66, 0xa5], WINDOW, 1 << 10, WINDOW, WINDOW + 0x1804), Some(WINDOW + 0x1804));
+}
+
+#[test]
+fn a_copy_between_devices_may_end_across_two_pages() {
+    let emulator = Emulator::new();
+    emulator.stand_at(&[0xa5], |state| {
+        (state.registers.rsi, state.registers.rdi) = (WINDOW + 0x10, WINDOW + 0x2ffd);
+    });
+    assert_eq!(emulator.fault(WINDOW + 0x10, false), After::Stop);
+    assert_eq!(expect(&emulator, WINDOW + 0x10, 4, READ, 0x4433_2211), After::Stop);
+    assert_eq!(emulator.asked(0).data, 0x2211);
+    assert_eq!(expect(&emulator, WINDOW + 0x2ffd, 2, STATE_IOREQ_READY, 0), After::Stop);
+    assert_eq!(expect(&emulator, WINDOW + 0x2fff, 1, STATE_IOREQ_READY, 0), After::Stop);
+    assert_eq!(emulator.asked(0).data, 0x44);
+    assert_eq!(expect(&emulator, WINDOW + 0x3000, 1, STATE_IOREQ_READY, 0), After::Resume);
+}
