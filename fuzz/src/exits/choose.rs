@@ -50,6 +50,27 @@ pub const MSRS: &[u32] = &[
     0x6e0,
     0x4000_0000,
     0x4000_0001,
+    0x4000_0002,
+    0x4000_0020,
+    0x4000_0021,
+    0x4000_0023,
+    0x4000_0070,
+    0x4000_0071,
+    0x4000_0072,
+    0x4000_0073,
+    0x4000_0080,
+    0x4000_0082,
+    0x4000_0083,
+    0x4000_0084,
+    0x4000_0092,
+    0x4000_009f,
+    0x4000_00b0,
+    0x4000_00b1,
+    0x4000_00b6,
+    0x4000_00b7,
+    0x4000_0104,
+    0x4000_0105,
+    0x4000_0200,
     0xc000_0080,
     0xc000_0081,
     0xc000_0082,
@@ -113,7 +134,28 @@ fn rare(dice: &mut Rng) -> Exit {
     }
 }
 
+/// Calls of Microsoft's interface that exist.
+const CALLS: [u64; 7] = [2, 3, 8, 0xb, 0x13, 0x14, 0x15];
+
+/// A hypercall of Microsoft's interface: 64-bit code passes all in these registers, 32-bit code in some of them.
+fn viridian(dice: &mut Rng, state: &mut CpuState) -> Exit {
+    let code = if dice.u8(..8) == 0 { dice.u64(..0x10000) } else { CALLS[dice.usize(..CALLS.len())] };
+    let registers = &mut state.registers;
+    registers.rax = 1 << 31 | code;
+    registers.rcx = code | dice.u64(..8) << 16 | dice.u64(..8) << 32 | dice.u64(..4) << 48;
+    let mut word = || match dice.u8(..4) {
+        0 => mutation::number(dice),
+        1 => dice.u64(..0x100),
+        _ => dice.u64(..40 << 12),
+    };
+    (registers.rdx, registers.r8, registers.rbx) = (word(), word(), 0);
+    Exit::Hypercall
+}
+
 fn hypercall(dice: &mut Rng, state: &mut CpuState) -> Exit {
+    if dice.u8(..8) == 0 {
+        return viridian(dice, state);
+    }
     let (number, args) = hypercalls::call(dice);
     let registers = &mut state.registers;
     registers.rax = number;
@@ -151,7 +193,12 @@ pub fn value(dice: &mut Rng, msr: u32) -> u64 {
         0x2ff => dice.u64(..8) | dice.u64(..4) << 10,
         0x6e0 => dice.u64(..1 << 32),
         0x830 => dice.u64(..4) << 32 | dice.u64(..0x1000) << 8 | dice.u64(..256),
-        0x4000_0000 => dice.u64(..40) << 12,
+        0x4000_0000 | 0x4000_0200 => dice.u64(..40) << 12,
+        0x4000_0001 | 0x4000_0021 | 0x4000_0073 | 0x4000_0083 => dice.u64(..40) << 12 | dice.u64(..2),
+        0x4000_0071 => dice.u64(..4) << 56 | dice.u64(..0x1000) << 8 | dice.u64(..256),
+        0x4000_0090..=0x4000_009f => dice.u64(..8) << 16 | dice.u64(..256),
+        0x4000_00b0 | 0x4000_00b6 => dice.u64(..4) << 16 | dice.u64(..16),
+        0x4000_0105 => dice.u64(..2) << 63,
         0xc000_0080 => 0x501 | dice.u64(..2) << 11,
         _ => dice.u64(..0x100),
     };

@@ -90,6 +90,9 @@ fn hypercall(was: &Registers, is: &Registers, native: bool) -> bool {
     } else {
         Registers { rbx: is.rbx, rcx: is.rcx, rdx: is.rdx, rsi: is.rsi, rdi: is.rdi, rbp: is.rbp, ..*was }
     };
+    // A call of Microsoft's interface notes in its control word that it was begun.
+    let by_microsoft = native && was.rax & 1 << 31 != 0 && (is.rcx ^ was.rcx) & !(1 << 47) == 0;
+    let arguments = Registers { rcx: if by_microsoft { is.rcx } else { arguments.rcx }, ..arguments };
     let done = is.rip == was.rip.wrapping_add(LENGTH);
     Registers { rax: is.rax, rip: is.rip, ..arguments } == *is && (again || done)
 }

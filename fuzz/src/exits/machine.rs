@@ -106,6 +106,9 @@ pub fn hypervisor() -> Hypervisor<FakeMachine> {
 pub fn prepare(hv: &Hypervisor<FakeMachine>, domain: &Guest, shared: &Shared, dice: &mut Rng) {
     write_code(dice, hv, domain, Gfn(CODE));
     let careful = domain.privileged && dice.u8(..16) > 0;
+    if !domain.privileged {
+        guests::give_viridian(dice, hv, domain);
+    }
     for vcpu in &domain.vcpus {
         let player = Player::new(domain.id, vcpu.id, careful, shared.clone(), dice.fork());
         let given = vcpu.with_core(|core| core.hardware.guest = Some(Box::new(player)));
