@@ -88,7 +88,7 @@ const WAYS: [Way; 7] = [
         stages: &[
             stage("iPXE in the card's ROM, asking for PXELINUX", "hvm-install-rom", 40, 1800),
             stage("PXELINUX, up to the installer's menu", "hvm-install-picture", 60, 1000),
-            stage("a key, destroyed", "hvm-install-gone", 10, 300),
+            stage("the installer destroyed", "hvm-install-gone", 5, 300),
         ],
     },
     Way {
