@@ -14,9 +14,19 @@ const TSC_MODE_DEFAULT: u32 = 0;
 
 /// Executes CPUID for a vCPU.
 pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> CpuidRegisters {
+    if is_hypervisors(leaf)
+        && let Some(viridian) = running.domain.viridian.get()
+    {
+        return viridian::cpuid(viridian, running.domain.cpuid.table(), leaf, subleaf, &|| asker(running));
+    }
+    running.domain.cpuid.table().answer(leaf, subleaf, &asker(running))
+}
+
+#[inline]
+fn asker<M: Machine>(running: &Running<'_, M>) -> Asker {
     let Running { hv, domain, vcpu, .. } = *running;
     let paging = running.core.hardware.paging();
-    let asker = Asker {
+    Asker {
         domain: domain.id,
         vcpu: vcpu.id,
         osxsave: paging.cr4 & CR4_OSXSAVE != 0,
@@ -24,14 +34,7 @@ pub fn read<M: Machine>(running: &Running<'_, M>, leaf: u32, subleaf: u32) -> Cp
         xcr0: 1,
         apic_enabled: running.core.lapic.is_hardware_enabled(),
         tsc: tsc_info(hv),
-    };
-    let table = domain.cpuid.table();
-    if is_hypervisors(leaf)
-        && let Some(viridian) = domain.viridian.get()
-    {
-        return viridian::cpuid(viridian, table, leaf, subleaf, &asker);
     }
-    table.answer(leaf, subleaf, &asker)
 }
 
 fn tsc_info<M: Machine>(hv: &Hypervisor<M>) -> TscInfo {

@@ -62,20 +62,21 @@ pub fn enable<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, features: u64)
     Ok(())
 }
 
-/// Returns a hypervisor leaf of a domain with the interface: Xen's own lie higher.
+/// Returns a hypervisor leaf of a domain with the interface: Xen's own lie higher. `asker` is called for one of those alone.
 #[cold]
+#[inline(never)]
 pub fn cpuid(
     viridian: &SharedViridian,
     table: &CpuidTable,
     number: u32,
     subleaf: u32,
-    asker: &Asker,
+    asker: &dyn Fn() -> Asker,
 ) -> CpuidRegisters {
     let xens = number.wrapping_sub(LEAVES_OF_XEN);
     if xens < abi::XEN_CPUID_FIRST_LEAF {
         return viridian.with(|state| leaf(state, number));
     }
-    let mut found = table.hypervisor_leaf(xens, subleaf, asker);
+    let mut found = table.hypervisor_leaf(xens, subleaf, &asker());
     match xens {
         abi::LEAF_SIGNATURE => found.eax = found.eax.wrapping_add(LEAVES_OF_XEN),
         abi::LEAF_HYPERCALL => found.ebx = XEN_HYPERCALL_PAGE_MSR,

@@ -49,6 +49,7 @@ pub fn is_hypervisors(leaf: u32) -> bool {
 impl CpuidTable {
     /// Executes CPUID for a guest, with this leaf (EAX) and sub-leaf (ECX).
     #[must_use]
+    #[inline]
     pub fn answer(&self, leaf: u32, subleaf: u32, asker: &Asker) -> CpuidRegisters {
         if is_hypervisors(leaf) {
             self.hypervisor_leaf(leaf, subleaf, asker)

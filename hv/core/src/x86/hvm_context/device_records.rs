@@ -51,7 +51,7 @@ pub fn of_chipset<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Option<
 /// **Errors:** `ENOMEM`.
 pub fn save(chips: Option<&PlatformRecords>, typecode: u16, writer: &mut Writer) -> Result<(), Errno> {
     match chips {
-        Some(chips) => chips.each().try_for_each(|record| save_chip(record, typecode, writer)),
+        Some(chips) => save_chip(chips, typecode, writer),
         None => match typecode {
             HVM_SAVE_CODE_PCI_IRQ => writer.record(typecode, 0, &HvmHwPciIrqs::default()),
             HVM_SAVE_CODE_ISA_IRQ => writer.record(typecode, 0, &HvmHwIsaIrqs::default()),
@@ -61,17 +61,21 @@ pub fn save(chips: Option<&PlatformRecords>, typecode: u16, writer: &mut Writer)
     }
 }
 
-fn save_chip(record: PlatformRecord<'_>, wanted: u16, writer: &mut Writer) -> Result<(), Errno> {
-    match (wanted, record) {
-        (HVM_SAVE_CODE_PIC, PlatformRecord::Pic(instance, body)) => writer.record(wanted, instance, body),
-        (HVM_SAVE_CODE_IOAPIC, PlatformRecord::IoApic(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_PCI_IRQ, PlatformRecord::PciLines(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_ISA_IRQ, PlatformRecord::IsaLines(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_PCI_LINK, PlatformRecord::Links(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_PIT, PlatformRecord::Timer(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_RTC, PlatformRecord::Clock(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_HPET, PlatformRecord::Hpet(body)) => writer.record(wanted, 0, body),
-        (HVM_SAVE_CODE_PMTIMER, PlatformRecord::Power(body)) => writer.record(wanted, 0, body),
+fn save_chip(chips: &PlatformRecords, typecode: u16, writer: &mut Writer) -> Result<(), Errno> {
+    match typecode {
+        HVM_SAVE_CODE_PIC => {
+            let [first, second] = &chips.pics;
+            writer.record(typecode, 0, first)?;
+            writer.record(typecode, 1, second)
+        }
+        HVM_SAVE_CODE_IOAPIC => writer.record(typecode, 0, &chips.io_apic),
+        HVM_SAVE_CODE_PCI_IRQ => writer.record(typecode, 0, &chips.pci_lines),
+        HVM_SAVE_CODE_ISA_IRQ => writer.record(typecode, 0, &chips.isa_lines),
+        HVM_SAVE_CODE_PCI_LINK => writer.record(typecode, 0, &chips.links),
+        HVM_SAVE_CODE_PIT => writer.record(typecode, 0, &chips.timer),
+        HVM_SAVE_CODE_RTC => writer.record(typecode, 0, &chips.clock),
+        HVM_SAVE_CODE_HPET => writer.record(typecode, 0, &chips.hpet),
+        HVM_SAVE_CODE_PMTIMER => writer.record(typecode, 0, &chips.power),
         _ => Ok(()),
     }
 }

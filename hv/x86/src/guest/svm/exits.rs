@@ -153,6 +153,7 @@ pub(super) fn decode(vmcb: Vmcb, registers: &Registers) -> Meaning {
         HYPERCALL => Exit::Hypercall,
         0x7c => msr(info, registers),
         NESTED_FAULT => nested_fault(info, vmcb.get(Field::EXIT_INFO_2)),
+        0x72 => Exit::Cpuid { leaf: registers.rax as u32, subleaf: registers.rcx as u32 },
         0x78 => Exit::Halt { interrupts_enabled: registers.rflags & (1 << 9) != 0 },
         0x60..=0x63 => return Meaning::HostInterrupt,
         _ => return decode_other(code, info, registers),
@@ -165,7 +166,6 @@ fn decode_other(code: u64, info: u64, registers: &Registers) -> Meaning {
         0x10 | 0x14 | 0x18 => return Meaning::ControlRegister,
         0x20..=0x3f => return Meaning::DebugRegisters,
         DIVIDE_FROM..=LAST_EXCEPTION => return exception((code - DIVIDE_FROM) as u8, info),
-        0x72 => Exit::Cpuid { leaf: registers.rax as u32, subleaf: registers.rcx as u32 },
         0x74 => return Meaning::InterruptReturn,
         0x76 | 0x89 => Exit::CacheFlush,
         IOIO => match port_access(info) {
