@@ -11,8 +11,7 @@ const CASES: u32 = 10_000;
 
 #[test]
 fn instructions_do_to_a_device_what_they_do_to_memory() {
-    let kernel =
-        Module { file: image::built("dice-kernel"), command_line: format!("seed=1 cases={CASES} splits=no faults=no") };
+    let kernel = Module { file: image::built("dice-kernel"), command_line: format!("seed=1 cases={CASES}") };
     let options = format!("{} {OPTIONS}", image::OPTIONS);
     let media = Media::Kernel { image: image::built("xenolith"), options, modules: vec![kernel] };
     let spec = MachineSpec { cpu_model: CPU.into(), ..MachineSpec::new("instructions", media) };
