@@ -166,7 +166,7 @@ fn outcome<M: Machine>(running: &mut Running<'_, M>, progress: &Progress, state:
 }
 
 enum Accessed {
-    /// This was read, or written, and so many bytes of it.
+    /// What was read, and how many bytes were read or written.
     Done(u64, u32),
     /// The vCPU waits for the answer to the request, or its device model broke the protocol.
     Waits(Result<Sent, Scribbled>, Request),

@@ -1,7 +1,7 @@
-//! Instructions that are done in parts: those with two memory operands, with wider ones than a device answers at once, and
-//! any whose operand lies across the end of a page, so that its halves are different devices, or a device and memory.
+//! Instructions that are done in parts: they have two memory operands, or a wider one than a device answers at once, or one
+//! across the end of a page, so that its halves are different devices, or a device and memory.
 //!
-//! The order of events: [`MmioInstruction::operands`] names the operands; the caller reads those that are read, each in as
+//! The order of events: [`MmioInstruction::operands`] names the operands; the caller reads what is to be read, each in as
 //! many accesses as it takes; [`MmioInstruction::outcome`] says what is written, and what the registers are then.
 
 use iced_x86::{Instruction, OpKind, Register};
