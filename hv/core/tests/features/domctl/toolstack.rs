@@ -117,8 +117,11 @@ pub fn populate(world: &World, id: DomId, first: u64, count: u64) {
 
 /// Lets grace periods pass and the dead be buried; gives how many frames are free then.
 pub fn settle(world: &World) -> u64 {
-    // Two for the grace period, and one for each part of what is freed.
-    for _ in 0..32 {
+    // Two for the grace period, and one for each part of what is freed, of which there may be many.
+    for turn in 0..1024 {
+        if turn >= 32 && world.hv.frames.waiting() == 0 {
+            break;
+        }
         world.hv.frames.quiet(CpuId(0));
         world.hv.machine.pass_ns(10_000_000);
         let _ = world.hv.frames.poll(&world.hv.machine, || false);
