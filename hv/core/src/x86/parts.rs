@@ -11,7 +11,7 @@ use crate::outcome::After;
 use crate::x86::device_model::{Sent, conclude, hand_out};
 use crate::x86::mmio;
 use crate::x86::string_io::{page_fault, wanted};
-use xenolith_devices::mmio_decode::{MmioInstruction, Operand, Outcome, Place};
+use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction, Operand, Outcome, Place};
 use xenolith_hal::{
     CpuState, Exception, Gpa, GuestCpu, Gva, Machine, NestedSpace, PAGE_SIZE, PageKind, PageWords, Registers,
     SegmentName,
@@ -67,6 +67,11 @@ fn bytes_in_page(at: u64) -> u32 {
 /// Carries an instruction out. What its operands raise comes before anything is done.
 #[inline(never)]
 pub(super) fn begin<M: Machine>(running: &mut Running<'_, M>, instruction: &MmioInstruction, place: Place) -> After {
+    if instruction.access() == MmioAccess::Nothing {
+        // The guest has changed the instruction since it exited: this one has no turns left.
+        instruction.finish_write(running.core.hardware.registers_mut());
+        return After::Resume;
+    }
     let state = running.core.hardware.state();
     let operands = instruction.operands(place, &state);
     let checked = operands.iter().flatten().try_for_each(|operand| {

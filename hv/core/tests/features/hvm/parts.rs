@@ -185,3 +185,14 @@ fn a_copy_between_devices_may_end_across_two_pages() {
     assert_eq!(emulator.asked(0).data, 0x44);
     assert_eq!(expect(&emulator, WINDOW + 0x3000, 1, STATE_IOREQ_READY, 0), After::Resume);
 }
+
+#[test]
+fn an_instruction_that_lost_its_turns_since_the_exit_is_stepped_over() {
+    let emulator = Emulator::new();
+    // rep stosl with a count of 0, at the end of a page: no processor faults there.
+    emulator.stand_at(&[0xf3, 0xab], |state| (state.registers.rdi, state.registers.rcx) = (WINDOW + 0xffe, 0));
+    let before = registers(&emulator);
+    assert_eq!(emulator.fault(WINDOW + 0xffe, true), After::Resume);
+    assert_eq!(registers(&emulator), Registers { rip: before.rip + 2, ..before });
+    assert_eq!(emulator.asked(0).state_and_flags & STATE_MASK, STATE_IOREQ_NONE);
+}
