@@ -32,12 +32,25 @@ fn start_system(system: &str, test: &str, jobs: &str, words: &str) -> Machine {
     Machine::start(&spec).unwrap()
 }
 
+/// The steps that failed, each after what it printed: the log itself is often gone when somebody asks.
+fn failures(text: &str) -> Vec<&str> {
+    let is_output = |line: &&str| line.trim_start().starts_with("| ");
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if line.contains("STEP ") && line.contains(" failed ") {
+            let printed = lines[..at].iter().rev().take_while(|line| is_output(line)).count();
+            found.extend_from_slice(&lines[at - printed.min(40)..=at]);
+        }
+    }
+    found
+}
+
 /// Waits for the end of the jobs; none of their steps may have failed.
 fn expect_jobs_done(machine: &mut Machine) {
     machine.expect("JOBS END").unwrap_or_else(|error| panic!("{error:#}"));
     let text = machine.console.text();
-    let is_failure = |line: &&str| line.contains("STEP ") && line.contains(" failed ");
-    let failed: Vec<&str> = text.lines().filter(is_failure).collect();
+    let failed = failures(&text);
     assert!(failed.is_empty(), "steps failed:\n{}\nthe whole log: {}", failed.join("\n"), machine.log().display());
 }
 

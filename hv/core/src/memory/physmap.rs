@@ -116,6 +116,11 @@ impl Physmap {
         *self.map.lock() = map;
     }
 
+    /// Returns how many pages the page tables take, and the hardware state of vCPUs; None while the p2m lock is held.
+    pub fn pool_in_use_if_free(&self) -> Option<u32> {
+        self.pool.try_lock().map(|pool| pool.used())
+    }
+
     /// Calls `look` with the paging pool. Not to be called inside [`Memory::edit`].
     pub fn with_pool<T>(&self, look: impl FnOnce(&mut PagingPool) -> T) -> T {
         look(&mut self.pool.lock())

@@ -118,6 +118,8 @@ fn every_domain_is_told_with_its_pages() {
         let general = between(&lines, &format!("General information for domain {domain}:"), "VCPU information");
         assert!(general.contains(&format!("life=Alive pause_count={domain}")), "{general}");
         assert!(general.contains(&pages), "{general}");
+        let used = world.domain(domain).physmap.with_pool(|pool| pool.used());
+        assert!(general.contains(&format!(" paging_pages={used}")), "{general}");
     }
 }
 

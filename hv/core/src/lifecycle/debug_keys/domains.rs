@@ -31,9 +31,13 @@ fn report_domain<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, now: Time) 
     }
     if let Some(pages) = hv.frames.account(id) {
         let (total, max, shared, claimed) = (pages.total(), pages.max(), pages.shared(), pages.claimed());
+        let paging = Known(domain.physmap.pool_in_use_if_free());
         say(
             hv,
-            format_args!("    nr_pages={total} max_pages={max} xenheap_pages={shared} outstanding_pages={claimed}"),
+            format_args!(
+                "    nr_pages={total} max_pages={max} xenheap_pages={shared} outstanding_pages={claimed} \
+                 paging_pages={paging}"
+            ),
         );
     }
     say(hv, format_args!("VCPU information and callbacks for domain {id}:"));
