@@ -7,8 +7,6 @@ const WORD: usize = 8;
 const WORDS: usize = PAGE_SIZE / WORD;
 /// Words that are handled without a check for the end; a page holds a whole number of groups.
 const GROUP: usize = 16;
-/// Words cleared at once, without a check for the end.
-const CLEARED_AT_ONCE: usize = 64;
 /// Words cleared between two checks for other work on this CPU.
 const CLEARED_BETWEEN_LOOKS: usize = 128;
 /// Words that are all read before the first of them is written. If both pages share an entry of a cache with one entry
@@ -259,10 +257,13 @@ impl PageWords {
     /// Zeroes the whole page. Never inlined: inlined into its callers, the loop came out longer in some of them.
     #[inline(never)]
     pub fn clear(&self) {
-        for group in self.0.as_chunks::<CLEARED_AT_ONCE>().0 {
-            for word in group {
-                word.store(0, Ordering::Relaxed);
-            }
+        let zero = |group: &[AtomicU64; GROUP]| group.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        // The compiler unrolls each of the four; one loop as long as all of them it would leave a loop.
+        for [first, second, third, fourth] in self.0.as_chunks::<GROUP>().0.as_chunks().0 {
+            zero(first);
+            zero(second);
+            zero(third);
+            zero(fourth);
         }
     }
 

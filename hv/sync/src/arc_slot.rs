@@ -48,11 +48,6 @@ impl<T> ArcSlot<T> {
         found
     }
 
-    /// Returns true if there is a value.
-    pub fn is_set(&self) -> bool {
-        !self.pointer.load(Ordering::Acquire).is_null()
-    }
-
     /// Puts a value in.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::domains::domain::{Domain, NOBODY};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use xen_abi::{DomId, Errno};
 use xenolith_hal::Machine;
 use xenolith_sync::{Arc, ArcSlot, Once};
@@ -13,7 +13,41 @@ const PART: usize = 256;
 /// Parts of the table: for every possible domain number.
 const PARTS: usize = DomId::FIRST_RESERVED.0 as usize / PART + 1;
 
-type Part<M> = Box<[ArcSlot<Domain<M>>]>;
+const BITS: usize = u64::BITS as usize;
+
+/// Slots for numbers that follow each other.
+struct Part<M: Machine> {
+    slots: Box<[ArcSlot<Domain<M>>]>,
+    /// A bit for each slot that may hold a domain, so that a look for the next one passes over the empty ones.
+    taken: [AtomicU64; PART / BITS],
+}
+
+impl<M: Machine> Part<M> {
+    /// Notes whether a slot holds a domain. Only for the CPU in control.
+    fn note(&self, number: usize, holds: bool) {
+        let (at, bit) = (number % PART, 1 << (number % BITS));
+        if let Some(word) = self.taken.get(at / BITS) {
+            let _ = if holds { word.fetch_or(bit, Ordering::Release) } else { word.fetch_and(!bit, Ordering::Release) };
+        }
+    }
+
+    /// Returns the first domain of those from slot `from` on.
+    fn first_from(&self, from: usize) -> Option<Arc<Domain<M>>> {
+        self.taken.iter().enumerate().skip(from / BITS).find_map(|(index, word)| {
+            let below = if index == from / BITS { (1 << (from % BITS)) - 1 } else { 0 };
+            let mut taken = word.load(Ordering::Acquire) & !below;
+            while taken != 0 {
+                // Another CPU may have taken a domain out since.
+                let found = self.slots.get(index * BITS + taken.trailing_zeros() as usize).and_then(ArcSlot::get);
+                if found.is_some() {
+                    return found;
+                }
+                taken &= taken - 1;
+            }
+            None
+        })
+    }
+}
 
 /// Looks up domains by number, without a lock.
 pub struct DomainTable<M: Machine> {
@@ -70,19 +104,12 @@ impl<M: Machine> DomainTable<M> {
         Some(DomId(number))
     }
 
-    fn slot(&self, id: DomId) -> Option<&ArcSlot<Domain<M>>> {
-        let number = usize::from(id.0);
-        self.parts.get(number / PART)?.get()?.get(number % PART)
+    fn part(&self, id: DomId) -> Option<&Part<M>> {
+        self.parts.get(usize::from(id.0) / PART)?.get()
     }
 
-    /// Returns every slot from a number on that may hold a domain.
-    fn slots_from(&self, id: DomId) -> impl Iterator<Item = &ArcSlot<Domain<M>>> {
-        let number = usize::from(id.0);
-        let parts = self.parts.iter().enumerate().skip(number / PART);
-        parts.filter_map(|(index, part)| Some((index, part.get()?))).flat_map(move |(index, part)| {
-            let skipped = if index == number / PART { number % PART } else { 0 };
-            part.iter().skip(skipped)
-        })
+    fn slot(&self, id: DomId) -> Option<&ArcSlot<Domain<M>>> {
+        self.part(id)?.slots.get(usize::from(id.0) % PART)
     }
 
     /// Returns the domain with this number.
@@ -92,8 +119,10 @@ impl<M: Machine> DomainTable<M> {
 
     /// Returns the first domain whose number is `id` or above.
     pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
-        // Another CPU may take a value out between the two looks.
-        self.slots_from(id).filter(|slot| slot.is_set()).find_map(ArcSlot::get)
+        let number = usize::from(id.0);
+        self.parts.iter().enumerate().skip(number / PART).find_map(|(index, part)| {
+            part.get()?.first_from(if index == number / PART { number % PART } else { 0 })
+        })
     }
 
     /// Returns the number of domains.
@@ -110,7 +139,10 @@ impl<M: Machine> DomainTable<M> {
             return Err(Errno::EINVAL);
         }
         self.make_room(id)?;
-        self.slot(id).ok_or(Errno::ENOMEM)?.set(domain).map_err(|_| Errno::EEXIST)?;
+        let part = self.part(id).ok_or(Errno::ENOMEM)?;
+        let slot = part.slots.get(usize::from(id.0) % PART).ok_or(Errno::EINVAL)?;
+        slot.set(domain).map_err(|_| Errno::EEXIST)?;
+        part.note(usize::from(id.0), true);
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -123,7 +155,7 @@ impl<M: Machine> DomainTable<M> {
             slots.try_reserve_exact(PART).map_err(|_| Errno::ENOMEM)?;
             slots.resize_with(PART, ArcSlot::new);
             // Another CPU may have made it meanwhile: then that is the one.
-            let _ = part.set(slots.into_boxed_slice());
+            let _ = part.set(Part { slots: slots.into_boxed_slice(), taken: Default::default() });
         }
         Ok(())
     }
@@ -150,7 +182,9 @@ impl<M: Machine> DomainTable<M> {
         }
         let link = later.as_ref().map_or(&self.last_dead, |later| &later.died_before);
         link.store(domain.died_before.load(Ordering::Relaxed), Ordering::Relaxed);
-        let removed = self.slot(domain.id)?.take()?;
+        let part = self.part(domain.id)?;
+        let removed = part.slots.get(usize::from(domain.id.0) % PART)?.take()?;
+        part.note(usize::from(domain.id.0), false);
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.dead.fetch_sub(1, Ordering::SeqCst);
         Some(removed)

@@ -89,6 +89,8 @@ impl Bar {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Bars {
     bars: [Bar; COUNT],
+    /// How many there are up to the last one that is implemented: most functions have one or two.
+    used: usize,
 }
 
 impl Bars {
@@ -110,7 +112,8 @@ impl Bars {
                 }
             }
         }
-        Self { bars }
+        let last = bars.iter().rposition(|bar| !matches!(bar.kind, BarKind::Absent));
+        Self { bars, used: last.map_or(0, |last| last + 1) }
     }
 
     /// Returns the index of the register at an offset of the configuration space.
@@ -157,7 +160,14 @@ impl Bars {
 
     /// Returns the memory ranges at which the function responds while memory decoding is enabled, by number of the BAR.
     pub fn memory(&self) -> impl Iterator<Item = (usize, MemoryRange)> + '_ {
-        self.bars.iter().enumerate().filter_map(|(index, bar)| Some((index, bar.range()?)))
+        let bars = self.bars.iter().take(self.used).enumerate();
+        bars.filter_map(|(index, bar)| Some((index, bar.range()?)))
+    }
+
+    /// Returns the memory range of one BAR; None if it has none.
+    #[must_use]
+    pub fn range(&self, index: usize) -> Option<MemoryRange> {
+        self.bars.get(index)?.range()
     }
 }
 

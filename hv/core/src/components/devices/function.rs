@@ -185,20 +185,38 @@ impl Function {
         Ok(())
     }
 
+    fn rom_window(&self) -> Option<(usize, MemoryRange)> {
+        let rom = self.rom.filter(|rom| rom.value & ROM_ENABLE != 0)?;
+        // The size is a power of two.
+        let start = Gpa(u64::from(rom.value & ROM_ADDRESS & rom.size.wrapping_neg()));
+        Some((ROM_WINDOW, MemoryRange { start, bytes: rom.size.into() }))
+    }
+
     /// Returns the memory windows of the function, by number of the window.
     pub(super) fn windows(&self) -> impl Iterator<Item = (usize, MemoryRange)> + '_ {
-        let rom = self.rom.filter(|rom| rom.value & ROM_ENABLE != 0).map(|rom| {
-            // The size is a power of two.
-            let start = Gpa(u64::from(rom.value & ROM_ADDRESS & rom.size.wrapping_neg()));
-            (ROM_WINDOW, MemoryRange { start, bytes: rom.size.into() })
-        });
-        self.bars.memory().chain(rom).filter(|_| self.memory_on)
+        self.bars.memory().chain(self.rom_window()).filter(|_| self.memory_on)
+    }
+
+    /// Returns the first of [`Self::windows`] that is `wanted`.
+    #[inline]
+    pub(super) fn find_window(&self, wanted: impl Fn(MemoryRange) -> bool) -> Option<(usize, MemoryRange)> {
+        if !self.memory_on {
+            return None;
+        }
+        let is_wanted = |window: &(usize, MemoryRange)| wanted(window.1);
+        self.bars.memory().find(is_wanted).or_else(|| self.rom_window().filter(is_wanted))
     }
 
     /// Returns the current place of its MSI-X table.
+    #[inline]
     pub(super) fn table(&self) -> Option<MemoryRange> {
-        let (bar, offset, bytes) = self.msix.as_ref()?.guest.table_place();
-        let (_, window) = self.windows().find(|(number, _)| *number == bar)?;
+        self.table_of(self.msix.as_ref()?)
+    }
+
+    #[inline(never)]
+    fn table_of(&self, msix: &MsiX) -> Option<MemoryRange> {
+        let (bar, offset, bytes) = msix.guest.table_place();
+        let window = self.bars.range(bar).filter(|_| self.memory_on)?;
         let inside = offset.checked_add(bytes)? <= window.bytes;
         inside.then_some(MemoryRange { start: Gpa(window.start.0.checked_add(offset)?), bytes })
     }

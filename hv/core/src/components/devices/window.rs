@@ -101,8 +101,8 @@ impl Pci {
     /// Returns the function that has memory in a page, the number of its BAR, and the whole window.
     fn window_at(&self, page: &AddressRange) -> Option<(usize, usize, MemoryRange)> {
         self.functions.iter().enumerate().find_map(|(index, function)| {
-            let found = function.windows().find(|(_, range)| AddressRange::pages_of(*range).meets(page))?;
-            Some((index, found.0, found.1))
+            let (number, range) = function.find_window(|range| AddressRange::pages_of(range).meets(page))?;
+            Some((index, number, range))
         })
     }
 }

@@ -14,7 +14,7 @@ use xenolith_core::lifecycle::destruction::{Progress, destroy as destroy_part};
 use xenolith_core::lifecycle::event_domain::HostedDomain;
 use xenolith_core::memory::physmap::PlaceError;
 use xenolith_hal::{CpuId, Machine, NestedSpace, PageKind, Rights};
-use xenolith_world::World;
+use xenolith_world::{Plan, World};
 
 fn full_domain(world: &World, pages: u64) -> DomId {
     let id = create(world);
@@ -35,6 +35,27 @@ fn every_page_comes_back() {
         assert_eq!(settle(&world), free);
         assert_eq!(info(&world, id), Err(Errno::ESRCH));
     }
+}
+
+#[test]
+fn the_next_domain_is_found_over_gaps_until_it_is_gone() {
+    let world = World::planned(Plan { domains: DomId::FIRST_RESERVED.0, ..Plan::TESTS }, &[1]);
+    // The ends of words and of parts of the table, and the last number of all.
+    let numbers = [1, 62, 63, 64, 127, 128, 255, 256, 513, 20_000, 0x7fef];
+    for number in numbers {
+        assert_eq!(create_with(&world, DomId(number), options()), Ok(DomId(number)));
+    }
+    let next = |from: u16| world.hv.domains.first_from(DomId(from)).map(|domain| domain.id.0);
+    let mut left: Vec<u16> = [0].into_iter().chain(numbers).collect();
+    for gone in [63, 20_000, 1, 0x7fef] {
+        for from in (0..1100).chain(19_990..20_010).chain(0x7f00..0x7fff) {
+            assert_eq!(next(from), left.iter().copied().find(|number| *number >= from), "from {from}");
+        }
+        assert_eq!(destroy(&world, DomId(gone)), Ok(0));
+        let _ = settle(&world);
+        left.retain(|number| *number != gone);
+    }
+    assert_eq!(next(0x7000), None);
 }
 
 #[test]

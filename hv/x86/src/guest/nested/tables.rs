@@ -6,7 +6,7 @@ use super::retired::Retired;
 use super::tracking::Tracked;
 use crate::guest::amd_vi::tables::IoTables;
 use crate::guest::frame_access::FrameAccess;
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use xenolith_hal::{
     FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageKind, PageOrder, PageWords, WRITTEN_WORDS,
@@ -58,6 +58,9 @@ pub struct NestedTables<A> {
 
 /// A table was detached during a walk.
 struct Stale;
+
+/// What a round of a lookup found.
+type Found = Result<Option<Mapping>, Stale>;
 
 /// An entry's place.
 #[derive(Clone, Copy)]
@@ -188,28 +191,35 @@ impl<A: FrameAccess> NestedTables<A> {
     }
 
     /// Does one round of a lookup. What was read counts only if no table was detached before it was read.
-    fn find(&self, gfn: u64) -> Result<Option<Mapping>, Stale> {
+    fn find(&self, gfn: u64) -> Found {
         let before = self.detached.load(Ordering::Acquire);
-        let Some(mut table) = self.root_frame() else { return Ok(None) };
-        let mut level = ROOT;
-        loop {
-            let Some(slot) = self.slot(table, index(gfn, level)) else { return Ok(None) };
-            let entry = slot.get();
-            fence(Ordering::Acquire);
-            if self.detached.load(Ordering::Relaxed) != before {
-                return Err(Stale);
+        let Some(root) = self.root_frame() else { return Ok(None) };
+        // Level by level, each with its own shift: a loop over them takes half as many instructions more.
+        let step = |table: Mfn, level: Level| self.find_at(before, gfn, table, level);
+        let walk = || step(step(step(step(root, ROOT)?, ROOT - 1)?, ROOT - 2)?, ROOT - 3);
+        match walk() {
+            ControlFlow::Break(found) => found,
+            // There are no tables below the last level.
+            ControlFlow::Continue(_) => Ok(None),
+        }
+    }
+
+    /// Does one level of [`Self::find`]: what was found, or the table below.
+    #[inline]
+    fn find_at(&self, before: u64, gfn: u64, table: Mfn, level: Level) -> ControlFlow<Found, Mfn> {
+        let Some(slot) = self.slot(table, index(gfn, level)) else { return ControlFlow::Break(Ok(None)) };
+        let entry = slot.get();
+        fence(Ordering::Acquire);
+        if self.detached.load(Ordering::Relaxed) != before {
+            return ControlFlow::Break(Err(Stale));
+        }
+        match entry.meaning(level) {
+            Meaning::Empty => ControlFlow::Break(Ok(None)),
+            Meaning::Page => {
+                let found = entry.mapping(level, gfn & (order_at(level).pages() - 1));
+                ControlFlow::Break(Ok(found.filter(|found| found.kind != PageKind::OnDemand)))
             }
-            match entry.meaning(level) {
-                Meaning::Empty => return Ok(None),
-                Meaning::Page => {
-                    let found = entry.mapping(level, gfn & (order_at(level).pages() - 1));
-                    return Ok(found.filter(|found| found.kind != PageKind::OnDemand));
-                }
-                Meaning::Table { frame, .. } => {
-                    table = frame;
-                    level -= 1;
-                }
-            }
+            Meaning::Table { frame, .. } => ControlFlow::Continue(frame),
         }
     }
 
