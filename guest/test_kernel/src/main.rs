@@ -27,6 +27,9 @@ fn main() -> ! {
     if let Some(group) = cases::VIRIDIAN.iter().find(|group| command_line.value("role") == Some(group.role)) {
         in_domu(&command_line, group.names, cases::run_in_viridian);
     }
+    if command_line.value("role") == Some(cases::PIRQ) {
+        in_domu(&command_line, cases::PIRQ_NAMES, cases::run_in_pirq);
+    }
     line(format_args!("TESTS BEGIN"));
     place_shared_page();
     let mut runner = runner::Runner::new("", command_line.value("only"), command_line.value("without"));

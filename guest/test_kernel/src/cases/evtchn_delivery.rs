@@ -17,7 +17,7 @@ use crate::waits::{LONG, SHORT};
 pub fn run_last(t: &mut Runner) {
     t.case("events/callback-vector/raised-until-the-flag-is-cleared", |r| {
         traps::clear_byte_on(CALLBACK, vcpu_info(0) + VCPU_INFO_UPCALL_PENDING as u64);
-        r.result(set_callback(HVM_PARAM_CALLBACK_TYPE_VECTOR << 56 | u64::from(CALLBACK)));
+        r.result(set_callback_vector());
         let (_, p) = bind_ipi(0);
         let (before, own) = (traps::count(0, CALLBACK), upcalls());
         r.result(send(p));
@@ -267,6 +267,11 @@ fn words(t: &mut Runner) {
 
 fn set_vector(vcpu: u32, vector: u8) -> i64 {
     hvm(HVMOP_SET_EVTCHN_UPCALL_VECTOR, &mut HvmEvtchnUpcallVector { vcpu: VcpuId(vcpu), vector, pad: [0; 3] })
+}
+
+/// Gives the whole domain a vector for upcalls. Answers the result.
+pub fn set_callback_vector() -> i64 {
+    set_callback(HVM_PARAM_CALLBACK_TYPE_VECTOR << 56 | u64::from(CALLBACK))
 }
 
 fn set_callback(value: u64) -> i64 {

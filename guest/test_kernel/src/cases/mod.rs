@@ -23,6 +23,7 @@ mod memory;
 mod msr;
 mod multicall;
 mod number;
+mod pirq;
 mod pointer;
 mod port;
 mod refused;
@@ -34,6 +35,7 @@ mod version;
 mod viridian;
 
 pub use domu::ROLE as DOMU;
+pub use pirq::{NAMES as PIRQ_NAMES, ROLE as PIRQ};
 pub use viridian::GROUPS as VIRIDIAN;
 
 /// Runs domain 0's cases.
@@ -49,6 +51,11 @@ pub fn run_in_domu(t: &mut Runner) {
 /// Runs the cases of an ordinary domain with Microsoft's interface.
 pub fn run_in_viridian(t: &mut Runner) {
     viridian::run_in_twin(t);
+}
+
+/// Runs the cases of an HVM guest's interrupts that come as events.
+pub fn run_in_pirq(t: &mut Runner) {
+    pirq::run_in_twin(t);
 }
 
 /// The domain that is asked.
@@ -93,6 +100,7 @@ fn run_those_of(t: &mut Runner, asked: Asked) {
         domains::run(t);
         domu::run(t);
         viridian::run(t);
+        pirq::run(t);
     }
     evtchn_delivery::run_last(t);
     machine::run(t);

@@ -66,6 +66,8 @@ impl Callback {
 pub struct Upshot {
     /// The I/O APIC has messages.
     pub has_messages: bool,
+    /// Events of interrupts are to be raised.
+    pub has_pirqs: bool,
     /// The 8259A pair asks for an interrupt now, and did not before.
     pub asks: bool,
     /// The local APICs to which the I/O APIC passes the 8259A pair's interrupts.
@@ -97,6 +99,7 @@ impl Chipset {
         self.awaits.store(platform.awaits_interrupt(), Ordering::SeqCst);
         let upshot = Upshot {
             has_messages: platform.has_message(),
+            has_pirqs: platform.has_pirq(),
             asks: requests && !asked,
             passed_to: platform.external_destination(),
             deadline: platform.next_deadline(now),
@@ -112,6 +115,16 @@ impl Chipset {
     /// Takes a message of the I/O APIC.
     pub fn take_message(&self) -> Option<Message> {
         self.platform.lock().take_message()
+    }
+
+    /// Takes an interrupt whose event is to be raised.
+    pub fn take_pirq(&self) -> Option<u32> {
+        self.platform.lock().take_pirq()
+    }
+
+    /// Notes that nobody listens to an interrupt's event.
+    pub fn pirq_unheard(&self, pirq: u32) {
+        self.platform.lock().pirq_unheard(pirq);
     }
 
     /// Returns whether the 8259A pair asks for an interrupt.

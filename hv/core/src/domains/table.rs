@@ -34,15 +34,16 @@ impl<M: Machine> Part<M> {
     /// Returns the first domain of those from slot `from` on.
     fn first_from(&self, from: usize) -> Option<Arc<Domain<M>>> {
         self.taken.iter().enumerate().skip(from / BITS).find_map(|(index, word)| {
-            let below = if index == from / BITS { (1 << (from % BITS)) - 1 } else { 0 };
-            let mut taken = word.load(Ordering::Acquire) & !below;
+            let from = if index == from / BITS { from % BITS } else { 0 };
+            let mut taken = word.load(Ordering::Acquire) & u64::MAX << from;
             while taken != 0 {
                 // Another CPU may have taken a domain out since.
-                let found = self.slots.get(index * BITS + taken.trailing_zeros() as usize).and_then(ArcSlot::get);
+                let at = index.wrapping_mul(BITS) | taken.trailing_zeros() as usize;
+                let found = self.slots.get(at).and_then(ArcSlot::get);
                 if found.is_some() {
                     return found;
                 }
-                taken &= taken - 1;
+                taken &= taken.wrapping_sub(1);
             }
             None
         })
@@ -120,9 +121,11 @@ impl<M: Machine> DomainTable<M> {
     /// Returns the first domain whose number is `id` or above.
     pub fn first_from(&self, id: DomId) -> Option<Arc<Domain<M>>> {
         let number = usize::from(id.0);
-        self.parts.iter().enumerate().skip(number / PART).find_map(|(index, part)| {
-            part.get()?.first_from(if index == number / PART { number % PART } else { 0 })
-        })
+        self.parts
+            .iter()
+            .enumerate()
+            .skip(number / PART)
+            .find_map(|(index, part)| part.get()?.first_from(if index == number / PART { number % PART } else { 0 }))
     }
 
     /// Returns the number of domains.

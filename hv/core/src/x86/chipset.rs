@@ -1,11 +1,13 @@
 //! The chipset of an HVM guest among its vCPUs: accesses of the guest, lines of the device model, interrupts and timers.
 
 use crate::components::chipset::{Chipset, Upshot};
+use crate::components::event_channel::raise_pirq;
 use crate::components::vcpu_timers::Timer;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::running::Running;
 use crate::domains::vcpu::Vcpu;
+use crate::lifecycle::event_domain::HostedDomain;
 use crate::lifecycle::time::update_wall_clock;
 use crate::lifecycle::waking::{notify, notify_number};
 use crate::x86::interrupts::send_message;
@@ -42,7 +44,10 @@ pub fn with<M: Machine, R>(
 
 /// Does what follows from work at the chips.
 fn settle<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset, upshot: &Upshot) {
-    if upshot.has_messages {
+    if upshot.has_pirqs {
+        raise_pirqs(hv, domain, chipset);
+    }
+    if upshot.has_messages || upshot.has_pirqs {
         // A level that stays asserted waits for its end of interrupt, so this comes to an end.
         while let Some(message) = chipset.take_message() {
             send_message(hv, domain, None, message);
@@ -56,6 +61,17 @@ fn settle<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset,
         }
     }
     set_timer(hv, domain, upshot.deadline);
+}
+
+/// Raises the events of interrupts that come as such.
+#[cold]
+fn raise_pirqs<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset) {
+    let events = HostedDomain::new(hv, domain);
+    while let Some(pirq) = chipset.take_pirq() {
+        if !raise_pirq(&events, pirq) {
+            chipset.pirq_unheard(pirq);
+        }
+    }
 }
 
 fn set_timer<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, deadline: Time) {

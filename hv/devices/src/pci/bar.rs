@@ -113,7 +113,7 @@ impl Bars {
             }
         }
         let last = bars.iter().rposition(|bar| !matches!(bar.kind, BarKind::Absent));
-        Self { bars, used: last.map_or(0, |last| last + 1) }
+        Self { bars, used: last.map_or(0, |last| last.saturating_add(1)) }
     }
 
     /// Returns the index of the register at an offset of the configuration space.

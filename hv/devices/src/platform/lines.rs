@@ -13,6 +13,15 @@ const fn pin_of(line: u8) -> usize {
     if line == TIMER_LINE { 2 } else { line as usize }
 }
 
+/// Returns the line at a pin; None for pin 0.
+pub(super) const fn line_of(pin: usize) -> Option<u8> {
+    match pin {
+        0 => None,
+        2 => Some(TIMER_LINE),
+        pin => Some(pin as u8),
+    }
+}
+
 /// Returns the lines of a set, from the lowest.
 fn each(mut lines: Lines) -> impl Iterator<Item = u8> {
     core::iter::from_fn(move || {
@@ -60,8 +69,17 @@ impl Platform {
         if line < ISA_LINES {
             self.pics.set_line(line, active);
         }
-        let message = self.io_apic.set_line(pin_of(line), active);
-        self.outbox.put(pin_of(line), message);
+        let pin = pin_of(line);
+        if active && self.pirqs.has_pin(pin) {
+            self.pirqs.raise_pin(pin);
+        } else {
+            self.set_pin(pin, active);
+        }
+    }
+
+    pub(super) fn set_pin(&mut self, pin: usize, active: bool) {
+        let message = self.io_apic.set_line(pin, active);
+        self.outbox.put(pin, message);
     }
 
     /// Makes an edge on a line, which a level that asserts it hides.
@@ -107,10 +125,12 @@ impl Platform {
         })
     }
 
-    /// Returns whether any controller has a line unmasked.
+    /// Returns whether any controller has a line unmasked, or it comes as an event.
     pub(super) fn is_let_through(&self, line: u8) -> bool {
         let by_pic = line < ISA_LINES && self.pics.lets_through(line);
-        by_pic || self.io_apic.route(pin_of(line)).is_some_and(|route| !route.masked)
+        by_pic
+            || self.pirqs.has_pin(pin_of(line))
+            || self.io_apic.route(pin_of(line)).is_some_and(|route| !route.masked)
     }
 
     /// Reads 4 bytes at an offset of the I/O APIC's page; 0 where no register is.

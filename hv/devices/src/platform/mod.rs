@@ -63,6 +63,7 @@
 //! | `sendtrigger`: power or sleep button | [`Platform::note_power_event`] |
 //! | `settimeoffset`; the guest's own setting is in [`Written`] | [`Platform::set_clock_offset`] |
 //! | the guest wakes from S3 | [`Platform::reset`] |
+//! | `PHYSDEVOP_map_pirq`, `unmap_pirq`, `get_free_pirq`, `irq_status_query`, `eoi` | [`Platform::map_pirq`], [`Platform::unmap_pirq`], [`Platform::give_pirq`], [`Platform::is_pirq_of_pin`], [`Platform::end_pirq`] |
 //!
 //! A saved domain's records are [`Platform::save`] and [`Platform::load`].
 
@@ -73,6 +74,7 @@ mod lines;
 mod moment;
 mod outbox;
 mod pic;
+mod pirqs;
 mod port_access;
 mod power;
 mod saved;
@@ -95,6 +97,7 @@ use hpet::{Hpet, TIMERS};
 use interval_timer::IntervalTimer;
 use outbox::Outbox;
 use pic::Pics;
+use pirqs::Pirqs;
 use power::Power;
 use wires::{CLOCK_LINE, TIMER_LINE, Wires};
 use xenolith_hal::Time;
@@ -113,6 +116,7 @@ pub struct Platform {
     power: Power,
     missed: MissedTicks,
     outbox: Outbox,
+    pirqs: Pirqs,
 }
 
 impl Platform {
@@ -129,16 +133,17 @@ impl Platform {
             power: Power::new(now.time),
             missed: MissedTicks::default(),
             outbox: Outbox::default(),
+            pirqs: Pirqs::default(),
         }
     }
 
-    /// Resets the chips, as when the guest wakes from ACPI S3. The lines of devices, what the clock is ahead of UTC, and
-    /// what the toolstack chose stay.
+    /// Resets the chips, as when the guest wakes from ACPI S3. The lines of devices, what the clock is ahead of UTC, what
+    /// the toolstack chose, and what comes as events stay.
     pub fn reset(&mut self, now: Moment) {
         let offset = self.clock.offset();
         let location = self.power.location();
-        let (wires, missed) = (self.wires, self.missed);
-        *self = Self { wires, missed, ..Self::new(now) };
+        let (wires, missed, pirqs) = (self.wires, self.missed, self.pirqs);
+        *self = Self { wires, missed, pirqs, ..Self::new(now) };
         self.clock.set_offset(offset, now.wall);
         // A location that was set exists.
         let _ = self.power.set_location(location);

@@ -116,6 +116,11 @@ pub fn bind_pirq<D: EventDomain>(domain: &D, pirq: u32) -> Result<Port, Errno> {
     Ok(port)
 }
 
+/// Returns whether a port is bound to a PIRQ.
+pub fn is_pirq_bound<D: EventDomain>(domain: &D, pirq: u32) -> bool {
+    domain.events().bindings.lock().pirq_port(pirq).is_some()
+}
+
 /// Raises the event of a PIRQ; returns false if no port is bound to it.
 pub fn raise_pirq<D: EventDomain>(domain: &D, pirq: u32) -> bool {
     let port = domain.events().bindings.lock().pirq_port(pirq);

@@ -43,7 +43,7 @@ mod virq;
 
 pub use binding::{
     alloc_unbound, alloc_unbound_for_hypervisor, bind_interdomain, bind_ipi, bind_pirq, bind_vcpu, bind_virq,
-    raise_pirq,
+    is_pirq_bound, raise_pirq,
 };
 pub use closing::{Progress, ResetStart, close, close_for_hypervisor, may_reset, reset, teardown};
 pub use delivery::{is_pending, mark_everything, send, send_from_hypervisor, unmask};

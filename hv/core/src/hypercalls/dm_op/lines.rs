@@ -89,13 +89,19 @@ pub(super) fn inject_event<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
     Ok(Done::Quietly)
 }
 
-/// Implements `XEN_DMOP_inject_msi`: sends an interrupt message as a device would write it.
+/// Implements `XEN_DMOP_inject_msi`: sends an interrupt message as a device would write it. One with vector 0 names an
+/// interrupt that comes as an event, by the destination and the upper half of the address.
 ///
-/// **Errors:** `EINVAL` for padding, and for an address or data that is no message.
+/// **Errors:** `EINVAL` for padding, and for an address or data that is no message; see [`Platform::send_pirq`].
 pub(super) fn inject_msi<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
     let wanted = request.op.inject_msi();
     if wanted.pad != 0 {
         return Err(Errno::EINVAL);
+    }
+    if wanted.data as u8 == 0 {
+        let pirq = (wanted.addr >> 32) as u32 & !0xff | u32::from((wanted.addr >> 12) as u8);
+        let sent = chipset::with(request.call.hv, &request.domain, |platform, _| platform.send_pirq(pirq));
+        return sent.unwrap_or(Err(Errno::EINVAL)).map(|()| Done::Quietly);
     }
     let message = Message::from_msi(wanted.addr, wanted.data).ok_or(Errno::EINVAL)?;
     send_message(request.call.hv, &request.domain, None, message);

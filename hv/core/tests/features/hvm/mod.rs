@@ -7,6 +7,7 @@ mod hostile;
 mod loops;
 mod operations;
 mod parts;
+mod pirqs;
 mod strings;
 mod viridian;
 mod vram;

@@ -1,6 +1,7 @@
 //! The chips together: what comes out for what goes in.
 
 mod lines;
+mod pirqs;
 mod saved;
 mod ticks;
 
