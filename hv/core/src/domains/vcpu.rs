@@ -380,6 +380,7 @@ impl<M: Machine> Vcpu<M> {
 
     /// Clears the place of its `vcpu_info`. CPUs that looked it up before may use it until their next quiescent state.
     pub(crate) fn forget_info(&self) {
+        self.own_info.store(false, Ordering::SeqCst);
         self.info.store(0, Ordering::SeqCst);
     }
 

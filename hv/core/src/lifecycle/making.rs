@@ -51,11 +51,17 @@ fn new_vcpu<M: Machine>(hv: &Hypervisor<M>, plan: &VcpuPlan, id: VcpuId, pool: &
         }
     };
     let vcpu = Vcpu::new(id, core, hv.scheduler.place(), hv.machine.now());
-    let number = id.0 as usize;
-    if number < XEN_LEGACY_MAX_VCPUS {
-        vcpu.set_info_place(plan.shared_info, number.saturating_mul(VCPU_INFO_SIZE));
-    }
+    place_info(&vcpu, plan.shared_info);
     Some(vcpu)
+}
+
+/// Puts a vCPU's `vcpu_info` where it is until the guest moves it: in the shared page, as far as that has places.
+pub fn place_info<M: Machine>(vcpu: &Vcpu<M>, shared_info: Mfn) {
+    vcpu.forget_info();
+    let number = vcpu.id.0 as usize;
+    if number < XEN_LEGACY_MAX_VCPUS {
+        vcpu.set_info_place(shared_info, number.saturating_mul(VCPU_INFO_SIZE));
+    }
 }
 
 /// Frees what the machine took for vCPUs that run no more. Harmless for vCPUs that were torn down already. Returns false

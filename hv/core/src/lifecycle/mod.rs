@@ -7,6 +7,7 @@ pub mod grant_world;
 pub mod ioreq_servers;
 pub mod making;
 pub mod power;
+pub mod soft_reset;
 pub mod stopped;
 pub mod time;
 pub mod waking;

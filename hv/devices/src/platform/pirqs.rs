@@ -2,7 +2,7 @@
 //! the I/O APIC or for messages. Linux does so on a hypervisor that offers `XENFEAT_hvm_pirqs`, and goes on where it is
 //! moved to.
 //!
-//! **Source:** `physdev.h`, `PHYSDEVOP_map_pirq` and those that belong to it; real Xen's answers.
+//! **Source:** `physdev.h`, `PHYSDEVOP_map_pirq` and what belongs to it; real Xen's answers.
 
 use xen_abi::Errno;
 use xen_abi::hvm_save::VIOAPIC_NUM_PINS;

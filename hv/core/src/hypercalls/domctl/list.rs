@@ -65,7 +65,7 @@ pub const fn commands<M: Machine>() -> &'static [Operation<CommandHandler<M>>] {
             refused(XEN_DOMCTL_PSR_CMT_OP, "psr_cmt_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_MONITOR_OP, "monitor_op", Errno::EOPNOTSUPP),
             refused(XEN_DOMCTL_PSR_ALLOC, "psr_alloc", Errno::EOPNOTSUPP),
-            operation(XEN_DOMCTL_SOFT_RESET, "soft_reset", refused_of_others),
+            operation(XEN_DOMCTL_SOFT_RESET, "soft_reset", running::soft_reset),
             operation(XEN_DOMCTL_GET_CPU_POLICY, "get_cpu_policy", policy::get_cpu_policy),
             operation(XEN_DOMCTL_SET_CPU_POLICY, "set_cpu_policy", policy::set_cpu_policy),
             operation(XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE, "get_paging_mempool_size", memory::get_paging_mempool_size),

@@ -1,6 +1,7 @@
 //! Pausing, unpausing and destroying domains.
 
 use super::Request;
+use crate::components::event_channel::Progress;
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::destruction;
@@ -63,6 +64,16 @@ pub(super) fn unpause<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
 pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     waking::resume(request.call.hv, request.other_domain()?);
     Ok(Outcome::OK)
+}
+
+/// Implements `XEN_DOMCTL_soft_reset`: see [`soft_reset()`](crate::lifecycle::soft_reset::soft_reset).
+///
+/// **Errors:** `EINVAL` for the caller, and for a domain that has not shut down; `EAGAIN`, `ENOMEM`.
+pub(super) fn soft_reset<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
+    match crate::lifecycle::soft_reset::soft_reset(request.call.hv, request.other_domain()?)? {
+        Progress::Done => Ok(Outcome::OK),
+        Progress::Again => request.again(),
+    }
 }
 
 /// Implements `XEN_DOMCTL_destroydomain`: destroys a domain. Called again and again until nothing is left to be done.

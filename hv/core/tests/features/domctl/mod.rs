@@ -9,5 +9,6 @@ mod entry;
 mod policy;
 mod running;
 mod settings;
+mod soft_reset;
 mod state;
 pub mod toolstack;
