@@ -36,6 +36,8 @@ pub struct OnDemand {
     next: AtomicU64,
     barren: AtomicU64,
     aside: SpinLock<Aside, rank::DomainPages>,
+    /// CPUs that have taken memory out of the cache, or are about to, and have not mapped it or given it back.
+    taking: AtomicU32,
 }
 
 /// Pages of zeros, as it seemed, that are marked again and are looked at once more when nobody can reach them any longer.
@@ -182,6 +184,18 @@ impl<P: Pages, S: NestedSpace> Memory<'_, P, S> {
             Ok(there) => there,
             Err(done) => return done,
         };
+        let taking = &self.physmap.on_demand.taking;
+        taking.fetch_add(1, Ordering::AcqRel);
+        let met = self.take_and_map(gfn, there);
+        let others = taking.fetch_sub(1, Ordering::AcqRel) > 1;
+        if met == Demand::Short && (others || self.cached() > 0 || !self.is_marked(gfn)) {
+            // Another CPU has 2 MiB in its hands, and may find that it does not need them; or had, a moment ago.
+            return Demand::Wait;
+        }
+        met
+    }
+
+    fn take_and_map(&self, gfn: Gfn, there: PageOrder) -> Demand {
         let owned = match self.take_for_mark(there) {
             Ok(owned) => owned,
             Err(AllocationError::NoMemory) => return Demand::Wait,

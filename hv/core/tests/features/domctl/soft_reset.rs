@@ -5,7 +5,7 @@ use xen_abi::domctl::*;
 use xen_abi::event_channel::*;
 use xen_abi::hypercall::{EVENT_CHANNEL_OP, MEMORY_OP, VCPU_OP};
 use xen_abi::memory::XENMEM_ADD_TO_PHYSMAP;
-use xen_abi::physmap::{XENMAPSPACE_SHARED_INFO, AddToPhysmap};
+use xen_abi::physmap::{AddToPhysmap, XENMAPSPACE_SHARED_INFO};
 use xen_abi::sched::SHUTDOWN_SOFT_RESET;
 use xen_abi::shared_info::VCPU_INFO_SIZE;
 use xen_abi::vcpu::{VCPUOP_REGISTER_VCPU_INFO, VcpuRegisterVcpuInfo};

@@ -392,7 +392,8 @@ fn cpus_that_touch_the_same_frames_take_each_page_once() {
                 for step in 0..600 {
                     let gfn = MARKED + (start * 31 + step) % 640;
                     let memory = world.hv.memory(domain);
-                    assert!(matches!(memory.meet(Gfn(gfn)), Demand::Met | Demand::NotMarked | Demand::Wait));
+                    let met = memory.meet(Gfn(gfn));
+                    assert!(matches!(met, Demand::Met | Demand::NotMarked | Demand::Wait), "{met:?} at {gfn:#x}");
                     if step % 97 == start {
                         let _ = remove_extent(&memory, extent(gfn, SMALL));
                     }
