@@ -22,6 +22,7 @@ mod memory;
 mod models;
 mod pairs;
 mod peer;
+mod saves;
 mod sleepers;
 mod timers;
 
@@ -63,6 +64,7 @@ fn main() -> ! {
     pairs::run(&mut bench);
     life::run(&mut bench);
     models::run(&mut bench);
+    saves::run(&mut bench);
     locks::run(&mut bench);
     growth::run(&mut bench);
     line(format_args!("BENCH END {}", bench.count()));
