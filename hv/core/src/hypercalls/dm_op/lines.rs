@@ -14,6 +14,11 @@ use xenolith_hal::Machine;
 const LINKS: u8 = 4;
 const ISA_LINES: u8 = 16;
 
+/// Where interrupt messages are written, and the part of an address that says where among them. **Source:** AMD manual volume 2,
+/// 16.11.1.
+const MESSAGES: u64 = 0xfee0_0000;
+const AMONG_MESSAGES: u64 = 0xf_ffff;
+
 /// Works with the guest's interrupt controllers.
 ///
 /// **Errors:** `EOPNOTSUPP` for a guest that has none, `EINVAL` if `work` returns false: what it names does not exist.
@@ -89,10 +94,11 @@ pub(super) fn inject_event<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
     Ok(Done::Quietly)
 }
 
-/// Implements `XEN_DMOP_inject_msi`: sends an interrupt message as a device would write it. One with vector 0 names an
-/// interrupt that comes as an event, by the destination and the upper half of the address.
+/// Implements `XEN_DMOP_inject_msi`: sends an interrupt message as a device would write it. Debian's QEMU gives the place among
+/// messages alone, as Xen looks at no more of the address. A message with vector 0 names an interrupt that comes as an event,
+/// by the destination and the upper half of the address.
 ///
-/// **Errors:** `EINVAL` for padding, and for an address or data that is no message; see [`Platform::send_pirq`].
+/// **Errors:** `EINVAL` for padding, and for data that is no message; see [`Platform::send_pirq`].
 pub(super) fn inject_msi<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
     let wanted = request.op.inject_msi();
     if wanted.pad != 0 {
@@ -103,7 +109,7 @@ pub(super) fn inject_msi<M: Machine>(request: &mut Request<'_, '_, M>) -> Result
         let sent = chipset::with(request.call.hv, &request.domain, |platform, _| platform.send_pirq(pirq));
         return sent.unwrap_or(Err(Errno::EINVAL)).map(|()| Done::Quietly);
     }
-    let message = Message::from_msi(wanted.addr, wanted.data).ok_or(Errno::EINVAL)?;
+    let message = Message::from_msi(MESSAGES | wanted.addr & AMONG_MESSAGES, wanted.data).ok_or(Errno::EINVAL)?;
     send_message(request.call.hv, &request.domain, None, message);
     Ok(Done::Quietly)
 }
