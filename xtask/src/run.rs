@@ -9,6 +9,7 @@ mod dmesg;
 mod exchange;
 mod hvm;
 mod job;
+mod jobs;
 mod libvirt;
 mod migrate;
 mod mode;
@@ -19,6 +20,7 @@ mod standstill;
 #[cfg(test)]
 mod step_limit;
 mod steps;
+mod stick;
 mod stress;
 mod terminal;
 mod test_kernel;

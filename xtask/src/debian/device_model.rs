@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use xenolith_tests::places;
 
-use super::{Debian, disc, kernels, packages, root};
+use super::{Debian, disc, guest_drivers, kernels, packages, root};
 use crate::process;
 use crate::progress::Step;
 
@@ -74,6 +74,9 @@ const HVMLOADER: &str = "usr/lib/xen-4.17/boot/hvmloader";
 /// Where dom0 finds the beginning of a disc.
 const DISC_HEAD: &str = "boot/guest/disc-head";
 
+/// Where dom0 finds what a guest with Debian's standard kernel has besides its initial RAM disc.
+const DRIVERS: &str = "boot/guest/drivers.lz4";
+
 /// Discs in their packages, and where dom0 finds them.
 const DISCS: [(&str, &str, &str); 2] = [
     ("memtest86+", "usr/lib/memtest86+/memtest86+x64.iso", "boot/guest/memtest.iso"),
@@ -103,14 +106,15 @@ pub fn with_one(debian: &Debian) -> Result<Debian> {
     let tools = packages::unpacked("xen-utils", &["xen-utils-4.17"], &["usr/share"])?;
     let loader = tools.directory.join("root").join(HVMLOADER);
     let made = model.directory.join("made-from");
-    let (head, hostile) = (disc::head()?, hostile()?);
+    let (head, hostile, drivers) = (disc::head()?, hostile()?, guest_drivers::archive()?);
     let discs = packages::unpacked("guest-discs", &DISCS.map(|(package, ..)| package), &[])?.directory.join("root");
     let discs = DISCS.map(|(_, file, to)| (discs.join(file), to.to_owned()));
-    let files: Vec<(PathBuf, String)> = [(loader, HVMLOADER), (head, DISC_HEAD), (hostile, HOSTILE)]
-        .map(|(from, to)| (from, to.to_owned()))
-        .into_iter()
-        .chain(discs)
-        .collect();
+    let files: Vec<(PathBuf, String)> =
+        [(loader, HVMLOADER), (head, DISC_HEAD), (hostile, HOSTILE), (drivers, DRIVERS)]
+            .map(|(from, to)| (from, to.to_owned()))
+            .into_iter()
+            .chain(discs)
+            .collect();
     let sources: Vec<&Path> = files.iter().map(|(from, _)| from.as_path()).chain([made.as_path()]).collect();
     kernels::with_part(debian, "dom0-hvm", "putting a device model into dom0", &sources, |system| {
         root::overlay(system, &model.directory.join("root"))?;

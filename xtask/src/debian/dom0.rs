@@ -90,6 +90,8 @@ const MODULES: &[&str] = &[
     "virtio-pci",
     "virtio-net",
     "virtio-blk",
+    "xhci-pci",
+    "usb-storage",
     "ext4",
     "crc32c-generic",
 ];

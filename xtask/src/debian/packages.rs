@@ -21,7 +21,7 @@ pub struct Kernel {
 pub fn kernel(package: &str) -> Result<Kernel> {
     let what = format!("fetching and unpacking Debian's kernel of {package} (25 to 70 MB)");
     let product = product::made(package, &what, &[package], &[], |place| {
-        let name = with_lists(|| kernel_of_the_day(package))?;
+        let name = with_lists(|| kernel_of_the_day(Command::new("apt-cache"), package))?;
         let archives = place.join("archives");
         fetch(&[&name], &archives)?;
         unpack(&archives, &place.join("unpacked"))?;
@@ -48,7 +48,9 @@ impl Kernel {
 }
 
 /// Returns the entry of `directory` whose name begins with `prefix`.
-fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
+///
+/// **Errors:** there is none, or more than one.
+pub fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(directory).with_context(|| format!("there is no {}", directory.display()))?;
     let mut found = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     match (found.next(), found.next()) {
@@ -58,8 +60,11 @@ fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
     }
 }
 
-fn kernel_of_the_day(package: &str) -> Result<String> {
-    let said = process::output(Command::new("apt-cache").args(["depends", package]))?;
+/// Returns the kernel that `package` depends on, as `cache`, which is apt-cache, says.
+///
+/// **Errors:** it knows none.
+pub fn kernel_of_the_day(mut cache: Command, package: &str) -> Result<String> {
+    let said = process::output(cache.args(["depends", package]))?;
     dependency(&said).with_context(|| format!("apt says no kernel that {package} depends on"))
 }
 
@@ -136,7 +141,9 @@ fn fetch_all(packages: &[&str], archives: &Path) -> Result<()> {
 }
 
 /// Unpacks every package in `archives` into `system`, through the links that join /bin with /usr/bin.
-fn unpack(archives: &Path, system: &Path) -> Result<()> {
+///
+/// **Errors:** one cannot be unpacked.
+pub fn unpack(archives: &Path, system: &Path) -> Result<()> {
     fs::create_dir_all(system).context("cannot make the directory to unpack into")?;
     let entries = fs::read_dir(archives).context("cannot read the directory of archives")?;
     let mut packages: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::job::{self, Board, Failure, Run, Stage, UP, stage};
-use super::{RunArguments, picture, standstill, terminal};
+use super::{RunArguments, picture, standstill, stick, terminal};
 use crate::debian::{self, Debian};
 
 /// What an HVM guest boots from.
@@ -26,6 +26,12 @@ pub enum Boot {
     Memtest,
     /// iPXE from a CD
     Ipxe,
+    /// Debian's standard kernel, with discs, a card and a USB stick that come and go
+    Hotplug,
+    /// Debian's standard kernel without Xen's drivers, on what QEMU emulates
+    Devices,
+    /// Debian's 32-bit kernels, with PAE and without
+    Kernel32,
 }
 
 /// A job of dom0, what boots there, and its stages.
@@ -33,14 +39,17 @@ struct Way {
     boot: Boot,
     job: &'static str,
     boots: &'static str,
+    /// It is gone only where it is named.
+    named: bool,
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 10] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
         boots: "a boot sector behind SeaBIOS",
+        named: false,
         stages: &[
             stage("xl create of an HVM guest, its QEMU runs", "hvm-model-runs", 10, 900),
             stage("hvmloader, up to SeaBIOS", "hvm-invokes-bios", 4, 600),
@@ -52,6 +61,7 @@ const WAYS: [Way; 7] = [
         boot: Boot::Kernel,
         job: "hvm-linux",
         boots: "Debian's kernel by kernel=, saved, restored, moved",
+        named: false,
         stages: &[
             stage("Debian's kernel by kernel=, loaded", "hvm-linux-kernel", 90, 1900),
             stage("Debian's kernel by kernel=, to its userspace", "hvm-linux-up", 15, 900),
@@ -64,6 +74,7 @@ const WAYS: [Way; 7] = [
         boot: Boot::Disc,
         job: "hvm-disc",
         boots: "GRUB and Debian from a disc by BIOS",
+        named: false,
         stages: &[
             stage("disc, up to GRUB's menu", "hvm-disc-menu-picture", 30, 2000),
             stage("Debian's kernel from the disc, loaded", "hvm-disc-kernel", 90, 1700),
@@ -75,6 +86,7 @@ const WAYS: [Way; 7] = [
         boot: Boot::Uefi,
         job: "hvm-uefi",
         boots: "the same disc by UEFI",
+        named: false,
         stages: &[
             stage("UEFI, up to GRUB's menu", "hvm-uefi-menu", 40, 2000),
             stage("Debian's kernel by UEFI, to its userspace", "hvm-uefi-up", 40, 2000),
@@ -85,6 +97,7 @@ const WAYS: [Way; 7] = [
         boot: Boot::Install,
         job: "hvm-install",
         boots: "Debian's installer from the network, to its menu",
+        named: false,
         stages: &[
             stage("iPXE in the card's ROM, asking for PXELINUX", "hvm-install-rom", 40, 1800),
             stage("PXELINUX, up to the installer's menu", "hvm-install-picture", 60, 1000),
@@ -95,6 +108,7 @@ const WAYS: [Way; 7] = [
         boot: Boot::Memtest,
         job: "hvm-memtest",
         boots: "memtest86+",
+        named: false,
         stages: &[
             stage("memtest86+, up to its screen", "hvm-memtest-screen", 20, 1500),
             stage("memtest86+ tests memory, destroyed", "hvm-memtest-gone", 20, 900),
@@ -104,9 +118,47 @@ const WAYS: [Way; 7] = [
         boot: Boot::Ipxe,
         job: "hvm-ipxe",
         boots: "iPXE",
+        named: false,
         stages: &[
             stage("iPXE, up to its screen", "hvm-ipxe-screen", 20, 1500),
             stage("iPXE has an address, destroyed", "hvm-ipxe-gone", 20, 900),
+        ],
+    },
+    Way {
+        boot: Boot::Hotplug,
+        job: "hvm-hotplug",
+        boots: "discs, a card and a USB stick that come and go",
+        named: true,
+        stages: &[
+            stage("Debian's standard kernel, to its userspace", "hotplug-up", 100, 2000),
+            stage("discs in the CD drive", "hotplug-second-disc", 20, 600),
+            stage("a disc in the form qcow2", "hotplug-detach-again", 20, 900),
+            stage("a card", "hotplug-card-gone", 20, 600),
+            stage("a USB stick", "hotplug-controller-detach", 30, 900),
+            stage("words to QEMU, shut down", "hotplug-gone", 10, 400),
+            stage("the same discs of a PVH guest", "cold-gone", 40, 900),
+        ],
+    },
+    Way {
+        boot: Boot::Devices,
+        job: "hvm-devices",
+        boots: "emulated disc, cards and tablet by a guest's own drivers",
+        named: true,
+        stages: &[
+            stage("Debian's standard kernel, loaded", "devices-kernel", 100, 2000),
+            stage("without Xen's drivers, to its userspace", "devices-up", 60, 1500),
+            stage("an IDE disc", "devices-disc-read", 20, 600),
+            stage("tablet and screen, switched off", "devices-gone", 60, 1500),
+        ],
+    },
+    Way {
+        boot: Boot::Kernel32,
+        job: "hvm-kernel32",
+        boots: "Debian's 32-bit kernels with PAE and without",
+        named: true,
+        stages: &[
+            stage("a 32-bit kernel with PAE", "kernel-686-pae-gone", 100, 2000),
+            stage("a 32-bit kernel without", "kernel-686-gone", 100, 2000),
         ],
     },
 ];
@@ -114,13 +166,14 @@ const WAYS: [Way; 7] = [
 /// How long the machine may run, in seconds: the stages have limits of their own.
 const LONGEST: u64 = 20_000;
 
-/// Goes through those of `boots`, or all where that is empty; then dom0's console is there, or with `check` the last line
-/// says how it went.
+/// Goes through those of `boots`, or all that need not be named where that is empty; then dom0's console is there, or with
+/// `check` the last line says how it went.
 ///
 /// **Errors:** something cannot be built or fetched, or a step failed; with `check` the process ends by its code.
 pub fn command(arguments: &RunArguments, boots: &[Boot], check: bool) -> Result<()> {
     let began = Instant::now();
-    let ways: Vec<&Way> = WAYS.iter().filter(|way| boots.is_empty() || boots.contains(&way.boot)).collect();
+    let ways: Vec<&Way> =
+        WAYS.iter().filter(|way| boots.contains(&way.boot) || boots.is_empty() && !way.named).collect();
     match (gone_through(arguments, &ways, check), check) {
         (Ok(_), true) => {
             let boots: Vec<&str> = ways.iter().map(|way| way.boots).collect();
@@ -138,17 +191,24 @@ pub fn command(arguments: &RunArguments, boots: &[Boot], check: bool) -> Result<
 }
 
 /// Makes dom0 with all that the ways want.
-fn system(debian: &Debian, installs: bool) -> Result<Debian> {
-    let debian = debian::device_model::with_one(&debian::kernels::with_more(debian)?)?;
-    if installs { debian::netboot::with_installer(&debian) } else { Ok(debian) }
+fn system(debian: &Debian, ways: &[&Way]) -> Result<Debian> {
+    let mut debian = debian::device_model::with_one(&debian::kernels::with_more(debian)?)?;
+    if ways.iter().any(|way| way.boot == Boot::Install) {
+        debian = debian::netboot::with_installer(&debian)?;
+    }
+    if ways.iter().any(|way| way.boot == Boot::Kernel32) {
+        debian = debian::kernels32::with_them(&debian)?;
+    }
+    Ok(debian)
 }
 
 fn gone_through(arguments: &RunArguments, ways: &[&Way], check: bool) -> Result<Run, Failure> {
-    let installs = ways.iter().any(|way| way.boot == Boot::Install);
-    let debian = system(&job::prepare(arguments)?, installs)
+    let debian = system(&job::prepare(arguments)?, ways)
         .map_err(|error| Failure::before("making a dom0 with a device model", &error))?;
     let jobs: Vec<&str> = std::iter::once("daemons").chain(ways.iter().map(|way| way.job)).collect();
-    let board = Board { name: "hvm", ..Board::default() };
+    let sticks = jobs.contains(&stick::JOB).then(stick::devices).transpose();
+    let devices = sticks.map_err(|error| Failure::before("making a USB stick", &error))?.unwrap_or_default();
+    let board = Board { name: "hvm", devices, ..Board::default() };
     let arguments = RunArguments { timeout: arguments.timeout.max(LONGEST), ..arguments.clone() };
     let mut run = Run::on(&board, &arguments, &debian, &jobs.join("+"), if check { "off" } else { "console" })
         .map_err(|error| Failure::before("starting the machine", &error))?;
@@ -177,6 +237,9 @@ mod tests {
             let job = |name: &str| fs::read_to_string(places::root().join("dom0/root/job").join(name)).unwrap();
             // A step of what jobs have in common is named after the guest.
             let steps = job(way.job) + &job("hvm-guest").replace("$1", way.job);
+            let steps = steps.replace("$name-", "kernel-686-") + &steps.replace("$name-", "kernel-686-pae-");
+            // `seen` and `says` are steps as well.
+            let steps = steps.replace("\nseen ", "\nawait ").replace("\nsays ", "\nawait ");
             for Stage { until, .. } in way.stages {
                 let named = |word: &str| {
                     steps.contains(&format!("{word} {until} ")) || steps.contains(&format!("{word} \"{until}\" "))

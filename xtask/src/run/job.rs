@@ -10,7 +10,7 @@ use xenolith_tests::{Machine, MachineSpec, Media, Module, cpus_for_guests, place
 use super::account::{self, Memory, Said, Timing};
 use super::page::{self, Page};
 use super::standstill::Silence;
-use super::{Dom0, RunArguments, Xenstored, picture, standstill, terminal};
+use super::{Dom0, RunArguments, Xenstored, terminal};
 use crate::boot::Hypervisor;
 use crate::build::{self, BuildArguments};
 use crate::debian::{self, Debian};
@@ -58,13 +58,6 @@ const SERVED: Stage = stage("page fetched by this machine", "", 1, 120);
 
 /// The jobs of dom0 that make the main job.
 pub const MAIN_JOBS: &str = "daemons+network+disk+web";
-
-/// How the names of dom0's jobs begin that want a device model, or libvirt: both are large.
-const HVM_JOBS: &str = "hvm";
-const LIBVIRT_JOBS: &str = "libvirt";
-
-/// The one that wants Debian's installer, which is large as well.
-const INSTALL_JOB: &str = "hvm-install";
 
 /// A step that failed, and why.
 pub struct Failure {
@@ -143,13 +136,23 @@ impl Run {
     ///
     /// **Errors:** the hypervisor cannot be had, no port is free, the emulator does not start.
     pub fn start(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str) -> Result<Self> {
-        Self::start_with(arguments, debian, jobs, end, "")
+        Self::start_with(arguments, debian, jobs, end, "", Vec::new())
     }
 
-    /// The same with more words for the jobs.
-    fn start_with(arguments: &RunArguments, debian: &Debian, jobs: &str, end: &str, words: &str) -> Result<Self> {
+    /// The same with more words for the jobs, and more devices.
+    ///
+    /// **Errors:** as [`Self::start`].
+    pub fn start_with(
+        arguments: &RunArguments,
+        debian: &Debian,
+        jobs: &str,
+        end: &str,
+        words: &str,
+        more: Vec<String>,
+    ) -> Result<Self> {
         let port = page::port(arguments.port, USUAL_PORT)?;
-        let board = Board { name: "run", devices: devices(debian, port), words: words.to_owned(), ..Board::default() };
+        let devices = devices(debian, port).into_iter().chain(more).collect();
+        let board = Board { name: "run", devices, words: words.to_owned(), ..Board::default() };
         Ok(Self { port, ..Self::on(&board, arguments, debian, jobs, end)? })
     }
 
@@ -361,34 +364,6 @@ pub fn with_console(arguments: &RunArguments) -> Result<()> {
     let (mut run, page) = main_job(arguments).map_err(spelled)?;
     println!("\n{}", told(&run, &page));
     terminal::hand_over(&mut run.machine)
-}
-
-/// Runs some jobs of dom0, with more words for them, and shows what they say.
-///
-/// **Errors:** a step failed, or the jobs did not come to their end.
-pub fn some_jobs(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> {
-    let mut debian = debian::kernels::with_more(&prepare(arguments).map_err(spelled)?)?;
-    let named = |prefix: &str| jobs.split('+').any(|job| job.starts_with(prefix));
-    if named(LIBVIRT_JOBS) {
-        debian = debian::libvirt::with_libvirt(&debian)?;
-    } else if named(HVM_JOBS) {
-        debian = debian::device_model::with_one(&debian)?;
-    }
-    if jobs.split('+').any(|job| job == INSTALL_JOB) {
-        debian = debian::netboot::with_installer(&debian)?;
-    }
-    let mut run = Run::start_with(arguments, &debian, jobs, "off", words)?;
-    run.machine.console.show_from(0);
-    let end = standstill::jobs_end(&mut run, arguments.hypervisor)?;
-    let text = run.machine.console.text();
-    let failed: Vec<&str> =
-        text.lines().filter(|line| matches!(account::step(line), Some((_, Said::Failed(_))))).collect();
-    if !failed.is_empty() {
-        bail!("steps failed:\n{}\nthe whole log: {}", failed.join("\n"), run.machine.log().display());
-    }
-    eprintln!("{end}; the whole log: {}", run.machine.log().display());
-    picture::keep(&text)?.iter().for_each(|file| eprintln!("a guest's screen: {}", file.display()));
-    Ok(())
 }
 
 /// A failure as an error of the command.

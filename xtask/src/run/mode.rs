@@ -8,7 +8,7 @@ use super::devices::{self, Device};
 use super::hvm::{self, Boot};
 use super::libvirt::Libvirt;
 use super::migrate::Migrate;
-use super::{RunArguments, boot, compare, dmesg, job, stress, test_kernel, tools};
+use super::{RunArguments, boot, compare, dmesg, jobs, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
 
 /// How long two guests are kept busy, in minutes.
@@ -110,7 +110,7 @@ impl Mode {
             Self::Dmesg => dmesg::command(arguments),
             Self::Stress { minutes } => stress::command(arguments, *minutes),
             Self::Hvm { boots } => hvm::command(arguments, boots, check),
-            Self::Jobs { jobs, words } => job::some_jobs(arguments, jobs, words),
+            Self::Jobs { jobs, words } => jobs::command(arguments, jobs, words),
             Self::Migrate(migrate) => migrate.command(arguments, check),
             Self::Libvirt(libvirt) => libvirt.command(arguments, check),
             Self::TestKernel => test_kernel::command(arguments),
