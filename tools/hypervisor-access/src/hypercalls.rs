@@ -53,7 +53,7 @@ impl Hypercalls {
     /// Makes a hypercall with a command and a pointer to one structure, which the hypervisor may change.
     ///
     /// **Errors:** those of the hypercall.
-    fn with_structure<T: FromBytes + IntoBytes + Immutable>(
+    pub(crate) fn with_structure<T: FromBytes + IntoBytes + Immutable>(
         &self,
         operation: u32,
         command: Option<u32>,

@@ -22,6 +22,7 @@
 //! **Source:** Linux's `include/uapi/xen/{privcmd,evtchn,gntdev,gntalloc}.h`.
 
 mod buffer;
+mod building;
 mod device_model;
 mod event_channels;
 mod foreign;
@@ -30,6 +31,7 @@ mod hypercalls;
 mod ioctl;
 
 pub use buffer::Buffer;
+pub use building::CpuPolicy;
 pub use event_channels::EventChannels;
 pub use foreign::Resource;
 pub use grants::{GrantMapping, Grants, Offered, Offers};
