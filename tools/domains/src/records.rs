@@ -1,0 +1,209 @@
+//! Files about domains: which are being made, so that what an interrupted create leaves is found; and the
+//! configurations that `xl` reads.
+//!
+//! A record's file is locked for as long as its program lives. When it can be locked by another, the program is gone
+//! without having removed it, so the create was interrupted. The record is there before the domain, and names it by its
+//! UUID, which the hypervisor keeps from its first moment on.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::uuid::Uuid;
+
+/// Where the files lie.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The records, on a file system that a restart of domain 0 empties.
+    pub records: PathBuf,
+    /// Where `xl` keeps what it knows of domains.
+    pub configs: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { records: "/run/xenolith-domain".into(), configs: "/var/lib/xen".into() }
+    }
+}
+
+/// What a record's name begins with while it is being made.
+const NEW: &str = ".new-";
+
+/// How `xl` calls files about domains, before the kind of file and a point.
+const CONFIG: &str = "userdata-";
+
+/// The record of a create that is under way. Where it is not [finished](Record::finish), it stays.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    _locked: File,
+}
+
+/// The record of a create that was interrupted.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The domain that was being made.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+    record: Record,
+}
+
+impl Record {
+    /// Begins a record.
+    ///
+    /// **Errors:** those of the file system; `EEXIST` if there is one of this UUID.
+    pub fn begin(places: &Places, uuid: Uuid, name: &str) -> io::Result<Self> {
+        fs::create_dir_all(&places.records)?;
+        let (new, path) = (places.records.join(format!("{NEW}{uuid}")), places.records.join(uuid.to_string()));
+        let mut file = File::options().write(true).create_new(true).open(&new)?;
+        file.lock()?;
+        file.write_all(name.as_bytes())?;
+        // It has its name only when it is locked, or it would look like one that was left.
+        fs::rename(&new, &path)?;
+        Ok(Self { path, _locked: file })
+    }
+
+    /// Removes the record: the domain is made, or nothing of it is left.
+    ///
+    /// **Errors:** those of the file system.
+    pub fn finish(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+impl Interrupted {
+    /// Removes the record: nothing of the domain is left.
+    ///
+    /// **Errors:** those of the file system.
+    pub fn finish(self) -> io::Result<()> {
+        self.record.finish()
+    }
+}
+
+/// Returns the creates that were interrupted. Each stays locked for as long as its value lives.
+///
+/// **Errors:** those of the file system, but for a directory that is not there.
+pub fn interrupted(places: &Places) -> io::Result<Vec<Interrupted>> {
+    let mut found = Vec::new();
+    for path in files(&places.records)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Ok(uuid) = name.strip_prefix(NEW).unwrap_or(&name).parse::<Uuid>() else { continue };
+        let file = match File::options().read(true).write(true).open(&path) {
+            // Its program has just finished it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            outcome => outcome?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Finished between the opening and the locking.
+        if !path.exists() {
+            continue;
+        }
+        let name = fs::read_to_string(&path).unwrap_or_default();
+        found.push(Interrupted { uuid, name, record: Record { path, _locked: file } });
+    }
+    found.sort_by_key(|found| found.uuid);
+    Ok(found)
+}
+
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        outcome => outcome?.map(|entry| entry.map(|entry| entry.path())).collect(),
+    }
+}
+
+/// Writes the configuration of a domain where `xl` looks for it.
+///
+/// **Errors:** those of the file system.
+pub fn keep_config(places: &Places, domain: u16, uuid: Uuid, config: &str) -> io::Result<()> {
+    fs::create_dir_all(&places.configs)?;
+    let path = places.configs.join(format!("{CONFIG}d.{domain}.{uuid}.libxl-json"));
+    let new = path.with_extension("libxl-json-new");
+    fs::write(&new, config)?;
+    fs::rename(&new, &path)
+}
+
+/// Returns the files of configurations of which the domain's UUID is `wanted`, or, where none is given, all of them; each
+/// with its UUID.
+///
+/// **Errors:** those of the file system.
+pub fn configs(places: &Places, wanted: Option<Uuid>) -> io::Result<Vec<(Uuid, PathBuf)>> {
+    let parsed = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix(CONFIG)?;
+        let uuid: Uuid = name.split('.').nth(2)?.parse().ok()?;
+        wanted.is_none_or(|wanted| wanted == uuid).then_some((uuid, path))
+    };
+    Ok(files(&places.configs)?.into_iter().filter_map(parsed).collect())
+}
+
+/// Removes the files about a domain.
+///
+/// **Errors:** those of the file system.
+pub fn remove_configs(places: &Places, uuid: Uuid) -> io::Result<()> {
+    for (_, path) in configs(places, Some(uuid))? {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> (tempfile::TempDir, Places) {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places { records: directory.path().join("run"), configs: directory.path().join("lib") };
+        (directory, places)
+    }
+
+    #[test]
+    fn a_record_is_found_only_when_its_program_is_gone_and_only_until_it_is_finished() {
+        let (_directory, places) = places();
+        let uuid = Uuid([7; 16]);
+        assert!(interrupted(&places).unwrap().is_empty());
+        let record = Record::begin(&places, uuid, "web").unwrap();
+        assert!(interrupted(&places).unwrap().is_empty(), "its program lives");
+        drop(record);
+        let mut found = interrupted(&places).unwrap();
+        assert_eq!((found.len(), found[0].uuid, found[0].name.as_str()), (1, uuid, "web"));
+        assert!(interrupted(&places).unwrap().is_empty(), "another looks after it");
+        found.remove(0).finish().unwrap();
+        assert!(interrupted(&places).unwrap().is_empty());
+        Record::begin(&places, uuid, "web").unwrap().finish().unwrap();
+        assert_eq!(fs::read_dir(&places.records).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_record_that_has_no_name_yet_is_found_and_other_files_are_left_alone() {
+        let (_directory, places) = places();
+        fs::create_dir_all(&places.records).unwrap();
+        fs::write(places.records.join(format!("{NEW}{}", Uuid([1; 16]))), "").unwrap();
+        fs::write(places.records.join("notes"), "").unwrap();
+        let found = interrupted(&places).unwrap();
+        assert_eq!(found.iter().map(|found| found.uuid).collect::<Vec<_>>(), [Uuid([1; 16])]);
+    }
+
+    #[test]
+    fn configurations_are_found_by_uuid() {
+        let (_directory, places) = places();
+        let (one, other) = (Uuid([1; 16]), Uuid([2; 16]));
+        keep_config(&places, 3, one, "{}").unwrap();
+        keep_config(&places, 4, other, "{}").unwrap();
+        fs::write(places.configs.join("notes"), "").unwrap();
+        let mut all: Vec<Uuid> = configs(&places, None).unwrap().into_iter().map(|(uuid, _)| uuid).collect();
+        all.sort();
+        assert_eq!(all, [one, other]);
+        remove_configs(&places, one).unwrap();
+        assert_eq!(configs(&places, None).unwrap().len(), 1);
+        let path = places.configs.join(format!("userdata-d.4.{other}.libxl-json"));
+        assert_eq!(fs::read_to_string(path).unwrap(), "{}");
+    }
+}
