@@ -24,8 +24,8 @@ use crate::host::Host;
 use crate::hypervisor::Hypervisor;
 use crate::kernel::Kernel;
 use crate::layout::{
-    ACPI_ADDRESS, BUFFERED_IO_FRAME, CONSOLE_FRAME, Extents, IDENTITY_FRAME, IO_FRAME, MONITOR_FRAME, PAGE,
-    PAGING_FRAME, Placement, Ram, SHARING_FRAME, SPECIAL_FRAMES, STORE_FRAME, split,
+    ACPI_ADDRESS, BUFFERED_IO_FRAME, CONSOLE_FRAME, Extents, IDENTITY_FRAME, IO_FRAME, LARGE_PAGES, MONITOR_FRAME,
+    PAGE, PAGING_FRAME, Placement, Ram, SHARING_FRAME, SPECIAL_FRAMES, STORE_FRAME, split,
 };
 use crate::nodes::{self, Ports};
 use crate::records::{self, Places, Record};
@@ -152,22 +152,34 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         let default = hypervisor.cpu_policy(domain).map_err(at(Step::CpuPolicy))?;
         hypervisor.set_cpu_policy(domain, &policy::adjusted(&default)).map_err(at(Step::CpuPolicy))?;
         hypervisor.set_memory_map(domain, &plan.map).map_err(at(Step::Memory))?;
+        match self.give_pages(plan, domain).map_err(at(Step::Memory))? {
+            0 => Ok(()),
+            missing => Err(Error::new(&config.name, Step::Memory, format!("{missing} of its pages cannot be had"))),
+        }
+    }
+
+    /// Allocates all pages of the domain, and returns how many of them could not be had.
+    fn give_pages(&self, plan: &Plan, domain: u16) -> std::io::Result<u64> {
         let [large, small] = plan.ram.extents();
-        let missing = self.populate(domain, &large).map_err(at(Step::Memory))?;
-        // Where the machine has no 2 MiB in one piece any more, single pages do.
-        let rest = Extents { order: 0, frames: [split(&missing), small.frames].concat() };
         let acpi = ACPI_ADDRESS / PAGE;
         let tables = acpi..acpi.saturating_add((plan.acpi.bytes.len() as u64).div_ceil(PAGE));
         let special = PAGING_FRAME..PAGING_FRAME.saturating_add(SPECIAL_FRAMES);
         let own = Extents { order: 0, frames: tables.chain(special).collect() };
-        for extents in [rest, own] {
-            let missing = self.populate(domain, &extents).map_err(at(Step::Memory))?;
-            if !missing.is_empty() {
-                let cause = format!("{} of its pages cannot be had", missing.len());
-                return Err(Error::new(&config.name, Step::Memory, cause));
+        let mut missing: u64 = [&small, &own].map(|extents| extents.frames.len() as u64).iter().sum();
+        let mut without = self.populate(domain, &large)?;
+        missing = LARGE_PAGES.saturating_mul(without.len() as u64).saturating_add(missing);
+        // Where the machine has no 2 MiB in one piece any more, single pages do.
+        without.reverse();
+        let singly = std::iter::from_fn(|| without.pop()).map(|frame| Extents { order: 0, frames: split(frame) });
+        for extents in singly.chain([small, own]) {
+            let left = self.populate(domain, &extents)?;
+            let had = extents.frames.len().saturating_sub(left.len()) as u64;
+            missing = missing.saturating_sub(had);
+            if !left.is_empty() {
+                break;
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Allocates extents, and returns the frames at which that was not possible.

@@ -33,7 +33,8 @@ pub const ACPI_ADDRESS: u64 = 0xfc00_0000;
 
 /// Base 2 logarithm of the pages in 2 MiB.
 const LARGE_ORDER: u32 = 9;
-const LARGE_PAGES: u64 = 1 << LARGE_ORDER;
+/// Pages in 2 MiB.
+pub const LARGE_PAGES: u64 = 1 << LARGE_ORDER;
 
 /// The RAM of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,10 @@ impl Ram {
     }
 }
 
-/// Splits extents of 2 MiB into single pages.
-pub fn split(frames: &[u64]) -> Vec<u64> {
-    frames.iter().flat_map(|&frame| frame..frame.saturating_add(LARGE_PAGES)).collect()
+/// Returns the frames of the 2 MiB from `frame` on.
+#[must_use]
+pub fn split(frame: u64) -> Vec<u64> {
+    (frame..frame.saturating_add(LARGE_PAGES)).collect()
 }
 
 /// Where the kernel and what belongs to it lie. All numbers are guest physical addresses.

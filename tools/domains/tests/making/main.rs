@@ -140,6 +140,11 @@ fn a_machine_without_large_pages_gives_single_ones_and_one_without_memory_refuse
     let error = world.create(&config("web"), false).unwrap_err();
     assert_eq!((error.step, error.cause.as_str()), (Step::Memory, "9 of its pages cannot be had"));
     assert_eq!(world.left(), before);
+    world.machine.large.set(1 << 9);
+    let large = domains::Config { memory_mib: 1 << 20, ..config("web") };
+    let error = world.create(&large, false).unwrap_err();
+    assert_eq!(error.cause, format!("{} of its pages cannot be had", (1 << 28) - 33 * 256 + 9));
+    assert_eq!(world.left(), before);
 }
 
 #[test]
