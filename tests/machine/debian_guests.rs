@@ -80,6 +80,12 @@ fn guests_that_misbehave_end_as_they_were_told_to_and_nobody_else_notices() {
 }
 
 #[test]
+fn guests_of_our_own_program_are_like_xls_and_nothing_is_left_of_one_whose_making_is_killed() {
+    let mut machine = start_system("dom0-own", "debian-own", "daemons+own-create+own-linux", "");
+    expect_jobs_done(&mut machine);
+}
+
+#[test]
 fn grubs_image_of_32_bit_code_shows_its_menu_and_boots_debian_from_its_own_disc() {
     let mut machine = start("debian-grub", "daemons+grub", "");
     expect_jobs_done(&mut machine);

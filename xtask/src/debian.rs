@@ -16,6 +16,7 @@ pub mod netboot;
 pub mod network_disc;
 mod packages;
 mod product;
+pub mod programs;
 mod root;
 pub mod ssh;
 pub mod store;

@@ -311,7 +311,9 @@ fn main_job() -> Result<()> {
 }
 
 fn whole_machines() -> Result<()> {
-    debian::libvirt::with_libvirt(&debian::kernels::with_more(&fetch()?)?)?;
+    let debian = debian::kernels::with_more(&fetch()?)?;
+    debian::programs::with_domains(&debian)?;
+    debian::libvirt::with_libvirt(&debian)?;
     let mut command = nextest();
     style::lint_what_it_compiles(&mut command)?;
     run_tests(command.args(["-p", "xenolith-tests", "--test", "machine"]), "pass")

@@ -11,6 +11,9 @@ use crate::debian;
 const HVM_JOBS: &str = "hvm";
 const LIBVIRT_JOBS: &str = "libvirt";
 
+/// How the names of jobs begin that make domains by our own program.
+const OWN_JOBS: &str = "own";
+
 /// The one that wants Debian's installer, which is large as well.
 const INSTALL_JOB: &str = "hvm-install";
 
@@ -27,6 +30,9 @@ pub fn command(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> 
         debian = debian::libvirt::with_libvirt(&debian)?;
     } else if named(HVM_JOBS) {
         debian = debian::device_model::with_one(&debian)?;
+    }
+    if named(OWN_JOBS) {
+        debian = debian::programs::with_domains(&debian)?;
     }
     if jobs.split('+').any(|job| job == INSTALL_JOB) {
         debian = debian::netboot::with_installer(&debian)?;
