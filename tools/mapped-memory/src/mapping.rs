@@ -132,44 +132,63 @@ impl Mapping {
         std::sync::atomic::fence(Ordering::SeqCst);
     }
 
+    /// Returns as many of the `u64` from `offset` on as lie within, at most `count`; none if `offset` is not a multiple of 8.
+    fn longs(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        let inside = self.length.saturating_sub(offset) / size_of::<u64>();
+        let Some(first) = self.place::<AtomicU64>(offset) else { return &[] };
+        // SAFETY: the place is aligned, as many longs lie within, they stay mapped as long as `self`, and are touched by
+        // atomics alone.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), count.min(inside)) }
+    }
+
     /// Fills `to` from `offset` on.
     pub fn read(&self, offset: usize, to: &mut [u8]) {
-        let mut offset = offset;
-        let mut to = to;
-        while !to.is_empty() {
-            let long = if to.len() >= 8 { self.long(offset) } else { None };
-            let taken = if let (Some(long), Some((first, _))) = (long, to.split_first_chunk_mut::<8>()) {
-                *first = long.load(Ordering::Relaxed).to_ne_bytes();
-                8
-            } else {
-                if let Some(first) = to.first_mut() {
-                    *first = self.byte(offset).map_or(0, |byte| byte.load(Ordering::Relaxed));
-                }
-                1
-            };
-            offset = offset.saturating_add(taken);
-            to = to.split_at_mut_checked(taken).map_or(&mut [], |(_, rest)| rest);
+        // Bytes up to a multiple of 8, then eight at a time, then the bytes that are left.
+        let ahead = offset.wrapping_neg() % size_of::<u64>();
+        let (head, rest) = to.split_at_mut(ahead.min(to.len()));
+        let (chunks, tail) = rest.as_chunks_mut::<{ size_of::<u64>() }>();
+        self.read_bytes(offset, head);
+        let middle = offset.saturating_add(head.len());
+        let longs = self.longs(middle, chunks.len());
+        let (within, outside) = chunks.split_at_mut(longs.len());
+        for (to, long) in within.iter_mut().zip(longs) {
+            *to = long.load(Ordering::Relaxed).to_ne_bytes();
         }
+        let done = middle.saturating_add(size_of_val(within));
+        self.read_bytes(done, outside.as_flattened_mut());
+        self.read_bytes(done.saturating_add(size_of_val(outside)), tail);
         std::sync::atomic::fence(Ordering::Acquire);
+    }
+
+    fn read_bytes(&self, offset: usize, to: &mut [u8]) {
+        for (at, byte) in (offset..=usize::MAX).zip(to) {
+            *byte = self.byte(at).map_or(0, |byte| byte.load(Ordering::Relaxed));
+        }
     }
 
     /// Copies `from` into the range at `offset`.
     pub fn write(&self, offset: usize, from: &[u8]) {
         std::sync::atomic::fence(Ordering::Release);
-        let mut offset = offset;
-        let mut from = from;
-        while let Some(&first) = from.first() {
-            let taken = if let (Some(long), Some(chunk)) = (self.long(offset), from.first_chunk::<8>()) {
-                long.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
-                8
-            } else {
-                if let Some(byte) = self.byte(offset) {
-                    byte.store(first, Ordering::Relaxed);
-                }
-                1
-            };
-            offset = offset.saturating_add(taken);
-            from = from.get(taken..).unwrap_or_default();
+        let ahead = offset.wrapping_neg() % size_of::<u64>();
+        let (head, rest) = from.split_at(ahead.min(from.len()));
+        let (chunks, tail) = rest.as_chunks::<{ size_of::<u64>() }>();
+        self.write_bytes(offset, head);
+        let middle = offset.saturating_add(head.len());
+        let longs = self.longs(middle, chunks.len());
+        for (from, long) in chunks.iter().zip(longs) {
+            long.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
+        }
+        // What does not lie within any more is not written, but the end of the range may be no multiple of 8.
+        let (_, outside) = chunks.split_at(longs.len());
+        let done = middle.saturating_add(size_of_val(longs));
+        self.write_bytes(done, outside.as_flattened());
+        self.write_bytes(done.saturating_add(size_of_val(outside)), tail);
+    }
+
+    fn write_bytes(&self, offset: usize, from: &[u8]) {
+        for (at, from) in (offset..=usize::MAX).zip(from) {
+            let Some(byte) = self.byte(at) else { break };
+            byte.store(*from, Ordering::Relaxed);
         }
     }
 }
