@@ -73,8 +73,8 @@ pub struct Created {
 }
 
 /// What is loaded, and where; made before there is a domain.
-struct Plan {
-    kernel: Kernel,
+struct Plan<'a> {
+    kernel: Kernel<'a>,
     ram: Ram,
     map: Vec<MemmapEntry>,
     acpi: Tables,
@@ -120,7 +120,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         if left.is_empty() { with_undone(error, record.finish(), "its record") } else { Error { left, ..error } }
     }
 
-    fn build(&mut self, config: &Config, plan: &Plan, domain: u16, paused: bool) -> Result<(), Error> {
+    fn build(&mut self, config: &Config, plan: &Plan<'_>, domain: u16, paused: bool) -> Result<(), Error> {
         self.give_memory(config, plan, domain)?;
         self.load(config, plan, domain)?;
         let ports = self.connect(config, domain)?;
@@ -138,7 +138,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     }
 
     /// Makes vCPUs, memory and the CPU policy.
-    fn give_memory(&self, config: &Config, plan: &Plan, domain: u16) -> Result<(), Error> {
+    fn give_memory(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
         let hypervisor = self.hypervisor;
         let at = |step| move |cause: std::io::Error| Error::new(&config.name, step, cause);
         hypervisor.set_max_vcpus(domain, config.vcpus).map_err(at(Step::Vcpus))?;
@@ -159,7 +159,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     }
 
     /// Allocates all pages of the domain, and returns how many of them could not be had.
-    fn give_pages(&self, plan: &Plan, domain: u16) -> std::io::Result<u64> {
+    fn give_pages(&self, plan: &Plan<'_>, domain: u16) -> std::io::Result<u64> {
         let [large, small] = plan.ram.extents();
         let acpi = ACPI_ADDRESS / PAGE;
         let tables = acpi..acpi.saturating_add((plan.acpi.bytes.len() as u64).div_ceil(PAGE));
@@ -200,7 +200,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     }
 
     /// Copies all that the domain starts with into its memory.
-    fn load(&self, config: &Config, plan: &Plan, domain: u16) -> Result<(), Error> {
+    fn load(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
         let at = |cause: std::io::Error| Error::new(&config.name, Step::Load, cause);
         let write = |address, bytes: &[u8]| self.hypervisor.write(domain, address, bytes).map_err(at);
         for segment in plan.kernel.segments() {
@@ -253,7 +253,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         Ok(Ports { store, console })
     }
 
-    fn set_registers(&self, config: &Config, plan: &Plan, domain: u16) -> Result<(), Error> {
+    fn set_registers(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
         let at = |cause: std::io::Error| Error::new(&config.name, Step::Registers, cause);
         let saved = self.hypervisor.context(domain).map_err(at)?;
         let (entry, start_info) = (plan.kernel.entry(), plan.placement.start_info);
@@ -326,10 +326,10 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     }
 }
 
-impl Plan {
-    fn of(config: &Config) -> Result<Self, Error> {
+impl<'a> Plan<'a> {
+    fn of(config: &'a Config) -> Result<Self, Error> {
         let broken = |error| Error::new(&config.name, Step::Kernel, format!("{}: {error}", config.kernel.path));
-        let kernel = Kernel::read(config.kernel.bytes.clone(), config.memory()).map_err(broken)?;
+        let kernel = Kernel::read(&config.kernel.bytes, config.memory()).map_err(broken)?;
         let ram = Ram::of(config.memory());
         let acpi = Tables::build(config.vcpus, ACPI_ADDRESS);
         let map = ram.map(acpi.bytes.len() as u64);

@@ -1,5 +1,6 @@
 //! Ending a domain, with its devices, its nodes and its files.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use xen_abi::io::xenbus::{XENBUS_STATE_CLOSED, XENBUS_STATE_CLOSING};
@@ -8,7 +9,7 @@ use crate::devices::Place;
 use crate::error::{Error, Step};
 use crate::hypervisor::Hypervisor;
 use crate::nodes::{home, toolstack};
-use crate::records::{self, Places};
+use crate::records::{self, Places, Record};
 use crate::registry::{DOMAINS, Registry, RegistryError};
 use crate::uuid::Uuid;
 
@@ -99,7 +100,8 @@ pub fn remove(
 
 /// Destroys the domain with this ID, which is called `name`.
 ///
-/// **Errors:** [`Step::Find`] if there is no such domain; [`Step::Destroy`], with what is left.
+/// **Errors:** [`Step::Find`] if there is no such domain; [`Step::Record`] if another program is at it; [`Step::Destroy`],
+/// with what is left.
 pub fn destroy(
     hypervisor: &impl Hypervisor,
     registry: &mut impl Registry,
@@ -113,9 +115,15 @@ pub fn destroy(
         let cause = if domain == 0 { "it is domain 0" } else { "the hypervisor has no such domain" };
         Error::new(name, Step::Find, cause)
     })?;
+    // Without it nobody would find a domain whose nodes are gone already, if this program is killed.
+    let at = |cause: std::io::Error| match cause.kind() {
+        ErrorKind::AlreadyExists => Error::new(name, Step::Record, "another program makes or ends it").remedied("wait"),
+        _ => Error::new(name, Step::Record, cause),
+    };
+    let record = Record::begin(places, uuid, name).map_err(at)?;
     let left = remove(hypervisor, registry, places, domain, uuid);
     if left.is_empty() {
-        return Ok(());
+        return record.finish().map_err(at);
     }
     Err(Error { left, ..Error::new(name, Step::Destroy, "not all of it could be removed") })
 }

@@ -14,8 +14,8 @@ use crate::uuid::Uuid;
 /// Something that is left.
 #[derive(Debug)]
 pub enum Finding {
-    /// A create was interrupted; `domain` is what there is of it in the hypervisor.
-    Create { record: Interrupted, domain: Option<u16> },
+    /// A create or a destroy was interrupted; `domain` is what there is of it in the hypervisor.
+    Interrupted { record: Interrupted, domain: Option<u16> },
     /// Nodes of a domain that is not there.
     Nodes { domain: u16, directories: Vec<String> },
     /// A directory in `/vm` of a domain that is not there.
@@ -27,11 +27,19 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create { record, domain: Some(domain) } => {
-                write!(f, "domain {domain}: its create was interrupted (name {:?}, UUID {})", record.name, record.uuid)
+            Self::Interrupted { record, domain: Some(domain) } => {
+                write!(
+                    f,
+                    "domain {domain}: its making or ending was interrupted (name {:?}, UUID {})",
+                    record.name, record.uuid
+                )
             }
-            Self::Create { record, domain: None } => {
-                write!(f, "record: a create was interrupted before there was a domain (name {:?})", record.name)
+            Self::Interrupted { record, domain: None } => {
+                write!(
+                    f,
+                    "record: a domain's making or ending was interrupted, and it is not there (name {:?})",
+                    record.name
+                )
             }
             Self::Nodes { domain, directories } => {
                 write!(f, "nodes of domain {domain}, which is not there: {}", directories.join(" "))
@@ -58,7 +66,7 @@ pub fn examine(
 
     let mut findings = Vec::new();
     for record in seen.interrupted {
-        findings.push(Finding::Create { domain: by_uuid(record.uuid), record });
+        findings.push(Finding::Interrupted { domain: by_uuid(record.uuid), record });
     }
     for (domain, directories) in seen.directories {
         if !is_there(domain) {
@@ -122,14 +130,14 @@ impl Finding {
         places: &Places,
     ) -> Result<(), String> {
         match self {
-            Self::Create { record, domain } => {
+            Self::Interrupted { record, domain } => {
                 if let Some(domain) = domain {
                     let left = destroy::remove(hypervisor, registry, places, domain, record.uuid);
                     if !left.is_empty() {
                         return Err(left.join(", "));
                     }
                 }
-                record.finish().map_err(|cause| format!("the record of a create: {cause}"))
+                record.finish().map_err(|cause| format!("its record: {cause}"))
             }
             Self::Nodes { domain, directories } => destroy::remove_nodes(registry, domain)
                 .and_then(|()| registry.remove(&directories, 2))

@@ -9,7 +9,7 @@ pub enum Step {
     Settings,
     /// Its kernel's file is read.
     Kernel,
-    /// The record by which an interrupted create is found is written.
+    /// The record by which it is found if this is interrupted is written.
     Record,
     /// The hypervisor makes it.
     Create,
@@ -47,7 +47,7 @@ impl Step {
         match self {
             Self::Settings => "cannot be made as configured",
             Self::Kernel => "cannot use its kernel",
-            Self::Record => "cannot write down that it is being made",
+            Self::Record => "cannot be written down as being made or ended",
             Self::Create => "cannot be created in the hypervisor",
             Self::Vcpus => "cannot get its vCPUs",
             Self::Memory => "cannot get its memory",

@@ -120,7 +120,7 @@ impl Placement {
     /// Places the start information (`start_info_bytes`) behind the kernel, and the initial RAM disc behind both.
     ///
     /// **Errors:** [`DoesNotFit`].
-    pub fn of(kernel: &Kernel, start_info_bytes: u64, ramdisk_bytes: u64, ram: &Ram) -> Result<Self, DoesNotFit> {
+    pub fn of(kernel: &Kernel<'_>, start_info_bytes: u64, ramdisk_bytes: u64, ram: &Ram) -> Result<Self, DoesNotFit> {
         let start_info = kernel.end().next_multiple_of(PAGE);
         let ramdisk = start_info.saturating_add(start_info_bytes).next_multiple_of(PAGE);
         let needed = ramdisk.saturating_add(ramdisk_bytes);

@@ -1,13 +1,16 @@
-//! Files about domains: which are being made, so that what an interrupted create leaves is found; and the
-//! configurations that `xl` reads.
+//! Files about domains: which are being made or ended, so that what a program leaves that was interrupted is found; and
+//! the configurations that `xl` reads.
 //!
 //! A record's file is locked for as long as its program lives. When it can be locked by another, the program is gone
-//! without having removed it, so the create was interrupted. The record is there before the domain, and names it by its
-//! UUID, which the hypervisor keeps from its first moment on.
+//! without having removed it, so it was interrupted. The record is there before the domain, and names it by its UUID,
+//! which the hypervisor keeps from its first moment on.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
 use crate::uuid::Uuid;
 
@@ -32,17 +35,17 @@ const NEW: &str = ".new-";
 /// How `xl` calls files about domains, before the kind of file and a point.
 const CONFIG: &str = "userdata-";
 
-/// The record of a create that is under way. Where it is not [finished](Record::finish), it stays.
+/// The record of a create or destroy that is under way. Where it is not [finished](Record::finish), it stays.
 #[derive(Debug)]
 pub struct Record {
     path: PathBuf,
     _locked: File,
 }
 
-/// The record of a create that was interrupted.
+/// The record of a create or destroy that was interrupted.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// The domain that was being made.
+    /// The domain that was being made or ended.
     pub uuid: Uuid,
     /// Its name.
     pub name: String,
@@ -50,9 +53,9 @@ pub struct Interrupted {
 }
 
 impl Record {
-    /// Begins a record.
+    /// Begins a record, or goes on with one that was left.
     ///
-    /// **Errors:** those of the file system; `EEXIST` if there is one of this UUID.
+    /// **Errors:** those of the file system; `EEXIST` if a program that lives has one of this UUID.
     pub fn begin(places: &Places, uuid: Uuid, name: &str) -> io::Result<Self> {
         fs::create_dir_all(&places.records)?;
         let (new, path) = (places.records.join(format!("{NEW}{uuid}")), places.records.join(uuid.to_string()));
@@ -60,11 +63,18 @@ impl Record {
         file.lock()?;
         file.write_all(name.as_bytes())?;
         // It has its name only when it is locked, or it would look like one that was left.
-        fs::rename(&new, &path)?;
-        Ok(Self { path, _locked: file })
+        match rustix::fs::renameat_with(CWD, &new, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(Self { path, _locked: file }),
+            Err(Errno::EXIST) => {
+                fs::remove_file(&new)?;
+                let left = locked(&path)?.ok_or(io::ErrorKind::AlreadyExists)?;
+                Ok(Self { path, _locked: left })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Removes the record: the domain is made, or nothing of it is left.
+    /// Removes the record: the domain is as it is to be, or nothing of it is left.
     ///
     /// **Errors:** those of the file system.
     pub fn finish(self) -> io::Result<()> {
@@ -81,7 +91,21 @@ impl Interrupted {
     }
 }
 
-/// Returns the creates that were interrupted. Each stays locked for as long as its value lives.
+/// Returns a record's file, locked; None if it is gone, or its program lives.
+fn locked(path: &Path) -> io::Result<Option<File>> {
+    let file = match File::options().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        outcome => outcome?,
+    };
+    match file.try_lock() {
+        // It may have been finished between the opening and the locking.
+        Ok(()) => Ok(path.exists().then_some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Returns what was interrupted. Each record stays locked for as long as its value lives.
 ///
 /// **Errors:** those of the file system, but for a directory that is not there.
 pub fn interrupted(places: &Places) -> io::Result<Vec<Interrupted>> {
@@ -89,20 +113,7 @@ pub fn interrupted(places: &Places) -> io::Result<Vec<Interrupted>> {
     for path in files(&places.records)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let Ok(uuid) = name.strip_prefix(NEW).unwrap_or(&name).parse::<Uuid>() else { continue };
-        let file = match File::options().read(true).write(true).open(&path) {
-            // Its program has just finished it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            outcome => outcome?,
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => continue,
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // Finished between the opening and the locking.
-        if !path.exists() {
-            continue;
-        }
+        let Some(file) = locked(&path)? else { continue };
         let name = fs::read_to_string(&path).unwrap_or_default();
         found.push(Interrupted { uuid, name, record: Record { path, _locked: file } });
     }
@@ -177,6 +188,17 @@ mod tests {
         assert!(interrupted(&places).unwrap().is_empty(), "another looks after it");
         found.remove(0).finish().unwrap();
         assert!(interrupted(&places).unwrap().is_empty());
+        Record::begin(&places, uuid, "web").unwrap().finish().unwrap();
+        assert_eq!(fs::read_dir(&places.records).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_record_that_was_left_is_gone_on_with_and_one_of_a_program_that_lives_is_not() {
+        let (_directory, places) = places();
+        let uuid = Uuid([7; 16]);
+        let record = Record::begin(&places, uuid, "web").unwrap();
+        assert_eq!(Record::begin(&places, uuid, "web").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        drop(record);
         Record::begin(&places, uuid, "web").unwrap().finish().unwrap();
         assert_eq!(fs::read_dir(&places.records).unwrap().count(), 0);
     }

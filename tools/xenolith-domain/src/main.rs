@@ -50,7 +50,8 @@ fn run(command: &Command) -> Result<bool> {
 }
 
 fn make(hypervisor: &Hypercalls, store: &mut Store, places: &Places, create: &Create) -> Result<()> {
-    let config = configured::config(create)?;
+    let unread = |cause| Error::new(&create.name, Step::Settings, format!("{cause:#}"));
+    let config = configured::config(create).map_err(unread)?;
     let created = Tools { hypervisor, registry: store, host: &Linux, places }.create(&config, create.paused)?;
     println!("{} is domain {}", create.name, created.domain);
     Ok(())

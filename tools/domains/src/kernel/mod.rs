@@ -3,6 +3,7 @@
 mod elf;
 mod packed;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -67,18 +68,18 @@ impl Segment {
 
 /// A kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    image: Vec<u8>,
+pub struct Kernel<'a> {
+    image: Cow<'a, [u8]>,
     segments: Vec<Segment>,
     entry: u32,
 }
 
-impl Kernel {
+impl<'a> Kernel<'a> {
     /// Reads a kernel from its file's bytes: an ELF file, or a bzImage whose payload is one. `memory` is how many bytes
     /// the domain has.
     ///
     /// **Errors:** [`KernelError`].
-    pub fn read(file: Vec<u8>, memory: u64) -> Result<Self, KernelError> {
+    pub fn read(file: &'a [u8], memory: u64) -> Result<Self, KernelError> {
         let image = unpacked(file, memory)?;
         let (segments, entry) = elf::read(&image)?;
         Ok(Self { image, segments, entry })

@@ -2,6 +2,7 @@
 //!
 //! **Source:** Linux's boot protocol (`Documentation/arch/x86/boot.rst`), versions 2.08 and later.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
@@ -28,13 +29,13 @@ const LZ4_BLOCK: usize = 8 << 20;
 /// Returns the ELF file in a kernel's file. It may have at most `memory` bytes.
 ///
 /// **Errors:** all of [`KernelError`] but those about the ELF file.
-pub fn unpacked(file: Vec<u8>, memory: u64) -> Result<Vec<u8>, KernelError> {
+pub fn unpacked(file: &[u8], memory: u64) -> Result<Cow<'_, [u8]>, KernelError> {
     if file.starts_with(ELF) {
-        return Ok(file);
+        return Ok(file.into());
     }
-    let payload = payload(&file)?;
+    let payload = payload(file)?;
     if payload.starts_with(ELF) {
-        return Ok(payload.to_vec());
+        return Ok(payload.into());
     }
     let form = FORMS.iter().find(|(first, _)| payload.starts_with(first)).map(|(_, name)| *name);
     let form = form.ok_or(KernelError::Unknown)?;
@@ -52,7 +53,7 @@ pub fn unpacked(file: Vec<u8>, memory: u64) -> Result<Vec<u8>, KernelError> {
         other => return Err(KernelError::Compression(other)),
     };
     let image = image.filter(|image| image.len() == room).ok_or(KernelError::Damaged(form))?;
-    if image.starts_with(ELF) { Ok(image) } else { Err(KernelError::Unknown) }
+    if image.starts_with(ELF) { Ok(image.into()) } else { Err(KernelError::Unknown) }
 }
 
 /// Returns what a bzImage's header says is the kernel.

@@ -48,6 +48,36 @@ fn a_create_that_was_killed_is_undone_wherever_that_was() {
 }
 
 #[test]
+fn a_destroy_that_was_killed_is_ended_wherever_that_was() {
+    let destroy = |world: &mut World| {
+        let World { machine, tree, places, .. } = world;
+        domains::destroy(machine, tree, places, "web", 2)
+    };
+    let furnished = || {
+        let mut world = World::new();
+        world.create(&config("well"), false).unwrap();
+        let before = world.left();
+        world.create(&with_devices("web"), false).unwrap();
+        (world, before)
+    };
+    let calls = |world: &World| (world.machine.calls.made.get(), world.tree.calls.made.get());
+    let (mut whole, _) = furnished();
+    let made = calls(&whole);
+    destroy(&mut whole).unwrap();
+    let all = calls(&whole);
+    let machine_kills = (made.0..all.0).map(|call| (Some(call), None));
+    for (machine, tree) in machine_kills.chain((made.1..all.1).map(|call| (None, Some(call)))) {
+        let (mut world, before) = furnished();
+        world.machine.calls.kills.set(machine);
+        world.tree.calls.kills.set(tree);
+        let killed = catch_unwind(AssertUnwindSafe(|| destroy(&mut world)));
+        assert!(killed.is_err_and(|killed| killed.is::<Killed>()), "{machine:?} {tree:?}");
+        treat(&mut world);
+        assert_eq!(world.left(), before, "{machine:?} {tree:?}");
+    }
+}
+
+#[test]
 fn a_create_that_is_under_way_is_left_alone_and_named_when_it_was_interrupted() {
     let mut world = World::new();
     let config = config("web");
@@ -58,7 +88,7 @@ fn a_create_that_is_under_way_is_left_alone_and_named_when_it_was_interrupted() 
     let findings = found(&mut world);
     assert_eq!(findings.len(), 1);
     let told = findings[0].to_string();
-    assert!(told.starts_with("domain 1: its create was interrupted (name \"web\""), "{told}");
+    assert!(told.starts_with("domain 1: its making or ending was interrupted (name \"web\""), "{told}");
 }
 
 #[test]
@@ -66,7 +96,7 @@ fn a_create_that_was_interrupted_before_there_was_a_domain_leaves_a_record_alone
     let mut world = World::new();
     let before = world.left();
     drop(Record::begin(&world.places, config("web").uuid, "web").unwrap());
-    assert!(found(&mut world)[0].to_string().contains("before there was a domain"));
+    assert!(found(&mut world)[0].to_string().contains("it is not there"));
     treat(&mut world);
     assert_eq!(world.left(), before);
 }

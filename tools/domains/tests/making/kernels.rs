@@ -9,18 +9,18 @@ use crate::world::kernel;
 
 const MEMORY: u64 = 1 << 30;
 
-fn read(file: Vec<u8>) -> Result<Kernel, KernelError> {
-    Kernel::read(file, MEMORY)
+fn read(file: Vec<u8>) -> Result<Kernel<'static>, KernelError> {
+    Kernel::read(file.leak(), MEMORY)
 }
 
 /// Changes bytes of the good kernel.
-fn changed(at: usize, bytes: &[u8]) -> Result<Kernel, KernelError> {
+fn changed(at: usize, bytes: &[u8]) -> Result<Kernel<'static>, KernelError> {
     let mut file = kernel();
     file[at..at + bytes.len()].copy_from_slice(bytes);
     read(file)
 }
 
-fn header_error(outcome: Result<Kernel, KernelError>) -> String {
+fn header_error(outcome: Result<Kernel<'static>, KernelError>) -> String {
     match outcome {
         Err(KernelError::Header(what)) => what,
         other => panic!("{other:?}"),
