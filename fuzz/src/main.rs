@@ -21,6 +21,7 @@ mod instructions;
 mod mutation;
 mod nested_tables;
 mod registers;
+mod rings;
 mod sequences;
 mod store;
 mod string_io;
@@ -50,6 +51,7 @@ const TARGETS: &[Target] = &[
     target!("nested-tables", nested_tables::run, "changes"),
     target!("svm", svm::run, "entries"),
     target!("xenstore", store::run, "requests"),
+    target!("rings", rings::run, "calls"),
 ];
 
 /// An input that is one call.

@@ -42,9 +42,11 @@ const BARE_METAL: [&str; 6] = [
 ];
 
 /// The packages whose docs have examples.
-const WITH_EXAMPLES: [&str; 13] = [
+const WITH_EXAMPLES: [&str; 15] = [
+    "domains",
     "hypervisor-access",
     "mapped-memory",
+    "rings",
     "xen-abi",
     "xenolith-bootinfo",
     "xenolith-core",
