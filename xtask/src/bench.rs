@@ -3,6 +3,7 @@
 mod budgets;
 mod chart;
 mod columns;
+mod control;
 mod debian;
 mod growth;
 mod json;
@@ -58,6 +59,9 @@ pub struct BenchArguments {
     /// Take Debian's rows as well: its dom0 on each hypervisor, minutes for each
     #[arg(long)]
     pub debian: bool,
+    /// Measure what xl and our own program take to make, change and end a domain, in one dom0, and nothing else
+    #[arg(long, conflicts_with_all = ["filter", "json", "svg", "debian", "twice", "lower", "short", "recorded", "profile", "draw"])]
+    pub control: bool,
     /// Run everything twice, and fail where a figure is another the second time
     #[arg(long)]
     pub twice: bool,
@@ -79,6 +83,9 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
     }
     if !arguments.no_build {
         build::command(BuildArguments::default())?;
+    }
+    if arguments.control {
+        return control::command();
     }
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });

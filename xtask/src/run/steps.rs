@@ -27,6 +27,17 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
     ended(run, &arguments)
 }
 
+/// Returns the same of a dom0 that has our own programs and more kernels for guests.
+///
+/// **Errors:** as of [`timed`].
+pub fn timed_with_programs(words: &[&str], jobs: &str) -> Result<Timed> {
+    let arguments = typed(words)?;
+    let debian = debian::kernels::with_more(&job::prepare(&arguments).map_err(spelled)?)?;
+    let debian = debian::programs::with_domains(&debian)?;
+    let run = Run::start(&arguments, &debian, jobs, "off")?;
+    ended(run, &arguments)
+}
+
 /// Returns the same on a machine with two disks for a guest whose traffic is measured.
 ///
 /// **Errors:** as of [`timed`].
