@@ -81,6 +81,27 @@ pub fn examine(
     Ok(findings)
 }
 
+/// Returns the domains without a name that no record tells of. A toolstack that keeps no records is making them, or was
+/// killed while it did: which of the two, nobody can tell, so they are not findings.
+///
+/// **Errors:** the hypervisor, xenstore or a directory cannot be asked; the text says which.
+pub fn unnamed(
+    hypervisor: &impl Hypervisor,
+    registry: &mut impl Registry,
+    places: &Places,
+) -> Result<Vec<u16>, String> {
+    let domains = hypervisor.domains().map_err(|cause| format!("the hypervisor does not list its domains: {cause}"))?;
+    let mut found = Vec::new();
+    for domain in domains {
+        let (id, uuid) = (domain.domain.0, Uuid(domain.handle));
+        let name = registry.read(&format!("{}/name", home(id))).map_err(|cause| format!("xenstore: {cause}"))?;
+        if id != 0 && name.is_none() && !records::has(places, uuid) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
 /// What there is, whether or not its domain is.
 struct Seen {
     interrupted: Vec<Interrupted>,

@@ -60,7 +60,7 @@ pub use config::{Config, NamedFile, TscMode, VCPUS_MAX};
 pub use create::{Created, Tools};
 pub use destroy::destroy;
 pub use devices::{Card, Disk, Place};
-pub use doctor::{Finding, examine};
+pub use doctor::{Finding, examine, unnamed};
 pub use error::{Error, Step};
 pub use host::{Host, Linux};
 pub use hypervisor::Hypervisor;

@@ -121,6 +121,12 @@ pub fn interrupted(places: &Places) -> io::Result<Vec<Interrupted>> {
     Ok(found)
 }
 
+/// Returns whether there is a record of a domain, of a program that lives or not.
+#[must_use]
+pub fn has(places: &Places, uuid: Uuid) -> bool {
+    places.records.join(uuid.to_string()).exists()
+}
+
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use arguments::{Arguments, Command, Create};
 use clap::Parser;
-use domains::{DOMAINS, Error, Hypervisor, Linux, Places, Registry, Step, Tools, examine, named};
+use domains::{DOMAINS, Error, Hypervisor, Linux, Places, Registry, Step, Tools, examine, named, unnamed};
 use hypervisor_access::Hypercalls;
 use xenstore::Store;
 
@@ -101,6 +101,9 @@ fn doctor(hypervisor: &Hypercalls, store: &mut Store, places: &Places, dry_run: 
             Ok(()) => removed = removed.saturating_add(1),
             Err(cause) => println!("  cannot be removed: {cause}"),
         }
+    }
+    for domain in unnamed(hypervisor, store, places).map_err(anyhow::Error::msg)? {
+        println!("domain {domain} has no name: a toolstack makes it, or was killed; `xl destroy {domain}` ends it");
     }
     println!("doctor: {found} found, {removed} removed");
     Ok(dry_run || found == removed)

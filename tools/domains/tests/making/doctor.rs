@@ -102,6 +102,23 @@ fn a_create_that_was_interrupted_before_there_was_a_domain_leaves_a_record_alone
 }
 
 #[test]
+fn a_domain_without_a_name_is_told_of_and_left_alone_unless_a_record_tells_of_it() {
+    let mut world = World::new();
+    world.create(&config("well"), false).unwrap();
+    let web = config("web");
+    world.create(&web, false).unwrap();
+    world.tree.nodes.remove("/local/domain/2/name");
+    let told = |world: &mut World| {
+        let World { machine, tree, places, .. } = world;
+        domains::unnamed(machine, tree, places).unwrap()
+    };
+    assert_eq!(told(&mut world), [2]);
+    assert!(found(&mut world).is_empty());
+    let _record = Record::begin(&world.places, web.uuid, "web").unwrap();
+    assert!(told(&mut world).is_empty());
+}
+
+#[test]
 fn nodes_and_files_of_a_domain_that_is_not_there_are_removed_and_no_others() {
     let mut world = World::new();
     let well = config("well");
