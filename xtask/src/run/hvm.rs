@@ -145,8 +145,7 @@ const WAYS: [Way; 10] = [
         boots: "emulated disc, cards and tablet by a guest's own drivers",
         named: true,
         stages: &[
-            stage("Debian's standard kernel, loaded", "devices-kernel", 100, 2000),
-            stage("without Xen's drivers, to its userspace", "devices-up", 60, 1500),
+            stage("Debian's standard kernel without Xen's drivers", "devices-up", 150, 2000),
             stage("an IDE disc", "devices-disc-read", 20, 600),
             stage("tablet and screen, switched off", "devices-gone", 60, 1500),
         ],
