@@ -66,7 +66,7 @@ fn step<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, stage: Stage, budget
     match stage {
         Stage::Stop => {
             stop(hv, domain);
-            ioreq_servers::end_all(hv, domain);
+            ioreq_servers::end_all(hv, domain, true);
             wait_until_stopped(hv, &domain.vcpus).then_some(Stage::Events)
         }
         Stage::Events => {

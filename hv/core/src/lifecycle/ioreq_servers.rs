@@ -117,10 +117,10 @@ pub fn end<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, model: &DeviceMod
     }
 }
 
-/// Ends every server of a guest that is being destroyed.
-pub fn end_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+/// Ends every server of a guest; one that is `dying` gets no others.
+pub fn end_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, dying: bool) {
     let Some(model) = domain.device_model.get() else { return };
-    while let Some(server) = model.remove_any() {
+    while let Some(server) = model.remove_any(dying) {
         end(hv, domain, model, &server);
     }
 }

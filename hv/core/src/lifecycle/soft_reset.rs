@@ -37,7 +37,7 @@ pub fn soft_reset<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Result<
         return Ok(Progress::Again);
     }
     replace_shared_page(hv, domain)?;
-    ioreq_servers::end_all(hv, domain);
+    ioreq_servers::end_all(hv, domain, false);
     for vcpu in &domain.vcpus {
         vcpu.runstate_area.store(0, Ordering::SeqCst);
         making::place_info(vcpu, domain.shared_info);

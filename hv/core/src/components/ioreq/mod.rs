@@ -126,11 +126,11 @@ impl DeviceModel {
         slot.map(|slot| slot.server).ok_or(Errno::ENOENT)
     }
 
-    /// Takes some server out, of any emulator, because the guest is being destroyed: from now on none is added. None
-    /// once there is none left.
-    pub fn remove_any(&self) -> Option<Arc<Server>> {
+    /// Takes some server out, of any emulator. From now on none is added if the guest is `dying`. None once there is none
+    /// left.
+    pub fn remove_any(&self, dying: bool) -> Option<Arc<Server>> {
         let mut slots = self.slots.lock();
-        slots.closed = true;
+        slots.closed |= dying;
         let slot = slots.servers.iter_mut().find_map(Option::take);
         drop(slots);
         slot.map(|slot| slot.server)

@@ -83,7 +83,7 @@ fn there_are_eight_servers_and_none_once_the_guest_is_destroyed() {
     assert_eq!(model.insert(server()).err().map(|(errno, _)| errno), Some(Errno::ENOSPC));
     model.remove(3, EMULATOR).ok().unwrap();
     assert_eq!(model.insert(server()).ok(), Some(3), "the lowest number that is free");
-    assert_eq!(core::iter::from_fn(|| model.remove_any()).count(), 8);
+    assert_eq!(core::iter::from_fn(|| model.remove_any(true)).count(), 8);
     assert_eq!(model.insert(server()).err().map(|(errno, _)| errno), Some(Errno::EINVAL));
 }
 

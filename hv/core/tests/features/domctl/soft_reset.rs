@@ -80,3 +80,14 @@ fn without_a_page_for_it_the_domain_stays_down_and_the_caller_cannot_reset_itsel
     assert_eq!(domain.shutdown_reason(), Shutdown(SHUTDOWN_SOFT_RESET));
     assert_eq!(domain.space.lookup(SHARED_INFO).unwrap().kind, PageKind::Shared);
 }
+
+#[test]
+fn a_device_model_ends_and_the_next_one_is_taken() {
+    let world = crate::hvm::emulator::world();
+    let domain = world.domain(crate::hvm::emulator::GUEST);
+    let create = || crate::hvm::emulator::create(&world, 0);
+    assert_eq!((create(), create()), (Ok(0), Ok(1)));
+    assert!(waking::shut_down(&world.hv, &domain, SHUTDOWN_SOFT_RESET));
+    assert_eq!(reset(&world), Ok(0));
+    assert_eq!(create(), Ok(0));
+}

@@ -2,7 +2,7 @@
 
 mod accesses;
 mod chipset;
-mod emulator;
+pub mod emulator;
 mod hostile;
 mod loops;
 mod operations;
