@@ -16,6 +16,7 @@ use crate::progress::Step;
 /// QEMU with the libraries that it loads, which only depend on a graphics system, and what it gives to a guest.
 const PACKAGES: &[&str] = &[
     "ipxe-qemu",
+    "kexec-tools",
     "libcap-ng0",
     "libdb5.3",
     "libdw1",
