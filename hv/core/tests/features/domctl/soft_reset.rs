@@ -13,7 +13,7 @@ use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
 use xenolith_core::domains::domain::Shutdown;
 use xenolith_core::lifecycle::waking;
 use xenolith_hal::{NestedSpace, PageKind};
-use xenolith_world::{Answer, Plan, SHARED_INFO, World};
+use xenolith_world::{Answer, GUEST_PAGES, Plan, SHARED_INFO, World};
 use zerocopy::FromZeros;
 
 const GUEST: u16 = 1;
@@ -51,10 +51,17 @@ fn the_next_kernel_finds_no_ports_its_own_memory_and_its_vcpus_info_where_it_beg
     assert_eq!(register_info(&world, 0), Ok(0));
     assert_eq!(register_info(&world, 0), Err(Errno::EINVAL), "it may be moved once");
     let shared = domain.space.lookup(SHARED_INFO).unwrap();
+    let memory = || (0..GUEST_PAGES).map(|gfn| domain.space.lookup(Gfn(gfn))).collect::<Vec<_>>();
+    let (before, free) = (memory(), settle(&world));
     assert_eq!(reset(&world), Err(Errno::EINVAL), "it runs");
     assert!(waking::shut_down(&world.hv, &domain, SHUTDOWN_SOFT_RESET));
     assert_eq!(reset(&world), Ok(0));
     assert_eq!(domain.shutdown_reason(), Shutdown::NONE);
+    assert_eq!(
+        (memory(), settle(&world)),
+        (before, free - 1),
+        "a page for the shared one's place, and no other change"
+    );
     assert!(domain.vcpus.iter().all(|vcpu| !vcpu.is_paused()));
     let now = domain.space.lookup(SHARED_INFO).unwrap();
     assert!(now.kind == PageKind::Ram && now.mfn != shared.mfn);
