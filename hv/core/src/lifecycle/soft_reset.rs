@@ -17,8 +17,8 @@ use xenolith_hal::{Machine, NestedSpace, PageKind, PageOrder};
 
 /// Resets a domain that has shut down, and lets its vCPUs go on. To be called until it is done.
 ///
-/// **Errors:** `EINVAL` for a domain that has not shut down; `EAGAIN` if ports were
-/// bound meanwhile; `ENOMEM` where there is no page to stand at the place of the shared one. The domain stays down.
+/// **Errors:** `EINVAL` for a domain that has not shut down; `EAGAIN` if ports were bound meanwhile; `ENOMEM`, and `EPERM` past
+/// the domain's maximum, where there is no page to stand at the place of the shared one. The domain stays down.
 pub fn soft_reset<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Result<Progress, Errno> {
     if domain.shutdown_reason() == Shutdown::NONE {
         return Err(Errno::EINVAL);

@@ -18,7 +18,7 @@ use xen_abi::hvm_param::{
     HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED, HVM_PARAM_TIMER_MODE,
 };
 use xenolith_devices::ioapic;
-use xenolith_devices::platform::{Acknowledged, HPET_BYTES, HPET_PAGE, MissedTicks, Moment, Platform, Written};
+use xenolith_devices::platform::{Acknowledged, HPET_BYTES, HPET_PAGE, MissedTicks, Moment, PIRQS, Platform, Written};
 use xenolith_hal::{Gpa, IoAccess, Machine, RunControl, Time};
 
 /// The vCPU that keeps the chipset's timers.
@@ -67,7 +67,9 @@ fn settle<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset,
 #[cold]
 fn raise_pirqs<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, chipset: &Chipset) {
     let events = HostedDomain::new(hv, domain);
-    while let Some(pirq) = chipset.take_pirq() {
+    // Once each: what other CPUs raise meanwhile is theirs, however often a guest ends a level that stays.
+    for _ in 0..PIRQS {
+        let Some(pirq) = chipset.take_pirq() else { return };
         if !raise_pirq(&events, pirq) {
             chipset.pirq_unheard(pirq);
         }

@@ -86,6 +86,7 @@ mod wires;
 pub use hpet::{HPET_BYTES, HPET_PAGE};
 pub use moment::Moment;
 pub use pic::Acknowledged;
+pub use pirqs::PIRQS;
 pub use port_access::Written;
 pub use power::PowerEvent;
 pub use saved::{InvalidRecord, PlatformRecord, PlatformRecords};

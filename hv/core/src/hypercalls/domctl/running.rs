@@ -68,7 +68,7 @@ pub(super) fn resume<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
 
 /// Implements `XEN_DOMCTL_soft_reset`: see [`soft_reset()`](crate::lifecycle::soft_reset::soft_reset).
 ///
-/// **Errors:** `EINVAL` for the caller, and for a domain that has not shut down; `EAGAIN`, `ENOMEM`.
+/// **Errors:** `EINVAL` for the caller, and for a domain that has not shut down; `EAGAIN`, `ENOMEM`, `EPERM`.
 pub(super) fn soft_reset<M: Machine>(request: &mut Request<'_, '_, M>) -> Answer {
     match crate::lifecycle::soft_reset::soft_reset(request.call.hv, request.other_domain()?)? {
         Progress::Done => Ok(Outcome::OK),
