@@ -142,7 +142,8 @@ fn xentrace<M: Machine>(call: &mut Call<'_, M>) -> Answer {
 ///
 /// **Errors:** `ESRCH`, `EPERM`, `EFAULT`.
 fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
-    use xen_abi::hvm_op::{HVMMEM_MMIO_DM, HVMMEM_RAM_RO, HVMMEM_RAM_RW, HvmGetMemType};
+    use crate::memory::physmap::is_watched;
+    use xen_abi::hvm_op::{HVMMEM_IOREQ_SERVER, HVMMEM_MMIO_DM, HVMMEM_RAM_RO, HVMMEM_RAM_RW, HvmGetMemType};
     use xenolith_hal::{NestedSpace, PageKind, Rights};
     let mut wanted: HvmGetMemType = call.read_arg(1)?;
     let other = other(call, wanted.domid)?;
@@ -150,6 +151,7 @@ fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     wanted.mem_type = match domain.space.lookup(wanted.pfn) {
         Some(mapping) if mapping.kind == PageKind::Mmio => HVMMEM_MMIO_DM,
         Some(mapping) if mapping.rights.contains(Rights::WRITE) => HVMMEM_RAM_RW,
+        Some(mapping) if is_watched(mapping) => HVMMEM_IOREQ_SERVER,
         Some(_) => HVMMEM_RAM_RO,
         None if call.hv.memory(domain).is_marked(wanted.pfn) => HVMMEM_RAM_RW,
         None => HVMMEM_MMIO_DM,

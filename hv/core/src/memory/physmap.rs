@@ -197,6 +197,14 @@ impl<'a, P: Pages, S: NestedSpace> Memory<'a, P, S> {
     }
 }
 
+/// The rights of memory whose writes a server of the device model gets. It may not be executed, as with Xen.
+pub const WATCHED: Rights = Rights::READ;
+
+/// Returns true for memory whose writes a server of the device model gets.
+pub fn is_watched(there: Mapping) -> bool {
+    there.kind == PageKind::Ram && there.rights == WATCHED
+}
+
 /// A p2m under its lock.
 pub struct Editor<'p, 'a, P: Pages, S: NestedSpace> {
     memory: &'p Memory<'a, P, S>,
@@ -259,6 +267,27 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
             return Ok(None);
         }
         Ok(unmapped)
+    }
+
+    /// Gives a page of the guest's own memory these rights. A frame without memory has none already.
+    ///
+    /// **Errors:** `Err(true)` if memory for tables is short, `Err(false)` for any other page.
+    pub fn set_rights(&mut self, gfn: Gfn, rights: Rights) -> Result<(), bool> {
+        let Some(there) = self.lookup(gfn) else { return if rights.is_empty() { Ok(()) } else { Err(false) } };
+        if there.kind != PageKind::Ram {
+            return Err(false);
+        }
+        if there.rights == rights {
+            return Ok(());
+        }
+        let before = Mapping { order: PageOrder::SIZE_4K, ..there };
+        self.unmap(gfn).map_err(|_| true)?;
+        if self.map(gfn, Mapping { rights, ..before }).is_err() {
+            // What it was taken from had the tables for it.
+            let _ = self.map(gfn, before);
+            return Err(true);
+        }
+        Ok(())
     }
 
     /// Unmaps the first page at or above a frame, whole, and returns its first frame and what was mapped. The caller

@@ -6,10 +6,11 @@
 //! answer is in [`completion`](super::completion).
 
 use crate::components::event_channel::send_from_hypervisor;
-use crate::components::ioreq::{Kind, MOST_SERVERS, Request, Scribbled, Server, State, Then, Unfinished};
+use crate::components::ioreq::{DeviceModel, Kind, MOST_SERVERS, Request, Scribbled, Server, State, Then, Unfinished};
 use crate::domains::running::Running;
 use crate::lifecycle::event_domain::HostedDomain;
 use crate::memory::guest_memory::ram_page;
+use crate::memory::physmap::is_watched;
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
 use crate::x86::completion::finish;
@@ -18,7 +19,7 @@ use crate::x86::string_io::{Behind, behind, read_memory};
 use core::ops::Range;
 use xenolith_devices::mmio_decode::{MmioAccess, MmioInstruction, Place};
 use xenolith_devices::string_io::{Batch, StringIo};
-use xenolith_hal::{Exception, Gpa, GuestCpu, IoAccess, IoSize, LogLevel, Machine, PAGE_SIZE};
+use xenolith_hal::{Exception, Gpa, GuestCpu, IoAccess, IoSize, LogLevel, Machine, NestedSpace, PAGE_SIZE};
 use xenolith_sync::Arc;
 
 /// The port that latches the address of PCI configuration.
@@ -208,7 +209,12 @@ pub(super) fn issue<M: Machine>(running: &mut Running<'_, M>, mut request: Reque
 /// Hands a request to the server that has its range; where there is none, it is done.
 #[inline]
 pub(super) fn hand_out<M: Machine>(running: &Running<'_, M>, request: &mut Request) -> Result<Sent, Scribbled> {
-    match running.domain.device_model.get().and_then(|model| model.select(request)) {
+    match running
+        .domain
+        .device_model
+        .get()
+        .and_then(|model| model.select(request, is_for_watcher(running, model, request)))
+    {
         Some(server) => send(running, server, request),
         None => {
             if request.is_pointer && request.is_read {
@@ -217,6 +223,14 @@ pub(super) fn hand_out<M: Machine>(running: &Running<'_, M>, request: &mut Reque
             Ok(Sent::Done(u64::MAX))
         }
     }
+}
+
+/// Returns true for a write to memory whose writes a server gets.
+fn is_for_watcher<M: Machine>(running: &Running<'_, M>, model: &DeviceModel, request: &Request) -> bool {
+    request.kind == Kind::Memory
+        && model.watcher().is_some()
+        && !request.is_read
+        && running.domain.space.lookup(Gpa(request.address).gfn()).is_some_and(is_watched)
 }
 
 /// Writes what nobody answers to the guest's memory, which a request names that lies in one page.

@@ -9,7 +9,7 @@ use crate::domains::running::Running;
 use crate::domains::vcpu::Vcpu;
 use crate::memory::frames::Account;
 use crate::memory::on_demand::{Demand, Reclaim};
-use crate::memory::physmap::Memory;
+use crate::memory::physmap::{Memory, is_watched};
 use crate::outcome::{After, CrashReason};
 use crate::x86::chipset;
 use crate::x86::device_model;
@@ -47,6 +47,12 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         running.core.hardware.inject(Exception::GENERAL_PROTECTION);
         return After::Resume;
     }
+    let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
+    if there.is_some_and(is_watched) && !domain.device_model.get().is_some_and(|model| model.watcher().is_some()) {
+        // Whom its writes were for has gone.
+        let _without_memory_it_faults_again = hv.memory(domain).edit(|editor| editor.set_rights(at.gfn(), Rights::ALL));
+        return After::Resume;
+    }
     let (bytes, length, size) = fetch(running);
     let code = bytes.get(..length).unwrap_or(&[]);
     let near_end = is_near_end(domain, at);
@@ -61,12 +67,11 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
         MmioAccess::Modify { .. } => !access.write,
         _ => false,
     };
-    if in_parts || (near_end && parts::is_split(running, &instruction, place, at, access.write)) {
+    // Memory that may only be read drops what is written to it, or it is for the device model.
+    if in_parts || is_memory || (near_end && parts::is_split(running, &instruction, place, at, access.write)) {
         return parts::begin(running, &instruction, place);
     }
-    // Memory that may only be read drops what is written to it.
-    let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
-    if !is_memory && is_for_device_model(domain, at) {
+    if is_for_device_model(domain, at) {
         return device_model::memory(running, &instruction, at, access.write);
     }
     match instruction.access() {

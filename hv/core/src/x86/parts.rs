@@ -7,6 +7,7 @@ use crate::components::grant::World;
 use crate::components::ioreq::{Kind, Progress, Request, Scribbled, Then};
 use crate::domains::running::Running;
 use crate::memory::guest_memory::{Lookups, translate};
+use crate::memory::physmap::is_watched;
 use crate::outcome::After;
 use crate::x86::device_model::{Sent, conclude, hand_out};
 use crate::x86::mmio;
@@ -237,7 +238,7 @@ fn find<'a, M: Machine>(
     }
     match domain.space.lookup(gpa.gfn()) {
         Some(there) if there.kind == PageKind::Grant => Err(Exception::GENERAL_PROTECTION),
-        Some(there) if there.kind != PageKind::Mmio => Ok(Behind::ReadOnly),
+        Some(there) if there.kind != PageKind::Mmio && !is_watched(there) => Ok(Behind::ReadOnly),
         _ => Ok(Behind::Device(gpa)),
     }
 }

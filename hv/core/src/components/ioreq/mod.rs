@@ -92,6 +92,8 @@ pub struct DeviceModel {
     singles_in_use: AtomicU8,
     /// Pages have left the guest of which servers may have mappings.
     has_stale_mappings: AtomicBool,
+    /// One more than the number of the server that gets the writes to watched memory; 0 for none.
+    watcher: AtomicU8,
 }
 
 impl DeviceModel {
@@ -123,13 +125,38 @@ impl DeviceModel {
     /// **Errors:** as [`DeviceModel::server`].
     pub fn remove(&self, id: u16, emulator: DomId) -> Result<Arc<Server>, Errno> {
         let slot = self.slots.lock().of(id, emulator)?.take();
+        if self.watcher() == Some(usize::from(id)) {
+            self.watcher.store(0, Ordering::Relaxed);
+        }
         slot.map(|slot| slot.server).ok_or(Errno::ENOENT)
+    }
+
+    /// Returns the number of the server that gets the writes to watched memory.
+    pub fn watcher(&self) -> Option<usize> {
+        usize::from(self.watcher.load(Ordering::Relaxed)).checked_sub(1)
+    }
+
+    /// Lets a server get the writes to watched memory, or ends that.
+    ///
+    /// **Errors:** as [`DeviceModel::server`]; `EBUSY` if a server gets them already; `EINVAL` to end it for another one.
+    pub fn watch(&self, id: u16, emulator: DomId, begin: bool) -> Result<(), Errno> {
+        let mut slots = self.slots.lock();
+        slots.slot(id, emulator)?;
+        let watcher = match (begin, self.watcher()) {
+            (true, Some(_)) => return Err(Errno::EBUSY),
+            (true, None) => id.wrapping_add(1) as u8,
+            (false, there) if there == Some(usize::from(id)) => 0,
+            (false, _) => return Err(Errno::EINVAL),
+        };
+        self.watcher.store(watcher, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes some server out, of any emulator. From now on none is added if the guest is `dying`. None once there is none
     /// left.
     pub fn remove_any(&self, dying: bool) -> Option<Arc<Server>> {
         let mut slots = self.slots.lock();
+        self.watcher.store(0, Ordering::Relaxed);
         slots.closed |= dying;
         let slot = slots.servers.iter_mut().find_map(Option::take);
         drop(slots);
@@ -180,10 +207,14 @@ impl DeviceModel {
 
     /// Finds the server of an access, the latest one first, and gives the request the form that it gets there: an access
     /// to the PCI data ports becomes one of the function's configuration. None if no server that is enabled has all
-    /// of it.
-    pub fn select(&self, request: &mut Request) -> Option<Arc<Server>> {
+    /// of it. `watched` says that it is a write to watched memory, which is for one server alone.
+    pub fn select(&self, request: &mut Request, watched: bool) -> Option<Arc<Server>> {
         let function = request.pci_config(self.pci_address());
         let slots = self.slots.lock();
+        if watched {
+            let slot = slots.servers.get(self.watcher()?)?.as_ref()?;
+            return slot.server.is_enabled().then(|| slot.server.clone());
+        }
         let mut enabled = slots.servers.iter().rev().flatten().filter(|slot| slot.server.is_enabled());
         if let Some(config) = function {
             let function = config.address >> u32::BITS;

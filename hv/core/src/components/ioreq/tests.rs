@@ -96,7 +96,7 @@ fn the_latest_enabled_server_that_has_all_of_an_access_gets_it() {
     model.map_range(0, EMULATOR, 0, 0x60..=0x6f).unwrap();
     model.map_range(1, EMULATOR, 0, 0x64..=0x64).unwrap();
     model.map_range(0, EMULATOR, 1, 0xa_0000..=0xb_ffff).unwrap();
-    let chosen = |request: Request| model.select(&mut request.clone());
+    let chosen = |request: Request| model.select(&mut request.clone(), false);
     let is = |found: Option<Arc<Server>>, server: &Arc<Server>| found.is_some_and(|found| Arc::ptr_eq(&found, server));
     assert!(is(chosen(read(Kind::Port, 0x64, 1)), &new));
     assert!(is(chosen(read(Kind::Port, 0x64, 2)), &old), "the new one has half of it");
@@ -120,7 +120,7 @@ fn the_data_ports_are_the_function_that_was_latched() {
     let chosen = |latch, port| {
         let mut request = read(Kind::Port, port, 2);
         model.latch_pci_address(latch);
-        model.select(&mut request).map(|_| request)
+        model.select(&mut request, false).map(|_| request)
     };
     assert_eq!(chosen(0x8000_1044, 0xcfe), Some(read(Kind::PciConfig, 0x10 << 32 | 0x46, 2)));
     assert_eq!(chosen(0x8000_1144, 0xcfe), None, "no server has the function");

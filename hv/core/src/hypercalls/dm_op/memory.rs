@@ -6,13 +6,12 @@ use crate::components::control::DirtyLog;
 use crate::components::grant::World;
 use crate::components::placing::flushed::is_flushed;
 use crate::components::placing::place::{Item, place};
-use crate::memory::frames::Pages;
-use crate::memory::physmap::Editor;
+use crate::memory::physmap::{WATCHED, is_watched};
 use xen_abi::dm_op::*;
 use xen_abi::hvm_op::{HVMMEM_IOREQ_SERVER, HVMMEM_MMIO_DM, HVMMEM_RAM_RO, HVMMEM_RAM_RW};
 use xen_abi::physmap::XENMAPSPACE_GMFN;
 use xen_abi::{DomId, Errno, GuestHandle};
-use xenolith_hal::{Gfn, Machine, Mapping, NestedSpace, PageKind, PageOrder, Rights};
+use xenolith_hal::{Gfn, Machine, NestedSpace, Rights};
 
 /// Pages between two looks at the clock.
 const NOTED_AT_ONCE: u64 = 64;
@@ -57,8 +56,8 @@ pub(super) fn modified_memory<M: Machine>(request: &mut Request<'_, '_, M>) -> R
 
 /// Implements `XEN_DMOP_set_mem_type`.
 ///
-/// **Errors:** `EINVAL` for padding, pages past the guest's memory, a type that does not exist, memory that a server is to
-/// see written (no server can), and for pages that are not the guest's own memory; `ENOMEM`. The pages before are changed.
+/// **Errors:** `EINVAL` for padding, pages past the guest's memory, a type that does not exist, memory whose writes a server
+/// is to get while none does, and for pages that are not the guest's own memory; `ENOMEM`. The pages before are changed.
 pub(super) fn set_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
     let mut wanted = request.op.mem_type();
     require(wanted.pad == 0)?;
@@ -70,7 +69,7 @@ pub(super) fn set_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
         HVMMEM_RAM_RW => Rights::ALL,
         HVMMEM_RAM_RO => Rights::READ | Rights::EXECUTE,
         HVMMEM_MMIO_DM => Rights::empty(),
-        HVMMEM_IOREQ_SERVER => return Err(Errno::EINVAL),
+        HVMMEM_IOREQ_SERVER if request.model()?.watcher().is_some() => WATCHED,
         _ => return Err(Errno::EINVAL),
     };
     let mut budget = Budget::start(&hv.machine);
@@ -81,34 +80,49 @@ pub(super) fn set_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
         }
         let memory = hv.memory(domain);
         let _ = memory.find(wanted.first_pfn);
-        memory.edit(|editor| set_rights(editor, wanted.first_pfn, rights))?;
+        memory.edit(|editor| editor.set_rights(wanted.first_pfn, rights)).map_err(errno_of_rights)?;
         wanted.first_pfn = Gfn(wanted.first_pfn.0.wrapping_add(1));
         wanted.nr = wanted.nr.wrapping_sub(1);
     }
     Ok(Done::WrittenBack)
 }
 
-/// Gives a page of the guest's own memory these rights. A frame without memory is a device model's already.
+fn errno_of_rights(is_short: bool) -> Errno {
+    if is_short { Errno::ENOMEM } else { Errno::EINVAL }
+}
+
+/// Implements `XEN_DMOP_map_mem_type_to_ioreq_server`: from now on a server gets what the guest writes to memory of the
+/// type `HVMMEM_ioreq_server`; or, without flags, no longer: then all such memory becomes plain.
 ///
-/// **Errors:** `EINVAL` for any other page; `ENOMEM`.
-fn set_rights<P: Pages, S: NestedSpace>(
-    editor: &mut Editor<'_, '_, P, S>,
-    gfn: Gfn,
-    rights: Rights,
-) -> Result<(), Errno> {
-    let Some(there) = editor.lookup(gfn) else { return require(rights.is_empty()) };
-    require(there.kind == PageKind::Ram)?;
-    if there.rights == rights {
-        return Ok(());
+/// **Errors:** `EINVAL` for another type and unknown flags; `ENOENT`; `EPERM`; `EBUSY` if a server gets them already;
+/// `EINVAL` to end what is not.
+pub(super) fn map_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
+    let mut wanted = request.op.map_mem_type();
+    if wanted.opaque == 0 {
+        require(wanted.kind == HVMMEM_IOREQ_SERVER)?;
+        require(wanted.flags & !XEN_DMOP_IOREQ_MEM_ACCESS_WRITE == 0)?;
+        request.model()?.watch(wanted.id, request.emulator(), wanted.flags != 0)?;
     }
-    let before = Mapping { order: PageOrder::SIZE_4K, ..there };
-    editor.unmap(gfn).map_err(|_| Errno::ENOMEM)?;
-    if editor.map(gfn, Mapping { rights, ..before }).is_err() {
-        // What it was taken from had the tables for it.
-        let _ = editor.map(gfn, before);
-        return Err(Errno::ENOMEM);
+    if wanted.flags != 0 {
+        return Ok(Done::Quietly);
     }
-    Ok(())
+    let (hv, domain) = (request.call.hv, &*request.domain);
+    let memory = hv.memory(domain);
+    let mut budget = Budget::start(&hv.machine);
+    while wanted.opaque <= domain.physmap.highest().0 {
+        if budget.is_spent(&hv.machine) {
+            request.op.set_map_mem_type(wanted);
+            return Ok(Done::Again);
+        }
+        let gfn = Gfn(wanted.opaque);
+        let there = domain.space.lookup(gfn);
+        if there.is_some_and(is_watched) {
+            memory.edit(|editor| editor.set_rights(gfn, Rights::ALL)).map_err(errno_of_rights)?;
+        }
+        let pages = there.map_or(1, |there| there.order.pages());
+        wanted.opaque = (wanted.opaque | pages.wrapping_sub(1)).wrapping_add(1);
+    }
+    Ok(Done::Quietly)
 }
 
 /// Implements `XEN_DMOP_relocate_memory`: moves pages of the guest's to other frames.

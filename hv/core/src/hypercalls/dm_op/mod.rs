@@ -74,7 +74,7 @@ const fn operation<M: Machine>(op: u32) -> Option<(usize, Handler<M>)> {
         XEN_DMOP_SET_MEM_TYPE => (size_of::<DmOpSetMemType>(), memory::set_mem_type),
         XEN_DMOP_INJECT_EVENT => (size_of::<DmOpInjectEvent>(), lines::inject_event),
         XEN_DMOP_INJECT_MSI => (size_of::<DmOpInjectMsi>(), lines::inject_msi),
-        XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER => (size_of::<DmOpMapMemTypeToIoreqServer>(), servers::map_mem_type),
+        XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER => (size_of::<DmOpMapMemTypeToIoreqServer>(), memory::map_mem_type),
         XEN_DMOP_REMOTE_SHUTDOWN => (size_of::<DmOpRemoteShutdown>(), lines::remote_shutdown),
         XEN_DMOP_RELOCATE_MEMORY => (size_of::<DmOpRelocateMemory>(), memory::relocate_memory),
         XEN_DMOP_PIN_MEMORY_CACHEATTR => (size_of::<DmOpPinMemoryCacheattr>(), memory::pin_memory_cacheattr),

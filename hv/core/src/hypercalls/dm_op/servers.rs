@@ -6,8 +6,7 @@ use crate::components::ioreq::{Buffering, GuestFrame, Page, Server, Which};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::lifecycle::ioreq_servers;
-use xen_abi::dm_op::{XEN_DMOP_IOREQ_MEM_ACCESS_WRITE, XEN_DMOP_NO_GFNS};
-use xen_abi::hvm_op::HVMMEM_IOREQ_SERVER;
+use xen_abi::dm_op::XEN_DMOP_NO_GFNS;
 use xen_abi::{Errno, Gfn};
 use xenolith_hal::Machine;
 
@@ -118,19 +117,6 @@ pub(super) fn destroy<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Do
     let server = model.remove(wanted.id, request.emulator())?;
     ioreq_servers::end(request.call.hv, &request.domain, model, &server);
     Ok(Done::Quietly)
-}
-
-/// Implements `XEN_DMOP_map_mem_type_to_ioreq_server`. No page can have such a type, so nothing can be mapped.
-///
-/// **Errors:** `EINVAL` for another type and unknown flags; `ENOENT`; `EPERM`; `EINVAL` to unmap what is not mapped; else
-/// `EOPNOTSUPP`.
-pub(super) fn map_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Result<Done, Errno> {
-    let wanted = request.op.map_mem_type();
-    require(wanted.kind == HVMMEM_IOREQ_SERVER)?;
-    require(wanted.flags & !XEN_DMOP_IOREQ_MEM_ACCESS_WRITE == 0)?;
-    request.model()?.server(wanted.id, request.emulator())?;
-    require(wanted.flags != 0)?;
-    Err(Errno::EOPNOTSUPP)
 }
 
 /// Implements `XEN_DMOP_nr_vcpus`.

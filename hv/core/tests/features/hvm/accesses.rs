@@ -1,16 +1,20 @@
 //! Accesses that a device model answers while the vCPU waits.
 
-use super::emulator::{Emulator, at};
+use super::emulator::{Emulator, GUEST, at, destroy, dm_op, request};
+use xen_abi::dm_op::*;
+use xen_abi::hvm_op::{HVMMEM_IOREQ_SERVER, HVMMEM_RAM_RO};
 use xen_abi::ioreq::*;
 use xen_abi::{Gfn, Port};
 use xenolith_core::outcome::{After, CrashReason};
-use xenolith_hal::{GuestCpu, IoSize, Registers};
+use xenolith_hal::{GuestCpu, IoSize, NestedSpace, Registers, Rights};
 
 /// `mov eax, [ebx]`, `mov [ebx], eax`, `xchg [ebx], eax`.
 const LOAD: &[u8] = &[0x8b, 0x03];
 const STORE: &[u8] = &[0x89, 0x03];
 const EXCHANGE: &[u8] = &[0x87, 0x03];
 const WINDOW: u64 = 0xf000_0010;
+/// Memory of the guest.
+const DATA: Gfn = Gfn(10);
 
 fn registers(emulator: &Emulator) -> Registers {
     emulator.core(0, |core| *core.hardware.registers())
@@ -108,6 +112,53 @@ fn an_exchange_reads_and_then_writes() {
     emulator.answer(0, 0);
     assert_eq!(emulator.resume(0), After::Resume);
     assert_eq!((registers(&emulator).rax, registers(&emulator).rip), (9, at(Gfn(2)) + 2));
+}
+
+/// Gives a page of the guest's memory a type, and directs writes to watched memory to server 0, or no longer.
+fn watch(emulator: &Emulator, mem_type: u16, flags: u32) {
+    let wanted = DmOpMapMemTypeToIoreqServer { id: 0, kind: HVMMEM_IOREQ_SERVER, flags, opaque: 0 };
+    let map = &mut dm_op(XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER, |op| op.set_map_mem_type(wanted));
+    assert_eq!(request(&emulator.world, map), Ok(0));
+    set_type(emulator, mem_type);
+}
+
+fn set_type(emulator: &Emulator, mem_type: u16) {
+    let wanted = DmOpSetMemType { nr: 1, mem_type, pad: 0, first_pfn: DATA };
+    assert_eq!(request(&emulator.world, &mut dm_op(XEN_DMOP_SET_MEM_TYPE, |op| op.set_mem_type(wanted))), Ok(0));
+}
+
+#[test]
+fn writes_to_watched_memory_go_to_its_server_and_reads_do_not() {
+    let emulator = Emulator::new();
+    let data = emulator.world.page(GUEST, DATA);
+    data.store_u32(8, 40).unwrap();
+    watch(&emulator, HVMMEM_IOREQ_SERVER, XEN_DMOP_IOREQ_MEM_ACCESS_WRITE);
+    // addl %eax, (%edi)
+    emulator.stand_at(&[0x01, 0x07], |state| (state.registers.rdi, state.registers.rax) = (at(DATA) + 8, 2));
+    assert_eq!(emulator.fault(at(DATA) + 8, true), After::Stop);
+    let asked = emulator.asked(0);
+    assert_eq!((asked.addr, asked.size, asked.data, asked.state_and_flags), (at(DATA) + 8, 4, 42, STATE_IOREQ_READY));
+    emulator.answer(0, 0);
+    assert_eq!(emulator.resume(0), After::Resume);
+    assert_eq!(registers(&emulator).rip, at(Gfn(2)) + 2);
+    assert_eq!(data.load_u32(8), Some(40), "whether it is written is the server's to say");
+    // Without a server it is plain memory, which the instruction then writes by itself.
+    assert_eq!(destroy(&emulator.world, 0), Ok(0));
+    emulator.stand_at(&[0x01, 0x07], |state| state.registers.rdi = at(DATA) + 8);
+    assert_eq!(emulator.fault(at(DATA) + 8, true), After::Resume);
+    assert_eq!(registers(&emulator).rip, at(Gfn(2)), "it begins anew");
+    assert_eq!(emulator.world.domain(GUEST).space.lookup(DATA).map(|there| there.rights), Some(Rights::ALL));
+}
+
+#[test]
+fn memory_that_may_only_be_read_is_read_by_what_would_change_it() {
+    let emulator = Emulator::new();
+    let data = emulator.world.page(GUEST, DATA);
+    data.store_u32(8, 40).unwrap();
+    set_type(&emulator, HVMMEM_RAM_RO);
+    emulator.stand_at(EXCHANGE, |state| (state.registers.rbx, state.registers.rax) = (at(DATA) + 8, 7));
+    assert_eq!(emulator.fault(at(DATA) + 8, true), After::Resume);
+    assert_eq!((registers(&emulator).rax, data.load_u32(8)), (40, Some(40)));
 }
 
 #[test]

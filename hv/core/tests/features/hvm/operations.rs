@@ -293,7 +293,16 @@ fn the_rest_of_the_operations() {
         (Err(Errno::EINVAL), Err(Errno::EINVAL), Err(Errno::ENOENT))
     );
     create(&world, 2).unwrap();
-    assert_eq!((map(0, 4, 0), map(0, 4, 2)), (Err(Errno::EINVAL), Err(Errno::EOPNOTSUPP)));
+    assert_eq!((map(0, 4, 0), map(0, 4, 2)), (Err(Errno::EINVAL), Ok(0)));
+    create(&world, 2).unwrap();
+    assert_eq!((map(0, 4, 2), map(1, 4, 2), map(1, 4, 0)), (Err(Errno::EBUSY), Err(Errno::EBUSY), Err(Errno::EINVAL)));
+    let rights = |gfn| world.domain(GUEST).space.lookup(Gfn(gfn)).unwrap().rights;
+    assert_eq!(set_type(&world, HVMMEM_IOREQ_SERVER, 4, 20), Ok(0));
+    assert_eq!([3, 4, 23, 24].map(rights), [Rights::ALL, Rights::READ, Rights::READ, Rights::ALL]);
+    world.hv.machine.set_pace(200_000);
+    assert_eq!((map(0, 4, 0), map(0, 4, 0)), (Ok(0), Err(Errno::EINVAL)));
+    assert_eq!([4, 23].map(rights), [Rights::ALL; 2], "all memory is plain again");
+    assert_eq!((map(1, 4, 2), destroy(&world, 1), map(0, 4, 2)), (Ok(0), Ok(0), Ok(0)), "it ends with its server");
     let reason = DmOpRemoteShutdown { reason: 1 };
     assert_eq!(ask(&world, XEN_DMOP_REMOTE_SHUTDOWN, |op| op.set_remote_shutdown(reason)), Ok(0));
     assert_eq!(world.domain(GUEST).shutdown_reason(), Shutdown(1));
