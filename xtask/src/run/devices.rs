@@ -192,7 +192,7 @@ fn board(chosen: &[&Work], exchange: &Exchange, amounts: Amounts) -> Result<Boar
         amounts.card_bytes,
         exchange.port
     );
-    Ok(Board { name: "devices", devices, words, restarts: true })
+    Ok(Board { name: "devices", devices, words, restarts: true, cpu: None })
 }
 
 fn empty_disk(image: &PathBuf) -> Result<()> {

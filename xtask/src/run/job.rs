@@ -129,6 +129,8 @@ pub struct Board {
     pub words: String,
     /// Where dom0 restarts the machine, it starts again; else it ends there.
     pub restarts: bool,
+    /// The processor, by the emulator's name for it, where it is not the usual one.
+    pub cpu: Option<String>,
 }
 
 impl Run {
@@ -164,6 +166,9 @@ impl Run {
         let words = format!("job={jobs} end={end} {}", board.words);
         let mut machine_spec = spec(&name, arguments, debian, words.trim_end())?;
         machine_spec.restarts = board.restarts;
+        if let Some(model) = &board.cpu {
+            machine_spec.cpu_model.clone_from(model);
+        }
         machine_spec.extra.extend(board.devices.iter().cloned());
         if arguments.dom0() == Dom0::Pvh {
             // Without it the devices of a PVH dom0 could not reach what guests grant it.

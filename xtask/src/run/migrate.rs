@@ -48,6 +48,10 @@ pub struct Migrate {
     /// The hypervisor of the second machine; by default that of the first one
     #[arg(long, value_enum)]
     second: Option<Hypervisor>,
+    /// The processor of the second machine, by QEMU's name for it: one that lacks what the first one has. Then each guest is
+    /// moved there once, and may end up on either side, but on one alone
+    #[arg(long, value_name = "MODEL")]
+    second_cpu: Option<String>,
     /// The guests, parted by commas: pvh, hvm
     #[arg(long, value_delimiter = ',', default_value = "pvh,hvm", value_parser = ["pvh", "hvm"])]
     guests: Vec<String>,
@@ -59,6 +63,10 @@ impl Migrate {
     ///
     /// **Errors:** something cannot be built or fetched, a machine does not start, or a guest was lost.
     pub fn command(&self, arguments: &RunArguments, check: bool) -> Result<()> {
+        if self.second_cpu.is_some() && (self.rounds, self.cuts) != (0, 1) {
+            let one = Self { rounds: 0, saves: 0, cuts: 1, beside_xen: false, ..self.clone() };
+            return one.command(arguments, check);
+        }
         let first =
             RunArguments { cpus: 1, dom0_vcpus: Some(1), timeout: arguments.timeout.max(LONGEST), ..arguments.clone() };
         let second = RunArguments { hypervisor: self.second.unwrap_or(first.hypervisor), ..first.clone() };
@@ -70,7 +78,7 @@ impl Migrate {
         let ours = pair.into_iter().find(|each| each.hypervisor == Hypervisor::Xenolith);
         let made = job::prepare(ours.unwrap_or(&first)).map_err(job::spelled)?;
         let debian = network_disc::with_one(&ssh::with_ssh(&debian::device_model::with_one(&made)?)?)?;
-        let mut hosts = Hosts::start(pair, &debian, check.then_some(self))?;
+        let mut hosts = Hosts::start(pair, &debian, check.then_some(self), self.second_cpu.clone())?;
         if !check {
             eprintln!(
                 "This is the host \"first\"; the other is \"second\": ssh second; docs/migration.md has an example."
@@ -96,7 +104,7 @@ impl Migrate {
         println!("The same on Xen:");
         let moves_alone = Self { saves: 0, cuts: 0, ..self.clone() };
         let xen = RunArguments { hypervisor: Hypervisor::Xen, dom0: None, ..arguments.clone() };
-        let mut hosts = Hosts::start([&xen, &xen], debian, Some(&moves_alone))?;
+        let mut hosts = Hosts::start([&xen, &xen], debian, Some(&moves_alone), None)?;
         let told = Told::of(&hosts.follow()?);
         print!("{}", told.table());
         Ok(told.figures())
@@ -130,7 +138,8 @@ impl Migrate {
     /// The words by which dom0 knows what to do.
     fn words(&self) -> String {
         let Self { rounds, saves, cuts, .. } = self;
-        format!("rounds={rounds} saves={saves} cuts={cuts} kinds={}", self.guests.join("+"))
+        let how = if self.second_cpu.is_some() { " how=processor" } else { "" };
+        format!("rounds={rounds} saves={saves} cuts={cuts} kinds={}{how}", self.guests.join("+"))
     }
 }
 
@@ -143,8 +152,14 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// Starts them; with `moves` the first one's dom0 does them, else both come up and wait.
-    fn start(pair: [&RunArguments; 2], debian: &Debian, moves: Option<&Migrate>) -> Result<Self> {
+    /// Starts them; with `moves` the first one's dom0 does them, else both come up and wait. The second one has the processor
+    /// `cpu`, if one is named.
+    fn start(
+        pair: [&RunArguments; 2],
+        debian: &Debian,
+        moves: Option<&Migrate>,
+        cpu: Option<String>,
+    ) -> Result<Self> {
         let ports = Ports { cable: page::port(None, 0)?, monitor: page::port(None, 0)? };
         let (jobs, end) =
             if moves.is_some() { (format!("{JOBS}+migrate"), "off") } else { (JOBS.to_owned(), "console") };
@@ -152,7 +167,8 @@ impl Hosts {
         let mut first = Run::on(&board(0, ports, &words), pair[0], debian, &jobs, end)?;
         // The second one's card finds the first one's listening once that machine runs.
         first.machine.expect("")?;
-        let second = Run::on(&board(1, ports, ""), pair[1], debian, JOBS, "console")?;
+        let board = Board { cpu, ..board(1, ports, "") };
+        let second = Run::on(&board, pair[1], debian, JOBS, "console")?;
         let hosts = Self { first, second, hypervisors: pair.map(|each| each.hypervisor), monitor: ports.monitor };
         eprintln!("The consoles are logged in {}", hosts.logs());
         Ok(hosts)
@@ -226,6 +242,7 @@ fn board(index: usize, ports: Ports, words: &str) -> Board {
         devices,
         words: format!("host={name} address={address} {words}").trim_end().to_owned(),
         restarts: false,
+        cpu: None,
     }
 }
 
@@ -256,7 +273,7 @@ mod tests {
 
     fn once(guests: &[&str]) -> Migrate {
         let guests = guests.iter().map(|&guest| guest.to_owned()).collect();
-        Migrate { rounds: 1, cuts: 0, saves: 0, beside_xen: false, second: None, guests }
+        Migrate { rounds: 1, cuts: 0, saves: 0, beside_xen: false, second: None, second_cpu: None, guests }
     }
 
     fn judged(wanted: &Migrate, said: &str, xen: Option<Figures>) -> Result<String, String> {

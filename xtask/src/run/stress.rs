@@ -36,7 +36,7 @@ pub fn command(arguments: &RunArguments, minutes: u64) -> Result<()> {
         name: "stress",
         devices: devices(&disk, "nvme,drive=second,serial=xenolith"),
         words: format!("minutes={minutes}"),
-        restarts: false,
+        ..Board::default()
     };
     let timeout = arguments.timeout.max(LONGEST);
     let arguments = RunArguments { timeout, ..arguments.clone() };
