@@ -154,12 +154,7 @@ struct Hosts {
 impl Hosts {
     /// Starts them; with `moves` the first one's dom0 does them, else both come up and wait. The second one has the processor
     /// `cpu`, if one is named.
-    fn start(
-        pair: [&RunArguments; 2],
-        debian: &Debian,
-        moves: Option<&Migrate>,
-        cpu: Option<String>,
-    ) -> Result<Self> {
+    fn start(pair: [&RunArguments; 2], debian: &Debian, moves: Option<&Migrate>, cpu: Option<String>) -> Result<Self> {
         let ports = Ports { cable: page::port(None, 0)?, monitor: page::port(None, 0)? };
         let (jobs, end) =
             if moves.is_some() { (format!("{JOBS}+migrate"), "off") } else { (JOBS.to_owned(), "console") };

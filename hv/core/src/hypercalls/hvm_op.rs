@@ -149,7 +149,7 @@ fn get_mem_type<M: Machine>(call: &mut Call<'_, M>) -> Answer {
     let other = other(call, wanted.domid)?;
     let domain: &Domain<M> = other.as_deref().unwrap_or(call.domain);
     wanted.mem_type = match domain.space.lookup(wanted.pfn) {
-        Some(mapping) if mapping.kind == PageKind::Mmio => HVMMEM_MMIO_DM,
+        Some(mapping) if mapping.kind == PageKind::Mmio || mapping.rights.is_empty() => HVMMEM_MMIO_DM,
         Some(mapping) if mapping.rights.contains(Rights::WRITE) => HVMMEM_RAM_RW,
         Some(mapping) if is_watched(mapping) => HVMMEM_IOREQ_SERVER,
         Some(_) => HVMMEM_RAM_RO,

@@ -269,7 +269,8 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         Ok(unmapped)
     }
 
-    /// Gives a page of the guest's own memory these rights. A frame without memory has none already.
+    /// Gives a page of the guest's own memory these rights. A frame without memory has none already. Only plain memory becomes
+    /// watched, and watched memory becomes plain alone; a device's place stays that.
     ///
     /// **Errors:** `Err(true)` if memory for tables is short, `Err(false)` for any other page.
     pub fn set_rights(&mut self, gfn: Gfn, rights: Rights) -> Result<(), bool> {
@@ -279,6 +280,10 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         }
         if there.rights == rights {
             return Ok(());
+        }
+        let pair = [there.rights, rights];
+        if there.rights.is_empty() || (pair.contains(&WATCHED) && !pair.contains(&Rights::ALL)) {
+            return Err(false);
         }
         let before = Mapping { order: PageOrder::SIZE_4K, ..there };
         self.unmap(gfn).map_err(|_| true)?;

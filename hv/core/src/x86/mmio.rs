@@ -57,8 +57,8 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     let code = bytes.get(..length).unwrap_or(&[]);
     let near_end = is_near_end(domain, at);
     let mut place = Place::NONE;
-    let registers = running.core.hardware.registers();
-    let Ok(instruction) = MmioInstruction::decode(code, size, registers, near_end, &mut place) else {
+    let (registers, with_place) = (running.core.hardware.registers(), near_end || is_memory);
+    let Ok(instruction) = MmioInstruction::decode(code, size, registers, with_place, &mut place) else {
         return refuse(running, at);
     };
     let in_parts = match instruction.access() {

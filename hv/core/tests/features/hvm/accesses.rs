@@ -142,6 +142,16 @@ fn writes_to_watched_memory_go_to_its_server_and_reads_do_not() {
     assert_eq!(emulator.resume(0), After::Resume);
     assert_eq!(registers(&emulator).rip, at(Gfn(2)) + 2);
     assert_eq!(data.load_u32(8), Some(40), "whether it is written is the server's to say");
+    // movb $0x55, 3(%edi)
+    emulator.stand_at(&[0xc6, 0x47, 0x03, 0x55], |state| state.registers.rdi = at(DATA) + 8);
+    assert_eq!(emulator.fault(at(DATA) + 11, true), After::Stop);
+    let asked = emulator.asked(0);
+    assert_eq!(
+        (asked.addr, asked.size, asked.data, asked.state_and_flags),
+        (at(DATA) + 11, 1, 0x55, STATE_IOREQ_READY)
+    );
+    emulator.answer(0, 0);
+    assert_eq!(emulator.resume(0), After::Resume);
     // Without a server it is plain memory, which the instruction then writes by itself.
     assert_eq!(destroy(&emulator.world, 0), Ok(0));
     emulator.stand_at(&[0x01, 0x07], |state| state.registers.rdi = at(DATA) + 8);

@@ -169,10 +169,11 @@ fn memory_becomes_read_only_and_the_device_models() {
     assert_eq!([3, 4, 23, 24].map(|gfn| rights(gfn).contains(Rights::WRITE)), [true, false, false, true]);
     assert_eq!(set_type(&world, HVMMEM_MMIO_DM, 4, 1), Ok(0));
     assert_eq!(rights(4), Rights::empty());
-    assert_eq!(set_type(&world, HVMMEM_RAM_RW, 4, 20), Ok(0));
-    assert_eq!(rights(4), Rights::ALL);
+    assert_eq!(set_type(&world, HVMMEM_RAM_RW, 5, 19), Ok(0));
+    assert_eq!(set_type(&world, HVMMEM_RAM_RW, 4, 1), Err(Errno::EINVAL), "a device's place stays that");
+    assert_eq!((rights(4), rights(5)), (Rights::empty(), Rights::ALL));
     assert_eq!(set_type(&world, HVMMEM_RAM_RW, 4, 0), Err(Errno::EINVAL), "no pages");
-    for (mem_type, first, nr) in [(HVMMEM_RAM_RO, 0x1000, 1), (3, 4, 1), (5, 4, 1), (HVMMEM_IOREQ_SERVER, 4, 1)] {
+    for (mem_type, first, nr) in [(HVMMEM_RAM_RO, 0x1000, 1), (3, 5, 1), (5, 5, 1), (HVMMEM_IOREQ_SERVER, 5, 1)] {
         assert_eq!(set_type(&world, mem_type, first, nr), Err(Errno::EINVAL));
     }
     assert_eq!(set_type(&world, HVMMEM_RAM_RO, u64::MAX, 2), Err(Errno::EINVAL));
@@ -298,6 +299,7 @@ fn the_rest_of_the_operations() {
     assert_eq!((map(0, 4, 2), map(1, 4, 2), map(1, 4, 0)), (Err(Errno::EBUSY), Err(Errno::EBUSY), Err(Errno::EINVAL)));
     let rights = |gfn| world.domain(GUEST).space.lookup(Gfn(gfn)).unwrap().rights;
     assert_eq!(set_type(&world, HVMMEM_IOREQ_SERVER, 4, 20), Ok(0));
+    assert_eq!(set_type(&world, HVMMEM_RAM_RO, 4, 1), Err(Errno::EINVAL), "from watched to plain alone");
     assert_eq!([3, 4, 23, 24].map(rights), [Rights::ALL, Rights::READ, Rights::READ, Rights::ALL]);
     world.hv.machine.set_pace(200_000);
     assert_eq!((map(0, 4, 0), map(0, 4, 0)), (Ok(0), Err(Errno::EINVAL)));
