@@ -254,6 +254,26 @@ impl PageWords {
         self.0.get(offset / WORD..offset.checked_add(length)? / WORD)
     }
 
+    /// Returns the index of the first word from this one on that is not 0. Never inlined, as its callers are built for size.
+    #[must_use]
+    #[inline(never)]
+    pub fn next_used(&self, from: usize) -> Option<usize> {
+        let used = |word: &AtomicU64| word.load(Ordering::Acquire) != 0;
+        let (groups, begin) = (self.0.as_chunks::<BATCH>().0, from.next_multiple_of(BATCH));
+        if let Some(at) = self.0.get(from..begin)?.iter().position(used) {
+            return Some(from + at);
+        }
+        for (group, first) in groups.iter().zip((0..).step_by(BATCH)).skip(begin / BATCH) {
+            let [a, b, c, d, e, f, g, h] = group.each_ref().map(|word| word.load(Ordering::Acquire));
+            if a | b | c | d | e | f | g | h != 0
+                && let Some(at) = group.iter().position(used)
+            {
+                return Some(first + at);
+            }
+        }
+        None
+    }
+
     /// Zeroes the whole page. Never inlined: inlined into its callers, the loop came out longer in some of them.
     #[inline(never)]
     pub fn clear(&self) {
@@ -273,17 +293,22 @@ impl PageWords {
         let mut next = word;
         loop {
             let end = next.saturating_add(CLEARED_BETWEEN_LOOKS).min(WORDS);
-            for group in self.0.get(next..end)?.as_chunks::<GROUP>().0 {
-                for word in group {
-                    word.store(0, Ordering::Relaxed);
-                }
-            }
+            Self::clear_words(self.0.get(next..end)?);
             next = end;
             if next == WORDS {
                 return None;
             }
             if enough() {
                 return Some(next);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn clear_words(words: &[AtomicU64]) {
+        for group in words.as_chunks::<GROUP>().0 {
+            for word in group {
+                word.store(0, Ordering::Relaxed);
             }
         }
     }
@@ -301,6 +326,18 @@ mod tests {
         page.store_u8(15, 0xee).unwrap();
         assert_eq!(page.load_u64(8), Some(0xee11_2222_abcd_4444));
         assert_eq!(page.load_u32(12), Some(0xee11_2222));
+    }
+
+    #[test]
+    fn the_next_word_in_use_is_found_from_every_place() {
+        let page = PageWords::new();
+        assert_eq!(page.next_used(0), None);
+        let used = [0, 7, 8, 9, 63, 200, 511];
+        used.iter().for_each(|index| page.store_u64(index * 8, 1 << 63).unwrap());
+        for from in 0..=WORDS {
+            assert_eq!(page.next_used(from), used.iter().copied().find(|index| *index >= from), "from {from}");
+        }
+        assert_eq!((page.next_used(WORDS + 1), page.next_used(usize::MAX - 8)), (None, None));
     }
 
     #[test]

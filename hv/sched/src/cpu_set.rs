@@ -26,7 +26,7 @@ impl<const WORDS: usize> Default for CpuMask<WORDS> {
 impl<const WORDS: usize> PartialEq for CpuMask<WORDS> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).fold(0, |different, (word, other)| different | (word ^ other)) == 0
+        !self.any(other, |word, other| word ^ other)
     }
 }
 
@@ -37,6 +37,25 @@ impl<const WORDS: usize> CpuMask<WORDS> {
     pub const ALL: Self = Self([u64::MAX; WORDS]);
     /// Number of CPUs that the mask can hold.
     const CAPACITY: u32 = BITS * WORDS as u32;
+
+    /// Returns what comes of each pair of words. Four at a time, as its callers are built for size and keep loops.
+    #[inline]
+    fn combined(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
+        const { assert!(WORDS.is_multiple_of(4)) }
+        let mut out = *self;
+        for ([a, b, c, d], [e, f, g, h]) in out.0.as_chunks_mut().0.iter_mut().zip(other.0.as_chunks().0) {
+            (*a, *b, *c, *d) = (of(*a, *e), of(*b, *f), of(*c, *g), of(*d, *h));
+        }
+        out
+    }
+
+    /// Returns whether something else than 0 comes of a pair of words.
+    #[inline]
+    fn any(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> bool {
+        const { assert!(WORDS.is_multiple_of(4)) }
+        let pairs = self.0.as_chunks().0.iter().zip(other.0.as_chunks().0);
+        pairs.fold(0, |any, ([a, b, c, d], [e, f, g, h])| any | of(*a, *e) | of(*b, *f) | of(*c, *g) | of(*d, *h)) != 0
+    }
 
     /// Returns the mask of one CPU; the empty mask if its number is past the last that the mask can hold.
     #[must_use]
@@ -79,37 +98,25 @@ impl<const WORDS: usize> CpuMask<WORDS> {
     /// Returns the CPUs that are in both masks.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        let mut out = *self;
-        for (word, other) in out.0.iter_mut().zip(other.0) {
-            *word &= other;
-        }
-        out
+        self.combined(other, |word, other| word & other)
     }
 
     /// Returns the CPUs that are in this mask and not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut out = *self;
-        for (word, other) in out.0.iter_mut().zip(other.0) {
-            *word &= !other;
-        }
-        out
+        self.combined(other, |word, other| word & !other)
     }
 
     /// Returns the CPUs that are in either mask.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let mut out = *self;
-        for (word, other) in out.0.iter_mut().zip(other.0) {
-            *word |= other;
-        }
-        out
+        self.combined(other, |word, other| word | other)
     }
 
     /// Returns whether some CPU is in both masks.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).fold(0, |both, (word, other)| both | (word & other)) != 0
+        self.any(other, |word, other| word & other)
     }
 
     /// Returns the CPU with the lowest number; None if the mask is empty.

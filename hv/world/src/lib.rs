@@ -16,6 +16,7 @@ use xenolith_core::components::chipset::Chipset;
 use xenolith_core::components::event_channel::EventChannels;
 use xenolith_core::components::grant::{GrantTable, Limits, Source};
 use xenolith_core::components::port_rights::PortRights;
+use xenolith_core::components::requests::Taken;
 use xenolith_core::domains::domain::{Domain, DomainParts};
 use xenolith_core::domains::hypervisor::Hypervisor;
 use xenolith_core::domains::vcpu::{Vcpu, VcpuCore};
@@ -262,4 +263,11 @@ impl World {
         assert!(page.read_bytes(0, value.as_mut_bytes()));
         answer
     }
+}
+
+/// Returns the vectors that were taken out of a vCPU's requests.
+pub fn vectors(taken: Taken) -> Vec<u8> {
+    let mut all = Vec::new();
+    taken.for_each_vector(|vector, _| all.push(vector));
+    all
 }

@@ -36,17 +36,17 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Returns the vectors, lowest first.
-    pub fn vectors(&self) -> impl Iterator<Item = (u8, Trigger)> + '_ {
-        (0_u8..4).zip(self.vectors.iter().zip(&self.levels)).flat_map(|(index, (word, levels))| {
+    /// Handles each vector, the lowest first. No iterator: it is built for size, where those are long.
+    pub fn for_each_vector(&self, mut handle: impl FnMut(u8, Trigger)) {
+        for (index, (word, levels)) in (0_u8..4).zip(self.vectors.iter().zip(&self.levels)) {
             let mut bits = *word;
-            core::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
                 bits &= bits.wrapping_sub(1);
                 let trigger = if levels & (1 << bit) == 0 { Trigger::Edge } else { Trigger::Level };
-                Some((index << 6 | bit as u8, trigger))
-            })
-        })
+                handle(index << 6 | bit as u8, trigger);
+            }
+        }
     }
 }
 
@@ -109,15 +109,15 @@ impl Requests {
     pub fn take(&self) -> Taken {
         self.any.store(false, Ordering::SeqCst);
         let start = self.start.swap(0, Ordering::SeqCst);
-        let (mut vectors, mut taken_levels) = ([0; 4], [0; 4]);
-        let taken = vectors.iter_mut().zip(&mut taken_levels);
-        for ((bits, level_bits), (word, levels)) in taken.zip(self.vectors.iter().zip(&self.levels)) {
-            *bits = word.swap(0, Ordering::SeqCst);
-            // The level is noted before the vector, so that it is never missed here.
-            if *bits != 0 {
-                *level_bits = levels.load(Ordering::SeqCst);
-            }
-        }
+        // Word by word: it is built for size, where loops are kept.
+        let [a, b, c, d] = &self.vectors;
+        let take = |word: &AtomicU64| word.swap(0, Ordering::SeqCst);
+        let vectors @ [first, second, third, fourth] = [take(a), take(b), take(c), take(d)];
+        let [a, b, c, d] = &self.levels;
+        // The level is noted before the vector, so that it is never missed here.
+        let read = |word: &AtomicU64| word.load(Ordering::SeqCst);
+        let any = first | second | third | fourth != 0;
+        let taken_levels = if any { [read(a), read(b), read(c), read(d)] } else { [0; 4] };
         Taken {
             init: start & START_INIT != 0,
             vectors,
@@ -134,7 +134,9 @@ mod tests {
     use alloc::vec::Vec;
 
     fn taken(requests: &Requests) -> Vec<(u8, Trigger)> {
-        requests.take().vectors().collect()
+        let mut all = Vec::new();
+        requests.take().for_each_vector(|vector, trigger| all.push((vector, trigger)));
+        all
     }
 
     #[test]

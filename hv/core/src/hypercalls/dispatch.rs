@@ -1,6 +1,6 @@
 //! Hypercall dispatch: from the guest's registers to a handler, and back.
 
-use super::{Call, Hypercall, Table, viridian};
+use super::{Call, Table, viridian};
 use crate::domains::running::Running;
 use crate::memory::guest_memory::Layout;
 use crate::outcome::{After, Answer, Outcome};
@@ -47,26 +47,24 @@ const fn is_kernel(mode: &PagingRegisters) -> bool {
 ///
 /// **Errors:** `ENOSYS` for a number that does not exist, and the call's own.
 pub fn make<M: Machine>(number: u64, call: &mut Call<'_, M>) -> Answer {
-    let hypercall: Option<&Hypercall<M>> =
-        usize::try_from(number).ok().and_then(|number| Table::<M>::BY_NUMBER.get(number)).copied().flatten();
-    let Some(hypercall) = hypercall else {
+    let Some(Some(hypercall)) = Table::<M>::BY_NUMBER.get(number as usize) else {
         if call.domain.viridian.get().is_some()
             && let Some(answer) = viridian::call(number, call)
         {
             return answer;
         }
-        tell_of_unknown(number, call);
+        if !call.domain.told_of_unknown_hypercall.swap(true, Ordering::Relaxed) {
+            tell_of_unknown(number, call);
+        }
         return Err(Errno::ENOSYS);
     };
     hypercall.run(call)
 }
 
-/// Logs once that a domain makes hypercalls that do not exist, so that the cause of its end is found in the log.
+/// Logs that a domain makes hypercalls that do not exist, so that the cause of its end is found in the log.
 #[cold]
+#[inline(never)]
 fn tell_of_unknown<M: Machine>(number: u64, call: &Call<'_, M>) {
-    if call.domain.told_of_unknown_hypercall.swap(true, Ordering::Relaxed) {
-        return;
-    }
     let (domain, vcpu, from) = (call.domain.id, call.vcpu.id, call.core.hardware.registers().rip);
     let line =
         format_args!("d{domain}v{vcpu} hypercall {number} from {from:#x} does not exist; further ones are not logged");

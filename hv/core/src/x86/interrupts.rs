@@ -26,13 +26,13 @@ pub fn take_requests<M: Machine>(vcpu: &Vcpu<M>, core: &mut VcpuCore<M>) {
         core.waits_for_startup = true;
     }
     let upcall = vcpu.upcall_vector.load(Ordering::SeqCst);
-    for (vector, trigger) in taken.vectors() {
+    taken.for_each_vector(|vector, trigger| {
         // A local APIC that is off takes nothing; that there are events shows in memory, and counts when it is turned
         // on.
         if vector != upcall || core.lapic.is_enabled() {
             core.lapic.raise(vector, trigger);
         }
-    }
+    });
     core.nmi_pending |= taken.nmi;
     if let Some(page) = taken.startup {
         // The state is one that every machine takes.

@@ -122,8 +122,7 @@ impl Dom0 {
             .unwrap()
             .requests
             .take()
-            .vectors()
-            .for_each(|vector| received.push(vector));
+            .for_each_vector(|vector, trigger| received.push((vector, trigger)));
         received
     }
 

@@ -36,14 +36,29 @@ enum Whose {
     Viridian,
 }
 
+/// Returns a bit for each of these types.
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "worked out when it is compiled")]
+const fn mask<const COUNT: usize>(types: &[u16; COUNT]) -> u64 {
+    let (mut mask, mut index) = (0, 0);
+    while index < COUNT {
+        mask |= 1 << types[index];
+        index += 1;
+    }
+    mask
+}
+
 /// Returns whose records those of a type are; None for a type that a domain does not have.
 fn whose<M: Machine>(domain: &Domain<M>, typecode: u16) -> Option<Whose> {
-    let has_chipset = domain.chipset.get().is_some();
-    if TYPES.contains(&typecode) {
+    const VCPUS: u64 = mask(&TYPES);
+    const ALL_LINES: u64 = mask(&LINES);
+    const ALL_CHIPS: u64 = mask(&CHIPS);
+    const ALL_VIRIDIAN: u64 = mask(&VIRIDIAN);
+    let is_in = |mask: u64| mask & 1u64.checked_shl(typecode.into()).unwrap_or(0) != 0;
+    if is_in(VCPUS) {
         Some(Whose::Vcpus)
-    } else if LINES.contains(&typecode) || has_chipset && CHIPS.contains(&typecode) {
+    } else if is_in(ALL_LINES) || is_in(ALL_CHIPS) && domain.chipset.get().is_some() {
         Some(Whose::Devices)
-    } else if VIRIDIAN.contains(&typecode) && domain.viridian.get().is_some() {
+    } else if is_in(ALL_VIRIDIAN) && domain.viridian.get().is_some() {
         Some(Whose::Viridian)
     } else {
         None

@@ -8,7 +8,7 @@ use xen_abi::{DomId, Errno, Gfn, Port, VcpuId};
 use xenolith_core::components::event_channel::{Progress, raise_vcpu, teardown};
 use xenolith_core::lifecycle::event_domain::HostedDomain;
 use xenolith_core::lifecycle::waking;
-use xenolith_world::{Answer, GUEST_PAGES, SHARED_INFO, World};
+use xenolith_world::{Answer, GUEST_PAGES, SHARED_INFO, World, vectors};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 fn evtchn<T: FromBytes + IntoBytes + Immutable>(world: &World, caller: u16, op: u32, value: &mut T) -> Answer {
@@ -129,7 +129,7 @@ fn an_event_raises_the_vector_that_the_guest_chose_and_wakes_the_vcpu() {
     raise_vcpu(&HostedDomain::new(&world.hv, &domain), VcpuId(1), VIRQ_TIMER);
     assert!(!vcpu.is_blocked());
     let mut raised = Vec::new();
-    raised.extend(vcpu.requests.take().vectors().map(|(vector, _)| vector));
+    raised.extend(vectors(vcpu.requests.take()));
     assert_eq!(raised, [0xf3]);
     assert!(vcpu.upcall_pending(&world.hv.machine));
 }

@@ -23,6 +23,7 @@ use xenolith_devices::ioapic;
 use xenolith_devices::platform::{HPET_PAGE, IntxPin, Platform};
 use xenolith_fake::{FakeEntry, FakeGuest, FakeMachine};
 use xenolith_hal::{CpuId, CpuState, Exit, GuestCpu, IoAccess, IoSize};
+use xenolith_world::vectors;
 
 /// `mov eax, [ebx]` and `mov [ebx], eax`.
 const LOAD: &[u8] = &[0x8b, 0x03];
@@ -118,7 +119,7 @@ fn route(emulator: &Emulator, pin: u32, entry: u32) {
 }
 
 fn posted(emulator: &Emulator) -> Vec<u8> {
-    emulator.world.domain(GUEST).vcpus[0].requests.take().vectors().map(|(vector, _)| vector).collect()
+    vectors(emulator.world.domain(GUEST).vcpus[0].requests.take())
 }
 
 #[test]

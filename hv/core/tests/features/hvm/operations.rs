@@ -11,7 +11,7 @@ use xenolith_core::components::control::DirtyLog;
 use xenolith_core::components::grant::World as _;
 use xenolith_core::domains::domain::Shutdown;
 use xenolith_hal::{NestedSpace, PageKind, Rights};
-use xenolith_world::World;
+use xenolith_world::{World, vectors};
 use zerocopy::IntoBytes;
 
 /// Makes a request about the guest, whose arguments `set` writes.
@@ -256,10 +256,10 @@ fn messages_and_nmis_reach_the_vcpu() {
     // QEMU says where among messages a device wrote, and not where those are.
     for (addr, vector) in [(0xfee0_0000, 0x41), (0, 0x25)] {
         assert_eq!(msi(addr, u32::from(vector)), Ok(0));
-        assert_eq!(domain.vcpus[0].requests.take().vectors().map(|(vector, _)| vector).collect::<Vec<_>>(), [vector]);
+        assert_eq!(vectors(domain.vcpus[0].requests.take()), [vector]);
     }
     assert_eq!(msi(0x2000, 0x26), Ok(0));
-    assert_eq!(domain.vcpus[1].requests.take().vectors().map(|(vector, _)| vector).collect::<Vec<_>>(), [0x26]);
+    assert_eq!(vectors(domain.vcpus[1].requests.take()), [0x26]);
     let event = |vcpuid, kind| {
         let wanted = DmOpInjectEvent { vcpuid, kind, ..Default::default() };
         ask(&world, XEN_DMOP_INJECT_EVENT, |op| op.set_inject_event(wanted))

@@ -410,30 +410,33 @@ impl<A: FrameAccess> NestedTables<A> {
     /// frame is `base`. A page that begins below `from` and reaches it counts.
     pub(super) fn first_page(&self, table: Mfn, level: Level, base: u64, from: u64) -> Option<(u64, Level)> {
         let pages = 1 << (9 * (level - 1));
-        let begin = from.saturating_sub(base) / pages;
-        let words = self.access.frame(table)?.words();
-        (begin..).zip(words.iter().skip(begin as usize)).find_map(|(index, word)| {
-            let entry = Entry(word.load(Ordering::Acquire));
-            // Most of them, in most tables.
-            if entry == Entry::EMPTY {
-                return None;
-            }
-            let first = base + index * pages;
-            match entry.meaning(level) {
+        let mut begin = (from.saturating_sub(base) / pages) as usize;
+        let page = self.access.frame(table)?;
+        while let Some(index) = page.next_used(begin) {
+            let first = base + index as u64 * pages;
+            // It may have changed since.
+            let found = match Entry(page.words().get(index)?.load(Ordering::Acquire)).meaning(level) {
                 Meaning::Empty => None,
                 Meaning::Page => Some((first, level)),
                 Meaning::Table { frame, .. } => self.first_page(frame, level - 1, first, from),
+            };
+            if found.is_some() {
+                return found;
             }
-        })
+            begin = index + 1;
+        }
+        None
     }
 
     fn give_back_below(&self, table: Mfn, level: Level, frames: &mut dyn FrameSource) {
         if let Some(page) = self.access.frame(table).filter(|_| level > 1) {
-            let entries = page.words().iter().map(|word| Entry(word.load(Ordering::Acquire)));
-            for entry in entries.filter(|entry| *entry != Entry::EMPTY) {
-                if let Meaning::Table { frame, .. } = entry.meaning(level) {
+            let mut begin = 0;
+            while let Some(index) = page.next_used(begin) {
+                let entry = page.words().get(index).map(|word| Entry(word.load(Ordering::Acquire)));
+                if let Some(Meaning::Table { frame, .. }) = entry.map(|entry| entry.meaning(level)) {
                     self.give_back_below(frame, level - 1, frames);
                 }
+                begin = index + 1;
             }
         }
         frames.give_back(table);

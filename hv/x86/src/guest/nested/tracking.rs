@@ -147,13 +147,17 @@ impl<A: FrameAccess> NestedTables<A> {
         let Meaning::Table { frame, .. } = path.slot(2)?.get().meaning(2) else { return None };
         let mut bits = [0; WRITTEN_WORDS];
         let words = self.access().frame(frame)?.words();
-        for (entries, bits) in words.chunks(u64::BITS as usize).zip(&mut bits) {
-            for (group, first) in entries.as_chunks::<GROUP>().0.iter().zip((0..).step_by(GROUP)) {
+        for (entries, bits) in words.as_chunks::<{ u64::BITS as usize }>().0.iter().zip(&mut bits) {
+            let mut first = 0;
+            for group in entries.as_chunks::<GROUP>().0 {
                 // Nearly all pages are tracked and were not written: eight of them cost one test.
-                let any = group.iter().fold(0, |all, word| all | word.load(Ordering::Relaxed));
+                let [a, b, c, d, e, f, g, h] = group;
+                let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
+                let any = read(a) | read(b) | read(c) | read(d) | read(e) | read(f) | read(g) | read(h);
                 if Entry(any).is_written() {
                     *bits |= written_in_group(group, clean) << first;
                 }
+                first += GROUP;
             }
         }
         Some(bits)
