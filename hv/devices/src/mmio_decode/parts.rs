@@ -134,9 +134,10 @@ impl MmioInstruction {
                 [operand(Register::ES, destination(address_bits), true, false), None]
             }
             Kind::ReadString { address_bits, .. } => [operand(place.segment, source(address_bits), true, false), None],
+            // Which of two faults comes first no manual says; QEMU's order is the one that can be compared.
             Kind::CompareStrings { address_bits, .. } => [
-                operand(place.segment, source(address_bits), true, false),
                 operand(Register::ES, destination(address_bits), true, false),
+                operand(place.segment, source(address_bits), true, false),
             ],
             Kind::Push => [own(true, false), operand(Register::SS, self.pushed(state), false, true)],
             Kind::Pop => {
@@ -193,7 +194,7 @@ impl MmioInstruction {
                 return self.modify(first as u64, registers).map_or(Outcome::default(), written);
             }
             Kind::CompareStrings { .. } => {
-                self.compare_strings(first as u64, second as u64, registers);
+                self.compare_strings(second as u64, first as u64, registers);
                 return Outcome::default();
             }
             Kind::Push => registers.rsp = self.moved_stack(state, self.pushed(state)),

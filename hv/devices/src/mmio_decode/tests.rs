@@ -519,6 +519,12 @@ fn stacks_and_strings_have_two_operands() {
         assert_eq!((done, after.rcx, after.rsi, after.rip), (Outcome::default(), 2, 0x2004, rip));
         assert_eq!(after.rflags & ZERO, zero);
     }
+    // RDI's is read first, and subtracted from RSI's.
+    let [first, second] = self::operands(&[0xf3, 0xa7], CodeSize::Bits64, &start).map(Option::unwrap);
+    assert_eq!((first.linear(&start), second.linear(&start)), (Ok(registers().rdi), Ok(registers().rsi)));
+    for (values, carry) in [([7, 5], CARRY), ([5, 7], 0)] {
+        assert_eq!(outcome(&[0xf3, 0xa7], values, 0, &start).1.rflags & CARRY, carry);
+    }
     let none = CpuState { registers: Registers { rcx: 0, ..registers() }, ..state() };
     let idle = decode_in(&[0xf3, 0xa7], CodeSize::Bits64, &none.registers).unwrap();
     assert_eq!(idle.access(), MmioAccess::Nothing);
