@@ -27,10 +27,11 @@ use crate::layout::{
     ACPI_ADDRESS, BUFFERED_IO_FRAME, CONSOLE_FRAME, Extents, IDENTITY_FRAME, IO_FRAME, LARGE_PAGES, MONITOR_FRAME,
     PAGE, PAGING_FRAME, Placement, Ram, SHARING_FRAME, SPECIAL_FRAMES, STORE_FRAME, split,
 };
+use crate::names::{NameError, Names};
 use crate::nodes::{self, Ports};
 use crate::records::{self, Places, Record};
 use crate::registers;
-use crate::registry::{self, Registry, RegistryError};
+use crate::registry::Registry;
 use crate::start_info::StartInfo;
 use crate::{policy, uuid::Uuid};
 
@@ -90,14 +91,17 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     pub fn create(&mut self, config: &Config, paused: bool) -> Result<Created, Error> {
         config.check()?;
         let plan = Plan::of(config)?;
-        self.check_name_is_free(&config.name)?;
         let at = |step| move |cause: std::io::Error| Error::new(&config.name, step, cause);
         let record = Record::begin(self.places, config.uuid, &config.name).map_err(at(Step::Record))?;
+        if let Err(error) = self.claim_name(config) {
+            return Err(with_undone(error, record.finish(), "its record"));
+        }
         let domain = match self.hypervisor.create(settings(config)) {
             Ok(domain) => domain,
             Err(cause) => {
                 let error = Error::new(&config.name, Step::Create, cause);
-                return Err(with_undone(error, record.finish(), "its record"));
+                let dropped = destroy::drop_name(self.places, Some(&config.name), config.uuid, || Ok(()));
+                return Err(with_undone(with_undone(error, dropped, "its name"), record.finish(), "its record"));
             }
         };
         match self.build(config, &plan, domain, paused) {
@@ -106,17 +110,30 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         }
     }
 
-    fn check_name_is_free(&mut self, name: &str) -> Result<(), Error> {
-        match registry::named(self.registry, name) {
-            Ok(None) => Ok(()),
-            Ok(Some(other)) => Err(name_taken(name, other)),
-            Err(cause) => Err(Error::new(name, Step::Nodes, cause)),
-        }
+    /// Takes the name: no other domain has it or gets it meanwhile.
+    fn claim_name(&mut self, config: &Config) -> Result<(), Error> {
+        let name = &config.name;
+        let unwritten = |cause| Error::new(name, Step::Record, cause);
+        Names::lock(self.places).map_err(unwritten)?.claim(self.registry, name, config.uuid).map_err(
+            |error| match error {
+                NameError::Taken(other) => {
+                    let who = other.map_or("a domain that is being made".into(), |other| format!("domain {other}"));
+                    let error = Error::new(name, Step::Nodes, format!("{who} has that name"));
+                    error.remedied("give it another name, or destroy the other one")
+                }
+                NameError::Registry(cause) => Error::new(name, Step::Nodes, cause),
+                NameError::Files(cause) => unwritten(cause),
+            },
+        )
     }
 
     /// Removes what was made of a domain. The record goes last: what is left without it is found by nobody.
     fn undo(&mut self, error: Error, domain: u16, uuid: Uuid, record: Record) -> Error {
-        let left = destroy::remove(self.hypervisor, self.registry, self.places, domain, uuid);
+        let mut left = destroy::remove(self.hypervisor, self.registry, self.places, domain, uuid);
+        // Where its nodes were not written yet, its name was not found by them.
+        if let Err(cause) = destroy::drop_name(self.places, Some(&error.domain), uuid, || Ok(())) {
+            left.push(format!("its name ({cause})"));
+        }
         if left.is_empty() { with_undone(error, record.finish(), "its record") } else { Error { left, ..error } }
     }
 
@@ -272,12 +289,11 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         for (number, card) in (0..).zip(&config.cards) {
             card.add_nodes(domain, number, &mut nodes);
         }
-        records::keep_config(self.places, domain, config.uuid, &nodes::kept_config(config))
+        let keep = || records::keep_config(self.places, domain, config.uuid, &nodes::kept_config(config));
+        Names::lock(self.places)
+            .and_then(|names| names.give(&config.name, domain, config.uuid, keep))
             .map_err(|cause| Error::new(&config.name, Step::Nodes, cause).remedied("make /var/lib/xen writable"))?;
-        self.registry.register(&config.name, &nodes.0).map_err(|error| match error {
-            RegistryError::NameTaken(other) => name_taken(&config.name, other),
-            error @ RegistryError::Failed(_) => Error::new(&config.name, Step::Nodes, error),
-        })
+        self.registry.register(&nodes.0).map_err(|error| Error::new(&config.name, Step::Nodes, error))
     }
 
     /// Waits for the back ends of the devices, and tells them what Debian's hotplug scripts would.
@@ -347,11 +363,6 @@ impl<'a> Plan<'a> {
         let start_info = told(placement.ramdisk).to_bytes(placement.start_info);
         Ok(Self { kernel, ram, map, acpi, placement, start_info })
     }
-}
-
-fn name_taken(name: &str, other: u16) -> Error {
-    let cause = format!("domain {other} has that name");
-    Error::new(name, Step::Nodes, cause).remedied("give it another name, or destroy the other one")
 }
 
 /// Returns an error, with what is left where undoing failed.

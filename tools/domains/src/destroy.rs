@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use xen_abi::io::xenbus::{XENBUS_STATE_CLOSED, XENBUS_STATE_CLOSING};
 
+use crate::config::check_name;
 use crate::devices::Place;
 use crate::error::{Error, Step};
 use crate::hypervisor::Hypervisor;
+use crate::names::Names;
 use crate::nodes::{home, toolstack};
 use crate::records::{self, Places, Record};
 use crate::registry::{DOMAINS, Registry, RegistryError};
@@ -83,6 +85,7 @@ pub fn remove(
     let mut left = Vec::new();
     // A domain that stands cannot disturb what follows; one that is gone need not.
     let _ = hypervisor.pause(domain, true);
+    let name = registry.read(&format!("{}/name", home(domain))).ok().flatten();
     if let Err(cause) = remove_nodes(registry, domain) {
         left.push(format!("nodes of domain {domain} in xenstore ({cause})"));
     }
@@ -92,10 +95,23 @@ pub fn remove(
         Err(cause) => left.push(format!("domain {domain} ({cause})")),
         Ok(()) => {}
     }
-    if let Err(cause) = records::remove_configs(places, uuid) {
+    let files = || records::remove_configs(places, domain, uuid);
+    if let Err(cause) = drop_name(places, name.as_deref(), uuid, files) {
         left.push(format!("files about domain {domain} in {} ({cause})", places.configs.display()));
     }
     left
+}
+
+/// Lets go of a domain's name, and removes the files about it by `remove`.
+pub fn drop_name(
+    places: &Places,
+    name: Option<&str>,
+    uuid: Uuid,
+    remove: impl FnOnce() -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    // A name that could not be one of ours is the name of no file.
+    let name = name.filter(|name| check_name(name).is_ok());
+    Names::lock(places)?.drop(name, uuid, remove)
 }
 
 /// Destroys the domain with this ID, which is called `name`.
@@ -109,8 +125,8 @@ pub fn destroy(
     name: &str,
     domain: u16,
 ) -> Result<(), Error> {
-    let all = hypervisor.domains().map_err(|cause| Error::new(name, Step::Find, cause))?;
-    let found = all.iter().find(|found| found.domain.0 == domain && domain != 0);
+    let found = hypervisor.domain(domain).map_err(|cause| Error::new(name, Step::Find, cause))?;
+    let found = found.filter(|_| domain != 0);
     let uuid = found.map(|found| Uuid(found.handle)).ok_or_else(|| {
         let cause = if domain == 0 { "it is domain 0" } else { "the hypervisor has no such domain" };
         Error::new(name, Step::Find, cause)

@@ -114,7 +114,7 @@ impl Seen {
     fn of(registry: &mut impl Registry, places: &Places) -> Result<Self, String> {
         let unread = |directory: &PathBuf, cause| format!("{} cannot be read: {cause}", directory.display());
         let interrupted = records::interrupted(places).map_err(|cause| unread(&places.records, cause))?;
-        let files = records::configs(places, None).map_err(|cause| unread(&places.configs, cause))?;
+        let files = records::configs(places).map_err(|cause| unread(&places.configs, cause))?;
         let unasked = |cause| format!("xenstore does not answer: {cause}");
         let mut found: Vec<(u16, String)> = Vec::new();
         for (directory, of) in [(DOMAINS, home as fn(u16) -> String), ("/libxl", toolstack)] {

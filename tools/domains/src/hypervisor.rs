@@ -26,6 +26,8 @@ pub trait Hypervisor {
     fn pause(&self, domain: u16, stands: bool) -> io::Result<()>;
     /// Returns all domains, in rising order.
     fn domains(&self) -> io::Result<Vec<DomctlGetdomaininfo>>;
+    /// Returns one domain; None if there is no such domain.
+    fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>>;
     /// Creates the vCPUs of a new domain.
     fn set_max_vcpus(&self, domain: u16, vcpus: u32) -> io::Result<()>;
     /// Sets how much memory a domain may have, in KiB.
@@ -81,6 +83,10 @@ impl Hypervisor for Hypercalls {
             }
             all.extend(found);
         }
+    }
+
+    fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>> {
+        Self::domain(self, domain)
     }
 
     fn set_max_vcpus(&self, domain: u16, vcpus: u32) -> io::Result<()> {

@@ -48,6 +48,7 @@ mod host;
 mod hypervisor;
 mod kernel;
 mod layout;
+mod names;
 mod nodes;
 mod policy;
 mod records;

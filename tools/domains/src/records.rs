@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use crate::names;
 use crate::uuid::Uuid;
 
 /// Where the files lie.
@@ -21,11 +22,13 @@ pub struct Places {
     pub records: PathBuf,
     /// Where `xl` keeps what it knows of domains.
     pub configs: PathBuf,
+    /// Which names are taken; as short-lived as the records.
+    pub names: PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { records: "/run/xenolith-domain".into(), configs: "/var/lib/xen".into() }
+        Self { records: "/run/xenolith-domain".into(), configs: "/var/lib/xen".into(), names: names::usual_place() }
     }
 }
 
@@ -127,7 +130,17 @@ pub fn has(places: &Places, uuid: Uuid) -> bool {
     places.records.join(uuid.to_string()).exists()
 }
 
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns whether a program that lives makes or ends a domain.
+///
+/// **Errors:** those of the file system.
+pub fn is_under_way(places: &Places, uuid: Uuid) -> io::Result<bool> {
+    Ok(has(places, uuid) && locked(&places.records.join(uuid.to_string()))?.is_none())
+}
+
+/// Returns the files of a directory, which need not be there.
+///
+/// **Errors:** those of the file system.
+pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome?.map(|entry| entry.map(|entry| entry.path())).collect(),
@@ -145,25 +158,29 @@ pub fn keep_config(places: &Places, domain: u16, uuid: Uuid, config: &str) -> io
     fs::rename(&new, &path)
 }
 
-/// Returns the files of configurations of which the domain's UUID is `wanted`, or, where none is given, all of them; each
-/// with its UUID.
+/// Returns the files about domains, each with the UUID of its domain.
 ///
 /// **Errors:** those of the file system.
-pub fn configs(places: &Places, wanted: Option<Uuid>) -> io::Result<Vec<(Uuid, PathBuf)>> {
+pub fn configs(places: &Places) -> io::Result<Vec<(Uuid, PathBuf)>> {
     let parsed = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_prefix(CONFIG)?;
         let uuid: Uuid = name.split('.').nth(2)?.parse().ok()?;
-        wanted.is_none_or(|wanted| wanted == uuid).then_some((uuid, path))
+        Some((uuid, path))
     };
     Ok(files(&places.configs)?.into_iter().filter_map(parsed).collect())
 }
 
+/// The files about a domain that there may be: the kind before its ID, and the use behind its UUID. The directory is not
+/// searched for others: that would take as long as there are domains.
+const USES: [(&str, &str); 4] =
+    [("d", "libxl-json"), ("d", "libxl-json-new"), ("d", "xl"), ("l", "domain-userdata-lock")];
+
 /// Removes the files about a domain.
 ///
 /// **Errors:** those of the file system.
-pub fn remove_configs(places: &Places, uuid: Uuid) -> io::Result<()> {
-    for (_, path) in configs(places, Some(uuid))? {
-        match fs::remove_file(path) {
+pub fn remove_configs(places: &Places, domain: u16, uuid: Uuid) -> io::Result<()> {
+    for (kind, what) in USES {
+        match fs::remove_file(places.configs.join(format!("{CONFIG}{kind}.{domain}.{uuid}.{what}"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -177,7 +194,8 @@ mod tests {
 
     fn places() -> (tempfile::TempDir, Places) {
         let directory = tempfile::tempdir().unwrap();
-        let places = Places { records: directory.path().join("run"), configs: directory.path().join("lib") };
+        let at = |name| directory.path().join(name);
+        let places = Places { records: at("run"), configs: at("lib"), names: at("names") };
         (directory, places)
     }
 
@@ -226,11 +244,11 @@ mod tests {
         keep_config(&places, 3, one, "{}").unwrap();
         keep_config(&places, 4, other, "{}").unwrap();
         fs::write(places.configs.join("notes"), "").unwrap();
-        let mut all: Vec<Uuid> = configs(&places, None).unwrap().into_iter().map(|(uuid, _)| uuid).collect();
+        let mut all: Vec<Uuid> = configs(&places).unwrap().into_iter().map(|(uuid, _)| uuid).collect();
         all.sort();
         assert_eq!(all, [one, other]);
-        remove_configs(&places, one).unwrap();
-        assert_eq!(configs(&places, None).unwrap().len(), 1);
+        remove_configs(&places, 3, one).unwrap();
+        assert_eq!(configs(&places).unwrap().len(), 1);
         let path = places.configs.join(format!("userdata-d.4.{other}.libxl-json"));
         assert_eq!(fs::read_to_string(path).unwrap(), "{}");
     }

@@ -13,18 +13,14 @@ pub const DOMAINS: &str = "/local/domain";
 /// Why xenstore did not do something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryError {
-    /// Another domain has the name.
-    NameTaken(u16),
     /// The daemon's words, or why it was not reached.
     Failed(String),
 }
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NameTaken(domain) => write!(f, "domain {domain} has that name"),
-            Self::Failed(cause) => f.write_str(cause),
-        }
+        let Self::Failed(cause) = self;
+        f.write_str(cause)
     }
 }
 
@@ -52,10 +48,8 @@ pub trait Registry {
     fn set(&mut self, path: &str, value: &str) -> Result<bool, RegistryError>;
     /// Sets the value of a node, which is made where it is not there.
     fn write(&mut self, path: &str, value: &str) -> Result<(), RegistryError>;
-    /// Writes the nodes of the domain `name`, all or none.
-    ///
-    /// **Errors:** also [`RegistryError::NameTaken`].
-    fn register(&mut self, name: &str, nodes: &[Node]) -> Result<(), RegistryError>;
+    /// Writes the nodes of a domain, all or none.
+    fn register(&mut self, nodes: &[Node]) -> Result<(), RegistryError>;
     /// Removes nodes with what is below them, and each parent (of at most `parents` levels) that is empty then; all or
     /// none.
     fn remove(&mut self, paths: &[String], parents: usize) -> Result<(), RegistryError>;
@@ -86,18 +80,6 @@ fn if_there<T>(outcome: Result<T, xenstore::Error>) -> Result<Option<T>, xenstor
         Err(error) if error.name() == Some(ErrorName::Missing) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Returns the first domain with a name, as a transaction sees it.
-fn named_in(transaction: &mut Transaction<'_>, name: &str) -> Result<Option<u16>, xenstore::Error> {
-    for id in transaction.list(&DOMAINS.parse()?)? {
-        let Ok(domain) = id.parse() else { continue };
-        let called = if_there(transaction.read_text(&format!("{DOMAINS}/{id}/name").parse()?))?;
-        if called.as_deref() == Some(name) {
-            return Ok(Some(domain));
-        }
-    }
-    Ok(None)
 }
 
 fn remove_in(transaction: &mut Transaction<'_>, path: &str, parents: usize) -> Result<(), xenstore::Error> {
@@ -136,11 +118,8 @@ impl Registry for Store {
         Ok(Self::write(self, &path.parse()?, value.as_bytes())?)
     }
 
-    fn register(&mut self, name: &str, nodes: &[Node]) -> Result<(), RegistryError> {
-        let taken = self.transaction(|transaction| {
-            if let Some(domain) = named_in(transaction, name)? {
-                return Ok(Some(domain));
-            }
+    fn register(&mut self, nodes: &[Node]) -> Result<(), RegistryError> {
+        Ok(self.transaction(|transaction| {
             for node in nodes {
                 let path = node.path.parse()?;
                 transaction.write(&path, node.value.as_bytes())?;
@@ -148,9 +127,8 @@ impl Registry for Store {
                     transaction.set_permissions(&path, rights)?;
                 }
             }
-            Ok(None)
-        })?;
-        taken.map_or(Ok(()), |domain| Err(RegistryError::NameTaken(domain)))
+            Ok(())
+        })?)
     }
 
     fn remove(&mut self, paths: &[String], parents: usize) -> Result<(), RegistryError> {

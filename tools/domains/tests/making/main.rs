@@ -158,6 +158,45 @@ fn a_name_is_given_once() {
 }
 
 #[test]
+fn names_that_another_toolstack_gives_changes_and_takes_away_are_known() {
+    let mut world = World::new();
+    world.create(&config("web"), false).unwrap();
+    // Another toolstack writes a file about each domain that it changes. The time of a change may be as coarse as a tick.
+    let changed = |world: &World| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(world.places.configs.join("userdata-d.9.its.libxl-json"), "").unwrap();
+        std::fs::remove_file(world.places.configs.join("userdata-d.9.its.libxl-json")).unwrap();
+    };
+    let call = |world: &mut World, domain: u16, name: &str| {
+        let path = format!("/local/domain/{domain}/name");
+        world.tree.nodes.insert(format!("/local/domain/{domain}"), Default::default());
+        world.tree.nodes.insert(path, (name.to_owned(), Vec::new()));
+    };
+    call(&mut world, 9, "theirs");
+    changed(&world);
+    let error = world.create(&config("theirs"), false).unwrap_err();
+    assert_eq!((error.step, error.cause.as_str()), (Step::Nodes, "domain 9 has that name"));
+    call(&mut world, 1, "renamed");
+    changed(&world);
+    assert_eq!(world.create(&config("renamed"), false).unwrap_err().cause, "domain 1 has that name");
+    world.create(&config("web"), false).unwrap();
+    world.tree.nodes.remove("/local/domain/9/name");
+    world.create(&config("theirs"), false).unwrap();
+}
+
+#[test]
+fn a_name_takes_as_many_questions_whatever_the_number_of_domains() {
+    let mut world = World::new();
+    let mut asked = Vec::new();
+    for number in 0..20 {
+        let before = world.tree.calls.made.get();
+        world.create(&domains::Config { memory_mib: 17, ..config(&format!("web-{number}")) }, false).unwrap();
+        asked.push(world.tree.calls.made.get() - before);
+    }
+    assert_eq!(asked[1..19], asked[2..20], "{asked:?}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_there_is_a_domain() {
     let refused = |change: fn(&mut domains::Config)| {
         let mut world = World::new();

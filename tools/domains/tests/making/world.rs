@@ -123,6 +123,10 @@ impl Hypervisor for Machine {
         Ok([info(0, [0; 16])].into_iter().chain(others).collect())
     }
 
+    fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>> {
+        Ok(self.domains()?.into_iter().find(|found| found.domain.0 == domain))
+    }
+
     fn set_max_vcpus(&self, domain: u16, vcpus: u32) -> io::Result<()> {
         self.with(domain, |fake| fake.vcpus = vcpus)
     }
@@ -282,7 +286,7 @@ impl Registry for Tree {
         Ok(())
     }
 
-    fn register(&mut self, _: &str, nodes: &[Node]) -> Result<(), RegistryError> {
+    fn register(&mut self, nodes: &[Node]) -> Result<(), RegistryError> {
         self.asked()?;
         nodes.iter().for_each(|node| self.put(&node.path, &node.value, node.rights.as_ref()));
         Ok(())
@@ -349,7 +353,8 @@ impl World {
     /// Makes a world with a machine of 1 GiB.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let places = Places { records: directory.path().join("run"), configs: directory.path().join("lib") };
+        let at = |name| directory.path().join(name);
+        let places = Places { records: at("run"), configs: at("lib"), names: at("names") };
         let machine = Machine::default();
         machine.free.set(1 << 18);
         machine.large.set(1 << 9);
