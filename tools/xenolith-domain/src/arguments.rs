@@ -35,6 +35,18 @@ pub enum Command {
     /// Shows what CPUID and MSRs tell a domain
     #[command(hide = true)]
     Policy(Which),
+    /// Makes many small domains, and tells what it takes as there are more
+    #[command(hide = true)]
+    Many {
+        /// How many
+        count: u32,
+        /// The memory of each
+        #[arg(long, value_name = "MIB", default_value_t = 4)]
+        memory: u64,
+    },
+    /// Ends the domains that `many` made
+    #[command(hide = true)]
+    ManyEnd,
 }
 
 /// A domain that there is.

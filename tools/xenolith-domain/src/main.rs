@@ -4,6 +4,8 @@
 mod arguments;
 mod configured;
 mod listing;
+mod many;
+mod small_kernel;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,8 @@ fn run(command: &Command) -> Result<bool> {
         }
         Command::List => list(&hypervisor, &mut store)?,
         Command::Doctor { dry_run } => return doctor(&hypervisor, &mut store, &places, *dry_run),
+        Command::Many { count, memory } => many::make(&hypervisor, &mut store, &places, *count, *memory)?,
+        Command::ManyEnd => many::end(&hypervisor, &mut store, &places)?,
         Command::Policy(which) => policy(&hypervisor, find(&mut store, &which.domain)?)?,
     }
     Ok(true)
