@@ -4,6 +4,8 @@ pub mod blkif;
 pub mod byte_ring;
 pub mod console;
 pub mod netif;
+pub mod ninepfs;
+pub mod pvcalls;
 pub mod ring;
 pub mod xenbus;
 pub mod xenstore;

@@ -7,8 +7,12 @@
 use std::cell::{Cell, RefCell};
 
 use fastrand::Rng;
-use rings::{BackRing, BlockRequest, Broken, ByteReader, ByteRing, ByteWriter, Disk, FrontRing, Shared, TransmitRing};
+use rings::{
+    Announced, BackRing, BlockRequest, Broken, ByteReader, ByteRing, ByteWriter, Command, Disk, FrontRing,
+    MessageReader, MessageWriter, Order, PairedRings, Shared, TransmitRing,
+};
 use xen_abi::io::blkif::{BlkifRequest, BlkifResponse};
+use xen_abi::io::pvcalls::{PvcallsRequest, PvcallsResponse};
 
 /// Calls in one input.
 const CALLS: u64 = 300;
@@ -23,7 +27,11 @@ const INDEXES: [usize; 8] = [0, 4, 8, 12, 3072, 3076, 3080, 3084];
 /// Where the entries begin.
 const ENTRIES_AT: usize = 64;
 
-/// A page that its other owner changes.
+/// The largest ring of pages that is offered, and where the indexes of such rings, the order and references lie.
+const MOST_ORDER: u32 = 2;
+const PAIRED_INDEXES: [usize; 5] = [0, 4, 64, 68, 128];
+
+/// Pages that their other owner changes.
 struct Hostile {
     bytes: RefCell<Vec<u8>>,
     dice: RefCell<Rng>,
@@ -32,7 +40,11 @@ struct Hostile {
 
 impl Hostile {
     fn new(dice: &mut Rng) -> Self {
-        let mut bytes: Vec<u8> = (0..PAGE).map(|_| if dice.u8(..3) == 0 { dice.u8(..) } else { 0 }).collect();
+        Self::of(dice, PAGE)
+    }
+
+    fn of(dice: &mut Rng, length: usize) -> Self {
+        let mut bytes: Vec<u8> = (0..length).map(|_| if dice.u8(..3) == 0 { dice.u8(..) } else { 0 }).collect();
         // Indexes begin at a place from which they wrap soon, and where they would be believed.
         let start = u32::MAX - dice.u32(..20);
         INDEXES.iter().for_each(|&at| bytes[at..at + 4].copy_from_slice(&start.to_le_bytes()));
@@ -47,7 +59,10 @@ impl Hostile {
         let (mut dice, mut bytes) = (self.dice.borrow_mut(), self.bytes.borrow_mut());
         match dice.u8(..8) {
             0 => {
-                let at = INDEXES[dice.usize(..INDEXES.len())];
+                let at = match dice.u8(..4) {
+                    0 => PAIRED_INDEXES[dice.usize(..PAIRED_INDEXES.len())],
+                    _ => INDEXES[dice.usize(..INDEXES.len())],
+                };
                 let index = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
                 // A lie is told seldom, or no ring would live for long.
                 let more = if dice.u8(..100) == 0 { dice.u32(..) } else { dice.u32(..5) };
@@ -64,7 +79,7 @@ impl Hostile {
 
 impl Shared for Hostile {
     fn length(&self) -> usize {
-        PAGE
+        self.bytes.borrow().len()
     }
 
     fn load_u32(&self, offset: usize) -> u32 {
@@ -93,10 +108,12 @@ impl Shared for Hostile {
 /// Runs one input and returns how many calls were made.
 pub fn run(dice: &mut Rng) -> u64 {
     let page = Hostile::new(dice);
-    match dice.u8(..4) {
+    match dice.u8(..6) {
         0 => block(dice, &page),
         1 => network(dice, &page),
         2 => console(dice, &page),
+        3 => commands(dice, &page),
+        4 => messages(dice, &page),
         _ => front(dice, &page),
     }
     CALLS
@@ -113,7 +130,9 @@ fn stays_broken<T>(broken: &mut Option<Broken>, outcome: &Result<T, Broken>) {
 
 fn block(dice: &mut Rng, page: &Hostile) {
     let mut ring: BackRing<_, BlkifRequest, BlkifResponse> = BackRing::attach(page);
-    let disk = Disk { sectors: dice.u64(1..1 << 40), writable: dice.bool() };
+    let indirect_segments = if dice.bool() { dice.u16(1..=4096) } else { 0 };
+    let disk = Disk { sectors: dice.u64(1..1 << 40), writable: dice.bool(), indirect_segments };
+    let lists: Vec<Hostile> = (0..8).map(|_| Hostile::new(dice)).collect();
     let mut broken = None;
     for _ in 0..CALLS {
         page.accesses.set(0);
@@ -122,12 +141,21 @@ fn block(dice: &mut Rng, page: &Hostile) {
         assert!(ring.unanswered() <= ENTRIES);
         let Ok(Some(mut request)) = outcome else { continue };
         request.operation %= 8;
-        match disk.check(&request) {
+        let (checked, most) = match disk.check(&request) {
+            Ok(BlockRequest::Indirect(indirect)) => {
+                assert!((1..=8).contains(&indirect.pages.len()));
+                lists.iter().for_each(|list| list.accesses.set(0));
+                (indirect.segments(&disk, &lists[..indirect.pages.len()]), usize::from(indirect_segments))
+            }
+            checked => (checked, 11),
+        };
+        match checked {
             Ok(BlockRequest::Read { sector, segments, .. } | BlockRequest::Write { sector, segments, .. }) => {
                 assert!(segments.iter().all(|segment| segment.offset + segment.length <= 4096 && segment.length > 0));
                 let bytes: u64 = segments.iter().map(|segment| u64::from(segment.length)).sum();
-                assert!(segments.len() <= 11 && sector + bytes / 512 <= disk.sectors);
+                assert!(segments.len() <= most && sector + bytes / 512 <= disk.sectors);
             }
+            Ok(BlockRequest::Indirect(_)) => panic!("an indirect request that leads to another"),
             Ok(BlockRequest::Discard { sector, sectors, .. }) => assert!(sector + sectors <= disk.sectors),
             Ok(BlockRequest::Flush { .. }) => {}
             Err(error) => {
@@ -171,6 +199,71 @@ fn console(dice: &mut Rng, page: &Hostile) {
         let written = input.write(&bytes[..length]);
         stays_broken(&mut in_broken, &written);
         assert!(written.is_err() || written.is_ok_and(|count| count <= length.min(1024)));
+    }
+}
+
+/// The commands of PV Calls: what comes out is a command that there is, and each has its answer.
+fn commands(dice: &mut Rng, page: &Hostile) {
+    let mut ring: BackRing<_, PvcallsRequest, PvcallsResponse> = BackRing::attach(page);
+    let mut broken = None;
+    for _ in 0..CALLS {
+        page.accesses.set(0);
+        let outcome = ring.take();
+        stays_broken(&mut broken, &outcome);
+        let Ok(Some(mut request)) = outcome else { continue };
+        request.cmd %= 8;
+        let ret = match Command::check(&request) {
+            Ok(Command::Connect { to, .. } | Command::Bind { at: to, .. }) => i32::from(to.port() == 0),
+            Ok(_) => 0,
+            Err(error) => {
+                assert!(error.number() < 0 && !error.to_string().is_empty());
+                error.number()
+            }
+        };
+        let answer = rings::answer(&request, ret);
+        assert_eq!((answer.req_id, answer.cmd, answer.ret), (request.req_id, request.cmd, ret));
+        stays_broken(&mut broken, &ring.put(&answer));
+        if dice.bool() {
+            ring.publish();
+        }
+    }
+}
+
+/// Messages of 9pfs, through rings of as many pages as the peer says first: none is longer than was agreed on.
+fn messages(dice: &mut Rng, page: &Hostile) {
+    let most = Order::new(MOST_ORDER, Order::MAX).unwrap();
+    let announced = match Announced::read(page, most) {
+        Ok(announced) => announced,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            page.bytes.borrow_mut()[128..132].copy_from_slice(&dice.u32(..=MOST_ORDER).to_le_bytes());
+            page.accesses.set(0);
+            let Ok(announced) = Announced::read(page, most) else { return };
+            announced
+        }
+    };
+    let order = announced.order;
+    assert!(order <= most && announced.references.len() == order.pages());
+    let data = Hostile::of(dice, order.bytes().max(PAGE));
+    for at in PAIRED_INDEXES.into_iter().take(4) {
+        page.bytes.borrow_mut()[at..at + 4].copy_from_slice(&dice.u32(u32::MAX - 20..).to_le_bytes());
+    }
+    let Ok(rings) = PairedRings::new(page, &data, order) else { panic!("the lengths are right") };
+    let longest = dice.usize(7..3000);
+    let (reader, writer) = rings.back();
+    let (mut reader, mut writer) = (MessageReader::new(reader, longest), MessageWriter::new(writer));
+    let (mut in_broken, mut out_broken) = (None, None);
+    for _ in 0..CALLS {
+        page.accesses.set(0);
+        data.accesses.set(0);
+        let taken = reader.take();
+        stays_broken(&mut out_broken, &taken);
+        if let Ok(Some(message)) = taken {
+            let told = u32::from_le_bytes([message[0], message[1], message[2], message[3]]) as usize;
+            assert!((7..=longest).contains(&message.len()) && told == message.len());
+            writer.put(&message);
+        }
+        stays_broken(&mut in_broken, &writer.flush());
     }
 }
 

@@ -44,6 +44,8 @@ const INCLUDED: &[&str] = &[
     "io/xenbus.h",
     "io/blkif.h",
     "io/netif.h",
+    "io/pvcalls.h",
+    "io/9pfs.h",
     "arch-x86/cpuid.h",
     "arch-x86/hvm/start_info.h",
 ];

@@ -13,6 +13,8 @@ use xen_abi::domctl::state as domctl_state;
 use xen_abi::io::blkif as io_blkif;
 use xen_abi::io::console as io_console;
 use xen_abi::io::netif as io_netif;
+use xen_abi::io::ninepfs as io_ninepfs;
+use xen_abi::io::pvcalls as io_pvcalls;
 use xen_abi::io::ring as io_ring;
 use xen_abi::io::xenbus as io_xenbus;
 use xen_abi::io::xenstore as io_xenstore;
@@ -141,6 +143,11 @@ pub fn structures() -> Vec<Structure> {
         io_blkif { BlkifRequestSegment, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifResponse }
         io_console { XenconsInterface }
         io_netif { NetifTxRequest, NetifExtraInfo, NetifGso, NetifTxResponse, NetifRxRequest, NetifRxResponse }
+        io_ninepfs { NinepfsDataIntf }
+        io_pvcalls {
+            PvcallsRequest, PvcallsResponse, PvcallsSocket, PvcallsConnect, PvcallsRelease, PvcallsBind, PvcallsListen,
+            PvcallsAccept, PvcallsPoll, PvcallsDataIntf,
+        }
         io_xenstore { XsdSockmsg, XenstoreDomainInterface }
         ioreq { Ioreq, BufIoreq }
         memory { MemoryReservation, MemoryExchange, MemoryDomain, MachphysMfnList, MachphysMapping, PodTarget }
@@ -222,7 +229,7 @@ pub fn tables() -> Vec<Table> {
     list_tables! {
         callback, console_io, cpu_features, cpu_policy, cpuid, dm_op, domctl, domctl_cpu, domctl_device, domctl_domain,
         domctl_memory, domctl_scheduler, elfnote, event_channel, event_fifo, grant_entry, grant_table, hvm_op,
-        hvm_param, hvm_save, hvm_vcpu, hypercall, io_blkif, io_netif, io_ring, io_xenbus, io_xenstore, ioreq, memory,
+        hvm_param, hvm_save, hvm_vcpu, hypercall, io_blkif, io_netif, io_pvcalls, io_ring, io_xenbus, io_xenstore, ioreq, memory,
         memory_access, memory_map, nmi, physdev, physmap, platform, pmu, sched, shared_info, start_info, sysctl,
         sysctl_machine, sysctl_policy, sysctl_power, sysctl_scheduler, vcpu, version, virq, vm_assist, xsm,
     }

@@ -3,14 +3,18 @@
 use std::fmt;
 
 use xen_abi::io::blkif::{
-    BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_OP_WRITE,
-    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BlkifRequest, BlkifRequestDiscard, BlkifRequestSegment, BlkifResponse,
+    BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_INDIRECT, BLKIF_OP_READ, BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP,
+    BLKIF_RSP_ERROR, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse,
 };
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::Shared;
 
 /// Bytes of a sector, whatever the device, and the base 2 logarithm of that.
 const SECTOR: u16 = 1 << SECTOR_BITS;
 const SECTOR_BITS: u32 = 9;
+/// Segments in a page of an indirect request.
+const SEGMENTS_IN_PAGE: usize = 4096 / size_of::<BlkifRequestSegment>();
 /// The last sector of a page.
 const LAST_IN_PAGE: u8 = 7;
 
@@ -20,6 +24,8 @@ pub struct Disk {
     /// Its length in sectors of 512 bytes.
     pub sectors: u64,
     pub writable: bool,
+    /// The most segments of an indirect request, as told in `feature-max-indirect-segments`; 0 where none are offered.
+    pub indirect_segments: u16,
 }
 
 /// A run of bytes in one granted page.
@@ -44,6 +50,21 @@ pub enum BlockRequest {
     Flush { id: u64 },
     /// Drops what these sectors hold.
     Discard { id: u64, sector: u64, sectors: u64 },
+    /// A read or a write whose segments stand in pages of their own; [`IndirectRequest::segments`] checks them.
+    Indirect(IndirectRequest),
+}
+
+/// A read or a write whose segments stand in pages of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndirectRequest {
+    pub id: u64,
+    /// It writes the disk, and does not read it.
+    pub is_write: bool,
+    pub sector: u64,
+    /// How many segments there are: 1 to what the disk offers.
+    count: u16,
+    /// References of the pages that they stand in, in their order.
+    pub pages: Vec<u32>,
 }
 
 /// Why a request is refused.
@@ -52,7 +73,7 @@ pub enum BlockError {
     /// An operation that is not offered.
     Operation(u8),
     /// None, or more segments than a request has.
-    Segments(u8),
+    Segments(u16),
     /// A segment that does not lie in its page.
     Segment { first: u8, last: u8 },
     /// Sectors that the disk does not have.
@@ -65,7 +86,7 @@ impl fmt::Display for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operation(operation) => write!(f, "operation {operation} is not offered"),
-            Self::Segments(count) => write!(f, "{count} segments are not 1 to {BLKIF_MAX_SEGMENTS_PER_REQUEST}"),
+            Self::Segments(count) => write!(f, "{count} segments are not as many as a request may have"),
             Self::Segment { first, last } => write!(f, "sectors {first} to {last} do not lie in a page"),
             Self::Sectors { first, count } => write!(f, "the disk has not {count} sectors from {first} on"),
             Self::ReadOnly => f.write_str("the disk is only read"),
@@ -103,7 +124,31 @@ impl Disk {
                 }
                 Ok(BlockRequest::Discard { id, sector, sectors: discard.nr_sectors })
             }
+            BLKIF_OP_INDIRECT => self.check_indirect(request).map(BlockRequest::Indirect),
             other => Err(BlockError::Operation(other)),
+        }
+    }
+
+    fn check_indirect(&self, request: &BlkifRequest) -> Result<IndirectRequest, BlockError> {
+        let refused = BlockError::Operation(request.operation);
+        let (indirect, _) = BlkifRequestIndirect::read_from_prefix(request.as_bytes()).map_err(|_| refused)?;
+        let is_write = match indirect.indirect_op {
+            _ if self.indirect_segments == 0 => return Err(refused),
+            BLKIF_OP_READ => false,
+            BLKIF_OP_WRITE => true,
+            other => return Err(BlockError::Operation(other)),
+        };
+        if is_write && !self.writable {
+            return Err(BlockError::ReadOnly);
+        }
+        let count = indirect.nr_segments;
+        let pages = usize::from(count).div_ceil(SEGMENTS_IN_PAGE);
+        match indirect.indirect_grefs.get(..pages) {
+            Some(listed) if count > 0 && count <= self.indirect_segments => {
+                let pages = listed.iter().map(|page| page.0).collect();
+                Ok(IndirectRequest { id: indirect.id, is_write, sector: indirect.sector_number, count, pages })
+            }
+            _ => Err(BlockError::Segments(count)),
         }
     }
 
@@ -115,10 +160,39 @@ impl Disk {
     }
 }
 
+impl IndirectRequest {
+    /// Copies the segments out of their pages, which are mapped in the order of [`IndirectRequest::pages`], and returns the
+    /// request that they make. Each page is read once: what the front end changes afterwards does not count.
+    ///
+    /// **Errors:** [`BlockError`]; [`BlockError::response`] is what the front end is to be told.
+    pub fn segments<M: Shared>(&self, disk: &Disk, pages: &[M]) -> Result<BlockRequest, BlockError> {
+        let mut left = usize::from(self.count);
+        let mut segments = Vec::with_capacity(left);
+        for page in pages.iter().take(self.pages.len()) {
+            let mut listed = [BlkifRequestSegment::default(); SEGMENTS_IN_PAGE];
+            let now = listed.get_mut(..left.min(SEGMENTS_IN_PAGE)).unwrap_or_default();
+            page.read(0, now.as_mut_bytes());
+            left = left.saturating_sub(now.len());
+            for listed in now.iter() {
+                segments.push(segment(listed)?);
+            }
+        }
+        if left > 0 {
+            return Err(BlockError::Segments(self.count));
+        }
+        let (id, sector) = (self.id, self.sector);
+        disk.check_sectors(sector, total(&segments))?;
+        Ok(match self.is_write {
+            true => BlockRequest::Write { id, sector, segments },
+            false => BlockRequest::Read { id, sector, segments },
+        })
+    }
+}
+
 fn segments(request: &BlkifRequest) -> Result<Vec<Segment>, BlockError> {
     let count = usize::from(request.nr_segments);
     let listed = request.seg.get(..count).filter(|listed| !listed.is_empty());
-    listed.ok_or(BlockError::Segments(request.nr_segments))?.iter().map(segment).collect()
+    listed.ok_or(BlockError::Segments(request.nr_segments.into()))?.iter().map(segment).collect()
 }
 
 fn segment(segment: &BlkifRequestSegment) -> Result<Segment, BlockError> {
@@ -128,7 +202,7 @@ fn segment(segment: &BlkifRequestSegment) -> Result<Segment, BlockError> {
     Ok(Segment { grant: segment.gref.0, offset: offset.saturating_mul(SECTOR), length: length.saturating_mul(SECTOR) })
 }
 
-/// Returns how many sectors segments are together; at most 8 for each of 11.
+/// Returns how many sectors segments are together; at most 8 for each.
 fn total(segments: &[Segment]) -> u64 {
     let bytes: u64 = segments.iter().map(|segment| u64::from(segment.length)).sum();
     bytes >> SECTOR_BITS

@@ -81,6 +81,12 @@ impl<M: Shared> ByteReader<M> {
         Self { memory, ring, consumed, broken }
     }
 
+    /// Returns how many bytes the ring holds.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.ring.size as usize
+    }
+
     /// Moves bytes that wait into `to`, and returns how many. The writer is to be notified if there were some: it may
     /// have waited for room.
     ///

@@ -1,4 +1,4 @@
-//! The rings of paravirtual devices: console, block and network.
+//! The rings of paravirtual devices: console, block, network, 9pfs and PV Calls.
 //!
 //! A ring lies in pages that a domain shares with another. The other side may write any value to any byte at any moment,
 //! also between two reads. So an index of its is read once and checked, an entry is copied out before anything of it is
@@ -37,10 +37,16 @@ mod block;
 mod bytes;
 mod entries;
 mod network;
+mod ninepfs;
+mod paired;
+mod pvcalls;
 mod shared;
 
-pub use block::{BlockError, BlockRequest, Disk, Segment};
+pub use block::{BlockError, BlockRequest, Disk, IndirectRequest, Segment};
 pub use bytes::{ByteReader, ByteRing, ByteWriter};
 pub use entries::{BackRing, FrontRing};
 pub use network::{Fragment, Packet, PacketError, Segmentation, TransmitRing};
+pub use ninepfs::{MessageReader, MessageWriter};
+pub use paired::{Announced, Joined, Order, OrderError, Pair, PairedRings};
+pub use pvcalls::{Command, CommandError, DataRings, SocketId, answer};
 pub use shared::{Broken, Shared};

@@ -87,6 +87,8 @@ pub enum Broken {
     Full,
     /// The memory is too small for the ring.
     Small { bytes: usize },
+    /// A message that is shorter than its header, or longer than what was agreed on.
+    Message { bytes: u32, most: usize },
 }
 
 impl fmt::Display for Broken {
@@ -96,6 +98,9 @@ impl fmt::Display for Broken {
                 write!(f, "the other side's index {other} does not follow ours, {own}; the device must be closed")
             }
             Self::Full => f.write_str("the ring is full; take what waits in it first"),
+            Self::Message { bytes, most } => {
+                write!(f, "a message of {bytes} bytes, where 7 to {most} were agreed on; the device must be closed")
+            }
             Self::Small { bytes } => write!(f, "{bytes} bytes hold no ring of this kind; share more pages"),
         }
     }

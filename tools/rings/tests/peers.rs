@@ -148,7 +148,7 @@ fn with_segments(operation: u8, sector: u64, listed: &[(u8, u8)]) -> BlkifReques
 
 #[test]
 fn what_does_not_lie_on_the_disk_or_in_a_page_is_refused() {
-    let disk = Disk { sectors: 100, writable: false };
+    let disk = Disk { sectors: 100, writable: false, indirect_segments: 0 };
     let segments = vec![Segment { grant: 5, offset: 512, length: 1024 }, Segment { grant: 5, offset: 0, length: 4096 }];
     let read = with_segments(0, 90, &[(1, 2), (0, 7)]);
     assert_eq!(disk.check(&read), Ok(BlockRequest::Read { id: 9, sector: 90, segments }));
