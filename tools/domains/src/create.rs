@@ -24,8 +24,8 @@ use crate::host::Host;
 use crate::hypervisor::Hypervisor;
 use crate::kernel::Kernel;
 use crate::layout::{
-    ACPI_ADDRESS, BUFFERED_IO_FRAME, CONSOLE_FRAME, Extents, IDENTITY_FRAME, IO_FRAME, LARGE_PAGES, MONITOR_FRAME,
-    PAGE, PAGING_FRAME, Placement, Ram, SHARING_FRAME, SPECIAL_FRAMES, STORE_FRAME, split,
+    ACPI_ADDRESS, BUFFERED_IO_FRAME, CONSOLE_FRAME, Extents, IDENTITY_FRAME, IO_FRAME, MONITOR_FRAME, PAGE,
+    PAGING_FRAME, Placement, Ram, SHARING_FRAME, SPECIAL_FRAMES, STORE_FRAME,
 };
 use crate::names::{NameError, Names};
 use crate::nodes::{self, Ports};
@@ -91,6 +91,15 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     pub fn create(&mut self, config: &Config, paused: bool) -> Result<Created, Error> {
         config.check()?;
         let plan = Plan::of(config)?;
+        self.made(config, |tools, domain| tools.build(config, &plan, domain, paused))
+    }
+
+    /// Makes a domain that `build` fills, or leaves nothing of it.
+    pub(crate) fn made(
+        &mut self,
+        config: &Config,
+        build: impl FnOnce(&mut Self, u16) -> Result<(), Error>,
+    ) -> Result<Created, Error> {
         let at = |step| move |cause: std::io::Error| Error::new(&config.name, step, cause);
         let record = Record::begin(self.places, config.uuid, &config.name).map_err(at(Step::Record))?;
         if let Err(error) = self.claim_name(config) {
@@ -104,7 +113,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
                 return Err(with_undone(with_undone(error, dropped, "its name"), record.finish(), "its record"));
             }
         };
-        match self.build(config, &plan, domain, paused) {
+        match build(self, domain) {
             Ok(()) => record.finish().map_err(at(Step::Record)).map(|()| Created { domain, uuid: config.uuid }),
             Err(error) => Err(self.undo(error, domain, config.uuid, record)),
         }
@@ -142,8 +151,13 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         self.load(config, plan, domain)?;
         let ports = self.connect(config, domain)?;
         self.set_registers(config, plan, domain)?;
-        self.register(config, domain, ports)?;
+        self.register(config, &nodes::kept_config(config), domain, ports)?;
         self.start_devices(config, domain)?;
+        self.introduce(config, domain, ports, paused)
+    }
+
+    /// Introduces a domain to xenstored, and lets it run.
+    pub(crate) fn introduce(&mut self, config: &Config, domain: u16, ports: Ports, paused: bool) -> Result<(), Error> {
         let name = &config.name;
         self.registry
             .introduce(domain, STORE_FRAME, ports.store)
@@ -154,8 +168,8 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         self.hypervisor.pause(domain, false).map_err(|cause| Error::new(name, Step::Unpause, cause))
     }
 
-    /// Makes vCPUs, memory and the CPU policy.
-    fn give_memory(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
+    /// Makes vCPUs, and sets how much memory there may be.
+    pub(crate) fn give_limits(&self, config: &Config, domain: u16) -> Result<(), Error> {
         let hypervisor = self.hypervisor;
         let at = |step| move |cause: std::io::Error| Error::new(&config.name, step, cause);
         hypervisor.set_max_vcpus(domain, config.vcpus).map_err(at(Step::Vcpus))?;
@@ -164,7 +178,14 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
             .saturating_add(config.memory_mib.saturating_mul(POOL_PAGES_A_MIB));
         hypervisor.set_paging_pool(domain, pool.saturating_mul(PAGE)).map_err(at(Step::Memory))?;
         let kib = config.memory_mib.saturating_mul(1024).saturating_add(EXTRA_KIB);
-        hypervisor.set_max_memory(domain, kib).map_err(at(Step::Memory))?;
+        hypervisor.set_max_memory(domain, kib).map_err(at(Step::Memory))
+    }
+
+    /// Makes vCPUs, memory and the CPU policy.
+    fn give_memory(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
+        self.give_limits(config, domain)?;
+        let hypervisor = self.hypervisor;
+        let at = |step| move |cause: std::io::Error| Error::new(&config.name, step, cause);
         hypervisor.set_tsc_mode(domain, config.tsc.number()).map_err(at(Step::CpuPolicy))?;
         let default = hypervisor.cpu_policy(domain).map_err(at(Step::CpuPolicy))?;
         hypervisor.set_cpu_policy(domain, &policy::adjusted(&default)).map_err(at(Step::CpuPolicy))?;
@@ -177,24 +198,22 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
 
     /// Allocates all pages of the domain, and returns how many of them could not be had.
     fn give_pages(&self, plan: &Plan<'_>, domain: u16) -> std::io::Result<u64> {
-        let [large, small] = plan.ram.extents();
         let acpi = ACPI_ADDRESS / PAGE;
         let tables = acpi..acpi.saturating_add((plan.acpi.bytes.len() as u64).div_ceil(PAGE));
         let special = PAGING_FRAME..PAGING_FRAME.saturating_add(SPECIAL_FRAMES);
-        let own = Extents { order: 0, frames: tables.chain(special).collect() };
-        let mut missing: u64 = [&small, &own].map(|extents| extents.frames.len() as u64).iter().sum();
-        let mut without = self.populate(domain, &large)?;
-        missing = LARGE_PAGES.saturating_mul(without.len() as u64).saturating_add(missing);
-        // Where the machine has no 2 MiB in one piece any more, single pages do.
-        without.reverse();
-        let singly = std::iter::from_fn(|| without.pop()).map(|frame| Extents { order: 0, frames: split(frame) });
-        for extents in singly.chain([small, own]) {
-            let left = self.populate(domain, &extents)?;
-            let had = extents.frames.len().saturating_sub(left.len()) as u64;
-            missing = missing.saturating_sub(had);
-            if !left.is_empty() {
+        // The largest first, so they are at the end.
+        let mut waiting = vec![Extents { order: 0, frames: tables.chain(special).collect() }];
+        waiting.extend(plan.ram.extents().into_iter().rev());
+        let mut missing: u64 = waiting.iter().map(Extents::pages).sum();
+        while let Some(extents) = waiting.pop() {
+            let order = extents.order;
+            let left = Extents { order, frames: self.populate(domain, &extents)? };
+            missing = missing.saturating_sub(extents.pages().saturating_sub(left.pages()));
+            if order == 0 && !left.frames.is_empty() {
                 break;
             }
+            // Where the machine has none of such a size any more, smaller ones do.
+            waiting.extend(left.frames.iter().rev().map(|&frame| Extents::split(order, frame)));
         }
         Ok(missing)
     }
@@ -241,8 +260,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
     fn connect(&self, config: &Config, domain: u16) -> Result<Ports, Error> {
         let at = |cause: std::io::Error| Error::new(&config.name, Step::Channels, cause);
         let hypervisor = self.hypervisor;
-        let store = hypervisor.allocate_port(domain, DomId::DOM0.0).map_err(at)?;
-        let console = hypervisor.allocate_port(domain, DomId::DOM0.0).map_err(at)?;
+        let Ports { store, console } = self.allocate_ports(config, domain)?;
         let parameters = [
             (HVM_PARAM_TIMER_MODE, HVMPTM_NO_DELAY_FOR_MISSED_TICKS),
             (HVM_PARAM_ALTP2M, XEN_ALTP2M_DISABLED),
@@ -260,14 +278,27 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         for (index, value) in parameters {
             hypervisor.set_parameter(domain, index, value).map_err(at)?;
         }
-        // The entries that are kept for the toolstack: 0 for the console, 1 for xenstore.
+        self.seed_grants(config, domain)?;
+        Ok(Ports { store, console })
+    }
+
+    /// Allocates the ports of the domain to which xenstored and the console's daemon bind.
+    pub(crate) fn allocate_ports(&self, config: &Config, domain: u16) -> Result<Ports, Error> {
+        let port = || self.hypervisor.allocate_port(domain, DomId::DOM0.0);
+        let at = |cause: std::io::Error| Error::new(&config.name, Step::Channels, cause);
+        Ok(Ports { store: port().map_err(at)?, console: port().map_err(at)? })
+    }
+
+    /// Writes the entries of the grant table that are kept for the toolstack: 0 for the console, 1 for xenstore.
+    pub(crate) fn seed_grants(&self, config: &Config, domain: u16) -> Result<(), Error> {
         let granted = |frame: u64| GrantEntryV1 {
             flags: GTF_PERMIT_ACCESS,
             domid: DomId::DOM0,
             frame: u32::try_from(frame).unwrap_or(0),
         };
-        hypervisor.seed_grants(domain, &[granted(CONSOLE_FRAME), granted(STORE_FRAME)]).map_err(at)?;
-        Ok(Ports { store, console })
+        let entries = [granted(CONSOLE_FRAME), granted(STORE_FRAME)];
+        let outcome = self.hypervisor.seed_grants(domain, &entries);
+        outcome.map_err(|cause| Error::new(&config.name, Step::Channels, cause))
     }
 
     fn set_registers(&self, config: &Config, plan: &Plan<'_>, domain: u16) -> Result<(), Error> {
@@ -280,7 +311,8 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         loads.iter().try_for_each(|load| self.hypervisor.set_context(domain, load)).map_err(at)
     }
 
-    fn register(&mut self, config: &Config, domain: u16, ports: Ports) -> Result<(), Error> {
+    /// Writes the nodes of a domain, and the configuration that is kept of it.
+    pub(crate) fn register(&mut self, config: &Config, kept: &str, domain: u16, ports: Ports) -> Result<(), Error> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut nodes = nodes::of_domain(config, domain, ports, started);
         for disk in &config.disks {
@@ -289,7 +321,7 @@ impl<V: Hypervisor, R: Registry, H: Host> Tools<'_, V, R, H> {
         for (number, card) in (0..).zip(&config.cards) {
             card.add_nodes(domain, number, &mut nodes);
         }
-        let keep = || records::keep_config(self.places, domain, config.uuid, &nodes::kept_config(config));
+        let keep = || records::keep_config(self.places, domain, config.uuid, kept);
         Names::lock(self.places)
             .and_then(|names| names.give(&config.name, domain, config.uuid, keep))
             .map_err(|cause| Error::new(&config.name, Step::Nodes, cause).remedied("make /var/lib/xen writable"))?;

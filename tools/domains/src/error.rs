@@ -39,6 +39,12 @@ pub enum Step {
     Find,
     /// It is destroyed.
     Destroy,
+    /// It suspends itself.
+    Suspend,
+    /// It is written to a file.
+    Save,
+    /// It is made of a file.
+    Restore,
 }
 
 impl Step {
@@ -62,6 +68,9 @@ impl Step {
             Self::Pause => "cannot be paused",
             Self::Find => "cannot be found",
             Self::Destroy => "cannot be destroyed",
+            Self::Suspend => "cannot be suspended",
+            Self::Save => "cannot be saved",
+            Self::Restore => "cannot be restored",
         }
     }
 
@@ -78,6 +87,9 @@ impl Step {
             Self::Nodes | Self::Introduce => "see whether xenstored is running",
             Self::Devices => "see whether the back end's module is loaded in this domain",
             Self::Unpause | Self::Pause | Self::Find => "see which domains `xl list` shows",
+            Self::Suspend => "let its kernel come up first, and take one that knows Xen's suspend",
+            Self::Save => "give another file, on a disk with room",
+            Self::Restore => "take another file",
             Self::Destroy => "try again, then run `xenolith-domain doctor`",
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use hypervisor_access::{CpuPolicy, Hypercalls, Resource};
-use xen_abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo};
+use xen_abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo, DomctlTscInfo};
 use xen_abi::grant_entry::GrantEntryV1;
 use xen_abi::memory_map::MemmapEntry;
 use zerocopy::IntoBytes;
@@ -58,6 +58,22 @@ pub trait Hypervisor {
     fn context(&self, domain: u16) -> io::Result<Vec<u8>>;
     /// Loads records into the state.
     fn set_context(&self, domain: u16, records: &[u8]) -> io::Result<()>;
+    /// Returns the highest frame at which there may be a page.
+    fn maximum_frame(&self, domain: u16) -> io::Result<u64>;
+    /// Returns of each frame whether there is a page.
+    fn has_pages(&self, domain: u16, frames: &[u64]) -> io::Result<Vec<bool>>;
+    /// Copies whole pages, one after another, into `to`.
+    fn read_pages(&self, domain: u16, frames: &[u64], to: &mut Vec<u8>) -> io::Result<()>;
+    /// Copies a page to each frame.
+    fn write_pages(&self, domain: u16, frames: &[u64], pages: &[&[u8]]) -> io::Result<()>;
+    /// Returns a parameter, an `HVM_PARAM_*`.
+    fn parameter(&self, domain: u16, index: u32) -> io::Result<u64>;
+    /// Returns how the time stamp counter works, and how far it is.
+    fn tsc_info(&self, domain: u16) -> io::Result<DomctlTscInfo>;
+    /// Lets the time stamp counter go on from where it was.
+    fn set_tsc_info(&self, domain: u16, info: DomctlTscInfo) -> io::Result<()>;
+    /// Lets a domain go on that has suspended itself.
+    fn resume(&self, domain: u16) -> io::Result<()>;
 }
 
 impl Hypervisor for Hypercalls {
@@ -168,5 +184,46 @@ impl Hypervisor for Hypercalls {
 
     fn set_context(&self, domain: u16, records: &[u8]) -> io::Result<()> {
         Self::set_context(self, domain, records)
+    }
+
+    fn maximum_frame(&self, domain: u16) -> io::Result<u64> {
+        Self::maximum_frame(self, domain)
+    }
+
+    fn has_pages(&self, domain: u16, frames: &[u64]) -> io::Result<Vec<bool>> {
+        Self::has_pages(self, domain, frames)
+    }
+
+    fn read_pages(&self, domain: u16, frames: &[u64], to: &mut Vec<u8>) -> io::Result<()> {
+        let mapping = self.map_foreign(domain, frames)?;
+        to.resize(mapping.length(), 0);
+        mapping.read(0, to);
+        Ok(())
+    }
+
+    fn write_pages(&self, domain: u16, frames: &[u64], pages: &[&[u8]]) -> io::Result<()> {
+        let mapping = self.map_foreign(domain, frames)?;
+        let mut offset = 0_usize;
+        for page in pages {
+            mapping.write(offset, page);
+            offset = offset.saturating_add(page.len());
+        }
+        Ok(())
+    }
+
+    fn parameter(&self, domain: u16, index: u32) -> io::Result<u64> {
+        Self::parameter(self, domain, index)
+    }
+
+    fn tsc_info(&self, domain: u16) -> io::Result<DomctlTscInfo> {
+        Self::tsc_info(self, domain)
+    }
+
+    fn set_tsc_info(&self, domain: u16, info: DomctlTscInfo) -> io::Result<()> {
+        Self::set_tsc_info(self, domain, info)
+    }
+
+    fn resume(&self, domain: u16) -> io::Result<()> {
+        Self::resume(self, domain)
     }
 }

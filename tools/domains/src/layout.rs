@@ -31,10 +31,9 @@ pub const SPECIAL_FRAMES: u64 = 8;
 /// The guest physical address of the ACPI tables.
 pub const ACPI_ADDRESS: u64 = 0xfc00_0000;
 
-/// Base 2 logarithm of the pages in 2 MiB.
+/// Base 2 logarithms of the pages in 2 MiB and in 1 GiB.
 const LARGE_ORDER: u32 = 9;
-/// Pages in 2 MiB.
-pub const LARGE_PAGES: u64 = 1 << LARGE_ORDER;
+const HUGE_ORDER: u32 = 18;
 
 /// The RAM of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +51,21 @@ pub struct Extents {
     pub frames: Vec<u64>,
 }
 
+impl Extents {
+    /// Returns how many pages they have together.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        (self.frames.len() as u64) << self.order
+    }
+
+    /// Returns one of a size in pieces of the next smaller size.
+    #[must_use]
+    pub fn split(order: u32, frame: u64) -> Self {
+        let smaller = if order > LARGE_ORDER { LARGE_ORDER } else { 0 };
+        Self { order: smaller, frames: (frame..frame.saturating_add(1 << order)).step_by(1 << smaller).collect() }
+    }
+}
+
 impl Ram {
     /// Lays out `bytes` of RAM, a multiple of the page size.
     #[must_use]
@@ -60,18 +74,20 @@ impl Ram {
         Self { low_end, high_end: HIGH_RAM.saturating_add(bytes.saturating_sub(low_end)) }
     }
 
-    /// Returns the extents that make it: 2 MiB where that fits, and single pages.
+    /// Returns the extents that make it, the largest first: 1 GiB and 2 MiB where that fits, and single pages.
     #[must_use]
-    pub fn extents(&self) -> [Extents; 2] {
-        let ranges = [(0, self.low_end / PAGE), (HIGH_RAM / PAGE, self.high_end / PAGE)];
-        let (mut large, mut small) = (Vec::new(), Vec::new());
-        for (start, end) in ranges {
-            // Both ranges begin at a multiple of 2 MiB.
-            let large_end = end.saturating_sub(end % LARGE_PAGES);
-            large.extend((start..large_end).step_by(1 << LARGE_ORDER));
-            small.extend(large_end..end);
+    pub fn extents(&self) -> [Extents; 3] {
+        let mut all = [HUGE_ORDER, LARGE_ORDER, 0].map(|order| Extents { order, frames: Vec::new() });
+        // Both ranges begin at a multiple of 1 GiB.
+        for (start, end) in [(0, self.low_end / PAGE), (HIGH_RAM / PAGE, self.high_end / PAGE)] {
+            let mut next = start;
+            for Extents { order, frames } in &mut all {
+                let until = end.saturating_sub(end % (1 << *order));
+                frames.extend((next..until).step_by(1 << *order));
+                next = next.max(until);
+            }
         }
-        [Extents { order: LARGE_ORDER, frames: large }, Extents { order: 0, frames: small }]
+        all
     }
 
     /// Returns the memory map, with `acpi` bytes of tables.
@@ -83,12 +99,6 @@ impl Ram {
         let high = MemmapEntry::new(HIGH_RAM, self.high_end.saturating_sub(HIGH_RAM), E820_RAM);
         [low, tables, special, high].into_iter().filter(|entry| entry.length() > 0).collect()
     }
-}
-
-/// Returns the frames of the 2 MiB from `frame` on.
-#[must_use]
-pub fn split(frame: u64) -> Vec<u64> {
-    (frame..frame.saturating_add(LARGE_PAGES)).collect()
 }
 
 /// Where the kernel and what belongs to it lie. All numbers are guest physical addresses.
@@ -154,16 +164,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn extents_are_all_of_the_ram_once(mib in 1_u64..6000) {
+        fn extents_are_all_of_the_ram_once(mib in 1_u64..9000) {
             let ram = Ram::of(mib << 20);
-            let [large, small] = ram.extents();
-            let pages: u64 = large.frames.len() as u64 * 512 + small.frames.len() as u64;
-            prop_assert_eq!(pages, mib << 8);
-            prop_assert!(large.frames.iter().all(|frame| frame % 512 == 0));
-            let inside = |frame: u64| frame < ram.low_end / PAGE || (1 << 20..ram.high_end / PAGE).contains(&frame);
-            let first_and_last = large.frames.iter().flat_map(|&frame| [frame, frame + 511]);
-            prop_assert!(first_and_last.chain(small.frames.iter().copied()).all(inside));
-            prop_assert!(small.frames.len() < 1024);
+            let extents = ram.extents();
+            prop_assert_eq!(extents.iter().map(Extents::pages).sum::<u64>(), mib << 8);
+            let mut ranges = Vec::new();
+            for Extents { order, frames } in &extents {
+                prop_assert!(frames.iter().all(|frame| frame % (1 << order) == 0));
+                ranges.extend(frames.iter().map(|&frame| (frame, frame + (1 << order))));
+            }
+            ranges.sort();
+            prop_assert!(ranges.array_windows().all(|[one, other]| one.1 <= other.0), "no frame is in two");
+            let inside = |start, end| end <= ram.low_end / PAGE || (start >= 1 << 20 && end <= ram.high_end / PAGE);
+            prop_assert!(ranges.iter().all(|&(start, end)| inside(start, end)));
+            prop_assert!(extents[1].frames.len() < 2 * 512 && extents[2].frames.len() < 2 * 512);
         }
+    }
+
+    #[test]
+    fn five_gib_are_three_and_one_huge_and_the_rest_around_the_hole_large() {
+        let [huge, large, small] = Ram::of(5 << 30).extents();
+        assert_eq!(huge.frames, [0, 1 << 18, 2 << 18, 4 << 18]);
+        assert_eq!((large.frames.len(), small.frames.len()), (384 + 128, 0));
+        assert_eq!((large.frames[0], large.frames[384]), (3 << 18, 5 << 18));
+        let pieces = Extents::split(18, 1 << 18);
+        assert_eq!((pieces.order, pieces.frames.len(), pieces.frames[1]), (9, 512, (1 << 18) + 512));
+        assert_eq!(Extents::split(9, 512).pages(), 512);
     }
 }

@@ -54,6 +54,8 @@ mod policy;
 mod records;
 mod registers;
 mod registry;
+mod restore;
+mod save;
 mod start_info;
 mod uuid;
 
@@ -69,4 +71,5 @@ pub use kernel::{Kernel, KernelError, Segment};
 pub use nodes::{Node, Nodes};
 pub use records::{Interrupted, Places, Record, interrupted};
 pub use registry::{DOMAINS, Registry, RegistryError, named};
+pub use save::save;
 pub use uuid::Uuid;

@@ -158,6 +158,13 @@ pub fn keep_config(places: &Places, domain: u16, uuid: Uuid, config: &str) -> io
     fs::rename(&new, &path)
 }
 
+/// Reads the configuration of a domain that [`keep_config`] or `xl` wrote.
+///
+/// **Errors:** those of the file system.
+pub fn read_config(places: &Places, domain: u16, uuid: Uuid) -> io::Result<Vec<u8>> {
+    fs::read(places.configs.join(format!("{CONFIG}d.{domain}.{uuid}.libxl-json")))
+}
+
 /// Returns the files about domains, each with the UUID of its domain.
 ///
 /// **Errors:** those of the file system.

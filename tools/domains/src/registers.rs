@@ -56,6 +56,16 @@ pub fn start(saved: &[u8], vcpus: u32, entry: u32, start_info: u64) -> Option<Ve
     Some(instances.chain([first]).collect())
 }
 
+/// Returns the record by which the first vCPU's call that suspended the domain returns `result`, with the header and the end
+/// that a saved state has; None if `saved` has no such vCPU.
+#[must_use]
+pub fn with_result(saved: &[u8], result: u64) -> Option<Vec<u8>> {
+    let header = record(HVM_SAVE_CODE_HEADER, 0, body(saved, HVM_SAVE_CODE_HEADER)?);
+    let cpu = HvmHwCpu::read_from_bytes(body(saved, HVM_SAVE_CODE_CPU)?).ok()?;
+    let cpu = record(HVM_SAVE_CODE_CPU, 0, HvmHwCpu { rax: result, ..cpu }.as_bytes());
+    Some([header, cpu, record(HVM_SAVE_CODE_END, 0, &[])].concat())
+}
+
 /// Returns the registers of the first vCPU: flat 32-bit segments, paging off, EBX at the start information.
 /// **Source:** Xen's `docs/misc/pvh.pandoc`.
 fn first(entry: u32, start_info: u64) -> HvmHwCpu {

@@ -63,7 +63,7 @@ impl Hypercalls {
     }
 
     /// Makes a domctl for a domain, with what `fill` sets, and returns it as the hypervisor left it.
-    fn on_domain(&self, domain: u16, cmd: u32, fill: impl FnOnce(&mut Domctl)) -> io::Result<Domctl> {
+    pub(crate) fn on_domain(&self, domain: u16, cmd: u32, fill: impl FnOnce(&mut Domctl)) -> io::Result<Domctl> {
         let mut operation = Domctl { cmd, domain: DomId(domain), ..Domctl::default() };
         fill(&mut operation);
         self.domctl(&mut operation)?;

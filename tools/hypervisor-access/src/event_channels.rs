@@ -1,8 +1,9 @@
-//! Event channels, through `/dev/xen/evtchn`. The device is a file that becomes readable when an event arrives.
+//! Event channels, through `/dev/xen/evtchn`. The device is a file that becomes readable when an event arrives, and reading
+//! it never waits: so it goes into `poll`, and, by its descriptor, into any executor (tokio's `AsyncFd`, for one).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::ioctl;
@@ -100,5 +101,38 @@ impl EventChannels {
 impl AsFd for EventChannels {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
+    }
+}
+
+impl AsRawFd for EventChannels {
+    fn as_raw_fd(&self) -> RawFd {
+        self.device.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_taken_one_by_one_and_nothing_waits_where_there_is_none() {
+        // A socket in the place of the device: it has whole ports, and says that there is none.
+        let (device, mut linux) = UnixStream::pair().unwrap();
+        device.set_nonblocking(true).unwrap();
+        let channels = EventChannels { device: File::from(OwnedFd::from(device)) };
+        assert_eq!(channels.take().unwrap(), None);
+        linux.write_all(&[5_u32, 7].map(u32::to_ne_bytes).concat()).unwrap();
+        assert_eq!(
+            [channels.take().unwrap(), channels.take().unwrap(), channels.take().unwrap()],
+            [Some(5), Some(7), None]
+        );
+        channels.unmask(7).unwrap();
+        let mut port = [0; 4];
+        linux.read_exact(&mut port).unwrap();
+        assert_eq!(u32::from_ne_bytes(port), 7);
+        assert_eq!(channels.as_raw_fd(), channels.as_fd().as_raw_fd());
     }
 }

@@ -29,6 +29,7 @@ mod foreign;
 mod grants;
 mod hypercalls;
 mod ioctl;
+mod saving;
 
 pub use buffer::Buffer;
 pub use building::CpuPolicy;

@@ -24,6 +24,22 @@ pub enum Command {
     Unpause(Which),
     /// Destroys a domain with its devices
     Destroy(Which),
+    /// Suspends a domain, writes it to a file that `xl restore` reads as well, and ends it
+    Save {
+        /// Its name or its ID
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Makes a domain of a file that `save` or `xl save` wrote
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// Do not let it run yet
+        #[arg(short, long)]
+        paused: bool,
+    },
     /// Lists domains
     List,
     /// Names what killed programs left of domains, and removes it

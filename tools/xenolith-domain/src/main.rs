@@ -7,6 +7,9 @@ mod listing;
 mod many;
 mod small_kernel;
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -44,6 +47,11 @@ fn run(command: &Command) -> Result<bool> {
             let domain = find(&mut store, &which.domain)?;
             domains::destroy(&hypervisor, &mut store, &places, &which.domain, domain)?;
         }
+        Command::Save { domain, file } => {
+            let found = find(&mut store, domain)?;
+            domains::save(&hypervisor, &mut store, &places, domain, found, file)?;
+        }
+        Command::Restore { file, paused } => restore(&hypervisor, &mut store, &places, file, *paused)?,
         Command::List => list(&hypervisor, &mut store)?,
         Command::Doctor { dry_run } => return doctor(&hypervisor, &mut store, &places, *dry_run),
         Command::Many { count, memory } => many::make(&hypervisor, &mut store, &places, *count, *memory)?,
@@ -58,6 +66,14 @@ fn make(hypervisor: &Hypercalls, store: &mut Store, places: &Places, create: &Cr
     let config = configured::config(create).map_err(unread)?;
     let created = Tools { hypervisor, registry: store, host: &Linux, places }.create(&config, create.paused)?;
     println!("{} is domain {}", create.name, created.domain);
+    Ok(())
+}
+
+fn restore(hypervisor: &Hypercalls, store: &mut Store, places: &Places, file: &Path, paused: bool) -> Result<()> {
+    let from = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut tools = Tools { hypervisor, registry: store, host: &Linux, places };
+    let created = tools.restore(BufReader::with_capacity(1 << 20, from), paused)?;
+    println!("{} is domain {}", file.display(), created.domain);
     Ok(())
 }
 

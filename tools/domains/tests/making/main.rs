@@ -3,6 +3,7 @@
 
 mod doctor;
 mod kernels;
+mod saving;
 mod world;
 
 use domains::{Card, Disk, Step, named};

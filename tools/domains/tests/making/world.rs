@@ -9,9 +9,12 @@ use domains::{Config, Host, Hypervisor, NamedFile, Node, Places, Registry, Regis
 use hypervisor_access::CpuPolicy;
 use xen_abi::DomId;
 use xen_abi::cpu_policy::CpuidLeaf;
-use xen_abi::domctl::{DomctlCreatedomain, DomctlGetdomaininfo};
+use xen_abi::domctl::{DomainFlags, DomctlCreatedomain, DomctlGetdomaininfo, DomctlTscInfo};
 use xen_abi::grant_entry::GrantEntryV1;
-use xen_abi::hvm_save::{HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_MTRR, HvmHwMtrr, HvmSaveDescriptor, HvmSaveHeader};
+use xen_abi::hvm_save::{
+    HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_MTRR, HvmHwMtrr, HvmSaveDescriptor, HvmSaveHeader,
+};
+use xen_abi::hvm_save_cpu::HvmHwCpu;
 use xen_abi::memory_map::MemmapEntry;
 use xenstore::Permission;
 use zerocopy::IntoBytes;
@@ -62,6 +65,8 @@ pub struct Fake {
     pub grants: Vec<GrantEntryV1>,
     pub contexts: Vec<Vec<u8>>,
     pub policy: Vec<CpuidLeaf>,
+    pub suspended: bool,
+    pub tsc: DomctlTscInfo,
 }
 
 impl Fake {
@@ -117,10 +122,13 @@ impl Hypervisor for Machine {
     }
 
     fn domains(&self) -> io::Result<Vec<DomctlGetdomaininfo>> {
-        let info = |domain: u16, handle| DomctlGetdomaininfo { domain: DomId(domain), handle, ..Default::default() };
+        let info = |domain: u16, handle, suspended: bool| {
+            let flags = if suspended { DomainFlags::SHUTDOWN.with_shutdown_reason(2) } else { DomainFlags::default() };
+            DomctlGetdomaininfo { domain: DomId(domain), handle, flags, ..Default::default() }
+        };
         let domains = self.domains.borrow();
-        let others = domains.iter().map(|(&domain, fake)| info(domain, fake.settings.handle));
-        Ok([info(0, [0; 16])].into_iter().chain(others).collect())
+        let others = domains.iter().map(|(&domain, fake)| info(domain, fake.settings.handle, fake.suspended));
+        Ok([info(0, [0; 16], false)].into_iter().chain(others).collect())
     }
 
     fn domain(&self, domain: u16) -> io::Result<Option<DomctlGetdomaininfo>> {
@@ -158,13 +166,12 @@ impl Hypervisor for Machine {
             let mut done = 0;
             for &frame in frames {
                 let large = self.large.get();
-                if self.free.get() < pages || (order > 0 && large == 0) {
+                let of_large = pages >> 9;
+                if self.free.get() < pages || large < of_large {
                     break;
                 }
-                if order > 0 {
-                    self.large.set(large - 1);
-                    fake.large += 1;
-                }
+                self.large.set(large - of_large);
+                fake.large += of_large;
                 self.free.set(self.free.get() - pages);
                 assert!((frame..frame + pages).all(|frame| fake.frames.insert(frame)), "populated twice");
                 done += 1;
@@ -215,7 +222,50 @@ impl Hypervisor for Machine {
         };
         let header = record(HVM_SAVE_CODE_HEADER, HvmSaveHeader::default().as_bytes());
         let mtrr = record(HVM_SAVE_CODE_MTRR, HvmHwMtrr::default().as_bytes());
-        self.with(domain, |_| [header, mtrr, record(0, &[])].concat())
+        let cpu = record(HVM_SAVE_CODE_CPU, HvmHwCpu::default().as_bytes());
+        self.with(domain, |_| [header, cpu, mtrr, record(0, &[])].concat())
+    }
+
+    fn maximum_frame(&self, domain: u16) -> io::Result<u64> {
+        self.with(domain, |fake| *fake.frames.last().unwrap())
+    }
+
+    fn has_pages(&self, domain: u16, frames: &[u64]) -> io::Result<Vec<bool>> {
+        self.with(domain, |fake| frames.iter().map(|frame| fake.frames.contains(frame)).collect())
+    }
+
+    fn read_pages(&self, domain: u16, frames: &[u64], to: &mut Vec<u8>) -> io::Result<()> {
+        self.with(domain, |fake| {
+            to.clear();
+            for frame in frames {
+                to.extend_from_slice(fake.memory.get(frame).unwrap_or(&vec![0xee; 4096]));
+            }
+        })
+    }
+
+    fn write_pages(&self, domain: u16, frames: &[u64], pages: &[&[u8]]) -> io::Result<()> {
+        self.with(domain, |fake| {
+            for (frame, page) in frames.iter().zip(pages) {
+                assert!(fake.frames.contains(frame), "there is no page at {frame:#x}");
+                fake.memory.insert(*frame, page.to_vec());
+            }
+        })
+    }
+
+    fn parameter(&self, domain: u16, index: u32) -> io::Result<u64> {
+        self.with(domain, |fake| fake.parameters.get(&index).copied().unwrap_or(0))
+    }
+
+    fn tsc_info(&self, domain: u16) -> io::Result<DomctlTscInfo> {
+        self.with(domain, |fake| DomctlTscInfo { tsc_mode: fake.tsc_mode, gtsc_khz: 5, ..DomctlTscInfo::default() })
+    }
+
+    fn set_tsc_info(&self, domain: u16, info: DomctlTscInfo) -> io::Result<()> {
+        self.with(domain, |fake| fake.tsc = info)
+    }
+
+    fn resume(&self, domain: u16) -> io::Result<()> {
+        self.with(domain, |fake| fake.suspended = false)
     }
 
     fn set_context(&self, domain: u16, records: &[u8]) -> io::Result<()> {
