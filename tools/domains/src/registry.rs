@@ -87,9 +87,9 @@ fn remove_in(transaction: &mut Transaction<'_>, path: &str, parents: usize) -> R
     transaction.remove(&path)?;
     for _ in 0..parents {
         let Some(parent) = path.parent() else { break };
-        match if_there(transaction.list(&parent))? {
-            Some(names) if !names.is_empty() => break,
-            Some(_) => transaction.remove(&parent)?,
+        match if_there(transaction.has_children(&parent))? {
+            Some(true) => break,
+            Some(false) => transaction.remove(&parent)?,
             None => {}
         }
         path = parent;
@@ -119,16 +119,11 @@ impl Registry for Store {
     }
 
     fn register(&mut self, nodes: &[Node]) -> Result<(), RegistryError> {
-        Ok(self.transaction(|transaction| {
-            for node in nodes {
-                let path = node.path.parse()?;
-                transaction.write(&path, node.value.as_bytes())?;
-                if let Some(rights) = &node.rights {
-                    transaction.set_permissions(&path, rights)?;
-                }
-            }
-            Ok(())
-        })?)
+        let mut all = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            all.push((node.path.parse()?, node.value.as_bytes(), node.rights.as_deref()));
+        }
+        Ok(self.transaction(|transaction| transaction.write_all(&all))?)
     }
 
     fn remove(&mut self, paths: &[String], parents: usize) -> Result<(), RegistryError> {

@@ -29,6 +29,12 @@ impl Buffer {
         GuestHandle::new(self.mapping.address())
     }
 
+    /// Returns its length in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.mapping.length()
+    }
+
     /// Copies `bytes` into it at `offset`.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         self.mapping.write(offset, bytes);

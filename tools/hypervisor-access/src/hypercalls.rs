@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Mutex;
 
 use xen_abi::DomId;
 use xen_abi::domctl::{
@@ -19,6 +20,8 @@ use crate::{Buffer, ioctl};
 pub struct Hypercalls {
     pub(crate) device: File,
     buffers: File,
+    /// The buffer of the last call with one structure, which the next one takes: to map one costs more than most calls.
+    spare: Mutex<Option<Buffer>>,
 }
 
 impl Hypercalls {
@@ -28,7 +31,7 @@ impl Hypercalls {
     /// program may not open it.
     pub fn open() -> io::Result<Self> {
         let open = |path| File::options().read(true).write(true).open(path);
-        Ok(Self { device: open("/dev/xen/privcmd")?, buffers: open("/dev/xen/hypercall")? })
+        Ok(Self { device: open("/dev/xen/privcmd")?, buffers: open("/dev/xen/hypercall")?, spare: Mutex::new(None) })
     }
 
     /// Allocates a hypercall buffer of at least `length` bytes, all zero.
@@ -59,12 +62,20 @@ impl Hypercalls {
         command: Option<u32>,
         structure: &mut T,
     ) -> io::Result<i64> {
-        let buffer = self.buffer(size_of::<T>())?;
+        // Each call has a buffer of its own: calls of other threads, and calls within calls, map another one.
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.take());
+        let buffer = match spare.filter(|spare| size_of::<T>() <= spare.length()) {
+            Some(spare) => spare,
+            None => self.buffer(size_of::<T>())?,
+        };
         buffer.put(0, structure);
         let address = buffer.handle::<T>().address;
         let arguments = command.map_or([address, 0, 0, 0, 0], |command| [u64::from(command), address, 0, 0, 0]);
         let answer = self.call(operation, arguments);
         *structure = buffer.get(0);
+        if let Ok(mut spare) = self.spare.try_lock() {
+            *spare = Some(buffer);
+        }
         answer
     }
 

@@ -33,7 +33,7 @@ mod transaction;
 
 pub use error::Error;
 pub use store::{Event, Store};
-pub use transaction::Transaction;
+pub use transaction::{NewNode, Transaction};
 pub use xenstore_wire::{Access, BadPath, ErrorName, Permission, StorePath};
 
 /// The examples of the document, which are compiled and run.

@@ -2,7 +2,7 @@
 
 use xenstore_wire::{ErrorName, Kind, Permission, StorePath, Strings};
 
-use crate::{Error, Store};
+use crate::{Error, NewNode, Store};
 
 /// Returns the name of a path in errors.
 fn named(path: &StorePath) -> &str {
@@ -14,6 +14,12 @@ fn body(strings: &[&str]) -> Vec<u8> {
     strings.iter().flat_map(|string| string.bytes().chain([0])).collect()
 }
 
+fn permissions_body(path: &StorePath, entries: &[Permission]) -> Vec<u8> {
+    let spelled: Vec<String> = entries.iter().map(ToString::to_string).collect();
+    let strings: Vec<&str> = std::iter::once(path.as_str()).chain(spelled.iter().map(String::as_str)).collect();
+    body(&strings)
+}
+
 impl Store {
     pub(crate) fn read_in(&mut self, transaction: u32, path: &StorePath) -> Result<Vec<u8>, Error> {
         self.ask(Kind::Read, transaction, &body(&[path.as_str()]), named(path))
@@ -22,6 +28,26 @@ impl Store {
     pub(crate) fn write_in(&mut self, transaction: u32, path: &StorePath, value: &[u8]) -> Result<(), Error> {
         let body = [path.as_bytes(), &[0], value].concat();
         self.ask(Kind::Write, transaction, &body, named(path)).map(drop)
+    }
+
+    /// Writes nodes, and sets the permissions of those that have some of their own.
+    pub(crate) fn write_all_in(&mut self, transaction: u32, nodes: &[NewNode<'_>]) -> Result<(), Error> {
+        let mut requests = Vec::with_capacity(nodes.len());
+        for (path, value, permissions) in nodes {
+            requests.push((Kind::Write, [path.as_bytes(), &[0], value].concat(), named(path)));
+            if let Some(permissions) = permissions {
+                requests.push((Kind::SetPermissions, permissions_body(path, permissions), named(path)));
+            }
+        }
+        self.ask_all(transaction, &requests)
+    }
+
+    /// Returns whether a node has children, without taking their names where there are many.
+    pub(crate) fn has_children_in(&mut self, transaction: u32, path: &StorePath) -> Result<bool, Error> {
+        match self.ask(Kind::Directory, transaction, &body(&[path.as_str()]), named(path)) {
+            Err(error) if error.name() == Some(ErrorName::TooBig) => Ok(true),
+            outcome => outcome.map(|names| !names.is_empty()),
+        }
     }
 
     pub(crate) fn make_in(&mut self, transaction: u32, path: &StorePath) -> Result<(), Error> {
@@ -86,9 +112,7 @@ impl Store {
         path: &StorePath,
         entries: &[Permission],
     ) -> Result<(), Error> {
-        let spelled: Vec<String> = entries.iter().map(ToString::to_string).collect();
-        let strings: Vec<&str> = std::iter::once(path.as_str()).chain(spelled.iter().map(String::as_str)).collect();
-        self.ask(Kind::SetPermissions, transaction, &body(&strings), named(path)).map(drop)
+        self.ask(Kind::SetPermissions, transaction, &permissions_body(path, entries), named(path)).map(drop)
     }
 
     /// Returns the value of a node.

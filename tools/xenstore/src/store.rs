@@ -22,16 +22,21 @@ pub struct Event {
     pub token: String,
 }
 
+/// How many requests are sent before their answers are taken: few enough that neither side waits for room.
+const AT_ONCE: usize = 16;
+
 /// A stream to the daemon.
 trait Stream: Read + Write + AsFd + Send {}
 impl<T: Read + Write + AsFd + Send> Stream for T {}
 
-/// A connection to the daemon. One request is in flight at a time.
+/// A connection to the daemon. One call is in flight at a time.
 pub struct Store {
     stream: Box<dyn Stream>,
     assembler: Assembler,
     events: VecDeque<Event>,
     last_request: u32,
+    /// Requests may be sent before the answers of earlier ones are there; the kernel's device takes one at a time.
+    takes_several: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -55,7 +60,7 @@ impl Store {
     /// Uses a connected socket.
     #[must_use]
     pub fn on_socket(socket: UnixStream) -> Self {
-        Self::new(Box::new(socket))
+        Self { takes_several: true, ..Self::new(Box::new(socket)) }
     }
 
     /// Uses the kernel's device, whose ring is shared by all programs of the domain.
@@ -66,20 +71,54 @@ impl Store {
     }
 
     fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, assembler: Assembler::new(), events: VecDeque::new(), last_request: 0 }
+        Self { stream, assembler: Assembler::new(), events: VecDeque::new(), last_request: 0, takes_several: false }
     }
 
     /// Sends a request and waits for its response. Events that come before it are queued. `about` is for the error.
     ///
     /// **Errors:** [`Error::Refused`], [`Error::Connection`], [`Error::Protocol`].
     pub(crate) fn ask(&mut self, kind: Kind, transaction: u32, body: &[u8], about: &str) -> Result<Vec<u8>, Error> {
-        self.last_request = self.last_request.wrapping_add(1);
-        let request = Message::new(kind, self.last_request, transaction, body.to_vec());
-        if request.body.len() > xenstore_wire::PAYLOAD_MAX {
+        let request = self.request(kind, transaction, body, about)?;
+        self.stream.write_all(&request.to_bytes())?;
+        self.answer(&request, kind, about)
+    }
+
+    /// Sends requests, each with what it is about, and then waits for all responses: the daemon is woken a few times and not
+    /// once for each. A request is executed also where one before it was refused, so they belong into a transaction.
+    ///
+    /// **Errors:** the first one of all, as of [`Store::ask`].
+    pub(crate) fn ask_all(&mut self, transaction: u32, requests: &[(Kind, Vec<u8>, &str)]) -> Result<(), Error> {
+        let at_once = if self.takes_several { AT_ONCE } else { 1 };
+        for some in requests.chunks(at_once) {
+            let mut sent = Vec::with_capacity(some.len());
+            for (kind, body, about) in some {
+                sent.push((self.request(*kind, transaction, body, about)?, *kind, *about));
+            }
+            let bytes: Vec<u8> = sent.iter().flat_map(|(request, ..)| request.to_bytes()).collect();
+            self.stream.write_all(&bytes)?;
+            let mut outcome = Ok(());
+            for (request, kind, about) in &sent {
+                match self.answer(request, *kind, about) {
+                    // The answers to the others are on their way.
+                    Err(error @ Error::Refused { .. }) => outcome = outcome.and(Err(error)),
+                    answer => drop(answer?),
+                }
+            }
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, kind: Kind, transaction: u32, body: &[u8], about: &str) -> Result<Message, Error> {
+        if body.len() > xenstore_wire::PAYLOAD_MAX {
             // The daemon would close the connection.
             return Err(Error::Refused { kind, about: about.to_owned(), error: ErrorName::TooBig });
         }
-        self.stream.write_all(&request.to_bytes())?;
+        self.last_request = self.last_request.wrapping_add(1);
+        Ok(Message::new(kind, self.last_request, transaction, body.to_vec()))
+    }
+
+    fn answer(&mut self, request: &Message, kind: Kind, about: &str) -> Result<Vec<u8>, Error> {
         loop {
             let answer = self.receive()?;
             if answer.kind == Kind::WatchEvent.number() {

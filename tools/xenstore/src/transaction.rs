@@ -7,6 +7,9 @@ use crate::{Error, Store};
 /// The most tries of a transaction.
 const TRIES: u32 = 1000;
 
+/// A node that is written: its path, its value, and its permissions where it has some of its own.
+pub type NewNode<'a> = (StorePath, &'a [u8], Option<&'a [Permission]>);
+
 /// An open transaction. It sees a snapshot of the store with its own changes.
 #[derive(Debug)]
 pub struct Transaction<'a> {
@@ -61,6 +64,21 @@ impl Transaction<'_> {
     /// **Errors:** [`Error::Refused`] with `EACCES`, or `ENOSPC` if a quota is exceeded.
     pub fn write(&mut self, path: &StorePath, value: &[u8]) -> Result<(), Error> {
         self.store.write_in(self.number, path, value)
+    }
+
+    /// Sets the values of nodes as [`Transaction::write`] does, in their order, and the permissions of those that have some of
+    /// their own. The daemon is sent several of them before it answers, which costs less.
+    ///
+    /// **Errors:** the first one, as of [`Transaction::write`] and [`Transaction::set_permissions`].
+    pub fn write_all(&mut self, nodes: &[NewNode<'_>]) -> Result<(), Error> {
+        self.store.write_all_in(self.number, nodes)
+    }
+
+    /// Returns whether a node has children; that takes as long whatever their number.
+    ///
+    /// **Errors:** as [`Transaction::read`].
+    pub fn has_children(&mut self, path: &StorePath) -> Result<bool, Error> {
+        self.store.has_children_in(self.number, path)
     }
 
     /// Creates a node if it does not exist.

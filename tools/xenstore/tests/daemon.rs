@@ -122,6 +122,48 @@ fn a_transaction_that_fails_changes_nothing() {
 }
 
 #[test]
+fn many_nodes_are_written_at_once_and_the_first_that_is_refused_is_told() {
+    let [mut store] = stores();
+    let rights = [Permission { access: Access::Read, domain: 5 }];
+    let paths: Vec<StorePath> = (0..100).map(|number| path(&format!("/many/{number}"))).collect();
+    let nodes: Vec<_> = paths.iter().map(|path| (path.clone(), &b"value"[..], Some(&rights[..]))).collect();
+    store.watch("/many", "token").unwrap();
+    store.transaction(|transaction| transaction.write_all(&nodes)).unwrap();
+    assert_eq!(store.list(&path("/many")).unwrap().len(), 100);
+    assert_eq!(
+        (store.read(&paths[99]).unwrap(), store.permissions(&paths[99]).unwrap()),
+        (b"value".to_vec(), rights.to_vec())
+    );
+
+    let too_long = vec![0; 4096];
+    let refused = [nodes[0].clone(), (paths[1].clone(), &too_long[..], None), nodes[2].clone()];
+    let error = store.transaction(|transaction| transaction.write_all(&refused)).unwrap_err();
+    assert_eq!(error.name(), Some(ErrorName::TooBig));
+    // Nobody would own it: the daemon refuses that, and answers the others too.
+    let other = [(path("/many/0"), &b"x"[..], Some(&[][..])), (path("/many/1"), &b"new"[..], None)];
+    assert!(
+        store.transaction(|transaction| transaction.write_all(&other)).unwrap_err().to_string().contains("/many/0")
+    );
+    assert_eq!(store.read(&paths[1]).unwrap(), b"value", "all or none");
+}
+
+#[test]
+fn whether_a_node_has_children_is_told_however_many_there_are() {
+    let [mut store] = stores();
+    let long = "x".repeat(200);
+    for number in 0..40 {
+        store.write(&path(&format!("/full/{long}-{number}")), b"").unwrap();
+    }
+    store.write(&path("/empty"), b"").unwrap();
+    let found = store.transaction(|transaction| {
+        Ok([transaction.has_children(&path("/full"))?, transaction.has_children(&path("/empty"))?])
+    });
+    assert_eq!(found.unwrap(), [true, false]);
+    let missing = store.transaction(|transaction| transaction.has_children(&path("/missing"))).unwrap_err();
+    assert_eq!(missing.name(), Some(ErrorName::Missing));
+}
+
+#[test]
 fn events_are_kept_while_answers_are_waited_for() {
     let [mut store] = stores();
     store.watch("/w", "token").unwrap();
