@@ -22,6 +22,7 @@ mod mutation;
 mod nested_tables;
 mod registers;
 mod rings;
+mod saved;
 mod sequences;
 mod store;
 mod string_io;
@@ -52,6 +53,7 @@ const TARGETS: &[Target] = &[
     target!("svm", svm::run, "entries"),
     target!("xenstore", store::run, "requests"),
     target!("rings", rings::run, "calls"),
+    target!("saved-domains", |dice| one(saved::run, dice), "files"),
 ];
 
 /// An input that is one call.
