@@ -30,7 +30,7 @@ impl Store {
         self.ask(Kind::Write, transaction, &body, named(path)).map(drop)
     }
 
-    /// Writes nodes, and sets the permissions of those that have some of their own.
+    /// Writes nodes, and sets the permissions of the ones that have some of their own.
     pub(crate) fn write_all_in(&mut self, transaction: u32, nodes: &[NewNode<'_>]) -> Result<(), Error> {
         let mut requests = Vec::with_capacity(nodes.len());
         for (path, value, permissions) in nodes {

@@ -83,8 +83,8 @@ impl Store {
         self.answer(&request, kind, about)
     }
 
-    /// Sends requests, each with what it is about, and then waits for all responses: the daemon is woken a few times and not
-    /// once for each. A request is executed also where one before it was refused, so they belong into a transaction.
+    /// Sends requests, each with what it is about, and then waits for all responses: the daemon is woken a few times,
+    /// and not once for each. A request is executed also where one before it was refused, so they belong into a transaction.
     ///
     /// **Errors:** the first one of all, as of [`Store::ask`].
     pub(crate) fn ask_all(&mut self, transaction: u32, requests: &[(Kind, Vec<u8>, &str)]) -> Result<(), Error> {

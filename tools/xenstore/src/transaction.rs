@@ -66,8 +66,8 @@ impl Transaction<'_> {
         self.store.write_in(self.number, path, value)
     }
 
-    /// Sets the values of nodes as [`Transaction::write`] does, in their order, and the permissions of those that have some of
-    /// their own. The daemon is sent several of them before it answers, which costs less.
+    /// Sets the values of nodes as [`Transaction::write`] does, in their order, and the permissions of the ones that have
+    /// some of their own. The daemon is sent several of them before it answers, which costs less.
     ///
     /// **Errors:** the first one, as of [`Transaction::write`] and [`Transaction::set_permissions`].
     pub fn write_all(&mut self, nodes: &[NewNode<'_>]) -> Result<(), Error> {
