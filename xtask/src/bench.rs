@@ -7,6 +7,7 @@ mod control;
 mod debian;
 mod growth;
 mod json;
+mod many;
 mod page;
 mod profile;
 mod rows;
@@ -85,7 +86,9 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
         build::command(BuildArguments::default())?;
     }
     if arguments.control {
-        return control::command();
+        // Both are measured before either may fail.
+        let many = many::command();
+        return control::command().and(many);
     }
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });

@@ -51,7 +51,7 @@ impl Row {
 /// **Errors:** the jobs did not come to their end, a row is above its ceiling or has none.
 pub fn command() -> Result<()> {
     let step = Step::begin("measuring: xl and our own program in one dom0");
-    let timed = run::timed_with_programs(&WORDS, JOBS);
+    let timed = run::timed_with_programs(&WORDS, JOBS, "");
     step.end(if timed.is_ok() { "done" } else { "failed" });
     let rows = read(&timed?.console);
     if rows.is_empty() {

@@ -27,14 +27,14 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
     ended(run, &arguments)
 }
 
-/// Returns the same of a dom0 that has our own programs and more kernels for guests.
+/// Returns the same of a dom0 that has our own programs and more kernels for guests; `job_words` are for the jobs.
 ///
 /// **Errors:** as of [`timed`].
-pub fn timed_with_programs(words: &[&str], jobs: &str) -> Result<Timed> {
+pub fn timed_with_programs(words: &[&str], jobs: &str, job_words: &str) -> Result<Timed> {
     let arguments = typed(words)?;
     let debian = debian::kernels::with_more(&job::prepare(&arguments).map_err(spelled)?)?;
     let debian = debian::programs::with_domains(&debian)?;
-    let run = Run::start(&arguments, &debian, jobs, "off")?;
+    let run = Run::start_with(&arguments, &debian, jobs, "off", job_words, Vec::new())?;
     ended(run, &arguments)
 }
 
