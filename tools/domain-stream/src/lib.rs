@@ -2,7 +2,7 @@
 //!
 //! It is three forms in one: `xl`'s header with the domain's configuration, libxl's records, and among these libxc's records:
 //! the memory and the state. **Source:** Xen's `docs/specs/libxl-migration-stream.pandoc` (version 2) and
-//! `docs/specs/libxc-migration-stream.pandoc` (version 3); `xl`'s header was measured.
+//! `docs/specs/libxc-migration-stream.pandoc` (version 3); the header of `xl` is that of files it wrote.
 //!
 //! A file is a claim: lengths are bounded before anything is allocated, and a record that is cut, doubled, missing or in
 //! another form is an error that names it and says where it lies.

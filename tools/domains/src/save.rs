@@ -122,24 +122,29 @@ fn go_on(hypervisor: &impl Hypervisor, domain: u16) -> io::Result<()> {
     hypervisor.resume(domain)
 }
 
+/// Says what of the domain could not be had.
+fn named(what: &str) -> impl Fn(io::Error) -> io::Error {
+    move |cause| io::Error::new(cause.kind(), format!("{what} cannot be read: {cause}"))
+}
+
 fn write(hypervisor: &impl Hypervisor, domain: u16, config: &[u8], to: &File) -> io::Result<()> {
     let mut writer = Writer::begin(BufWriter::with_capacity(1 << 20, to), config)?;
-    let policy = hypervisor.cpu_policy(domain)?;
+    let policy = hypervisor.cpu_policy(domain).map_err(named("the CPU policy"))?;
     writer.policy(&policy.leaves, &policy.msrs)?;
-    let end = hypervisor.maximum_frame(domain)?.saturating_add(1);
+    let end = hypervisor.maximum_frame(domain).map_err(named("the highest frame"))?.saturating_add(1);
     let (mut first, mut data) = (0_u64, Vec::new());
     while first < end {
         let next = first.saturating_add(PAGES_MAX as u64).min(end);
         let all: Vec<u64> = (first..next).collect();
-        let has = hypervisor.has_pages(domain, &all)?;
+        let has = hypervisor.has_pages(domain, &all).map_err(named("the kinds of pages"))?;
         let frames: Vec<u64> = all.into_iter().zip(has).filter_map(|(frame, has)| has.then_some(frame)).collect();
         if !frames.is_empty() {
-            hypervisor.read_pages(domain, &frames, &mut data)?;
+            hypervisor.read_pages(domain, &frames, &mut data).map_err(named("the memory"))?;
             writer.pages(&frames, &data)?;
         }
         first = next;
     }
-    let tsc = hypervisor.tsc_info(domain)?;
+    let tsc = hypervisor.tsc_info(domain).map_err(named("the time stamp counter"))?;
     let tsc = Tsc {
         mode: tsc.tsc_mode,
         khz: tsc.gtsc_khz,
@@ -149,12 +154,13 @@ fn write(hypervisor: &impl Hypervisor, domain: u16, config: &[u8], to: &File) ->
     };
     let mut parameters = Vec::new();
     for index in PARAMETERS {
-        let value = hypervisor.parameter(domain, index)?;
+        let value = hypervisor.parameter(domain, index).map_err(named(&format!("parameter {index}")))?;
         if value != 0 {
             parameters.push((index, value));
         }
     }
-    writer.state(&tsc, &hypervisor.context(domain)?, &parameters)?;
+    let context = hypervisor.context(domain).map_err(named("the state of its vCPUs"))?;
+    writer.state(&tsc, &context, &parameters)?;
     writer.end()?.into_inner().map_err(io::IntoInnerError::into_error)?.flush()?;
     to.sync_all()
 }
