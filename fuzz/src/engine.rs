@@ -29,6 +29,19 @@ pub struct Plan {
     pub first: u64,
     /// How many inputs at most.
     pub count: Option<u64>,
+    /// How many calls at most; the last input may make more.
+    pub calls: Option<u64>,
+}
+
+impl Plan {
+    /// Returns the plan for this number of seconds, from this input on.
+    pub const fn new(seconds: u64, first: u64) -> Self {
+        Self { seconds, first, count: None, calls: None }
+    }
+
+    fn is_done(&self, ran: u64, calls: u64) -> bool {
+        self.count.is_some_and(|count| ran >= count) || self.calls.is_some_and(|most| calls >= most)
+    }
 }
 
 /// The number of the input that runs now.
@@ -56,7 +69,7 @@ pub fn run(target: &Target, plan: Plan) {
             kept += 1;
         }
     }
-    while began.elapsed().as_secs() < plan.seconds && plan.count.is_none_or(|count| ran < count) {
+    while began.elapsed().as_secs() < plan.seconds && !plan.is_done(ran, calls) {
         calls = calls.saturating_add(one(target, plan.first.wrapping_add(ran)));
         ran += 1;
     }
@@ -65,7 +78,7 @@ pub fn run(target: &Target, plan: Plan) {
     let rate = calls as f64 / seconds.max(f64::EPSILON);
     let unit = target.calls;
     println!(
-        "{name}: {kept} kept inputs and {ran} from {} on in {seconds:.1} s, {rate:.0} {unit} a second, nothing found",
+        "{name}: {kept} kept inputs and {ran} from {} on in {seconds:.1} s, {calls} {unit}, {rate:.0} a second, nothing found",
         plan.first
     );
 }
@@ -118,7 +131,10 @@ mod tests {
             calls: "inputs",
             corpus: "1\n2\n",
         };
-        run(&target, Plan { seconds: 60, first: 3, count: Some(5) });
+        run(&target, Plan { count: Some(5), ..Plan::new(60, 3) });
         assert_eq!(RAN.load(Ordering::Relaxed), 5);
+        // The two that are kept count too.
+        run(&target, Plan { calls: Some(6), ..Plan::new(60, 3) });
+        assert_eq!(RAN.load(Ordering::Relaxed), 5 + 6);
     }
 }

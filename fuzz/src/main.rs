@@ -4,6 +4,8 @@
 //! seed, so one that fails is run again by itself with COUNT 1; `cargo xtask fuzz` says how. Without COUNT the inputs
 //! that are kept come first.
 //!
+//! `xenolith-fuzz calls TARGET COUNT [FIRST]`: runs inputs until they made COUNT calls.
+//!
 //! `xenolith-fuzz keep TARGET SECONDS [FIRST]`: prints the numbers of inputs each of which runs code that none before it
 //! did.
 #![forbid(unsafe_code)]
@@ -24,6 +26,7 @@ mod registers;
 mod rings;
 mod saved;
 mod sequences;
+mod serving;
 mod store;
 mod string_io;
 mod svm;
@@ -51,7 +54,7 @@ const TARGETS: &[Target] = &[
     target!("string-io", |dice| one(string_io::run, dice), "instructions"),
     target!("nested-tables", nested_tables::run, "changes"),
     target!("svm", svm::run, "entries"),
-    target!("xenstore", store::run, "requests"),
+    target!("xenstore", store::run, "messages"),
     target!("rings", rings::run, "calls"),
     target!("saved-domains", |dice| one(saved::run, dice), "files"),
 ];
@@ -65,7 +68,8 @@ fn one(run: fn(&mut fastrand::Rng), dice: &mut fastrand::Rng) -> u64 {
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let keeps = words.first().is_some_and(|word| word == "keep");
-    if keeps {
+    let counts = words.first().is_some_and(|word| word == "calls");
+    if keeps || counts {
         words.remove(0);
     }
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
@@ -74,9 +78,14 @@ fn main() -> ExitCode {
     match (words.first().map(String::as_str), target, number(1)) {
         (Some("list"), ..) => TARGETS.iter().for_each(|target| println!("{}", target.name)),
         (_, Some(target), Some(seconds)) if keeps => return keep(target, seconds, first),
-        (_, Some(target), Some(seconds)) => engine::run(target, Plan { seconds, first, count: number(3) }),
+        (_, Some(target), Some(calls)) if counts => {
+            engine::run(target, Plan { calls: Some(calls), ..Plan::new(u64::MAX, first) });
+        }
+        (_, Some(target), Some(seconds)) => {
+            engine::run(target, Plan { count: number(3), ..Plan::new(seconds, first) });
+        }
         _ => {
-            eprintln!("usage: xenolith-fuzz list | [keep] TARGET SECONDS [FIRST [COUNT]]");
+            eprintln!("usage: xenolith-fuzz list | [keep] TARGET SECONDS [FIRST [COUNT]] | calls TARGET COUNT [FIRST]");
             return ExitCode::FAILURE;
         }
     }

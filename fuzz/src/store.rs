@@ -1,13 +1,13 @@
 //! What hostile domains send to xenstored: requests of every kind, with paths, numbers and bodies that are nearly right.
 //!
-//! Domain 1 and a domain that acts for nobody share the store with domain 2, whose private node must stay what it is, and
+//! Most inputs go through rings and sockets (`serving`). In the others the state machine is asked itself: domain 1 and a domain that acts for nobody share the store with domain 2, whose private node must stay what it is, and
 //! the accounts must agree with the tree all the while.
 
 use fastrand::Rng;
 use xenstore_wire::{Assembler, ErrorName, Kind, Message};
 use xenstored::engine::{DomainState, Engine, FIRST_SOCKET, Host, Limits};
 
-use crate::mutation;
+use crate::{mutation, serving};
 
 /// Requests in one input.
 const REQUESTS: u64 = 400;
@@ -50,10 +50,10 @@ impl Host for Machine {
     }
 }
 
-fn path(dice: &mut Rng) -> String {
+fn path(dice: &mut Rng, base: &str) -> String {
     const PARTS: [&str; 9] = ["a", "b", "device", "vif", "0", "-_@", "x*", "", "secret"];
-    let base = ["", "/", "/local/domain/1", "/local/domain/2", "/local/domain/3", "/shared", "@releaseDomain"];
-    let mut path = base[dice.usize(..base.len())].to_owned();
+    let bases = ["", "/", "/local/domain/1", "/local/domain/2", "/local/domain/3", "/shared", "@releaseDomain"];
+    let mut path = if base.is_empty() { bases[dice.usize(..bases.len())] } else { base }.to_owned();
     for _ in 0..dice.usize(..4) {
         path.push('/');
         path.push_str(PARTS[dice.usize(..PARTS.len())]);
@@ -61,11 +61,12 @@ fn path(dice: &mut Rng) -> String {
     if dice.u8(..50) == 0 {
         path.push_str(&"/long".repeat(dice.usize(..900)));
     }
-    path.trim_start_matches(if dice.bool() { '/' } else { '\0' }).to_owned()
+    let is_relative = base.is_empty() && dice.bool();
+    path.trim_start_matches(if is_relative { '/' } else { '\0' }).to_owned()
 }
 
-fn body(dice: &mut Rng) -> Vec<u8> {
-    let mut body = path(dice).into_bytes();
+fn body(dice: &mut Rng, base: &str) -> Vec<u8> {
+    let mut body = path(dice, base).into_bytes();
     body.push(0);
     match dice.u8(..8) {
         0 => body.extend_from_slice(b"T\0"),
@@ -83,6 +84,12 @@ fn body(dice: &mut Rng) -> Vec<u8> {
     }
     body.truncate(xenstore_wire::PAYLOAD_MAX);
     body
+}
+
+/// Returns a request that is nearly right, on paths below `base`, or on any if that is empty.
+pub fn message(dice: &mut Rng, request: u32, base: &str) -> Message {
+    let kind = if dice.u8(..40) == 0 { dice.u32(..) } else { Kind::ALL[dice.usize(..Kind::ALL.len())].number() };
+    Message { kind, request, transaction: dice.u32(..4), body: body(dice, base) }
 }
 
 fn tell(engine: &mut Engine, machine: &mut Machine, kind: Kind, body: &str) {
@@ -108,12 +115,16 @@ fn furnished(machine: &mut Machine) -> Engine {
 
 /// Runs one input and returns how many requests were made.
 pub fn run(dice: &mut Rng) -> u64 {
+    if dice.u8(..8) == 0 { ask_engine(dice) } else { serving::run(dice) }
+}
+
+fn ask_engine(dice: &mut Rng) -> u64 {
     let mut machine = Machine { gone: false };
     let mut engine = furnished(&mut machine);
     for _ in 0..REQUESTS {
         let domain = if dice.bool() { 1 } else { 3 };
-        let kind = if dice.u8(..40) == 0 { dice.u32(..) } else { Kind::ALL[dice.usize(..Kind::ALL.len())].number() };
-        let message = Message { kind, request: dice.u32(..), transaction: dice.u32(..4), body: body(dice) };
+        let number = dice.u32(..);
+        let message = message(dice, number, "");
         // As it arrives: by the stream, which holds the limit of a message.
         let mut assembler = Assembler::new();
         if assembler.push(&message.to_bytes()).is_err() {

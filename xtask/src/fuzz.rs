@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -34,8 +35,9 @@ pub struct FuzzArguments {
     /// Show which lines run, of the core by its own tests too
     #[arg(long, conflicts_with = "input")]
     pub coverage: bool,
-    /// With "emulator": how many cases to run, instead of how long
-    #[arg(long, value_name = "NUMBER", requires = "target")]
+    /// How many calls of the target to make, by as many programs as there are CPUs, instead of how long; with "emulator", how
+    /// many cases
+    #[arg(long, value_name = "NUMBER", requires = "target", conflicts_with_all = ["input", "coverage", "keep"])]
     pub cases: Option<u64>,
     /// With "emulator": where the cases come from, as a difference named it
     #[arg(long, value_name = "NUMBER", requires = "target")]
@@ -57,7 +59,7 @@ pub struct FuzzArguments {
 impl FuzzArguments {
     /// Returns true if something is asked that one target alone understands.
     fn is_for_emulator(&self) -> bool {
-        self.cases.is_some() || self.seed.is_some() || !self.words.is_empty()
+        self.seed.is_some() || !self.words.is_empty()
     }
 }
 
@@ -69,7 +71,7 @@ pub fn command(arguments: &FuzzArguments) -> Result<()> {
         Some("list") => {}
         Some(emulator::NAME) => return emulator::command(arguments),
         _ if arguments.is_for_emulator() => {
-            bail!("--cases, --seed, --case and --words are for `fuzz {}`", emulator::NAME)
+            bail!("--seed, --case and --words are for `fuzz {}`", emulator::NAME)
         }
         _ if arguments.coverage => return coverage::command(arguments),
         _ if arguments.keep => return coverage::keep(arguments),
@@ -84,6 +86,10 @@ fn fuzz(program: &Path, arguments: &FuzzArguments, counts: Option<&Path>) -> Res
     if arguments.target.as_deref() == Some("list") {
         names.iter().map(String::as_str).chain([emulator::NAME]).for_each(|name| println!("{name}"));
         return Ok(());
+    }
+    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if let (Some(cases), [name]) = (arguments.cases, &names[..]) {
+        return counted(program, name, cases, at_once as u64);
     }
     let fuzz = |name: &str| {
         let mut fuzz = Command::new(program);
@@ -102,13 +108,29 @@ fn fuzz(program: &Path, arguments: &FuzzArguments, counts: Option<&Path>) -> Res
         }
         Ok(())
     };
-    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    together(at_once, work)
+}
+
+/// Does a work by several threads.
+fn together(at_once: usize, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(&work)).collect();
         workers
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a fuzzer's watcher panicked")))
     })
+}
+
+/// Lets one target make a number of calls, by several programs, each from another input on.
+fn counted(program: &Path, name: &str, cases: u64, at_once: u64) -> Result<()> {
+    let began = Instant::now();
+    let share = cases.div_ceil(at_once).to_string();
+    let work =
+        || process::run(Command::new(program).args(["calls", name, &share])).with_context(|| format!("fuzzing {name}"));
+    together(usize::try_from(at_once)?, work)?;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{name}: {cases} cases in {seconds:.0} s, {:.0} a second, nothing found", cases as f64 / seconds);
+    Ok(())
 }
 
 /// Returns the targets that are asked for: all of them for "list" and where none is named.

@@ -2,6 +2,7 @@
 //! each other's sockets open.
 
 mod handover;
+mod inside;
 mod keeper;
 mod log;
 mod machine;
@@ -14,6 +15,8 @@ mod stream;
 mod update;
 mod worker;
 
+pub use inside::Inside;
 pub use keeper::keep;
+pub use machine::{Machine, Page};
 pub use options::Options;
 pub use worker::work;

@@ -24,10 +24,10 @@ use crate::store::Change;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the keeper passed.
-struct Kept {
-    line: OwnedFd,
-    listener: OwnedFd,
-    sockets: BTreeMap<u32, OwnedFd>,
+pub struct Kept {
+    pub line: OwnedFd,
+    pub listener: OwnedFd,
+    pub sockets: BTreeMap<u32, OwnedFd>,
 }
 
 /// Starts the worker.
@@ -35,7 +35,18 @@ struct Kept {
 /// **Errors:** a device or a file that it needs is missing.
 pub fn start(options: &Options) -> Result<Worker> {
     let kept = kept()?;
-    let directory = options.directory();
+    resume(options, &options.directory(), kept, || machine(options.rings_in_files.as_deref()))
+}
+
+/// Makes a worker that goes on with what lies in a directory.
+///
+/// **Errors:** as [`start`].
+pub fn resume(
+    options: &Options,
+    directory: &Path,
+    kept: Kept,
+    machine: impl FnOnce() -> Result<Box<dyn Machine>>,
+) -> Result<Worker> {
     let (journal, records) = Journal::open(&directory.join("state"))
         .with_context(|| format!("the journal in {} cannot be opened", directory.display()))?;
     let mut mailboxes =
@@ -58,7 +69,7 @@ pub fn start(options: &Options) -> Result<Worker> {
         log.open(path).with_context(|| format!("cannot log to {}", path.display()))?;
     }
     let mut outside = Outside {
-        machine: machine(options.rings_in_files.as_deref())?,
+        machine: machine()?,
         rings: BTreeMap::new(),
         ports: BTreeMap::new(),
         fresh: Vec::new(),

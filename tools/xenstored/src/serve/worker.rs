@@ -137,38 +137,50 @@ impl Worker {
     }
 
     fn run(&mut self) -> Result<()> {
+        while self.turn(self.longest_wait().as_ref())? {}
+        Ok(())
+    }
+
+    /// Waits for something to happen, at most for `limit`, and handles it. Returns false when the worker is to end.
+    ///
+    /// **Errors:** the journal cannot be written, or a system call failed that never does.
+    pub fn turn(&mut self, limit: Option<&rustix::event::Timespec>) -> Result<bool> {
+        self.start_keeper_if_due()?;
+        // Only a keeper can start the next worker. This one serves on until it is told to end: a keeper that is gone
+        // meanwhile is replaced, and the next one is told again.
+        if self.outside.update.is_due && !self.update_is_told {
+            let program = self.outside.update.program();
+            self.update_is_told = handover::send(self.line.as_fd(), What::Update, 0, &program, None).is_ok();
+        }
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
-        loop {
-            self.start_keeper_if_due()?;
-            // Only a keeper can start the next worker. This one serves on until it is told to end: a keeper that is gone
-            // meanwhile is replaced, and the next one is told again.
-            if self.outside.update.is_due && !self.update_is_told {
-                let program = self.outside.update.program();
-                self.update_is_told = handover::send(self.line.as_fd(), What::Update, 0, &program, None).is_ok();
-            }
-            let limit = self.longest_wait();
-            let count = match epoll::wait(&self.epoll, &mut events[..], limit.as_ref()) {
-                Ok(count) => count,
-                Err(rustix::io::Errno::INTR) => 0,
-                Err(error) => return Err(error).context("epoll failed"),
-            };
-            for event in events.iter().take(count) {
-                match event.data.u64() {
-                    LINE => {
-                        if !self.handle_keeper()? {
-                            return Ok(());
-                        }
+        let count = match epoll::wait(&self.epoll, &mut events[..], limit) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error).context("epoll failed"),
+        };
+        for event in events.iter().take(count) {
+            match event.data.u64() {
+                LINE => {
+                    if !self.handle_keeper()? {
+                        return Ok(false);
                     }
-                    EVENTS => self.take_events()?,
-                    connection => self.run_later(u32::try_from(connection).unwrap_or(0)),
                 }
-            }
-            for _ in 0..self.runnable.len() {
-                let Some(connection) = self.runnable.pop_front() else { break };
-                self.is_runnable.remove(&connection);
-                self.serve(connection)?;
+                EVENTS => self.take_events()?,
+                connection => self.run_later(u32::try_from(connection).unwrap_or(0)),
             }
         }
+        for _ in 0..self.runnable.len() {
+            let Some(connection) = self.runnable.pop_front() else { break };
+            self.is_runnable.remove(&connection);
+            self.serve(connection)?;
+        }
+        Ok(true)
+    }
+
+    /// Returns whether a connection waits for its turn.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.runnable.is_empty()
     }
 
     /// Handles messages of the keeper. Returns false when the worker is to end.
