@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::corpus;
 
-/// One input may take this long before it counts as a hang.
+/// One input may run for this long before it counts as a hang: of processor time, as the machine may be busy.
 const HANG: Duration = Duration::from_secs(20);
+/// One input may wait for this long, whatever for.
+const STANDSTILL: Duration = Duration::from_secs(600);
 
 /// Something that is fuzzed.
 pub struct Target {
@@ -93,15 +95,21 @@ fn again(name: &str, seed: u64) -> String {
     format!("{name}: input {seed} fails; run it again with: cargo xtask fuzz {name} --input {seed}")
 }
 
+/// Returns how long the first thread has run, which is the one that runs inputs.
+fn ran() -> Duration {
+    let said = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    Duration::from_nanos(said.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0))
+}
+
 /// Ends the process when one input takes too long.
 fn watch(name: &'static str) {
-    let mut seen = (NOW.load(Ordering::Relaxed), Instant::now());
+    let mut seen = (NOW.load(Ordering::Relaxed), Instant::now(), ran());
     while RUNNING.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(500));
         let now = NOW.load(Ordering::Relaxed);
         if now != seen.0 {
-            seen = (now, Instant::now());
-        } else if seen.1.elapsed() > HANG {
+            seen = (now, Instant::now(), ran());
+        } else if ran().saturating_sub(seen.2) > HANG || seen.1.elapsed() > STANDSTILL {
             eprintln!("it hangs\n{}", again(name, now));
             std::process::exit(2);
         }

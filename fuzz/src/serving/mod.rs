@@ -81,7 +81,7 @@ pub fn run(dice: &mut Rng) -> u64 {
     // One ring whose page changes at any moment, one whose owner only sends too much; sockets likewise.
     let mut rings = [RingPeer::new(&world, 1, false), RingPeer::new(&world, 3, true)];
     let mut sockets = [SocketPeer::new(false), SocketPeer::new(true)];
-    let rounds = if dice.u8(..60) == 0 { dice.u32(4000..20_000) } else { dice.u32(50..600) };
+    let rounds = if dice.u8(..40) == 0 { dice.u32(2000..6000) } else { dice.u32(50..600) };
     let mut sent = 0;
     for _ in 0..rounds {
         for _ in 0..dice.u8(1..5) {
