@@ -57,13 +57,30 @@ pub fn line() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends a message.
+/// Sends a message, and blocks while the other program has too many to read.
 ///
 /// **Errors:** the other program is gone.
 pub fn send(
     line: BorrowedFd<'_>,
     what: What,
     number: u32,
+    words: &[String],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    send_with(line, SendFlags::NOSIGNAL, (what, number), words, descriptor)
+}
+
+/// Sends a message without a descriptor, and does not block.
+///
+/// **Errors:** `WouldBlock` if the other program has too many to read; the other program is gone.
+pub fn send_now(line: BorrowedFd<'_>, what: What, number: u32, words: &[String]) -> io::Result<()> {
+    send_with(line, SendFlags::NOSIGNAL | SendFlags::DONTWAIT, (what, number), words, None)
+}
+
+fn send_with(
+    line: BorrowedFd<'_>,
+    flags: SendFlags,
+    (what, number): (What, u32),
     words: &[String],
     descriptor: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
@@ -77,7 +94,7 @@ pub fn send(
     if !descriptors.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
-    rustix::net::sendmsg(line, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(line, &[IoSlice::new(&bytes)], &mut control, flags)?;
     Ok(())
 }
 

@@ -25,6 +25,9 @@ const TURNS: u32 = 16;
 /// A keeper that ends sooner than this may have failed to start, and the next one is started after a pause.
 const KEEPER_LIVES: Duration = Duration::from_secs(5);
 
+/// Pause before a keeper that had too much to read is told again of a live update.
+const UPDATE_IS_TOLD_AGAIN: Duration = Duration::from_millis(10);
+
 /// Epoll data of descriptors that are not connections.
 const LINE: u64 = u64::MAX;
 const EVENTS: u64 = u64::MAX - 1;
@@ -57,6 +60,11 @@ pub struct Worker {
     keeper: Option<Child>,
     /// The keeper was told of the program of a live update.
     update_is_told: bool,
+    /// Closed connections of which the keeper was not told yet. It may wait for this program itself, with connections that
+    /// are new, so that neither may wait for the other.
+    closed: VecDeque<u32>,
+    /// Epoll says when the keeper can be told more.
+    waits_for_line: bool,
     /// Connections that may have work, each once.
     runnable: VecDeque<u32>,
     is_runnable: BTreeSet<u32>,
@@ -113,6 +121,8 @@ impl Worker {
             next_keeper: None,
             keeper: None,
             update_is_told: false,
+            closed: VecDeque::new(),
+            waits_for_line: false,
             runnable: VecDeque::new(),
             is_runnable: BTreeSet::new(),
         })
@@ -150,7 +160,7 @@ impl Worker {
         // meanwhile is replaced, and the next one is told again.
         if self.outside.update.is_due && !self.update_is_told {
             let program = self.outside.update.program();
-            self.update_is_told = handover::send(self.line.as_fd(), What::Update, 0, &program, None).is_ok();
+            self.update_is_told = handover::send_now(self.line.as_fd(), What::Update, 0, &program).is_ok();
         }
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let count = match epoll::wait(&self.epoll, &mut events[..], limit) {
@@ -174,6 +184,7 @@ impl Worker {
             self.is_runnable.remove(&connection);
             self.serve(connection)?;
         }
+        self.tell_of_closed()?;
         Ok(true)
     }
 
@@ -181,6 +192,24 @@ impl Worker {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         !self.runnable.is_empty()
+    }
+
+    /// Tells the keeper of closed connections, as far as it reads.
+    fn tell_of_closed(&mut self) -> Result<()> {
+        while let Some(&connection) = self.closed.front() {
+            match handover::send_now(self.line.as_fd(), What::Closed, connection, &[]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // If it is gone, the next turn finds out, and the next keeper is given what is open.
+                _ => drop(self.closed.pop_front()),
+            }
+        }
+        let waits = !self.closed.is_empty();
+        if waits != self.waits_for_line && self.next_keeper.is_none() {
+            self.waits_for_line = waits;
+            let flags = if waits { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            epoll::modify(&self.epoll, &self.line, epoll::EventData::new_u64(LINE), flags)?;
+        }
+        Ok(())
     }
 
     /// Handles messages of the keeper. Returns false when the worker is to end.
@@ -200,6 +229,7 @@ impl Worker {
                 self.hasty_keepers = if is_hasty { self.hasty_keepers.saturating_add(1) } else { 0 };
                 self.next_keeper = Some(now + keeper::pause(self.hasty_keepers));
                 self.update_is_told = false;
+                (self.closed, self.waits_for_line) = (VecDeque::new(), false);
             }
         }
         Ok(true)
@@ -234,7 +264,11 @@ impl Worker {
         if !self.runnable.is_empty() {
             return Some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 });
         }
-        let wait = self.next_keeper?.saturating_duration_since(Instant::now());
+        let wait = match self.next_keeper {
+            Some(due) => due.saturating_duration_since(Instant::now()),
+            None if self.outside.update.is_due && !self.update_is_told => UPDATE_IS_TOLD_AGAIN,
+            None => return None,
+        };
         rustix::event::Timespec::try_from(wait).ok()
     }
 
@@ -311,8 +345,13 @@ impl Worker {
             },
             _ => return Ok(Step::Waits { to_send: false }),
         };
+        let was_going = mailbox.going().is_some();
         let sent = stream.send(mailbox, notifies);
         match sent {
+            // Most programs ask again only after they were answered: epoll tells when, and nothing is asked for in vain.
+            Ok(true) if was_going && connection >= FIRST_SOCKET && !self.engine.has_events(connection) => {
+                return Ok(Step::Waits { to_send: false });
+            }
             Ok(true) => {}
             Ok(false) => {
                 // A domain that sends a long message before it reads on can send it to its end.
@@ -410,8 +449,7 @@ impl Worker {
         if let Some(socket) = self.sockets.remove(&connection) {
             epoll::delete(&self.epoll, &socket.descriptor)?;
         }
-        // If it is gone, the next turn of the loop finds out.
-        let _ = handover::send(self.line.as_fd(), What::Closed, connection, &[], None);
+        self.closed.push_back(connection);
         Ok(())
     }
 }

@@ -128,6 +128,27 @@ fn keepers_that_are_killed_as_soon_as_they_start_do_not_end_the_service() {
 }
 
 #[test]
+fn connections_that_come_and_go_by_the_hundreds_do_not_stop_the_service() {
+    // Keeper and worker tell each other of each of them, at the same time.
+    const AT_ONCE: usize = 300;
+    let daemon = Daemon::start();
+    let mut client = SocketClient::new(&daemon.socket());
+    assert_eq!(client.ask(Kind::Write, 0, "/k\0kept".into()), "OK\0");
+    for _ in 0..8 {
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut clients: Vec<_> = (0..AT_ONCE).map(|_| SocketClient::new(&daemon.socket())).collect();
+                    clients.iter_mut().for_each(SocketClient::ask_in_vain);
+                });
+            }
+        });
+        assert_eq!(client.ask(Kind::Read, 0, "/k\0".into()), "kept");
+        assert_eq!(SocketClient::new(&daemon.socket()).ask(Kind::Read, 0, "/k\0".into()), "kept");
+    }
+}
+
+#[test]
 fn a_live_update_waits_for_a_keeper() {
     let daemon = Daemon::start();
     let mut client = SocketClient::new(&daemon.socket());

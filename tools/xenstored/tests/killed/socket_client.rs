@@ -29,6 +29,11 @@ impl SocketClient {
         Self { socket, assembler: Assembler::new(), events: vec![], requests: 0 }
     }
 
+    /// Sends a request whose answer nobody awaits.
+    pub fn ask_in_vain(&mut self) {
+        self.socket.write_all(&Message::new(Kind::Read, 1, 0, b"/tool\0".to_vec()).to_bytes()).unwrap();
+    }
+
     /// Introduces a domain, as the toolstack does.
     pub fn make_domain(&mut self, domain: u16) {
         assert_eq!(self.ask(Kind::MakeDirectory, 0, format!("/local/domain/{domain}\0")), "OK\0");
