@@ -49,7 +49,7 @@ pub fn keep(options: &Options) -> Result<()> {
     if options.adopt {
         return adopt(options);
     }
-    if !options.no_fork && std::env::var_os(LEFT).is_none() {
+    if !options.no_fork && !has_left() {
         return leave();
     }
     let _ = rustix::process::setsid();
@@ -82,13 +82,18 @@ fn leave() -> Result<()> {
 /// Redirects the standard output and error of a daemonized program to `/dev/null`, since the parent may wait for their
 /// end.
 pub fn leave_output() {
-    if std::env::var_os(LEFT).is_none() {
+    if !has_left() {
         return;
     }
     if let Ok(nothing) = fs::File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&nothing);
         let _ = rustix::stdio::dup2_stderr(&nothing);
     }
+}
+
+/// Returns whether this program has left its terminal, so that nobody sees what it writes there.
+pub fn has_left() -> bool {
+    std::env::var_os(LEFT).is_some()
 }
 
 /// Line on the standard output once the store is served.
@@ -260,7 +265,7 @@ impl Keeper {
             if options.output_pid {
                 println!("{}", std::process::id());
             }
-            if std::env::var_os(LEFT).is_some() {
+            if has_left() {
                 println!("{SERVED}");
                 leave_output();
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 
 use super::handover::{self, What};
+use super::keeper;
 use super::log::Log;
 use super::machine::{Files, Machine, Xen};
 use super::mailbox::Mailboxes;
@@ -67,6 +68,10 @@ pub fn resume(
     log.verbose = options.verbose;
     if let Some(path) = &options.trace_file {
         log.open(path).with_context(|| format!("cannot log to {}", path.display()))?;
+    } else if keeper::has_left() {
+        // Nobody would see its standard error stream.
+        let path = directory.join("log");
+        log.open_bounded(&path).with_context(|| format!("cannot log to {}", path.display()))?;
     }
     let mut outside = Outside {
         machine: machine()?,
