@@ -12,6 +12,7 @@ mod page;
 mod profile;
 mod rows;
 mod sizes;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ pub struct BenchArguments {
     /// Measure what xl and our own program take to make, change and end a domain, in one dom0, and nothing else
     #[arg(long, conflicts_with_all = ["filter", "json", "svg", "debian", "twice", "lower", "short", "recorded", "profile", "draw"])]
     pub control: bool,
+    /// With --control: only what requests take of the daemons of xenstore
+    #[arg(long, requires = "control")]
+    pub store: bool,
     /// Run everything twice, and fail where a figure is another the second time
     #[arg(long)]
     pub twice: bool,
@@ -86,9 +90,8 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
         build::command(BuildArguments::default())?;
     }
     if arguments.control {
-        // Both are measured before either may fail.
-        let many = many::command();
-        return control::command().and(many);
+        let domains = if arguments.store { Ok(()) } else { control::command() };
+        return domains.and(store::command());
     }
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });

@@ -29,7 +29,7 @@ mod tools;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use mode::{Mode, OldFlags};
-pub use steps::{Timed, timed, timed_with_programs, timed_with_traffic};
+pub use steps::{Timed, timed, timed_with_programs, timed_with_traffic, timed_with_words};
 
 use crate::boot::Hypervisor;
 

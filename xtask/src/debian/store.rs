@@ -5,9 +5,13 @@ use xenolith_tests::places;
 
 use super::{Debian, kernels, programs};
 
-/// Our programs, and where they lie in dom0: the daemon at the place of Debian's, and what compares the two.
-const PROGRAMS: [(&str, &str); 2] =
-    [("xenstored", "usr/lib/xen-4.17/bin/xenstored"), ("xenstore-compare", "usr/bin/xenstore-compare")];
+/// Our programs, and where they lie in dom0: the daemon at the place of Debian's, and what tries it.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("xenstored", "usr/lib/xen-4.17/bin/xenstored"),
+    ("xenstore-compare", "usr/bin/xenstore-compare"),
+    ("xenstore-stress", "usr/bin/xenstore-stress"),
+    ("xenstore-cost", "usr/bin/xenstore-cost"),
+];
 /// Where Debian's own daemon lies then.
 const DEBIANS: &str = "usr/lib/xen-4.17/bin/xenstored-debian";
 

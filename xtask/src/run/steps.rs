@@ -27,6 +27,16 @@ pub fn timed(words: &[&str], jobs: &str) -> Result<Timed> {
     ended(run, &arguments)
 }
 
+/// Returns the same with more words for the jobs.
+///
+/// **Errors:** as of [`timed`].
+pub fn timed_with_words(words: &[&str], jobs: &str, more: &str) -> Result<Timed> {
+    let arguments = typed(words)?;
+    let debian = job::prepare(&arguments).map_err(spelled)?;
+    let run = Run::start_with(&arguments, &debian, jobs, "off", more, Vec::new())?;
+    ended(run, &arguments)
+}
+
 /// Returns the same of a dom0 that has our own programs and more kernels for guests; `job_words` are for the jobs.
 ///
 /// **Errors:** as of [`timed`].
