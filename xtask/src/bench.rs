@@ -64,7 +64,7 @@ pub struct BenchArguments {
     /// Measure what xl and our own program take to make, change and end a domain, in one dom0, and nothing else
     #[arg(long, conflicts_with_all = ["filter", "json", "svg", "debian", "twice", "lower", "short", "recorded", "profile", "draw"])]
     pub control: bool,
-    /// With --control: only what requests take of the daemons of xenstore
+    /// With --control: what requests take of the daemons of xenstore instead
     #[arg(long, requires = "control")]
     pub store: bool,
     /// Run everything twice, and fail where a figure is another the second time
@@ -90,8 +90,7 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
         build::command(BuildArguments::default())?;
     }
     if arguments.control {
-        let domains = if arguments.store { Ok(()) } else { control::command() };
-        return domains.and(store::command());
+        return if arguments.store { store::command() } else { control::command() };
     }
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });

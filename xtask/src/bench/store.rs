@@ -1,4 +1,4 @@
-//! The part of `cargo xtask bench --control` on xenstore: what a request takes of the daemon's processor time beside 10 to
+//! `cargo xtask bench --control --store`: what a request takes of the daemon's processor time beside 10 to
 //! 2000 domains, of Debian's C program, Debian's OCaml program and ours, each in a dom0 of its own, on a machine whose clock
 //! counts instructions.
 //!
