@@ -146,8 +146,8 @@ const WAYS: [Way; 10] = [
         named: true,
         stages: &[
             stage("Debian's standard kernel without Xen's drivers", "devices-up", 150, 2000),
-            stage("an IDE disc", "devices-disc-read", 20, 600),
-            stage("tablet and screen, switched off", "devices-gone", 60, 1500),
+            stage("drivers, an IDE disc", "devices-disc-read", 40, 2000),
+            stage("cards, tablet and screen, switched off", "devices-gone", 60, 2000),
         ],
     },
     Way {
