@@ -32,6 +32,8 @@ pub enum Boot {
     Devices,
     /// Debian's 32-bit kernels, with PAE and without
     Kernel32,
+    /// Debian's kernels with Microsoft's interface
+    Viridian,
 }
 
 /// A job of dom0, what boots there, and its stages.
@@ -44,7 +46,7 @@ struct Way {
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 11] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
@@ -160,6 +162,17 @@ const WAYS: [Way; 10] = [
             stage("a 32-bit kernel without", "kernel-686-gone", 100, 2000),
         ],
     },
+    Way {
+        boot: Boot::Viridian,
+        job: "hvm-viridian",
+        boots: "Debian's kernels with Microsoft's interface",
+        named: true,
+        stages: &[
+            stage("a kernel that takes it, with the usual groups", "viridian-usual-no-crash", 100, 2500),
+            stage("the same with all groups", "viridian-all-no-crash", 100, 2500),
+            stage("a kernel that takes Xen's beside it", "viridian-gone", 100, 2500),
+        ],
+    },
 ];
 
 /// How long the machine may run, in seconds: the stages have limits of their own.
@@ -195,7 +208,7 @@ fn system(debian: &Debian, ways: &[&Way]) -> Result<Debian> {
     if ways.iter().any(|way| way.boot == Boot::Install) {
         debian = debian::netboot::with_installer(&debian)?;
     }
-    if ways.iter().any(|way| way.boot == Boot::Kernel32) {
+    if ways.iter().any(|way| matches!(way.boot, Boot::Kernel32 | Boot::Viridian)) {
         debian = debian::kernels32::with_them(&debian)?;
     }
     Ok(debian)
@@ -236,7 +249,8 @@ mod tests {
             let job = |name: &str| fs::read_to_string(places::root().join("dom0/root/job").join(name)).unwrap();
             // A step of what jobs have in common is named after the guest.
             let steps = job(way.job) + &job("hvm-guest").replace("$1", way.job);
-            let steps = steps.replace("$name-", "kernel-686-") + &steps.replace("$name-", "kernel-686-pae-");
+            let names = ["kernel-686-", "kernel-686-pae-", "viridian-usual-", "viridian-all-"];
+            let steps: String = names.iter().map(|name| steps.replace("$name-", name)).collect();
             // `seen` and `says` are steps as well.
             let steps = steps.replace("\nseen ", "\nawait ").replace("\nsays ", "\nawait ");
             for Stage { until, .. } in way.stages {

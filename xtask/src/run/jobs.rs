@@ -17,8 +17,8 @@ const OWN_JOBS: &str = "own";
 /// The one that wants Debian's installer, which is large as well.
 const INSTALL_JOB: &str = "hvm-install";
 
-/// The one that wants 32-bit kernels.
-const KERNEL32_JOB: &str = "hvm-kernel32";
+/// Jobs with 32-bit kernels.
+const KERNEL32_JOBS: [&str; 2] = ["hvm-kernel32", "hvm-viridian"];
 
 /// Runs some jobs of dom0, with more words for them, and shows what they say.
 ///
@@ -37,7 +37,7 @@ pub fn command(arguments: &RunArguments, jobs: &str, words: &str) -> Result<()> 
     if jobs.split('+').any(|job| job == INSTALL_JOB) {
         debian = debian::netboot::with_installer(&debian)?;
     }
-    if jobs.split('+').any(|job| job == KERNEL32_JOB) {
+    if jobs.split('+').any(|job| KERNEL32_JOBS.contains(&job)) {
         debian = debian::kernels32::with_them(&debian)?;
     }
     let stick = jobs.split('+').any(|job| job == stick::JOB).then(stick::devices).transpose()?;
