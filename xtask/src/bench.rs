@@ -67,6 +67,9 @@ pub struct BenchArguments {
     /// With --control: what requests take of the daemons of xenstore instead
     #[arg(long, requires = "control")]
     pub store: bool,
+    /// With --control: what one more domain takes where there are up to 1999 others instead, on a machine of 16 GiB
+    #[arg(long, requires = "control", conflicts_with = "store")]
+    pub many: bool,
     /// Run everything twice, and fail where a figure is another the second time
     #[arg(long)]
     pub twice: bool,
@@ -90,7 +93,11 @@ pub fn command(arguments: &BenchArguments) -> Result<()> {
         build::command(BuildArguments::default())?;
     }
     if arguments.control {
-        return if arguments.store { store::command() } else { control::command() };
+        return match (arguments.store, arguments.many) {
+            (true, _) => store::command(),
+            (_, true) => many::command(),
+            _ => control::command(),
+        };
     }
     if let Some(row) = &arguments.profile {
         return profile::command(row, if arguments.on_xen { Column::XenPlain } else { Column::Xenolith });

@@ -1,4 +1,4 @@
-//! The rows of `cargo xtask bench --control` about many domains: what one more takes when there are none, 99, 999 and 1999
+//! The rows of `cargo xtask bench --control --many` about many domains: what one more takes when there are none, 99, 999 and 1999
 //! others, in instructions of dom0 and the hypervisor together.
 //!
 //! The clock of the machine counts all that is executed from the start of a create to the first instruction of the new domain,
