@@ -83,7 +83,7 @@ impl Inside {
 
     /// Handles what has arrived, without waiting. Returns whether there is more to do at once.
     ///
-    /// **Errors:** as [`Worker::turn`].
+    /// **Errors:** those of a turn of the worker's loop.
     pub fn turn(&mut self) -> Result<bool> {
         self.worker.turn(Some(&AT_ONCE))?;
         while let Some(note) = handover::receive(self.line.as_fd(), false)? {
