@@ -258,6 +258,9 @@ impl PageWords {
     #[must_use]
     #[inline(never)]
     pub fn next_used(&self, from: usize) -> Option<usize> {
+        if from >= WORDS {
+            return None;
+        }
         let used = |word: &AtomicU64| word.load(Ordering::Acquire) != 0;
         let (groups, begin) = (self.0.as_chunks::<BATCH>().0, from.next_multiple_of(BATCH));
         if let Some(at) = self.0.get(from..begin)?.iter().position(used) {
@@ -337,7 +340,7 @@ mod tests {
         for from in 0..=WORDS {
             assert_eq!(page.next_used(from), used.iter().copied().find(|index| *index >= from), "from {from}");
         }
-        assert_eq!((page.next_used(WORDS + 1), page.next_used(usize::MAX - 8)), (None, None));
+        assert_eq!((page.next_used(WORDS + 1), page.next_used(usize::MAX)), (None, None));
     }
 
     #[test]

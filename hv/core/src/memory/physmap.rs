@@ -5,6 +5,7 @@ use crate::memory::frames::{Frames, PageRef, Pages, PagingPool};
 use crate::memory::on_demand::OnDemand;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use xen_abi::Errno;
 use xen_abi::memory_map::MemmapEntry;
 use xenolith_hal::{
     DomId, FrameSource, Gfn, MapError, Mapping, Mfn, NestedSpace, PageKind, PageOrder, Rights, WRITTEN_WORDS,
@@ -272,27 +273,36 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
     /// Gives a page of the guest's own memory these rights. A frame without memory has none already. Only plain memory becomes
     /// watched, and watched memory becomes plain alone; a device's place stays that.
     ///
-    /// **Errors:** `Err(true)` if memory for tables is short, `Err(false)` for any other page.
-    pub fn set_rights(&mut self, gfn: Gfn, rights: Rights) -> Result<(), bool> {
-        let Some(there) = self.lookup(gfn) else { return if rights.is_empty() { Ok(()) } else { Err(false) } };
+    /// **Errors:** `EINVAL` for any other page; `ENOMEM` for tables.
+    pub fn set_rights(&mut self, gfn: Gfn, rights: Rights) -> Result<(), Errno> {
+        let Some(there) = self.lookup(gfn) else { return if rights.is_empty() { Ok(()) } else { Err(Errno::EINVAL) } };
         if there.kind != PageKind::Ram {
-            return Err(false);
+            return Err(Errno::EINVAL);
         }
         if there.rights == rights {
             return Ok(());
         }
         let pair = [there.rights, rights];
         if there.rights.is_empty() || (pair.contains(&WATCHED) && !pair.contains(&Rights::ALL)) {
-            return Err(false);
+            return Err(Errno::EINVAL);
         }
         let before = Mapping { order: PageOrder::SIZE_4K, ..there };
-        self.unmap(gfn).map_err(|_| true)?;
-        if self.map(gfn, Mapping { rights, ..before }).is_err() {
-            // What it was taken from had the tables for it.
-            let _ = self.map(gfn, before);
-            return Err(true);
-        }
-        Ok(())
+        let changed = self.unmap(gfn).and_then(|_| {
+            let mapped = self.map(gfn, Mapping { rights, ..before });
+            if mapped.is_err() {
+                // What it was taken from had the tables for it.
+                let _ = self.map(gfn, before);
+            }
+            mapped
+        });
+        changed.map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Makes a page plain memory if its writes are watched now.
+    ///
+    /// **Errors:** `ENOMEM` for tables.
+    pub fn unwatch(&mut self, gfn: Gfn) -> Result<(), Errno> {
+        if self.lookup(gfn).is_some_and(is_watched) { self.set_rights(gfn, Rights::ALL) } else { Ok(()) }
     }
 
     /// Unmaps the first page at or above a frame, whole, and returns its first frame and what was mapped. The caller

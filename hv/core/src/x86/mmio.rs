@@ -50,7 +50,7 @@ pub fn access<M: Machine>(running: &mut Running<'_, M>, at: Gpa, access: Access)
     let is_memory = there.is_some_and(|there| there.rights.contains(Rights::READ));
     if there.is_some_and(is_watched) && domain.device_model.get().is_none_or(|model| model.watcher().is_none()) {
         // Whom its writes were for has gone.
-        let _without_memory_it_faults_again = hv.memory(domain).edit(|editor| editor.set_rights(at.gfn(), Rights::ALL));
+        let _without_memory_it_faults_again = hv.memory(domain).edit(|editor| editor.unwatch(at.gfn()));
         return After::Resume;
     }
     let (bytes, length, size) = fetch(running);

@@ -124,10 +124,12 @@ impl DeviceModel {
     ///
     /// **Errors:** as [`DeviceModel::server`].
     pub fn remove(&self, id: u16, emulator: DomId) -> Result<Arc<Server>, Errno> {
-        let slot = self.slots.lock().of(id, emulator)?.take();
+        let mut slots = self.slots.lock();
+        let slot = slots.of(id, emulator)?.take();
         if self.watcher() == Some(usize::from(id)) {
             self.watcher.store(0, Ordering::Relaxed);
         }
+        drop(slots);
         slot.map(|slot| slot.server).ok_or(Errno::ENOENT)
     }
 

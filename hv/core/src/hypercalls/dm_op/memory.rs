@@ -80,15 +80,11 @@ pub(super) fn set_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
         }
         let memory = hv.memory(domain);
         let _ = memory.find(wanted.first_pfn);
-        memory.edit(|editor| editor.set_rights(wanted.first_pfn, rights)).map_err(errno_of_rights)?;
+        memory.edit(|editor| editor.set_rights(wanted.first_pfn, rights))?;
         wanted.first_pfn = Gfn(wanted.first_pfn.0.wrapping_add(1));
         wanted.nr = wanted.nr.wrapping_sub(1);
     }
     Ok(Done::WrittenBack)
-}
-
-fn errno_of_rights(is_short: bool) -> Errno {
-    if is_short { Errno::ENOMEM } else { Errno::EINVAL }
 }
 
 /// Implements `XEN_DMOP_map_mem_type_to_ioreq_server`: from now on a server gets what the guest writes to memory of the
@@ -117,7 +113,7 @@ pub(super) fn map_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
         let gfn = Gfn(wanted.opaque);
         let there = domain.space.lookup(gfn);
         if there.is_some_and(is_watched) {
-            memory.edit(|editor| editor.set_rights(gfn, Rights::ALL)).map_err(errno_of_rights)?;
+            memory.edit(|editor| editor.unwatch(gfn))?;
         }
         let pages = there.map_or(1, |there| there.order.pages());
         wanted.opaque = (wanted.opaque | pages.wrapping_sub(1)).wrapping_add(1);
