@@ -1,8 +1,9 @@
 //! Saving a domain into a file, in the form of `xl save`.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ pub fn save(
             .remedied("save a domain that `xl` or this program made")
     })?;
     // What cannot be written is told before the domain stands.
-    let new = file.with_extension("new");
+    let new = PathBuf::from([file.as_os_str(), OsStr::new(".partial")].into_iter().collect::<OsString>());
     let unwritten = |cause: io::Error| Error::new(name, Step::Save, format!("{}: {cause}", file.display()));
     let to = File::create(&new).map_err(unwritten)?;
     let outcome = suspend(hypervisor, registry, name, domain).and_then(|()| {
