@@ -145,6 +145,20 @@ impl NestedSpace for FakeSpace {
         Ok(None)
     }
 
+    fn set_rights(&self, gfn: Gfn, rights: Rights, _frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let mut inner = self.inner();
+        while let Some((first, mapping)) = inner.holder(gfn.0) {
+            if mapping.order == PageOrder::SIZE_4K {
+                inner.pages.insert(first, Mapping { rights, ..mapping });
+                inner.note(vec![first]);
+                self.generation.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+            inner.split(first, mapping);
+        }
+        Ok(())
+    }
+
     fn take_next(&self, from: Gfn, _frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
         let mut inner = self.inner();
         let holder = inner.holder(from.0).map(|(first, _)| first);

@@ -125,6 +125,16 @@ pub trait NestedSpace: Send + Sync {
     /// **Errors:** see [`MapError`].
     fn unmap(&self, gfn: Gfn, frames: &mut dyn FrameSource) -> Result<Option<Mapping>, MapError>;
 
+    /// Gives a 4 KiB page (splitting a superpage if needed) other rights; does nothing where nothing is mapped. Raises
+    /// [`NestedSpace::generation`]. Where a guest runs on it, the page is there all the while: otherwise an access in between
+    /// would be one to a device.
+    ///
+    /// **Errors:** see [`MapError`].
+    fn set_rights(&self, gfn: Gfn, rights: Rights, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let Some(there) = self.unmap(gfn, frames)? else { return Ok(()) };
+        self.map(gfn, Mapping { rights, order: PageOrder::SIZE_4K, ..there }, frames)
+    }
+
     /// Unmaps the first page at or above a frame, whole, whatever its size, and returns it with its first frame; None
     /// if there is none. Holes cost nothing. Raises [`NestedSpace::generation`] if something was unmapped.
     fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)>;

@@ -286,16 +286,11 @@ impl<'a, P: Pages, S: NestedSpace> Editor<'_, 'a, P, S> {
         if there.rights.is_empty() || (pair.contains(&WATCHED) && !pair.contains(&Rights::ALL)) {
             return Err(Errno::EINVAL);
         }
-        let before = Mapping { order: PageOrder::SIZE_4K, ..there };
-        let changed = self.unmap(gfn).and_then(|_| {
-            let mapped = self.map(gfn, Mapping { rights, ..before });
-            if mapped.is_err() {
-                // What it was taken from had the tables for it.
-                let _ = self.map(gfn, before);
-            }
-            mapped
-        });
-        changed.map_err(|_| Errno::ENOMEM)
+        let memory = self.memory;
+        let mut source = self.pool.source(memory.frames, memory.pages, memory.owner);
+        memory.space.set_rights(gfn, rights, &mut source).map_err(|_| Errno::ENOMEM)?;
+        memory.physmap.removals.last.store(memory.frames.coming_moment().to_bits(), Ordering::Release);
+        Ok(())
     }
 
     /// Makes a page plain memory if its writes are watched now.

@@ -1,8 +1,8 @@
 //! Accesses that a device model answers while the vCPU waits.
 
-use super::emulator::{Emulator, GUEST, at, destroy, dm_op, request};
+use super::emulator::{Emulator, GUEST, at, destroy, dm_op, range, request};
 use xen_abi::dm_op::*;
-use xen_abi::hvm_op::{HVMMEM_IOREQ_SERVER, HVMMEM_RAM_RO};
+use xen_abi::hvm_op::{HVMMEM_IOREQ_SERVER, HVMMEM_RAM_RO, HVMMEM_RAM_RW};
 use xen_abi::ioreq::*;
 use xen_abi::{Gfn, Port};
 use xenolith_core::outcome::{After, CrashReason};
@@ -158,6 +158,25 @@ fn writes_to_watched_memory_go_to_its_server_and_reads_do_not() {
     assert_eq!(emulator.fault(at(DATA) + 8, true), After::Resume);
     assert_eq!(registers(&emulator).rip, at(Gfn(2)), "it begins anew");
     assert_eq!(emulator.world.domain(GUEST).space.lookup(DATA).map(|there| there.rights), Some(Rights::ALL));
+}
+
+#[test]
+fn memory_whose_rights_change_is_never_taken_for_a_device() {
+    const ROUNDS: usize = 20_000;
+    let emulator = Emulator::new();
+    assert_eq!(range(&emulator.world, true, 0, XEN_DMOP_IO_RANGE_MEMORY, at(DATA), at(DATA) + 0xfff), Ok(0));
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                set_type(&emulator, HVMMEM_RAM_RO);
+                set_type(&emulator, HVMMEM_RAM_RW);
+            }
+        });
+        while !changes.is_finished() {
+            emulator.stand_at(STORE, |state| state.registers.rbx = at(DATA) + 8);
+            assert_eq!(emulator.fault(at(DATA) + 8, true), After::Resume, "a request to the server");
+        }
+    });
 }
 
 #[test]

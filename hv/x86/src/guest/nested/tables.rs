@@ -9,7 +9,7 @@ use crate::guest::frame_access::FrameAccess;
 use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use xenolith_hal::{
-    FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageKind, PageOrder, PageWords, WRITTEN_WORDS,
+    FrameSource, Gfn, MapError, Mapping, Mfn, Mpa, NestedSpace, PageKind, PageOrder, PageWords, Rights, WRITTEN_WORDS,
 };
 use xenolith_sync::Once;
 
@@ -367,9 +367,10 @@ impl<A: FrameAccess> NestedTables<A> {
         Some(())
     }
 
-    /// Unmaps a 4 KiB page of a superpage: makes the tables below it, filled except for that page, and puts them in its
-    /// place.
-    fn carve(&self, gfn: u64, path: &Path<'_>, fresh: &mut Fresh<'_>) -> Option<()> {
+    /// Puts another entry, or none, in the place of a 4 KiB page of a superpage: makes the tables below that, and puts them in
+    /// its place.
+    fn carve(&self, gfn: u64, path: &Path<'_>, with: Entry, fresh: &mut Fresh<'_>) -> Option<()> {
+        let used = if with == Entry::EMPTY { ENTRIES - 1 } else { ENTRIES };
         let target = path.slot(path.level)?;
         // A write that is noted at this moment would be lost, so a tracked page counts as written.
         let entry = if path.entry.is_tracked() { path.entry.written() } else { path.entry };
@@ -382,13 +383,13 @@ impl<A: FrameAccess> NestedTables<A> {
             page = hole.get();
             level -= 1;
             if level == 1 {
-                hole.set(Entry::EMPTY);
+                hole.set(with);
                 break;
             }
             table = fresh.next().ok()?;
-            hole.set(Entry::table(table, if level == 2 { ENTRIES - 1 } else { ENTRIES }));
+            hole.set(Entry::table(table, if level == 2 { used } else { ENTRIES }));
         }
-        target.set(Entry::table(top, if path.level == 2 { ENTRIES - 1 } else { ENTRIES }));
+        target.set(Entry::table(top, if path.level == 2 { used } else { ENTRIES }));
         Some(())
     }
 
@@ -482,6 +483,24 @@ impl<A: FrameAccess> NestedSpace for NestedTables<A> {
         unmapped
     }
 
+    fn set_rights(&self, gfn: Gfn, rights: Rights, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let Some(there) = self.lookup(gfn).filter(|there| there.rights != rights) else { return Ok(()) };
+        let mapping = Mapping { rights, order: PageOrder::SIZE_4K, ..there };
+        if let Some(devices) = self.devices.get() {
+            devices.unmap(gfn, frames)?;
+        }
+        let changed = self.set_rights_for_cpus(gfn, mapping, frames);
+        if let Some(devices) = self.devices.get() {
+            // The tables that it needs are there.
+            let _ = devices.map(
+                gfn,
+                if changed.is_ok() { mapping } else { Mapping { order: mapping.order, ..there } },
+                frames,
+            );
+        }
+        changed
+    }
+
     fn take_next(&self, from: Gfn, frames: &mut dyn FrameSource) -> Option<(Gfn, Mapping)> {
         let (first, level) = self.first_page(self.root_frame()?, ROOT, 0, from.0)?;
         if let Some(devices) = self.devices.get() {
@@ -559,11 +578,25 @@ impl<A: FrameAccess> NestedTables<A> {
         if new_entry {
             let _ = Self::count(&path, path.level, 1);
         }
-        for above in path.level + 1..=ROOT {
-            let joined = path.slot(above).is_some_and(|slot| self.join(slot, above, frames));
-            if !joined {
-                break;
+        self.join_upwards(&path, frames);
+        Ok(())
+    }
+
+    fn set_rights_for_cpus(&self, gfn: Gfn, mapping: Mapping, frames: &mut dyn FrameSource) -> Result<(), MapError> {
+        let Some(path) = self.descend(gfn.0, 1) else { return Ok(()) };
+        let page = self.page_to_map(gfn.0, Entry::page(mapping.mfn, 1, mapping.rights, mapping.kind), 1);
+        if path.level == 1 {
+            if let Some(slot) = path.slot(1) {
+                slot.set(page);
             }
+            self.residency.advance();
+            self.join_upwards(&path, frames);
+        } else {
+            let mut fresh = Fresh::take(path.level - 1, frames)?;
+            let carved = self.carve(gfn.0, &path, page, &mut fresh);
+            fresh.give_back();
+            carved.ok_or(MapError::NoMemory)?;
+            self.residency.advance();
         }
         Ok(())
     }
@@ -584,7 +617,7 @@ impl<A: FrameAccess> NestedTables<A> {
             self.prune(&path, frames);
         } else {
             let mut fresh = Fresh::take(path.level - 1, frames)?;
-            let carved = self.carve(gfn.0, &path, &mut fresh);
+            let carved = self.carve(gfn.0, &path, Entry::EMPTY, &mut fresh);
             fresh.give_back();
             carved.ok_or(MapError::NoMemory)?;
         }

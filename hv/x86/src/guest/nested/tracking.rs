@@ -116,7 +116,7 @@ impl<A: FrameAccess> NestedTables<A> {
         }
     }
 
-    fn join_upwards(&self, path: &Path<'_>, frames: &mut dyn FrameSource) {
+    pub(super) fn join_upwards(&self, path: &Path<'_>, frames: &mut dyn FrameSource) {
         for level in path.level + 1..=ROOT {
             if !path.slot(level).is_some_and(|slot| self.join(slot, level, frames)) {
                 return;

@@ -202,6 +202,10 @@ enum Step {
     Unmap {
         gfn: u64,
     },
+    SetRights {
+        gfn: u64,
+        rights: Rights,
+    },
     /// A CPU enters or leaves.
     Cpu(bool),
 }
@@ -221,6 +225,7 @@ fn step() -> impl Strategy<Value = Step> {
     let shift = prop_oneof![5 => Just(0u64), 1 => Just(1u64 << 18), 1 => Just(3u64)];
     let rights = prop_oneof![5 => Just(Rights::ALL), 1 => Just(Rights::READ), 1 => Just(Rights::empty())];
     prop_oneof![
+        3 => (frame(), rights.clone()).prop_map(|(gfn, rights)| Step::SetRights { gfn, rights }),
         6 => (frame(), order, shift, rights).prop_map(|(gfn, order, shift, rights)| Step::Map {
             gfn: gfn & !(order.pages() - 1),
             order,
@@ -279,6 +284,15 @@ proptest! {
                     prop_assert!(taken.is_none() || space.generation() > before);
                     gfn
                 }
+                Step::SetRights { gfn, rights } => {
+                    let before = space.generation();
+                    space.set_rights(Gfn(gfn), rights, &mut pool).unwrap();
+                    if let Some(there) = model.get_mut(&gfn).filter(|there| there.1 != rights) {
+                        there.1 = rights;
+                        prop_assert!(space.generation() > before);
+                    }
+                    gfn
+                }
                 Step::Cpu(true) => { visited = true; space.residency().enter(CpuId(0)).unwrap(); continue }
                 Step::Cpu(false) => { space.residency().leave(CpuId(0)); continue }
             };
@@ -299,6 +313,28 @@ proptest! {
         space.tear_down(&mut pool);
         prop_assert_eq!(pool.taken(), 0);
     }
+}
+
+#[test]
+fn a_reader_always_sees_a_page_whose_rights_change() {
+    let (space, mut pool) = tables(16, LIMITS);
+    space.map(Gfn(0), ram(0x200, PageOrder::SIZE_2M), &mut pool).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (space, stop) = (&space, &stop);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(space.lookup(Gfn(5)).map(|found| found.mfn), Some(Mfn(0x205)));
+            }
+        });
+        for _ in 0..20_000 {
+            space.set_rights(Gfn(5), Rights::READ, &mut pool).unwrap();
+            assert_eq!(space.lookup(Gfn(5)).map(|found| found.rights), Some(Rights::READ));
+            space.set_rights(Gfn(5), Rights::ALL, &mut pool).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(space.lookup(Gfn(5)), Some(ram(0x205, PageOrder::SIZE_2M)), "it is one page again");
 }
 
 #[test]
