@@ -1,9 +1,11 @@
 //! Rings of several pages, indirect block requests, and the commands of PV Calls.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+mod memory;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use memory::Pages;
 use rings::{
     Announced, BackRing, BlockError, BlockRequest, Broken, Command, CommandError, DataRings, Disk, FrontRing,
     MessageReader, MessageWriter, Order, OrderError, PairedRings, Segment, Shared, answer,
@@ -12,39 +14,6 @@ use xen_abi::GrantRef;
 use xen_abi::io::blkif::{BlkifRequest, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse};
 use xen_abi::io::pvcalls::{PvcallsAccept, PvcallsBind, PvcallsConnect, PvcallsRelease, PvcallsRequest, PvcallsSocket};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// Pages in this program.
-struct Pages(RefCell<Vec<u8>>);
-
-impl Pages {
-    fn new(count: usize) -> Self {
-        Self(RefCell::new(vec![0; count * 4096]))
-    }
-}
-
-impl Shared for Pages {
-    fn length(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    fn load_u32(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.0.borrow()[offset..offset + 4].try_into().unwrap())
-    }
-
-    fn store_u32(&self, offset: usize, value: u32) {
-        self.write(offset, &value.to_le_bytes());
-    }
-
-    fn read(&self, offset: usize, to: &mut [u8]) {
-        to.copy_from_slice(&self.0.borrow()[offset..offset + to.len()]);
-    }
-
-    fn write(&self, offset: usize, from: &[u8]) {
-        self.0.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
-    }
-
-    fn fence(&self) {}
-}
 
 fn order(number: u32) -> Order {
     Order::new(number, Order::MAX).unwrap()
@@ -82,7 +51,9 @@ fn what_a_front_end_announces_is_read_once_and_no_more_than_was_offered() {
     assert_eq!(writer.write(&[7; 20000]), Ok(8192));
     let mut bytes = [0; 20000];
     assert_eq!((reader.read(&mut bytes), bytes[8191], bytes[8192]), (Ok(8192), 7, 0));
-    assert_eq!(data.0.borrow()[8192..16384], [7; 8192], "what goes out lies in the second half");
+    let mut half = [0; 8192];
+    data.read(8192, &mut half);
+    assert_eq!(half, [7; 8192], "what goes out lies in the second half");
     rings.tell_error(true, -104);
     assert_eq!(page.load_u32(8), (-104_i32).cast_unsigned());
 }

@@ -1,9 +1,11 @@
 //! Both sides of rings in one memory, and peers that lie.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+mod memory;
+
 use std::collections::VecDeque;
 
+use memory::Pages;
 use proptest::prelude::*;
 use rings::{
     BackRing, BlockError, BlockRequest, Broken, ByteReader, ByteRing, ByteWriter, Disk, Fragment, FrontRing,
@@ -14,41 +16,8 @@ use xen_abi::io::blkif::{BlkifRequest, BlkifRequestSegment, BlkifResponse};
 use xen_abi::io::netif::{NetTxFlags, NetifExtraInfo, NetifGso, NetifTxRequest, NetifTxResponse};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A page in this program.
-struct Page(RefCell<Vec<u8>>);
-
-impl Page {
-    fn new() -> Self {
-        Self(RefCell::new(vec![0; 4096]))
-    }
-}
-
-impl Shared for Page {
-    fn length(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    fn load_u32(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.0.borrow()[offset..offset + 4].try_into().unwrap())
-    }
-
-    fn store_u32(&self, offset: usize, value: u32) {
-        self.write(offset, &value.to_le_bytes());
-    }
-
-    fn read(&self, offset: usize, to: &mut [u8]) {
-        to.copy_from_slice(&self.0.borrow()[offset..offset + to.len()]);
-    }
-
-    fn write(&self, offset: usize, from: &[u8]) {
-        self.0.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
-    }
-
-    fn fence(&self) {}
-}
-
-type Front<'a> = FrontRing<&'a Page, BlkifRequest, BlkifResponse>;
-type Back<'a> = BackRing<&'a Page, BlkifRequest, BlkifResponse>;
+type Front<'a> = FrontRing<&'a Pages, BlkifRequest, BlkifResponse>;
+type Back<'a> = BackRing<&'a Pages, BlkifRequest, BlkifResponse>;
 
 fn request(id: u64) -> BlkifRequest {
     BlkifRequest { id, ..BlkifRequest::default() }
@@ -60,7 +29,7 @@ fn response(id: u64) -> BlkifResponse {
 
 #[test]
 fn requests_and_responses_come_in_order_and_the_peer_is_notified_when_it_rests() {
-    let page = Page::new();
+    let page = Pages::new(1);
     let (mut front, mut back): (Front<'_>, Back<'_>) = (FrontRing::start(&page), BackRing::attach(&page));
     assert_eq!(back.take(), Ok(None));
     (1..=3).for_each(|id| front.put(&request(id)).unwrap());
@@ -83,11 +52,11 @@ fn requests_and_responses_come_in_order_and_the_peer_is_notified_when_it_rests()
 
 #[test]
 fn a_ring_holds_what_fits_and_no_more() {
-    let page = Page::new();
+    let page = Pages::new(1);
     let mut front: Front<'_> = FrontRing::start(&page);
     (0..32).for_each(|id| front.put(&request(id)).unwrap());
     assert_eq!(front.put(&request(32)), Err(Broken::Full));
-    let small = Page(RefCell::new(vec![0; 100]));
+    let small = Pages::of_bytes(100);
     let mut back: Back<'_> = BackRing::attach(&small);
     assert_eq!(back.take(), Err(Broken::Small { bytes: 100 }));
     assert_eq!(back.put(&response(0)), Err(Broken::Small { bytes: 100 }));
@@ -95,7 +64,7 @@ fn a_ring_holds_what_fits_and_no_more() {
 
 #[test]
 fn a_peer_that_claims_too_much_breaks_the_ring_for_good() {
-    let page = Page::new();
+    let page = Pages::new(1);
     let (mut front, mut back): (Front<'_>, Back<'_>) = (FrontRing::start(&page), BackRing::attach(&page));
     page.store_u32(0, 33);
     let broken = Broken::Index { own: 0, other: 33 };
@@ -110,7 +79,7 @@ fn a_peer_that_claims_too_much_breaks_the_ring_for_good() {
 
 #[test]
 fn a_console_says_what_was_written_around_its_end_and_refuses_lies() {
-    let page = Page::new();
+    let page = Pages::new(1);
     let (mut guest, mut host) =
         (ByteWriter::attach(&page, ByteRing::CONSOLE_OUTPUT), ByteReader::attach(&page, ByteRing::CONSOLE_OUTPUT));
     let read = |host: &mut ByteReader<_>| {
@@ -133,7 +102,7 @@ fn a_console_says_what_was_written_around_its_end_and_refuses_lies() {
     page.store_u32(ByteRing::CONSOLE_INPUT.consumed, 5);
     let mut input = ByteWriter::attach(&page, ByteRing::CONSOLE_INPUT);
     assert_eq!(input.write(b"typed"), Err(Broken::Index { own: 0, other: 5 }));
-    let small = Page(RefCell::new(vec![0; 3084]));
+    let small = Pages::of_bytes(3084);
     assert_eq!(ByteReader::attach(&small, ByteRing::CONSOLE_OUTPUT).read(&mut [0]), Err(Broken::Small { bytes: 3084 }));
 }
 
@@ -172,7 +141,7 @@ fn what_does_not_lie_on_the_disk_or_in_a_page_is_refused() {
     assert_eq!(disk.check(&discard), Err(BlockError::ReadOnly));
 }
 
-type Sender<'a> = FrontRing<&'a Page, NetifTxRequest, NetifTxResponse>;
+type Sender<'a> = FrontRing<&'a Pages, NetifTxRequest, NetifTxResponse>;
 
 fn part(id: u16, offset: u16, size: u16, flags: NetTxFlags) -> NetifTxRequest {
     NetifTxRequest { gref: GrantRef(u32::from(id)), offset, flags, id, size }
@@ -180,7 +149,7 @@ fn part(id: u16, offset: u16, size: u16, flags: NetTxFlags) -> NetifTxRequest {
 
 /// Sends entries, and returns what comes of the first packet, with the status of each response.
 fn sent(entries: &[NetifTxRequest]) -> (Result<rings::Packet, PacketError>, Vec<i16>) {
-    let page = Page::new();
+    let page = Pages::new(1);
     let mut sender: Sender<'_> = FrontRing::start(&page);
     let mut back = TransmitRing::attach(&page);
     entries.iter().for_each(|entry| sender.put(entry).unwrap());
@@ -244,7 +213,7 @@ fn a_packet_that_lies_is_answered_and_refused() {
 proptest! {
     #[test]
     fn whatever_is_put_is_taken_once_and_in_order(steps in proptest::collection::vec(0_u8..6, 1..300)) {
-        let page = Page::new();
+        let page = Pages::new(1);
         let (mut front, mut back): (Front<'_>, Back<'_>) = (FrontRing::start(&page), BackRing::attach(&page));
         let (mut next, mut asked, mut held, mut answered) = (0, VecDeque::new(), VecDeque::new(), VecDeque::new());
         for step in steps {
