@@ -115,7 +115,9 @@ pub(super) fn map_mem_type<M: Machine>(request: &mut Request<'_, '_, M>) -> Resu
         if there.is_some_and(is_watched) {
             memory.edit(|editor| editor.unwatch(gfn))?;
         }
-        let pages = there.map_or(1, |there| there.order.pages());
+        // A guest may have its highest page far beyond the others: a hole is passed in one step.
+        let order = there.map_or_else(|| memory.edit(|_| domain.space.mark_at(gfn).1), |there| there.order);
+        let pages = order.pages();
         wanted.opaque = (wanted.opaque | pages.wrapping_sub(1)).wrapping_add(1);
     }
     Ok(Done::Quietly)
