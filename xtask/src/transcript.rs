@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// How a line of the hypervisor's own log begins.
+const XENS: &str = "(XEN) ";
+
 /// The cases of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript {
@@ -20,7 +23,7 @@ impl Transcript {
         let mut transcript = Self::default();
         let mut inside = false;
         let mut ended = false;
-        for line in console.lines() {
+        for line in &whole_lines(console) {
             if line.contains("TESTS BEGIN") {
                 inside = true;
             } else if let Some(count) = after(line, "TESTS END ").filter(|_| inside) {
@@ -62,6 +65,26 @@ impl Transcript {
     }
 }
 
+/// Returns the lines of a console. Xen's own log goes to the same port, at times in the middle of a line of the kernel's:
+/// such a line is put together again.
+fn whole_lines(console: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut broken = false;
+    for line in console.lines() {
+        if line.starts_with(XENS) {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let (said, breaks) = line.split_once(XENS).map_or((line, false), |(said, _)| (said, true));
+        match lines.iter_mut().rev().find(|line| !line.starts_with(XENS)) {
+            Some(begun) if broken => begun.push_str(said),
+            _ => lines.push(said.to_owned()),
+        }
+        broken = breaks;
+    }
+    lines
+}
+
 fn after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
     line.split_once(mark).map(|(_, rest)| rest)
 }
@@ -78,6 +101,16 @@ mod tests {
         assert_eq!(read.faults, Vec::<String>::new());
         let cases: Vec<_> = read.cases.into_iter().collect();
         assert_eq!(cases, [("a".into(), "-ESRCH".into()), ("b.c".into(), "x = 1".into())]);
+    }
+
+    #[test]
+    fn a_line_that_the_hypervisors_log_broke_is_put_together_again() {
+        let read = Transcript::read(
+            "TESTS BEGIN\nCASE a = o(XEN) d72v0: a vector\n(XEN) more\nk 0(XEN) and more\nx1\nCASE b = 2(XEN) at its end\n\nCASE c = 3\nTESTS END 3\n",
+        );
+        assert_eq!(read.faults, Vec::<String>::new());
+        let cases: Vec<_> = read.cases.into_iter().collect();
+        assert_eq!(cases, [("a".into(), "ok 0x1".into()), ("b".into(), "2".into()), ("c".into(), "3".into())]);
     }
 
     #[test]
