@@ -128,7 +128,10 @@ global_asm!(
     and dword ptr [KIT_PAE_POINTERS + 24], 0xffffffdf
     .endm
 
+    // All of it lies in one page: the processor would walk to a second one between a clearing of the marks and what is done
+    // without them, and QEMU would mark the entries again.
     .text
+    .balign 512
     .global kit_call_32
 kit_call_32:                        // rdi = the block
     push rbx
@@ -237,5 +240,6 @@ kit_call_32:                        // rdi = the block
     pop rbx
     mov eax, dword ptr [rdi]
     ret
+    .org kit_call_32 + 512          // an error where it is longer
 "#
 );
