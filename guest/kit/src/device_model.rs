@@ -91,6 +91,12 @@ impl Server {
         Ok(Self { domain, id, port, buffered })
     }
 
+    /// Returns its number.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
     /// Returns this domain's port for the vCPU's requests.
     #[must_use]
     pub fn port(&self) -> Port {

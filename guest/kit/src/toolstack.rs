@@ -78,8 +78,15 @@ impl SmallDomain {
     ///
     /// **Errors:** what the call gave that failed.
     pub fn new(list: &'static Page) -> Result<Self, i64> {
+        Self::with(options(), list)
+    }
+
+    /// The same for one with other options.
+    ///
+    /// **Errors:** what the call gave that failed.
+    pub fn with(options: DomctlCreatedomain, list: &'static Page) -> Result<Self, i64> {
         let mut op = Domctl { cmd: XEN_DOMCTL_CREATEDOMAIN, ..Domctl::default() };
-        op.set_createdomain(options());
+        op.set_createdomain(options);
         checked(domctl(&mut op))?;
         let small = Self { id: op.domain, list };
         small.set(XEN_DOMCTL_MAX_VCPUS, |op| op.set_max_vcpus(DomctlMaxVcpus { max: 1 }))?;

@@ -33,6 +33,7 @@ mod string_io;
 mod vcpu;
 mod version;
 mod viridian;
+mod watched;
 
 pub use domu::ROLE as DOMU;
 pub use pirq::{NAMES as PIRQ_NAMES, ROLE as PIRQ};
@@ -98,6 +99,7 @@ fn run_those_of(t: &mut Runner, asked: Asked) {
     smp::run(t);
     if in_domain_0 {
         domains::run(t);
+        watched::run(t);
         domu::run(t);
         viridian::run(t);
         pirq::run(t);
