@@ -10,7 +10,7 @@ use xen_abi::hvm_param::{
 };
 use xen_abi::hvm_save::VIOAPIC_NUM_PINS;
 use xenolith_devices::interrupt::{Destination, Message};
-use xenolith_devices::platform::{IntxPin, Moment, Platform};
+use xenolith_devices::platform::{IntxPin, Moment, Platform, PlatformRecords};
 use xenolith_hal::Time;
 use xenolith_sync::{SpinLock, rank};
 
@@ -170,6 +170,16 @@ impl Chipset {
         if let Some(callback) = self.callback() {
             callback.drive(platform, active);
         }
+    }
+
+    /// Returns the records of the chips. The line of event channels is saved deasserted, as on Xen: what is pending asserts it
+    /// where the guest goes on, and no device would ever deassert it there. `platform` is this chipset's.
+    pub fn records(&self, platform: &mut Platform, now: Moment) -> PlatformRecords {
+        let mut records = platform.save(now);
+        if let Some(Callback::Pin(pin)) = self.callback().filter(|_| self.has_event()) {
+            pin.deassert_in(&mut records.pci_lines);
+        }
+        records
     }
 
     /// Returns the vCPU whose local APIC takes interrupts of the 8259A pair.

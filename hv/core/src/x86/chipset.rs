@@ -140,6 +140,13 @@ pub fn follow_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     }
 }
 
+/// Drives the line of event channels again, whatever a record said of it.
+pub fn redrive_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+    if let Some(chipset) = domain.chipset.get() {
+        let _ = with(hv, domain, |platform, _| chipset.set_event(platform, has_event(hv, domain)));
+    }
+}
+
 /// Fires the chips' timers, if they are due and the vCPU keeps them.
 pub fn fire_due<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, vcpu: &Vcpu<M>, now: Time) {
     if vcpu.timers.get(Timer::Chipset) <= now {

@@ -66,6 +66,13 @@ impl IntxPin {
         self.device << 2 | self.pin
     }
 
+    /// Deasserts it in a record of lines.
+    pub const fn deassert_in(self, record: &mut HvmHwPciIrqs) {
+        let [low, high] = &mut record.lines;
+        let word = if self.number() < 64 { low } else { high };
+        *word &= !(1 << (self.number() & 63));
+    }
+
     /// Returns its pin of the I/O APIC: 16 to 47.
     #[must_use]
     pub const fn gsi(self) -> u8 {

@@ -43,7 +43,8 @@ pub const CHIPS_BYTES: usize = 2 * size_of::<HvmHwVpic>()
 pub fn of_chipset<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) -> Option<PlatformRecords> {
     // What is due comes first, so that its messages are sent and not lost.
     let _ = chipset::with(hv, domain, |platform, now| platform.advance(now));
-    chipset::with(hv, domain, |platform, now| platform.save(now))
+    let chips = domain.chipset.get()?;
+    chipset::with(hv, domain, |platform, now| chips.records(platform, now))
 }
 
 /// Writes the records of one type.
@@ -95,7 +96,11 @@ pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<
     match record.typecode {
         HVM_SAVE_CODE_PIC => take(PlatformRecord::Pic(record.instance, &record.read()?)),
         HVM_SAVE_CODE_IOAPIC => take(PlatformRecord::IoApic(&record.read()?)),
-        HVM_SAVE_CODE_PCI_IRQ => take(PlatformRecord::PciLines(&record.read()?)),
+        HVM_SAVE_CODE_PCI_IRQ => {
+            take(PlatformRecord::PciLines(&record.read()?))?;
+            chipset::redrive_events(hv, domain);
+            Ok(())
+        }
         HVM_SAVE_CODE_ISA_IRQ => take(PlatformRecord::IsaLines(&record.read()?)),
         HVM_SAVE_CODE_PCI_LINK => take(PlatformRecord::Links(&record.read()?)),
         HVM_SAVE_CODE_PIT => take(PlatformRecord::Timer(&record.read()?)),

@@ -12,6 +12,7 @@ use xen_abi::domctl::{
 };
 use xen_abi::hvm_op::{HVMOP_SET_PARAM, HvmParam};
 use xen_abi::hvm_param::{HVM_PARAM_ACPI_IOPORTS_LOCATION, HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_HPET_ENABLED};
+use xen_abi::hvm_save::HVM_SAVE_CODE_PCI_IRQ;
 use xen_abi::hypercall::HVM_OP;
 use xen_abi::ioreq::IOREQ_TYPE_TIMEOFFSET;
 use xen_abi::shared_info::VCPU_INFO_UPCALL_PENDING;
@@ -19,6 +20,7 @@ use xen_abi::{DomId, VcpuId};
 use xenolith_core::components::chipset::Callback;
 use xenolith_core::outcome::After;
 use xenolith_core::run::CpuLoop;
+use xenolith_core::x86::hvm_context;
 use xenolith_devices::ioapic;
 use xenolith_devices::platform::{HPET_PAGE, IntxPin, Platform};
 use xenolith_fake::{FakeEntry, FakeGuest, FakeMachine};
@@ -293,6 +295,52 @@ fn events_interrupt_by_a_pin_of_a_pci_device_until_they_are_handled() {
     assert_eq!(posted(&emulator), []);
     set_callback(&emulator, 0);
     assert_eq!(domain.callback_vector(), None, "a guest with a chipset takes it back");
+}
+
+/// The pin of device 3 as the line of events.
+const PIN: u64 = 1 << 56 | 3 << 11;
+
+/// Returns whether the I/O APIC still asks for an interrupt of the pin of device 3 when its last one ends, in a guest that
+/// was restored from this record and has no event.
+fn asks_after_restore(saved: &[u8]) -> bool {
+    let emulator = Emulator::new();
+    let domain = emulator.world.domain(GUEST);
+    // The order of libxc: parameters, then the records.
+    set_callback(&emulator, PIN);
+    hvm_context::load(&emulator.world.hv, &domain, saved).unwrap();
+    let _from_before = posted(&emulator);
+    xenolith_core::x86::chipset::follow_events(&emulator.world.hv, &domain);
+    xenolith_core::x86::interrupts::end_of_interrupt(&emulator.world.hv, &domain, 0x41);
+    !posted(&emulator).is_empty()
+}
+
+#[test]
+fn the_line_of_events_is_not_saved_as_one_of_a_device() {
+    let emulator = Emulator::new();
+    store(&emulator, SPURIOUS, 0x1ff);
+    route(&emulator, 28, 0xa041);
+    set_callback(&emulator, PIN);
+    set_pending(&emulator, true);
+    let domain = emulator.world.domain(GUEST);
+    xenolith_core::x86::chipset::follow_events(&emulator.world.hv, &domain);
+    assert!(domain.chipset.get().unwrap().has_event());
+    let saved = hvm_context::save(&emulator.world.hv, &domain).unwrap();
+    let lines = hvm_context::save_one(&emulator.world.hv, &domain, HVM_SAVE_CODE_PCI_IRQ.into(), 0).unwrap();
+    assert_eq!(lines, [0; 16]);
+    assert!(!asks_after_restore(&saved), "nobody would ever deassert it");
+    assert!(domain.chipset.get().unwrap().has_event(), "it is asserted in the guest that was saved");
+}
+
+#[test]
+fn a_record_that_asserts_the_line_of_events_does_not_keep_it_asserted() {
+    let emulator = Emulator::new();
+    store(&emulator, SPURIOUS, 0x1ff);
+    route(&emulator, 28, 0xa041);
+    let wanted = DmOpSetPciIntxLevel { device: 3, level: 1, ..Default::default() };
+    let mut op = dm_op(XEN_DMOP_SET_PCI_INTX_LEVEL, |op| op.set_pci_intx_level(wanted));
+    assert_eq!(request(&emulator.world, &mut op), Ok(0));
+    let saved = hvm_context::save(&emulator.world.hv, &emulator.world.domain(GUEST)).unwrap();
+    assert!(!asks_after_restore(&saved));
 }
 
 #[test]
