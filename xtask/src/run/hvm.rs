@@ -30,6 +30,8 @@ pub enum Boot {
     Hotplug,
     /// Debian's standard kernel without Xen's drivers, on what QEMU emulates
     Devices,
+    /// Debian's kernel with Xen's events by an interrupt of PCI
+    Intx,
     /// Debian's 32-bit kernels, with PAE and without
     Kernel32,
     /// Debian's kernels with Microsoft's interface
@@ -46,7 +48,7 @@ struct Way {
     stages: &'static [Stage],
 }
 
-const WAYS: [Way; 11] = [
+const WAYS: [Way; 12] = [
     Way {
         boot: Boot::Sector,
         job: "hvm",
@@ -150,6 +152,17 @@ const WAYS: [Way; 11] = [
             stage("Debian's standard kernel without Xen's drivers", "devices-up", 150, 2000),
             stage("drivers, an IDE disc", "devices-disc-read", 40, 2000),
             stage("cards, tablet and screen, switched off", "devices-gone", 60, 2000),
+        ],
+    },
+    Way {
+        boot: Boot::Intx,
+        job: "hvm-intx",
+        boots: "Xen's events by an interrupt of PCI",
+        named: true,
+        stages: &[
+            stage("Debian's kernel without a vector for events", "intx-up", 100, 2000),
+            stage("disc, card and clock by INTx, saved", "intx-saved", 60, 2000),
+            stage("restored, and the same again", "intx-gone", 60, 2000),
         ],
     },
     Way {
