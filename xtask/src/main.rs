@@ -5,6 +5,7 @@ mod bench;
 mod boot;
 mod build;
 mod check;
+mod deb;
 mod debian;
 mod diff;
 mod explained;
@@ -41,6 +42,8 @@ enum Command {
     Test(test::TestArguments),
     /// Builds the hypervisor's image and the test kernel into target/image/
     Build(build::BuildArguments),
+    /// Makes Debian's packages of the hypervisor and of its tools, in target/deb/
+    Deb(deb::DebArguments),
     /// Measures operations on Debian's Xen and on Xenolith, in instructions
     Bench(bench::BenchArguments),
     /// Checks the rules of the code and reports its size
@@ -62,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(arguments) => run::command(&arguments),
         Command::Test(arguments) => test::command(&arguments),
         Command::Build(arguments) => build::command(arguments),
+        Command::Deb(arguments) => deb::command(arguments),
         Command::Bench(arguments) => bench::command(&arguments),
         Command::Check(arguments) => check::command(arguments),
         Command::Diff(arguments) => diff::command(&arguments),
