@@ -193,6 +193,7 @@ fn load_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reader: &mut Rea
     for vcpu in &domain.vcpus {
         vcpu.take_down();
     }
+    let all = reader.clone();
     loop {
         let record = reader.next()?;
         match record.typecode {
@@ -207,7 +208,7 @@ fn load_all<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, reader: &mut Rea
                 return Err(Errno::EINVAL);
             }
             _ => {
-                vcpu_records::load(hv, domain, &record)?;
+                vcpu_records::load(hv, domain, &record, &all)?;
                 if record.typecode == HVM_SAVE_CODE_CPU && record.instance == 0 {
                     follow_first(domain);
                 }

@@ -62,6 +62,7 @@ impl Record<'_> {
 }
 
 /// Records as they are read.
+#[derive(Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
     /// The type and the instance of the record that was begun last; of the end where there is none.
@@ -85,6 +86,17 @@ impl<'a> Reader<'a> {
         let (body, rest) = rest.split_at_checked(length as usize).ok_or(Errno::EINVAL)?;
         self.rest = rest;
         Ok(Record { typecode, instance, body })
+    }
+
+    /// Returns the first of the records still to be read that has this type and instance.
+    pub fn find(&self, typecode: u16, instance: u16) -> Option<Record<'a>> {
+        let mut reader = self.clone();
+        loop {
+            let record = reader.next().ok()?;
+            if (record.typecode, record.instance) == (typecode, instance) {
+                return Some(record);
+            }
+        }
     }
 }
 

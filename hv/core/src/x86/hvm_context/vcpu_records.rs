@@ -1,7 +1,7 @@
 //! The records of each vCPU.
 
 use super::registers;
-use super::stream::{Record, Writer};
+use super::stream::{Reader, Record, Writer};
 use crate::domains::domain::Domain;
 use crate::domains::hypervisor::Hypervisor;
 use crate::domains::vcpu::{Vcpu, VcpuCore};
@@ -112,15 +112,20 @@ fn cpu<M: Machine>(hv: &Hypervisor<M>, core: &VcpuCore<M>) -> HvmHwCpu {
     }
 }
 
-/// Loads one record of a paused vCPU.
+/// Loads one record of a paused vCPU; `all` are the records of which it is one.
 ///
 /// **Errors:** `EINVAL` for a vCPU that does not exist, a body of the wrong length, and a state that the vCPU could
 /// never reach; `EPERM` for machine checks that it cannot have; `EOPNOTSUPP` for a list of MSRs of another length than it
 /// says, or with reserved bits; `ENXIO` for an MSR that is not saved so, or a value that it cannot have; `EAGAIN` for a
 /// vCPU that is not paused.
-pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<'_>) -> Result<(), Errno> {
+pub fn load<M: Machine>(
+    hv: &Hypervisor<M>,
+    domain: &Domain<M>,
+    record: &Record<'_>,
+    all: &Reader<'_>,
+) -> Result<(), Errno> {
     let vcpu = domain.vcpu(xen_abi::VcpuId(record.instance.into())).ok_or(Errno::EINVAL)?;
-    vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record))??;
+    vcpu.with_core_apart(|core| load_into(hv, vcpu, core, record, all))??;
     if record.typecode == HVM_SAVE_CODE_CPU {
         vcpu.bring_up();
     }
@@ -132,6 +137,7 @@ fn load_into<M: Machine>(
     vcpu: &Vcpu<M>,
     core: &mut VcpuCore<M>,
     record: &Record<'_>,
+    all: &Reader<'_>,
 ) -> Result<(), Errno> {
     match record.typecode {
         HVM_SAVE_CODE_CPU => load_cpu(hv, core, &record.read_extended()?),
@@ -140,7 +146,12 @@ fn load_into<M: Machine>(
             load_lapic(hv, vcpu, core, &record.read_extended()?, &page)
         }
         HVM_SAVE_CODE_LAPIC_REGS => {
-            let (state, _) = core.lapic.save(own_time(hv, core));
+            // Both records make one local APIC. What is there by now was made of the first and of the registers before: it is
+            // off, and in another mode of its timer.
+            let state = match all.find(HVM_SAVE_CODE_LAPIC, record.instance) {
+                Some(first) => first.read_extended()?,
+                None => core.lapic.save(own_time(hv, core)).0,
+            };
             load_lapic(hv, vcpu, core, &state, &record.read()?)
         }
         HVM_SAVE_CODE_MTRR => load_mtrr(hv, core, &record.read()?),

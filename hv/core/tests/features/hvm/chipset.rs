@@ -24,7 +24,7 @@ use xenolith_core::x86::hvm_context;
 use xenolith_devices::ioapic;
 use xenolith_devices::platform::{HPET_PAGE, IntxPin, Platform};
 use xenolith_fake::{FakeEntry, FakeGuest, FakeMachine};
-use xenolith_hal::{CpuId, CpuState, Exit, GuestCpu, IoAccess, IoSize};
+use xenolith_hal::{CpuId, CpuState, Exit, GuestCpu, IoAccess, IoSize, Machine};
 use xenolith_world::vectors;
 
 /// `mov eax, [ebx]` and `mov [ebx], eax`.
@@ -39,6 +39,7 @@ const START_PICS: [(u16, u8); 8] =
 const START_TIMER: [(u16, u8); 3] = [(0x43, 0x36), (0x40, 0), (0x40, 0)];
 const END: (u16, u8) = (0x20, 0x20);
 /// The local APIC's pin LINT0 as an external interrupt, and the register that turns it on.
+const LVT_TIMER: u64 = 0xfee0_0320;
 const LVT_LINT0: u64 = 0xfee0_0350;
 const SPURIOUS: u64 = 0xfee0_00f0;
 
@@ -367,4 +368,22 @@ fn the_toolstack_presses_buttons_and_sets_the_clock() {
     assert_eq!(call(&emulator.world, &mut op), Ok(0));
     let offset = emulator.world.domain(GUEST).chipset.get().unwrap().look(Platform::clock_offset);
     assert_eq!(offset, -3600);
+}
+
+#[test]
+fn a_local_apic_goes_on_as_it_was_saved() {
+    let emulator = Emulator::new();
+    store(&emulator, SPURIOUS, 0x1ff);
+    store(&emulator, LVT_LINT0, 0x700);
+    store(&emulator, LVT_TIMER, 0x4_00ec);
+    let now = emulator.world.hv.machine.time_base();
+    emulator.core(0, |core| core.lapic.set_tsc_deadline(now.tsc + 1_000_000_000, now));
+    let records = |emulator: &Emulator| emulator.core(0, |core| core.lapic.save(emulator.world.hv.machine.time_base()));
+    let (state, registers) = records(&emulator);
+    assert_eq!((state.disabled, state.tdt_msr), (0, now.tsc + 1_000_000_000));
+    let saved = hvm_context::save(&emulator.world.hv, &emulator.world.domain(GUEST)).unwrap();
+    let other = Emulator::new();
+    hvm_context::load(&other.world.hv, &other.world.domain(GUEST), &saved).unwrap();
+    let (loaded, page) = records(&other);
+    assert_eq!((loaded.disabled, loaded.tdt_msr, page.data), (state.disabled, state.tdt_msr, registers.data));
 }
