@@ -140,10 +140,11 @@ pub fn follow_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     }
 }
 
-/// Drives the line of event channels again, whatever a record said of it.
-pub fn redrive_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
+/// Deasserts the line of event channels while records are loaded, whatever they say of it. What is pending asserts it when the
+/// guest runs: its local APICs take the interrupt only once they are loaded as well.
+pub fn rest_events<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>) {
     if let Some(chipset) = domain.chipset.get() {
-        let _ = with(hv, domain, |platform, _| chipset.set_event(platform, has_event(hv, domain)));
+        let _ = with(hv, domain, |platform, _| chipset.set_event(platform, false));
     }
 }
 

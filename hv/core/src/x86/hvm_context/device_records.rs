@@ -95,10 +95,13 @@ pub fn load<M: Machine>(hv: &Hypervisor<M>, domain: &Domain<M>, record: &Record<
     };
     match record.typecode {
         HVM_SAVE_CODE_PIC => take(PlatformRecord::Pic(record.instance, &record.read()?)),
-        HVM_SAVE_CODE_IOAPIC => take(PlatformRecord::IoApic(&record.read()?)),
+        HVM_SAVE_CODE_IOAPIC => {
+            chipset::rest_events(hv, domain);
+            take(PlatformRecord::IoApic(&record.read()?))
+        }
         HVM_SAVE_CODE_PCI_IRQ => {
             take(PlatformRecord::PciLines(&record.read()?))?;
-            chipset::redrive_events(hv, domain);
+            chipset::rest_events(hv, domain);
             Ok(())
         }
         HVM_SAVE_CODE_ISA_IRQ => take(PlatformRecord::IsaLines(&record.read()?)),

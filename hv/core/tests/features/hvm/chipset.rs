@@ -39,6 +39,7 @@ const START_PICS: [(u16, u8); 8] =
 const START_TIMER: [(u16, u8); 3] = [(0x43, 0x36), (0x40, 0), (0x40, 0)];
 const END: (u16, u8) = (0x20, 0x20);
 /// The local APIC's pin LINT0 as an external interrupt, and the register that turns it on.
+const LOGICAL_ID: u64 = 0xfee0_00d0;
 const LVT_TIMER: u64 = 0xfee0_0320;
 const LVT_LINT0: u64 = 0xfee0_0350;
 const SPURIOUS: u64 = 0xfee0_00f0;
@@ -115,7 +116,11 @@ fn set_isa(emulator: &Emulator, isa_irq: u8, level: u8) {
 
 /// Programs an entry of the I/O APIC.
 fn route(emulator: &Emulator, pin: u32, entry: u32) {
-    for (register, value) in [(0x11 + 2 * pin, 0), (0x10 + 2 * pin, entry)] {
+    route_to(emulator, pin, entry, 0);
+}
+
+fn route_to(emulator: &Emulator, pin: u32, entry: u32, destination: u32) {
+    for (register, value) in [(0x11 + 2 * pin, destination), (0x10 + 2 * pin, entry)] {
         store(emulator, ioapic::PAGE.0, register);
         store(emulator, ioapic::PAGE.0 + 0x10, value);
     }
@@ -368,6 +373,23 @@ fn the_toolstack_presses_buttons_and_sets_the_clock() {
     assert_eq!(call(&emulator.world, &mut op), Ok(0));
     let offset = emulator.world.domain(GUEST).chipset.get().unwrap().look(Platform::clock_offset);
     assert_eq!(offset, -3600);
+}
+
+#[test]
+fn an_event_before_the_records_are_loaded_interrupts_once_they_are() {
+    let emulator = Emulator::new();
+    store(&emulator, SPURIOUS, 0x1ff);
+    store(&emulator, LOGICAL_ID, 0x0200_0000);
+    route_to(&emulator, 28, 0xa841, 0x0200_0000);
+    let saved = hvm_context::save(&emulator.world.hv, &emulator.world.domain(GUEST)).unwrap();
+    // What dom0 sends meanwhile asserts the line; the new local APIC has no logical name yet.
+    let other = Emulator::new();
+    set_pending(&other, true);
+    set_callback(&other, PIN);
+    let domain = other.world.domain(GUEST);
+    hvm_context::load(&other.world.hv, &domain, &saved).unwrap();
+    xenolith_core::x86::chipset::follow_events(&other.world.hv, &domain);
+    assert_eq!(posted(&other), [0x41]);
 }
 
 #[test]
