@@ -51,6 +51,7 @@ pub(crate) fn start(spec: &MachineSpec) -> Result<Started> {
         Media::Kernel { image, options, modules } => grub_disc::make(&place, image, options, modules)?,
         Media::BiosDisc { iso } => iso.clone(),
         Media::UefiDisc { .. } => bail!("Bochs has a BIOS only"),
+        Media::OwnDisc => bail!("a disc of the machine's own is for QEMU alone"),
     };
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for the serial line")?;
     let port = listener.local_addr().context("the listener has no address")?.port();

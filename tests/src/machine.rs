@@ -301,6 +301,7 @@ fn check_media(media: &Media) -> Result<()> {
         Media::Kernel { image, modules, .. } => {
             std::iter::once(image.as_path()).chain(modules.iter().map(|module| module.file.as_path())).collect()
         }
+        Media::OwnDisc => Vec::new(),
         Media::BiosDisc { iso } => vec![iso],
         Media::UefiDisc { iso, code, variables } => vec![iso, code, variables],
     };

@@ -16,6 +16,8 @@ pub enum Media {
     Kernel { image: PathBuf, options: String, modules: Vec<Module> },
     /// A boot disc under the BIOS.
     BiosDisc { iso: PathBuf },
+    /// What the BIOS finds on a disc among the machine's further devices.
+    OwnDisc,
     /// A boot disc under UEFI; `code` is the firmware, `variables` a copy of its variable store that it may write.
     UefiDisc { iso: PathBuf, code: PathBuf, variables: PathBuf },
 }
@@ -36,6 +38,7 @@ impl Media {
                 words
             }
             Self::BiosDisc { iso } => vec!["-cdrom".into(), iso.display().to_string(), "-boot".into(), "d".into()],
+            Self::OwnDisc => Vec::new(),
             Self::UefiDisc { iso, code, variables } => vec![
                 "-drive".into(),
                 format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()),

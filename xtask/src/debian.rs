@@ -8,6 +8,7 @@ mod dom0;
 mod guest;
 mod guest_drivers;
 mod initramfs;
+pub mod installed;
 pub mod kernels;
 pub mod kernels32;
 pub mod libvirt;

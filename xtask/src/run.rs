@@ -8,6 +8,7 @@ mod devices;
 mod dmesg;
 mod exchange;
 mod hvm;
+mod installed;
 mod job;
 mod jobs;
 mod libvirt;

@@ -1,6 +1,6 @@
 //! Things that are made once, and again when what they are made from changes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,11 @@ pub fn made(
     let directory = places::target().join("debian").join(name);
     let digest = digest(from, sources)?;
     let stamp = directory.join("made-from");
+    // One run makes it, others that want it meanwhile wait.
+    let beside = directory.with_extension("lock");
+    fs::create_dir_all(places::target().join("debian")).context("cannot make target/debian")?;
+    let lock = File::create(&beside).with_context(|| format!("cannot write {}", beside.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", beside.display()))?;
     if fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
         return Ok(Product { directory, digest });
     }

@@ -8,7 +8,7 @@ use super::devices::{self, Device};
 use super::hvm::{self, Boot};
 use super::libvirt::Libvirt;
 use super::migrate::Migrate;
-use super::{RunArguments, boot, compare, dmesg, jobs, stress, test_kernel, tools};
+use super::{RunArguments, boot, compare, dmesg, installed, jobs, stress, test_kernel, tools};
 use crate::boot::Hypervisor;
 
 /// How long two guests are kept busy, in minutes.
@@ -61,6 +61,8 @@ pub enum Mode {
     Migrate(Migrate),
     /// Starts Debian's libvirt in dom0 and gives the console; with --check it tries virsh's commands on Xen and on Xenolith
     Libvirt(Libvirt),
+    /// Installs our package by apt in a Debian on a disc, starts it by GRUB's menu, removes the package and starts Debian's Xen
+    Installed,
     /// Boots a small kernel of ours as domain 0 instead of Debian's
     TestKernel,
     /// Boots Debian's dom0 without disks and cards, has its xl say what it knows, and switches the machine off
@@ -84,6 +86,7 @@ impl Mode {
             Self::Jobs { .. } => "jobs",
             Self::Migrate(_) => "migrate",
             Self::Libvirt(_) => "libvirt",
+            Self::Installed => "installed",
             Self::TestKernel => "test-kernel",
             Self::Boot { .. } => "boot",
         }
@@ -91,12 +94,12 @@ impl Mode {
 
     /// Returns whether `--hypervisor` has nothing to choose.
     fn chooses_hypervisor(&self) -> bool {
-        matches!(self, Self::Compare { .. } | Self::Tools | Self::Dmesg | Self::TestKernel)
+        matches!(self, Self::Compare { .. } | Self::Tools | Self::Dmesg | Self::Installed | Self::TestKernel)
     }
 
     /// Returns whether it gives dom0's console at its end unless `--check` is said.
     fn gives_console(&self) -> bool {
-        matches!(self, Self::Hvm { .. } | Self::Migrate(_) | Self::Libvirt(_))
+        matches!(self, Self::Hvm { .. } | Self::Installed | Self::Migrate(_) | Self::Libvirt(_))
     }
 
     /// Runs it on the machine that `arguments` describe.
@@ -113,6 +116,7 @@ impl Mode {
             Self::Jobs { jobs, words } => jobs::command(arguments, jobs, words),
             Self::Migrate(migrate) => migrate.command(arguments, check),
             Self::Libvirt(libvirt) => libvirt.command(arguments, check),
+            Self::Installed => installed::command(arguments, check),
             Self::TestKernel => test_kernel::command(arguments),
             Self::Boot { emulator } => boot::command(arguments, *emulator),
         }
