@@ -87,11 +87,10 @@ impl<M: Shared> ByteReader<M> {
         self.ring.size as usize
     }
 
-    /// Moves bytes that wait into `to`, and returns how many. The writer is to be notified if there were some: it may
-    /// have waited for room.
+    /// Returns how many bytes wait.
     ///
     /// **Errors:** [`Broken`], now and from now on.
-    pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Broken> {
+    pub fn waiting(&mut self) -> Result<usize, Broken> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
@@ -101,17 +100,40 @@ impl<M: Shared> ByteReader<M> {
             self.broken = Some(broken);
             return Err(broken);
         };
-        let length = to.len().min(waiting as usize);
+        Ok(waiting as usize)
+    }
+
+    /// Copies bytes that wait into `to`, and returns how many. They stay in the ring until [`ByteReader::consume`], and
+    /// until then the writer may change them.
+    ///
+    /// **Errors:** [`Broken`], now and from now on.
+    pub fn peek(&mut self, to: &mut [u8]) -> Result<usize, Broken> {
+        let length = to.len().min(self.waiting()?);
         let mut rest = to.get_mut(..length).unwrap_or_default();
         for (offset, part) in self.ring.parts(self.consumed, length) {
             let (now, later) = rest.split_at_mut_checked(part).unwrap_or_default();
             self.memory.read(offset, now);
             rest = later;
         }
+        Ok(length)
+    }
+
+    /// Takes `length` bytes out of the ring, as many as the last [`ByteReader::peek`] returned or fewer. The writer is to
+    /// be notified: it may have waited for room.
+    pub fn consume(&mut self, length: usize) {
         // Both sides' counts wrap; a length is at most the ring's size.
         self.consumed = self.consumed.wrapping_add(u32::try_from(length).unwrap_or(0));
         self.memory.fence();
         self.memory.store_u32(self.ring.consumed, self.consumed);
+    }
+
+    /// Moves bytes that wait into `to`, and returns how many. The writer is to be notified if there were some: it may
+    /// have waited for room.
+    ///
+    /// **Errors:** [`Broken`], now and from now on.
+    pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Broken> {
+        let length = self.peek(to)?;
+        self.consume(length);
         Ok(length)
     }
 }
@@ -124,11 +146,10 @@ impl<M: Shared> ByteWriter<M> {
         Self { memory, ring, produced, broken }
     }
 
-    /// Writes as many bytes of `from` as there is room for, and returns how many. The reader is to be notified if there
-    /// were some.
+    /// Returns how many bytes there is room for.
     ///
     /// **Errors:** [`Broken`], now and from now on.
-    pub fn write(&mut self, from: &[u8]) -> Result<usize, Broken> {
+    pub fn free(&mut self) -> Result<usize, Broken> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
@@ -138,7 +159,15 @@ impl<M: Shared> ByteWriter<M> {
             self.broken = Some(broken);
             return Err(broken);
         };
-        let length = from.len().min(free as usize);
+        Ok(free as usize)
+    }
+
+    /// Writes as many bytes of `from` as there is room for, and returns how many. The reader is to be notified if there
+    /// were some.
+    ///
+    /// **Errors:** [`Broken`], now and from now on.
+    pub fn write(&mut self, from: &[u8]) -> Result<usize, Broken> {
+        let length = from.len().min(self.free()?);
         let mut rest = from.get(..length).unwrap_or_default();
         for (offset, part) in self.ring.parts(self.produced, length) {
             let (now, later) = rest.split_at_checked(part).unwrap_or_default();

@@ -47,6 +47,6 @@ pub use bytes::{ByteReader, ByteRing, ByteWriter};
 pub use entries::{BackRing, FrontRing};
 pub use network::{Fragment, Packet, PacketError, Segmentation, TransmitRing};
 pub use ninepfs::{MessageReader, MessageWriter};
-pub use paired::{Announced, Joined, Order, OrderError, Pair, PairedRings};
+pub use paired::{Announced, Joined, Order, OrderError, OwnedPair, Pair, PairedRings};
 pub use pvcalls::{Command, CommandError, DataRings, SocketId, answer};
 pub use shared::{Broken, Shared};

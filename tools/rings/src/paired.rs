@@ -193,6 +193,9 @@ impl<I: Shared, D: Shared> Shared for Joined<I, D> {
 /// A reader and a writer of a pair of rings.
 pub type Pair<'a, I, D> = (ByteReader<Joined<&'a I, &'a D>>, ByteWriter<Joined<&'a I, &'a D>>);
 
+/// A reader and a writer that hold the mappings themselves.
+pub type OwnedPair<I, D> = (ByteReader<Joined<I, D>>, ByteWriter<Joined<I, D>>);
+
 /// The two rings, with both mappings: [`PairedRings::back`] and [`PairedRings::front`] are the sides of it.
 #[derive(Debug)]
 pub struct PairedRings<I, D> {
@@ -224,6 +227,30 @@ impl<I: Shared, D: Shared> PairedRings<I, D> {
     pub fn front(&self) -> Pair<'_, I, D> {
         let ring = self.rings();
         (ByteReader::attach(self.joined(), ring.0), ByteWriter::attach(self.joined(), ring.1))
+    }
+
+    /// Returns the back end's side as a value of its own, where the mappings are counted references.
+    #[must_use]
+    pub fn owned_back(&self) -> OwnedPair<I, D>
+    where
+        I: Clone,
+        D: Clone,
+    {
+        let (ring, joined) = (self.rings(), Joined { indexes: self.indexes.clone(), data: self.data.clone() });
+        let also = Joined { indexes: self.indexes.clone(), data: self.data.clone() };
+        (ByteReader::attach(joined, ring.1), ByteWriter::attach(also, ring.0))
+    }
+
+    /// Returns the front end's side as [`PairedRings::owned_back`] does the back end's.
+    #[must_use]
+    pub fn owned_front(&self) -> OwnedPair<I, D>
+    where
+        I: Clone,
+        D: Clone,
+    {
+        let (ring, joined) = (self.rings(), Joined { indexes: self.indexes.clone(), data: self.data.clone() });
+        let also = Joined { indexes: self.indexes.clone(), data: self.data.clone() };
+        (ByteReader::attach(joined, ring.0), ByteWriter::attach(also, ring.1))
     }
 
     /// Tells the front end of PV Calls why nothing more comes (`in_error`) or is taken (`out_error`), by Linux's number.

@@ -18,31 +18,37 @@ pub trait Shared {
     fn fence(&self);
 }
 
-impl<M: Shared + ?Sized> Shared for &M {
-    fn length(&self) -> usize {
-        (**self).length()
-    }
+macro_rules! pointed {
+    ($($name:ty),*) => { $(
+        impl<M: Shared + ?Sized> Shared for $name {
+            fn length(&self) -> usize {
+                (**self).length()
+            }
 
-    fn load_u32(&self, offset: usize) -> u32 {
-        (**self).load_u32(offset)
-    }
+            fn load_u32(&self, offset: usize) -> u32 {
+                (**self).load_u32(offset)
+            }
 
-    fn store_u32(&self, offset: usize, value: u32) {
-        (**self).store_u32(offset, value);
-    }
+            fn store_u32(&self, offset: usize, value: u32) {
+                (**self).store_u32(offset, value);
+            }
 
-    fn read(&self, offset: usize, to: &mut [u8]) {
-        (**self).read(offset, to);
-    }
+            fn read(&self, offset: usize, to: &mut [u8]) {
+                (**self).read(offset, to);
+            }
 
-    fn write(&self, offset: usize, from: &[u8]) {
-        (**self).write(offset, from);
-    }
+            fn write(&self, offset: usize, from: &[u8]) {
+                (**self).write(offset, from);
+            }
 
-    fn fence(&self) {
-        (**self).fence();
-    }
+            fn fence(&self) {
+                (**self).fence();
+            }
+        }
+    )* };
 }
+
+pointed!(&M, std::rc::Rc<M>);
 
 #[cfg(feature = "granted")]
 macro_rules! mapped {

@@ -4,6 +4,7 @@
 mod memory;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
 
 use memory::Pages;
 use rings::{
@@ -56,6 +57,29 @@ fn what_a_front_end_announces_is_read_once_and_no_more_than_was_offered() {
     assert_eq!(half, [7; 8192], "what goes out lies in the second half");
     rings.tell_error(true, -104);
     assert_eq!(page.load_u32(8), (-104_i32).cast_unsigned());
+}
+
+#[test]
+fn what_is_peeked_stays_until_it_is_consumed() {
+    let (page, data) = (Rc::new(Pages::new(1)), Rc::new(Pages::new(1)));
+    let rings = PairedRings::new(page.clone(), data, order(0)).unwrap();
+    let ((mut reader, _), (_, mut writer)) = (rings.owned_back(), rings.owned_front());
+    drop(rings);
+    assert_eq!((writer.free(), reader.waiting()), (Ok(2048), Ok(0)));
+    assert_eq!((writer.write(b"abcdef"), writer.free()), (Ok(6), Ok(2042)));
+    let mut bytes = [0; 4];
+    for _ in 0..2 {
+        assert_eq!((reader.peek(&mut bytes), &bytes), (Ok(4), b"abcd"));
+    }
+    reader.consume(3);
+    assert_eq!((reader.read(&mut bytes), &bytes[..3], writer.free()), (Ok(3), &b"def"[..], Ok(2048)));
+    // The other side lies about what it has read and written.
+    page.store_u32(64, 5000);
+    assert_eq!(writer.free(), Err(Broken::Index { own: 6, other: 5000 }));
+    page.store_u32(68, 5000);
+    assert_eq!(reader.peek(&mut bytes), Err(Broken::Index { own: 6, other: 5000 }));
+    page.store_u32(68, 6);
+    assert_eq!(reader.waiting(), Err(Broken::Index { own: 6, other: 5000 }), "for good");
 }
 
 fn message(kind: u8, length: usize) -> Vec<u8> {
