@@ -22,6 +22,8 @@ mod host;
 mod limits;
 mod policy;
 mod record;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod tcp;
 
 pub use counters::{Counters, Usage};

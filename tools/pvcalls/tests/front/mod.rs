@@ -23,11 +23,11 @@ const PAGE: usize = 4096;
 /// Where a guest's port is on the other side.
 const LOCAL: u32 = 100_000;
 
-type Page = Rc<RefCell<Vec<u8>>>;
+pub type Page = Rc<RefCell<Vec<u8>>>;
 
 /// Pages one after another.
 #[derive(Clone)]
-pub struct Pages(Vec<Page>, Option<Rc<Mapped>>);
+pub struct Pages(pub Vec<Page>, pub Option<Rc<Mapped>>);
 
 /// Counts what is mapped.
 pub struct Mapped(Rc<RefCell<World>>, Vec<u32>);
@@ -103,14 +103,14 @@ pub struct World {
 }
 
 impl World {
-    fn grant(&mut self) -> (u32, Page) {
+    pub fn grant(&mut self) -> (u32, Page) {
         self.next += 1;
         let page = Page::new(RefCell::new(vec![0; PAGE]));
         self.granted.insert(self.next, page.clone());
         (self.next, page)
     }
 
-    fn offer(&mut self) -> u32 {
+    pub fn offer(&mut self) -> u32 {
         self.next += 1;
         self.offered.insert(self.next);
         self.next
@@ -126,7 +126,8 @@ impl World {
 }
 
 /// The back end's way to it.
-pub struct Reach(Rc<RefCell<World>>);
+#[derive(Clone)]
+pub struct Reach(pub Rc<RefCell<World>>);
 
 impl Guest for Reach {
     type Memory = Pages;
