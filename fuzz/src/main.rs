@@ -22,6 +22,7 @@ mod hypercalls;
 mod instructions;
 mod mutation;
 mod nested_tables;
+mod pvcalls;
 mod registers;
 mod rings;
 mod saved;
@@ -56,6 +57,7 @@ const TARGETS: &[Target] = &[
     target!("svm", svm::run, "entries"),
     target!("xenstore", store::run, "messages"),
     target!("rings", rings::run, "calls"),
+    target!("pvcalls", pvcalls::run, "requests"),
     target!("saved-domains", |dice| one(saved::run, dice), "files"),
 ];
 

@@ -86,7 +86,7 @@ mod tests {
             let (mut empty, mut full) = (Rng::with_seed(seed), Rng::with_seed(seed));
             let mut nothing: [u8; 0] = [];
             damage(&mut empty, &mut nothing);
-            assert_eq!(nothing, []);
+            assert_eq!(nothing, [0_u8; 0]);
             // It throws the die that says how often, and no other: there is no place to choose.
             full.u8(1..=8);
             assert_eq!(empty.get_seed(), full.get_seed());
