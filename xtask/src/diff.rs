@@ -60,6 +60,9 @@ impl DiffArguments {
     }
 }
 
+/// How often real Xen is asked again, all of it, where it said something else than Xenolith.
+const XEN_ASKED_AGAIN: u32 = 3;
+
 /// Runs `cargo xtask diff`.
 ///
 /// **Errors:** a difference that nothing explains, a reason for none, too few cases, a run that did not end.
@@ -70,8 +73,12 @@ pub fn command(arguments: &DiffArguments) -> Result<()> {
     let xen = on_xen(Emulator::Qemu, arguments)?;
     let xenolith = on_xenolith(Emulator::Qemu, arguments)?;
     let mut comparison = compare([("xen", &xen), ("xenolith", &xenolith)], &arguments.reasons(EXPLAINED)?);
-    if !comparison.unexplained.is_empty() {
-        // Timers that run late on a busy machine change an answer of real Xen's now and then.
+    // Timers that run late on a busy machine change an answer of real Xen's now and then, and its clocks of several CPUs may
+    // be apart in one run after the other. Xenolith's answer stays what it is, and must be one of real Xen's.
+    for _ in 0..XEN_ASKED_AGAIN {
+        if comparison.unexplained.is_empty() {
+            break;
+        }
         comparison.pass_over_wavering(&on_xen(Emulator::Qemu, arguments)?);
     }
     let as_xen = comparison.judge("diff", EXPLAINED);
